@@ -1,0 +1,25 @@
+"""fashioncnn: train, judge and use convolutional classifiers for Fashion-MNIST.
+
+The Python face is one class, `Classifier`; the command line is ``fashioncnn --help``.
+Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fashioncnn.errors import FashionCNNError
+
+if TYPE_CHECKING:
+    from fashioncnn.classifier import Classifier
+
+__all__ = ["Classifier", "FashionCNNError", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name == "Classifier":
+        from fashioncnn.classifier import Classifier
+
+        return Classifier
+    raise AttributeError(f"module 'fashioncnn' has no attribute '{name}'")

@@ -1,0 +1,97 @@
+"""Read and write the IDX format of the MNIST family, plain or gzipped.
+
+Format: two zero bytes, a type byte (8 = uint8), the number of dimensions, each dimension as a
+big-endian uint32, then the values (http://yann.lecun.com/exdb/mnist).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.errors import DataError
+
+UINT8 = 8
+MAX_BYTES = 4 * 2**30
+CHUNK = 1 << 20
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Return the uint8 array in `path`, of exactly `dimensions` dimensions.
+
+    The header is checked before anything is allocated, and no more is ever held than the file
+    really contains, whatever its header claims.
+
+    Raises:
+        DataError: the file is missing, damaged, or not what its header claims.
+    """
+    try:
+        with _open(path) as file:
+            shape = _read_header(file, path, dimensions)
+            size = math.prod(shape)
+            values = _read_up_to(file, size)
+            if len(values) < size:
+                raise DataError(
+                    f"{path}: cut short, the header promises {size:,} values and "
+                    f"{len(values):,} are there; get the file again"
+                )
+            if file.read(1):
+                raise DataError(f"{path}: bytes follow after the {size:,} values of the header")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({error}); get the file again") from None
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
+    """Write a uint8 array, gzipped where `path` ends in ``.gz``."""
+    content = struct.pack(f">HBB{values.ndim}I", 0, UINT8, values.ndim, *values.shape)
+    content += np.ascontiguousarray(values).tobytes()
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if is_gzip else path.open("rb")
+
+
+def _read_header(file: IO[bytes], path: Path, dimensions: int) -> tuple[int, ...]:
+    magic = file.read(4)
+    if magic.lstrip()[:1] == b"<":
+        raise DataError(f"{path}: a web page (HTML), not an IDX file; get the file again")
+    expected = bytes((0, 0, UINT8, dimensions))
+    if magic != expected:
+        raise DataError(
+            f"{path}: not an IDX file of {dimensions}-dimensional uint8 values "
+            f"(starts with {magic.hex() or 'nothing'}, expected {expected.hex()})"
+        )
+    header = file.read(4 * dimensions)
+    if len(header) < 4 * dimensions:
+        raise DataError(f"{path}: cut short within its header; get the file again")
+    shape: tuple[int, ...] = struct.unpack(f">{dimensions}I", header)
+    if 0 in shape:
+        raise DataError(f"{path}: empty, its header says {'×'.join(map(str, shape))}")
+    if math.prod(shape) > MAX_BYTES:
+        raise DataError(
+            f"{path}: its header claims {'×'.join(map(str, shape))} values, over the limit of 4 GiB"
+        )
+    return shape
+
+
+def _read_up_to(file: IO[bytes], size: int) -> bytearray:
+    values = bytearray()
+    while len(values) < size:
+        chunk = file.read(min(CHUNK, size - len(values)))
+        if not chunk:
+            break
+        values += chunk
+    return values

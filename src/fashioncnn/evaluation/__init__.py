@@ -1,0 +1,1 @@
+"""How good is a network: its logits, and what they say."""

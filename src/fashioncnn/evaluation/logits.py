@@ -1,0 +1,39 @@
+"""Run a network over many pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fashioncnn.models.preprocessing import Preprocessing
+
+BATCH = 500
+
+
+def compute_logits(
+    model: nn.Module, preprocessing: Preprocessing, images: Tensor, precision: str = "fp32"
+) -> NDArray[np.float32]:
+    """Return logits, (n, classes) float32, for images (n, 1, size, size) uint8.
+
+    Args:
+        model: put into evaluation mode for this, and back afterwards.
+        preprocessing: the network's own.
+        images: on the network's device.
+        precision: ``fp32`` or ``bf16``.
+    """
+    was_training = model.training
+    model.eval()
+    with (
+        torch.inference_mode(),
+        torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        parts = [model(preprocessing(part)).float().cpu() for part in images.split(BATCH)]
+    model.train(was_training)
+    return torch.cat(parts).numpy()
+
+
+def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Return (n, size, size) uint8 pictures as (n, 1, size, size) uint8 on `device`."""
+    return torch.tensor(images, device=device).unsqueeze(1)

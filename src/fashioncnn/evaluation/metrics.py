@@ -1,0 +1,142 @@
+"""What logits and labels say: accuracy and its interval, loss, calibration, confusions.
+
+Small numpy functions, each tested against scikit-learn or scipy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+"""The 97.5% quantile of the standard normal distribution."""
+ECE_BINS = 15
+"""Equal-width bins of the calibration error, as in arXiv:1706.04599."""
+
+Logits = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+
+
+def log_softmax(logits: Logits) -> NDArray[np.float64]:
+    """Return the logarithms of the probabilities, (n, classes) float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    normalised: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return normalised
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """Return probabilities, (n, classes) float64, each row summing to 1."""
+    return np.exp(log_softmax(logits))
+
+
+def accuracy(logits: Logits, labels: Labels) -> float:
+    """Return the share of pictures whose largest logit is their label's."""
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def cross_entropy(logits: Logits, labels: Labels) -> float:
+    """Return the mean negative log-probability of the labels, in nats."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def wilson_interval(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion (Wilson 1927, JASA 22:209)."""
+    if n == 0:
+        return 0.0, 1.0
+    p = correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def confusion_matrix(predicted: NDArray[np.int64], labels: Labels, classes: int) -> NDArray[np.int64]:
+    """Return counts, (classes, classes) int64: rows are true labels, columns predictions."""
+    flat = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Return the unweighted mean of the classes' F1, 0 for a class never seen nor predicted."""
+    right = np.diagonal(confusion)
+    seen_or_predicted = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float((2 * right / np.maximum(seen_or_predicted, 1)).mean())
+
+
+def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:
+    """Return the mean gap of confidence and accuracy over equal-width bins of confidence."""
+    probabilities = softmax(logits)
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    # Bins are (low, high], as in the reference implementation.
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=confidence - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def judge(
+    logits: Logits,
+    labels: Labels,
+    class_names: Sequence[str],
+    *,
+    dataset: str,
+    split: str,
+    parameters: int,
+) -> dict[str, Any]:
+    """Return the judgement of one network on one split, as JSON types.
+
+    Args:
+        logits: (n, classes) float32.
+        labels: (n,) uint8.
+        class_names: by label.
+        dataset: name of the data set.
+        split: ``validation`` or ``test``.
+        parameters: trainable values of the network.
+    """
+    predicted = logits.argmax(axis=1)
+    confusion = confusion_matrix(predicted, labels, len(class_names))
+    n, correct = len(labels), int(np.trace(confusion))
+    return {
+        "schema": 1,
+        "dataset": dataset,
+        "split": split,
+        "n": n,
+        "parameters": parameters,
+        "accuracy": correct / n,
+        "accuracy_ci95": list(wilson_interval(correct, n)),
+        "loss": cross_entropy(logits, labels),
+        "ece": expected_calibration_error(logits, labels),
+        "macro_f1": macro_f1(confusion),
+        "per_class": _per_class(confusion, class_names),
+        "confusion": confusion.tolist(),
+        "confused_pairs": _confused_pairs(confusion),
+    }
+
+
+def _per_class(confusion: NDArray[np.int64], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for code, name in enumerate(class_names):
+        n, correct = int(confusion[code].sum()), int(confusion[code, code])
+        rows.append(
+            {
+                "code": code,
+                "name": name,
+                "n": n,
+                "correct": correct,
+                "accuracy": correct / n if n else None,
+                "errors": n - correct,
+            }
+        )
+    return rows
+
+
+def _confused_pairs(confusion: NDArray[np.int64]) -> list[dict[str, int]]:
+    pairs = [
+        {"true": int(t), "predicted": int(p), "count": int(confusion[t, p])}
+        for t, p in zip(*np.nonzero(confusion), strict=True)
+        if t != p
+    ]
+    return sorted(pairs, key=lambda pair: (-pair["count"], pair["true"], pair["predicted"]))

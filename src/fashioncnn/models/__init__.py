@@ -1,0 +1,21 @@
+"""The networks, and the folder a trained one is kept in."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from fashioncnn.config import FashionCNNConfig
+from fashioncnn.models.fashion_cnn import FashionCNN
+
+MODELS = {"fashion_cnn": FashionCNN}
+"""Networks by the name that settings give them."""
+
+
+def build_model(config: FashionCNNConfig, image_size: int, classes: int) -> nn.Module:
+    """Return a network with fresh weights, drawn from torch's global generator."""
+    return MODELS[config.name](config, image_size, classes)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

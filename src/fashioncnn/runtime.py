@@ -1,0 +1,182 @@
+"""The machine: device, threads, precision, memory, and a record of all of them.
+
+torch is imported inside the functions, so that the command line can answer without it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fashioncnn.config import RuntimeConfig
+from fashioncnn.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
+
+
+def require_torch() -> None:
+    """Raise `MissingExtraError` with the install command where torch is missing."""
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("train", "torch")
+
+
+def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
+    """Return the settings with every ``auto`` replaced by what this machine offers.
+
+    Raises:
+        UsageError: the device that was asked for is not there.
+    """
+    device = resolve_device(config.device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(device) else "fp32"
+    threads = available_cores() if config.threads == "auto" else config.threads
+    return RuntimeConfig(device=str(device), precision=precision, threads=threads)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called `name`; ``auto`` is CUDA, else MPS, else CPU."""
+    require_torch()
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            there = f"there are {count}" if count else "there is none"
+            raise UsageError(f"device = {name}: no such GPU here ({there}); try --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device = mps: not available on this machine; try --device cpu")
+    return device
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 in hardware, by its own flags."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+
+
+@lru_cache(maxsize=1)
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's feature flags; empty where the system does not tell them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    return frozenset(flags[0].partition(":")[2].split()) if flags else frozenset()
+
+
+def prepare_torch(config: RuntimeConfig) -> torch.device:
+    """Set threads, determinism and the allocator, and return the device to run on."""
+    require_torch()
+    import torch
+
+    torch.set_num_threads(int(config.threads))
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    keep_freed_memory()
+    return torch.device(config.device)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep big freed blocks instead of handing them back to the kernel.
+
+    The activations of a step are freed and asked for again at every step; without this the
+    kernel zeroes their pages anew each time (measured: batch 128 trains 1.2 times as fast).
+    """
+    if sys.platform != "linux":
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h of glibc
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(m_mmap_threshold, 1 << 30)
+        mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size this process has had, in bytes; 0 where not told."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe_environment(config: RuntimeConfig, data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run depended on: versions, machine, settings of the runtime, data hashes."""
+    import torch
+
+    device = torch.device(config.device)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "schema": 1,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "gpu": gpu,
+        "device": config.device,
+        "precision": config.precision,
+        "threads": config.threads,
+        "data": data,
+        "git_commit": _git_commit(),
+    }
+
+
+@lru_cache(maxsize=1)
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout this package runs from, marked where it was changed."""
+    here = Path(__file__).resolve().parent
+    if not (here.parents[1] / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

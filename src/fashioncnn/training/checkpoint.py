@@ -1,0 +1,97 @@
+"""Checkpoints: tensors in safetensors, then a manifest with their SHA-256. No pickle.
+
+A checkpoint counts only once its manifest is there and its hash is right, so a crash at any
+moment leaves the one before it in force. The last two are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from fashioncnn.errors import RunError
+from fashioncnn.runs import write_atomic, write_json
+
+KEPT = 2
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
+) -> None:
+    """Write a checkpoint and remove all but the last two.
+
+    Args:
+        folder: made where it is missing.
+        step: optimiser steps done; names the checkpoint.
+        tensors: by name.
+        state: JSON types.
+    """
+    folder.mkdir(exist_ok=True)
+    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    weights = folder / f"step-{step:08d}.safetensors"
+    write_atomic(weights, content)
+    manifest = {
+        "schema": 1,
+        "step": step,
+        "file": weights.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "state": state,
+    }
+    write_json(weights.with_suffix(".json"), manifest)
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return tensors and state of the newest intact checkpoint; None where there is none yet.
+
+    Raises:
+        RunError: there are checkpoints, but each of them is damaged.
+    """
+    manifests = sorted(folder.glob("step-*.json"), reverse=True)
+    for path in manifests:
+        try:
+            manifest = json.loads(path.read_bytes())
+            content = (folder / manifest["file"]).read_bytes()
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if hashlib.sha256(content).hexdigest() == manifest["sha256"]:
+            return load(content), manifest["state"]
+    if manifests:
+        raise RunError(f"{folder}: none of the {len(manifests)} checkpoints is intact")
+    return None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state as ``optimizer.<parameter>.<name>``."""
+    return {
+        f"optimizer.{index}.{name}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    parameters: list[nn.Parameter] = [p for g in optimizer.param_groups for p in g["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind != "optimizer":
+            continue
+        index, _, name = rest.partition(".")
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape and value.dim() > 0:
+            # Fused kernels walk memory, so the state must be laid out like its parameter.
+            value = torch.empty_like(parameter).copy_(value)  # noqa: PLW2901
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

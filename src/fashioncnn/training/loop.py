@@ -1,0 +1,173 @@
+"""The training loop: no files, no flags, no test set."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fashioncnn.data.batches import dropout_seed, epoch_order
+from fashioncnn.errors import DivergedError
+from fashioncnn.models.preprocessing import Preprocessing
+
+CHECK_EVERY = 50
+"""Steps between looks at the loss: each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch came to on the training part, measured while learning.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean over the pictures, in nats, dropout and smoothing included.
+        accuracy: in [0, 1], dropout included.
+        seconds: spent learning.
+        n: pictures learnt from.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    seconds: float
+    n: int
+
+
+@dataclass
+class Progress:
+    """How far training has come; with the weights and the optimiser, all a checkpoint needs.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: optimiser steps done.
+        position: pictures of the present epoch already learnt from.
+        loss_sum: their summed loss, in nats.
+        correct: how many of them were right.
+        seconds: spent learning in this epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    position: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    _pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list, repr=False)
+
+    def add(self, loss: Tensor, correct: Tensor, n: int) -> None:
+        """Count a step over `n` pictures, without waiting for the device."""
+        self._pending.append((loss, correct, n))
+        self.step += 1
+        self.position += n
+        if len(self._pending) >= CHECK_EVERY:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring the sums up to date; raise `DivergedError` where a loss is not finite."""
+        for loss, correct, n in self._pending:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the loss became {value} in epoch {self.epoch + 1}, by step {self.step}; try "
+                    "a lower --learning-rate"
+                )
+            self.loss_sum += value * n
+            self.correct += int(correct.item())
+        self._pending.clear()
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Return the fields a checkpoint keeps."""
+        names = ("epoch", "step", "position", "loss_sum", "correct", "seconds")
+        return {name: getattr(self, name) for name in names}
+
+    def finish_epoch(self) -> EpochResult:
+        """Return what the epoch came to, and begin the next one."""
+        self.settle()
+        self.epoch += 1
+        n = self.position
+        result = EpochResult(self.epoch, self.loss_sum / n, self.correct / n, self.seconds, n)
+        self.position, self.loss_sum, self.correct, self.seconds = 0, 0.0, 0, 0.0
+        return result
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the loop needs to know.
+
+    Attributes:
+        epochs: train until so many are done.
+        batch_size: pictures a step; the last of an epoch may have fewer.
+        seed: decides the order of the pictures and dropout.
+        precision: ``fp32`` or ``bf16``.
+        label_smoothing: share of each label's weight spread over all classes.
+        learning_rate: of a step.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    precision: str
+    label_smoothing: float
+    learning_rate: Callable[[int], float]
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    preprocessing: Preprocessing,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    class_weights: Tensor | None = None,
+    on_step: Callable[[Progress], None],
+    on_epoch: Callable[[EpochResult, Progress], None],
+) -> None:
+    """Train `model` in place, from `progress` to the end of the recipe's epochs.
+
+    Args:
+        model: on the device of `images`.
+        optimizer: of its parameters.
+        preprocessing: from pixels to input.
+        images: (n, 1, size, size) uint8.
+        labels: (n,) int64.
+        recipe: what to do.
+        progress: where to begin; kept up to date.
+        class_weights: (classes,) float32 weights of the loss.
+        on_step: called after every step; may raise to stop.
+        on_epoch: called after every epoch, with what it came to.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+    """
+    n = len(labels)
+    model.train()
+    while progress.epoch < recipe.epochs:
+        order = torch.from_numpy(epoch_order(recipe.seed, progress.epoch, n)).to(images.device)
+        while progress.position < n:
+            started = time.perf_counter()
+            batch = order[progress.position : progress.position + recipe.batch_size]
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(progress.step)
+            torch.manual_seed(dropout_seed(recipe.seed, progress.step))
+            target = labels[batch]
+            with torch.autocast(
+                images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
+            ):
+                logits = model(preprocessing(images[batch])).float()
+            loss = F.cross_entropy(
+                logits, target, class_weights, label_smoothing=recipe.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            progress.add(loss.detach(), (logits.argmax(1) == target).sum(), len(batch))
+            progress.seconds += time.perf_counter() - started
+            on_step(progress)
+        on_epoch(progress.finish_epoch(), progress)

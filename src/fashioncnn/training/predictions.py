@@ -1,0 +1,43 @@
+"""``predictions.npz``: the logits of every judged split, and whose they are."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.runs import write_atomic
+
+Predictions = dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]]
+"""(n, classes) float32 logits and (n,) uint8 labels, by split."""
+
+
+def save_predictions(path: Path, predictions: Predictions, identity: dict[str, str]) -> None:
+    """Write logits and labels.
+
+    Args:
+        path: the file, replaced as a whole.
+        predictions: by split.
+        identity: ``model_sha256``, and the data's SHA-256 by split.
+    """
+    arrays: dict[str, NDArray[np.generic]] = {k: np.array(v) for k, v in identity.items()}
+    for split, (logits, labels) in predictions.items():
+        arrays |= {f"{split}_logits": logits, f"{split}_labels": labels}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_predictions(path: Path) -> tuple[Predictions, dict[str, str]]:
+    """Return what `save_predictions` wrote; nothing where the file is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            content = dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}, {}
+    splits = [k.removesuffix("_logits") for k in content if k.endswith("_logits")]
+    predictions = {s: (content[f"{s}_logits"], content[f"{s}_labels"]) for s in splits}
+    return predictions, {k: str(v) for k, v in content.items() if v.ndim == 0}

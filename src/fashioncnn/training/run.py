@@ -1,0 +1,373 @@
+"""A whole training: split, build, learn, choose, judge; in a run folder or in memory alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fashioncnn.config import ConstantSchedule, Settings
+from fashioncnn.data.batches import weights_seed
+from fashioncnn.data.dataset import Dataset, Split, split_validation
+from fashioncnn.errors import FashionCNNError, RunError
+from fashioncnn.evaluation.logits import compute_logits, to_tensor
+from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
+from fashioncnn.models import build_model
+from fashioncnn.models.preprocessing import fit_preprocessing
+from fashioncnn.models.store import TrainedModel, save_model
+from fashioncnn.runs import RunFolder, write_json
+from fashioncnn.runtime import describe_environment, peak_memory_bytes, prepare_torch
+from fashioncnn.training.card import model_card
+from fashioncnn.training.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
+from fashioncnn.training.optim import build_optimizer, learning_rate_at
+from fashioncnn.training.predictions import Predictions, save_predictions
+
+Record = dict[str, Any]
+"""A line of history.jsonl."""
+
+
+class Observer(Protocol):
+    """Who wants to see training go on; all calls are quick or throttled by the observer."""
+
+    def begin(self, progress: Progress, pictures: int) -> None:
+        """Training begins or goes on."""
+
+    def step(self, progress: Progress) -> None:
+        """A step is done."""
+
+    def epoch(self, record: Record) -> None:
+        """An epoch is done and judged."""
+
+
+class Silent:
+    """An observer that looks away."""
+
+    def begin(self, progress: Progress, pictures: int) -> None:
+        """See `Observer.begin`."""
+
+    def step(self, progress: Progress) -> None:
+        """See `Observer.step`."""
+
+    def epoch(self, record: Record) -> None:
+        """See `Observer.epoch`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to.
+
+    Attributes:
+        model: the chosen weights.
+        history: a record an epoch.
+        metrics: the content of metrics.json.
+        predictions: logits and labels by judged split.
+    """
+
+    model: TrainedModel
+    history: list[Record]
+    metrics: dict[str, Any]
+    predictions: Predictions
+
+
+@dataclass
+class Best:
+    """The weights of the best validation epoch so far."""
+
+    score: float = -math.inf
+    epoch: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def train_model(
+    settings: Settings,
+    dataset: Dataset,
+    *,
+    run: RunFolder | None = None,
+    start_from: TrainedModel | None = None,
+    observer: Observer | None = None,
+    stop: Callable[[], FashionCNNError | None] = lambda: None,
+) -> Outcome:
+    """Train by `settings`, whose ``auto`` values are resolved, to the end.
+
+    Args:
+        settings: what to do.
+        dataset: what to learn from.
+        run: where everything is written; training goes on from its newest checkpoint. None keeps
+            it all in memory.
+        start_from: a network whose weights to begin with.
+        observer: told about every step and epoch.
+        stop: asked after every step; an error that it returns is raised once a checkpoint is
+            written.
+
+    Raises:
+        DivergedError: the loss is no longer finite; the last checkpoint stays.
+        RunError: the run's checkpoints are damaged, or were made on other data.
+    """
+    job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
+    job.restore()
+    job.learn()
+    return job.conclude()
+
+
+class _Job:
+    """The state of one training, from settings to outcome."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        run: RunFolder | None,
+        start_from: TrainedModel | None,
+        observer: Observer,
+        stop: Callable[[], FashionCNNError | None],
+    ) -> None:
+        self.settings, self.dataset, self.run = settings, dataset, run
+        self.observer, self.stop = observer, stop
+        self.device = prepare_torch(settings.runtime)
+        self.precision = str(settings.runtime.precision)
+        self.train_part, self.validation_part = split_validation(
+            dataset.train, settings.data.validation
+        )
+        self.model = self._build(start_from)
+        self.optimizer = build_optimizer(settings.optimizer, self.model.network.parameters())
+        self.progress = Progress()
+        self.history: list[Record] = []
+        self.best = Best()
+        self.saved_at = time.monotonic()
+        self.judged: dict[str, tuple[Split, Tensor]] = {}
+        if self.validation_part is not None:
+            self.judged["val"] = self._on_device(self.validation_part)
+        if settings.training.track_test:
+            self.judged["test"] = self._on_device(dataset.require_test())
+
+    def _build(self, start_from: TrainedModel | None) -> TrainedModel:
+        data, names = self.settings.data, self.dataset.class_names
+        preprocessing = fit_preprocessing(
+            self.train_part.images, data.scaling, self.dataset.pictures
+        )
+        torch.manual_seed(weights_seed(self.settings.training.seed))
+        network = build_model(self.settings.model, preprocessing.image_size, len(names))
+        if start_from is not None:
+            network.load_state_dict(start_from.network.state_dict())
+            preprocessing = start_from.preprocessing
+        network.to(self.device)
+        if self.device.type != "mps":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return TrainedModel(network, self.settings.model, names, preprocessing, self.dataset.name)
+
+    def _on_device(self, split: Split) -> tuple[Split, Tensor]:
+        return split, to_tensor(split.images, self.device)
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint, where the run has one."""
+        if self.run is None:
+            return
+        write_json(
+            self.run.environment, describe_environment(self.settings.runtime, self._data_record())
+        )
+        checkpoint = load_checkpoint(self.run.checkpoints)
+        if checkpoint is None:
+            return
+        tensors, state = checkpoint
+        if state["data_sha256"] != self.dataset.train.sha256:
+            raise RunError(f"{self.run.path}: was begun on other training data than these")
+        self.model.network.load_state_dict(_unprefixed(tensors, "model."))
+        restore_optimizer(self.optimizer, tensors)
+        self.progress = Progress(**state["progress"])
+        self.history = state["history"]
+        self.best = Best(**state["best"], tensors=_unprefixed(tensors, "best."))
+        self.run.write_history(self.history)
+
+    def learn(self) -> None:
+        """Train to the last epoch."""
+        training = self.settings.training
+        n = len(self.train_part)
+        steps = training.epochs * math.ceil(n / training.batch_size)
+        recipe = Recipe(
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            precision=self.precision,
+            label_smoothing=training.label_smoothing,
+            learning_rate=lambda step: self._learning_rate(step, steps),
+        )
+        self.observer.begin(self.progress, n)
+        fit(
+            self.model.network,
+            self.optimizer,
+            self.model.preprocessing,
+            to_tensor(self.train_part.images, self.device),
+            torch.from_numpy(self.train_part.labels.astype(np.int64)).to(self.device),
+            recipe,
+            self.progress,
+            class_weights=self._class_weights(),
+            on_step=self._after_step,
+            on_epoch=self._after_epoch,
+        )
+
+    def _learning_rate(self, step: int, steps: int) -> float:
+        peak = self.settings.optimizer.learning_rate
+        return learning_rate_at(self.settings.schedule, peak, step, steps)
+
+    def _class_weights(self) -> Tensor | None:
+        if self.settings.data.class_weights == "none":
+            return None
+        counts = np.bincount(self.train_part.labels, minlength=len(self.dataset.class_names))
+        weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+        return torch.tensor(weights, dtype=torch.float32, device=self.device)
+
+    def _after_step(self, progress: Progress) -> None:
+        self.observer.step(progress)
+        reason = self.stop()
+        due = time.monotonic() - self.saved_at >= self.settings.training.checkpoint_seconds
+        if reason is not None or due:
+            self._save()
+        if reason is not None:
+            raise reason
+
+    def _after_epoch(self, result: EpochResult, progress: Progress) -> None:
+        record: Record = {
+            "epoch": result.epoch,
+            "train_loss": result.loss,
+            "train_accuracy": result.accuracy,
+            **dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy")),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": result.seconds,
+            "images_per_second": result.n / result.seconds,
+        }
+        for name, (split, images) in self.judged.items():
+            logits = self._logits(images)
+            record[f"{name}_loss"] = cross_entropy(logits, split.labels)
+            record[f"{name}_accuracy"] = accuracy(logits, split.labels)
+        self.history.append(record)
+        self._keep_best(record)
+        self._save()
+        if self.run is not None:
+            self.run.write_history(self.history)
+        self.observer.epoch(record)
+
+    def _keep_best(self, record: Record) -> None:
+        training = self.settings.training
+        if training.select != "best_val":
+            return
+        by_loss = training.select_by == "loss"
+        score = -record["val_loss"] if by_loss else record["val_accuracy"]
+        if score > self.best.score:
+            state = self.model.network.state_dict()
+            tensors = {name: t.detach().clone() for name, t in state.items()}
+            self.best = Best(score, record["epoch"], tensors)
+
+    def _save(self) -> None:
+        if self.run is None:
+            return
+        progress = self.progress
+        progress.settle()  # a loss that is not finite must not reach a checkpoint
+        tensors = {
+            **_prefixed(self.model.network.state_dict(), "model."),
+            **optimizer_tensors(self.optimizer),
+            **_prefixed(self.best.tensors, "best."),
+        }
+        state = {
+            "progress": progress.as_dict(),
+            "history": self.history,
+            "best": {"score": self.best.score, "epoch": self.best.epoch}
+            if self.best.tensors
+            else {},
+            "data_sha256": self.dataset.train.sha256,
+        }
+        save_checkpoint(self.run.checkpoints, progress.step, tensors, state)
+        self.saved_at = time.monotonic()
+
+    def conclude(self) -> Outcome:
+        """Choose the weights, judge them, and write what the run folder still lacks."""
+        if self.best.tensors:
+            self.model.network.load_state_dict(self.best.tensors)
+        self.model.network.eval()
+        splits = {"validation": "val", "test": "test"}
+        predictions: Predictions = {}
+        judgements: dict[str, Record | None] = dict.fromkeys(splits)
+        for split, short in splits.items():
+            if short in self.judged:
+                part, images = self.judged[short]
+                logits = self._logits(images)
+                predictions[split] = (logits, part.labels)
+                judgements[split] = judge(
+                    logits,
+                    part.labels,
+                    self.model.class_names,
+                    dataset=self.dataset.name,
+                    split=split,
+                    parameters=self.model.parameters,
+                )
+        metrics = {"schema": 1, **judgements, "summary": self._summary()}
+        if self.run is not None:
+            card = model_card(self.model, self.settings, self.dataset.hashes, judgements)
+            save_model(self.model, self.run.model, card)
+            identity = {"model_sha256": self.model.sha256, **self._data_record()["sha256"]}
+            save_predictions(self.run.predictions, predictions, identity)
+            write_json(self.run.metrics, metrics)
+        return Outcome(self.model, self.history, metrics, predictions)
+
+    def _logits(self, images: Tensor) -> NDArray[np.float32]:
+        return compute_logits(
+            self.model.network, self.model.preprocessing, images, self.precision
+        )
+
+    def _summary(self) -> dict[str, Any]:
+        return {
+            **summarise(self.history),
+            "selected_epoch": self.best.epoch or self.progress.epoch,
+            "seconds": sum(record["seconds"] for record in self.history),
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+
+    def _data_record(self) -> dict[str, Any]:
+        return {"name": self.dataset.name, "sha256": self.dataset.hashes}
+
+
+def summarise(history: list[Record]) -> dict[str, Any]:
+    """Return the finals, and for each drawn curve its best accuracy and lowest loss."""
+    last = history[-1]
+    summary: dict[str, Any] = {"final_train_loss": last["train_loss"]}
+    for short, name in (("val", "validation"), ("test", "test")):
+        if last[f"{short}_loss"] is None:
+            continue
+        best = max(history, key=lambda record: record[f"{short}_accuracy"])
+        lowest = min(history, key=lambda record: record[f"{short}_loss"])
+        summary |= {
+            f"best_{name}_accuracy": _at(best, f"{short}_accuracy"),
+            f"lowest_{name}_loss": _at(lowest, f"{short}_loss"),
+            f"final_{name}_accuracy": last[f"{short}_accuracy"],
+            f"final_{name}_loss": last[f"{short}_loss"],
+        }
+    return summary
+
+
+def can_extend(settings: Settings) -> bool:
+    """Whether more epochs can follow: only where the learning rate does not depend on the end."""
+    return isinstance(settings.schedule, ConstantSchedule)
+
+
+def _at(record: Record, key: str) -> dict[str, Any]:
+    return {"value": record[key], "epoch": record["epoch"]}
+
+
+def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
