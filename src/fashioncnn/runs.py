@@ -86,10 +86,11 @@ class RunFolder:
             return
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.path}: another process is training in this run") from None
             yield
-        except BlockingIOError:
-            raise RunError(f"{self.path}: another process is training in this run") from None
         finally:
             os.close(descriptor)
 
@@ -142,6 +143,14 @@ def write_atomic(path: Path, content: bytes) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file of a run; raise `RunError` where it is not readable."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -86,7 +86,9 @@ class Dataset:
     def require_test(self) -> Split:
         """Return the test part, or raise `DataError` where there is none."""
         if self.test is None:
-            raise DataError(f"{self.source}: has no test part to judge on")
+            raise DataError(
+                f"{self.source}: has no test part to judge on; train with --no-track-test"
+            )
         return self.test
 
 
@@ -134,16 +136,10 @@ def stratified_holdout(
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def split_validation(train: Split, validation: int | str) -> tuple[Split, Split | None]:
-    """Split the training part into what is learnt from and what is chosen by.
+def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
+    """Return what is learnt from and the `held_out` pictures that are chosen by.
 
-    Args:
-        train: the whole training part.
-        validation: how many to hold out; ``auto`` is one sixth (10,000 of Fashion-MNIST's 60,000).
-
-    Returns:
-        The two parts; None for the second where nothing is held out.
+    The second part is None where nothing is held out.
     """
-    held_out = len(train) // 6 if validation == "auto" else int(validation)
     kept, held = stratified_holdout(train.labels, held_out)
     return (train.take(kept), train.take(held)) if held_out else (train, None)

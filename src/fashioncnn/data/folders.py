@@ -1,1 +1,74 @@
-def read_class_folders(folder, image_size): ...
+"""A person's own pictures: a folder for each class, or ``train`` and ``test`` with such folders."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from fashioncnn.data.dataset import Dataset, Split, stratified_holdout
+from fashioncnn.data.pictures import SUFFIXES, plain_picture, read_picture
+from fashioncnn.errors import DataError
+
+MAX_CLASSES = 256
+
+
+def read_class_folders(folder: Path, image_size: int) -> Dataset:
+    """Return the data set of ``folder/<class>/*`` or ``folder/{train,test}/<class>/*``.
+
+    The classes are the folders of the training part, in alphabetical order. Without a ``test``
+    folder, one sixth of each class is held out as the test part, always the same pictures.
+
+    Raises:
+        DataError: no or too many classes, a class without pictures, a class that only the test
+            part has, or a picture that cannot be read.
+    """
+    has_parts = (folder / "train").is_dir()
+    train_folder = folder / "train" if has_parts else folder
+    names = tuple(path.name for path in _class_folders(train_folder))
+    if not names:
+        raise DataError(
+            f"{folder}: holds neither IDX files (train-images-idx3-ubyte …) nor a folder of "
+            "pictures for each class"
+        )
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise DataError(f"{train_folder}: {len(names)} class folders; from 2 to 256 can be learnt")
+    train = _read_part(train_folder, names, image_size)
+    test = None
+    if (folder / "test").is_dir() and has_parts:
+        unknown = [p.name for p in _class_folders(folder / "test") if p.name not in names]
+        if unknown:
+            raise DataError(f"{folder / 'test' / unknown[0]}: a class that the training part lacks")
+        test = _read_part(folder / "test", names, image_size)
+    elif not has_parts:
+        kept, held = stratified_holdout(train.labels, len(train) // 6)
+        train, test = train.take(kept), train.take(held) if len(held) else None
+    return Dataset(folder.resolve().name, names, train, test, "plain", str(folder))
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = find_pictures(folder / name) if (folder / name).is_dir() else []
+        if not found and (folder / name).is_dir():
+            raise DataError(f"{folder / name}: a class folder without a picture")
+        paths += found
+        labels += [label] * len(found)
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda path: plain_picture(read_picture(path), image_size), paths))
+    return Split(np.stack(images), np.array(labels, np.uint8))
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the picture files under `folder`, sorted, known by their suffixes."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,15 +16,21 @@ from torch import Tensor
 
 from fashioncnn.config import ConstantSchedule, Settings
 from fashioncnn.data.batches import weights_seed
-from fashioncnn.data.dataset import Dataset, Split, split_validation
+from fashioncnn.data.dataset import Dataset, Split, split_validation, stratified_holdout
 from fashioncnn.errors import FashionCNNError, RunError
+from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
 from fashioncnn.models import build_model
 from fashioncnn.models.preprocessing import fit_preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
 from fashioncnn.runs import RunFolder, write_json
-from fashioncnn.runtime import describe_environment, peak_memory_bytes, prepare_torch
+from fashioncnn.runtime import (
+    describe_environment,
+    peak_memory_bytes,
+    prepare_torch,
+    resolve_runtime,
+)
 from fashioncnn.training.card import model_card
 from fashioncnn.training.checkpoint import (
     load_checkpoint,
@@ -33,10 +40,12 @@ from fashioncnn.training.checkpoint import (
 )
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
-from fashioncnn.training.predictions import Predictions, save_predictions
+from fashioncnn.evaluation.predictions import Predictions, save_predictions
 
 Record = dict[str, Any]
 """A line of history.jsonl."""
+SPLIT_NAMES = {"val": "validation", "test": "test"}
+"""Splits by the short names of history.jsonl."""
 
 
 class Observer(Protocol):
@@ -139,7 +148,7 @@ class _Job:
         self.device = prepare_torch(settings.runtime)
         self.precision = str(settings.runtime.precision)
         self.train_part, self.validation_part = split_validation(
-            dataset.train, settings.data.validation
+            dataset.train, int(settings.data.validation)
         )
         self.model = self._build(start_from)
         self.optimizer = build_optimizer(settings.optimizer, self.model.network.parameters())
@@ -147,6 +156,7 @@ class _Job:
         self.history: list[Record] = []
         self.best = Best()
         self.saved_at = time.monotonic()
+        self.predictions: Predictions = {}
         self.judged: dict[str, tuple[Split, Tensor]] = {}
         if self.validation_part is not None:
             self.judged["val"] = self._on_device(self.validation_part)
@@ -296,30 +306,29 @@ class _Job:
         if self.best.tensors:
             self.model.network.load_state_dict(self.best.tensors)
         self.model.network.eval()
-        splits = {"validation": "val", "test": "test"}
-        predictions: Predictions = {}
-        judgements: dict[str, Record | None] = dict.fromkeys(splits)
-        for split, short in splits.items():
-            if short in self.judged:
-                part, images = self.judged[short]
-                logits = self._logits(images)
-                predictions[split] = (logits, part.labels)
-                judgements[split] = judge(
-                    logits,
-                    part.labels,
-                    self.model.class_names,
-                    dataset=self.dataset.name,
-                    split=split,
-                    parameters=self.model.parameters,
-                )
+        judgements: dict[str, Record | None] = {"validation": None, "test": None}
+        for name, (part, images) in self.judged.items():
+            split = SPLIT_NAMES[name]
+            logits = self._logits(images)
+            self.predictions[split] = (logits, part.labels)
+            judgements[split] = judge(
+                logits,
+                part.labels,
+                self.model.class_names,
+                dataset=self.dataset.name,
+                split=split,
+                parameters=self.model.parameters,
+            )
         metrics = {"schema": 1, **judgements, "summary": self._summary()}
         if self.run is not None:
             card = model_card(self.model, self.settings, self.dataset.hashes, judgements)
             save_model(self.model, self.run.model, card)
-            identity = {"model_sha256": self.model.sha256, **self._data_record()["sha256"]}
-            save_predictions(self.run.predictions, predictions, identity)
+            identity = {"model_sha256": self.model.sha256, "precision": self.precision}
+            for name, (part, _) in self.judged.items():
+                identity[f"{SPLIT_NAMES[name]}_sha256"] = part.sha256
+            save_predictions(self.run.predictions, self.predictions, identity)
             write_json(self.run.metrics, metrics)
-        return Outcome(self.model, self.history, metrics, predictions)
+        return Outcome(self.model, self.history, metrics, self.predictions)
 
     def _logits(self, images: Tensor) -> NDArray[np.float32]:
         return compute_logits(
@@ -329,6 +338,7 @@ class _Job:
     def _summary(self) -> dict[str, Any]:
         return {
             **summarise(self.history),
+            "epochs": self.progress.epoch,
             "selected_epoch": self.best.epoch or self.progress.epoch,
             "seconds": sum(record["seconds"] for record in self.history),
             "peak_memory_bytes": peak_memory_bytes(),
@@ -342,7 +352,7 @@ def summarise(history: list[Record]) -> dict[str, Any]:
     """Return the finals, and for each drawn curve its best accuracy and lowest loss."""
     last = history[-1]
     summary: dict[str, Any] = {"final_train_loss": last["train_loss"]}
-    for short, name in (("val", "validation"), ("test", "test")):
+    for short, name in SPLIT_NAMES.items():
         if last[f"{short}_loss"] is None:
             continue
         best = max(history, key=lambda record: record[f"{short}_accuracy"])
@@ -354,6 +364,30 @@ def summarise(history: list[Record]) -> dict[str, Any]:
             f"final_{name}_loss": last[f"{short}_loss"],
         }
     return summary
+
+
+def prepare_settings(
+    settings: Settings, dataset: Dataset, start_from: TrainedModel | None = None
+) -> Settings:
+    """Return the settings with every ``auto`` replaced by what it means here.
+
+    With `start_from`, its architecture takes the place of the recipe's.
+
+    Raises:
+        UsageError: the device or the validation part cannot be had.
+        DataError: the weights to begin with were made for other classes or sizes.
+    """
+    if start_from is not None:
+        check_fit(start_from, dataset)
+        settings = settings.model_copy(update={"model": start_from.config})
+    validation = settings.data.validation
+    if validation == "auto":
+        validation = len(dataset.train) // 6
+    stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
+    source = dataset.source if dataset.name == "sketches" else str(Path(dataset.source).resolve())
+    data = settings.data.model_copy(update={"validation": validation, "source": source})
+    runtime = resolve_runtime(settings.runtime)
+    return settings.model_copy(update={"data": data, "runtime": runtime})
 
 
 def can_extend(settings: Settings) -> bool:

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.evaluation.metrics import Labels, Logits
 from fashioncnn.runs import write_atomic
 
-Predictions = dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]]
+Predictions = dict[str, tuple[Logits, Labels]]
 """(n, classes) float32 logits and (n,) uint8 labels, by split."""
 
 
 def save_predictions(path: Path, predictions: Predictions, identity: dict[str, str]) -> None:
-    """Write logits and labels.
+    """Write logits and labels, replacing the file as a whole.
 
     Args:
-        path: the file, replaced as a whole.
+        path: the file.
         predictions: by split.
-        identity: ``model_sha256``, and the data's SHA-256 by split.
+        identity: ``model_sha256``, ``precision``, and ``<split>_sha256`` of the pictures.
     """
     arrays: dict[str, NDArray[np.generic]] = {k: np.array(v) for k, v in identity.items()}
     for split, (logits, labels) in predictions.items():

@@ -1,0 +1,7 @@
+"""``python -m fashioncnn``."""
+
+import sys
+
+from fashioncnn.cli import main
+
+sys.exit(main())

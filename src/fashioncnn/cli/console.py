@@ -1,0 +1,30 @@
+"""How the command line speaks: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from fashioncnn.reporting.tables import Table
+
+
+def note(message: str) -> None:
+    """Say something about how it goes, on stderr."""
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, and nothing else, on stdout."""
+    print(json.dumps(value, indent=1, allow_nan=False))  # noqa: T201
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Print tables on stdout; off a terminal they are as wide as they need to be."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    for table in tables:
+        console.print(table.to_rich())

@@ -1,0 +1,122 @@
+"""``fashioncnn data``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+
+from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.datasets import load_for
+from fashioncnn.data.dataset import FASHION_MNIST, Dataset
+from fashioncnn.data.sheet import draw_sheet
+from fashioncnn.data.sources import fetch_fashion_mnist
+from fashioncnn.errors import DataError, UsageError
+
+
+def data(
+    source: str | None = None,
+    /,
+    *,
+    data: Annotated[str | None, Parameter(name="--data")] = None,
+    sheet: Path | None = None,
+    split: str = "train",
+    image_size: int = 28,
+    refresh: Annotated[bool, Parameter(negative=())] = False,
+    offline: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Find, fetch and verify the data; draw a sheet of it.
+
+    Example: fashioncnn data --sheet sheet.png
+
+    Parameters
+    ----------
+    source
+        Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
+        the cache, a download.
+    data
+        The same, as in the other commands.
+    sheet
+        PNG to draw, with pictures of every class.
+    split
+        Part for the sheet: train or test.
+    image_size
+        Side that pictures of class folders are brought to.
+    refresh
+        Verify the cache, and download again what is missing or wrong there.
+    offline
+        Never download.
+    json
+        Print one JSON document.
+    """
+    if split not in ("train", "test"):
+        raise UsageError(f"--split {split}: must be train or test")
+    if refresh:
+        fetch_fashion_mnist(
+            refresh=True, offline=offline, notify=note, progress=sys.stderr.isatty()
+        )
+    place = source or data or (None if refresh else os.environ.get("FASHIONCNN_DATA") or None)
+    dataset = load_for(place, image_size, offline=offline)
+    if sheet is not None:
+        _write_sheet(dataset, split, sheet)
+    if json:
+        print_json(_description(dataset))
+    else:
+        _print_counts(dataset)
+
+
+def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
+    part = dataset.train if split == "train" else dataset.require_test()
+    title = f"{dataset.name}, {split} part, {len(part):,} pictures"
+    try:
+        draw_sheet(part, dataset.class_names, title).save(path, "PNG")
+    except OSError as error:
+        raise DataError(f"--sheet {path}: cannot be written ({error.strerror})") from None
+    note(f"sheet: {path}")
+
+
+def _description(dataset: Dataset) -> dict[str, object]:
+    parts = {"train": dataset.train, "test": dataset.test}
+    return {
+        "schema": 1,
+        "name": dataset.name,
+        "source": dataset.source,
+        "official": dataset.name == FASHION_MNIST,
+        "classes": list(dataset.class_names),
+        "image_size": int(dataset.train.images.shape[1]),
+        "splits": {
+            name: {
+                "n": len(part),
+                "per_class": _counts(part.labels, len(dataset.class_names)),
+                "sha256": part.sha256,
+            }
+            for name, part in parts.items()
+            if part is not None
+        },
+    }
+
+
+def _print_counts(dataset: Dataset) -> None:
+    from fashioncnn.reporting.tables import Table
+
+    classes = len(dataset.class_names)
+    train = _counts(dataset.train.labels, classes)
+    test = _counts(dataset.test.labels, classes) if dataset.test else [0] * classes
+    rows = [
+        (f"{code}  {name}", f"{train[code]:,}", f"{test[code]:,}")
+        for code, name in enumerate(dataset.class_names)
+    ]
+    rows.append(("total", f"{sum(train):,}", f"{sum(test):,}"))
+    side = dataset.train.images.shape[1]
+    verified = ", SHA-256 verified" if dataset.name == FASHION_MNIST else ""
+    note_text = f"{dataset.source}: grey, {side}×{side}{verified}"
+    print_tables([Table(dataset.name, ("Class", "Train", "Test"), tuple(rows), note_text)])
+
+
+def _counts(labels: np.ndarray[tuple[int], np.dtype[np.uint8]], classes: int) -> list[int]:
+    return [int(n) for n in np.bincount(labels, minlength=classes)]

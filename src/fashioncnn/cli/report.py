@@ -1,0 +1,74 @@
+"""``fashioncnn report``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fashioncnn.cli.console import note
+from fashioncnn.data.dataset import Split
+from fashioncnn.data.sources import load_dataset
+from fashioncnn.errors import FashionCNNError, UsageError
+from fashioncnn.runs import RunFolder, open_run
+from fashioncnn.runtime import require_torch
+
+
+def report(
+    *runs: Path,
+    data: str | None = None,
+    out: Annotated[Path | None, Parameter(name="--out")] = None,
+) -> None:
+    """Write one self-contained report.html, and the same tables as report.md.
+
+    Example: fashioncnn report runs/train-1 runs/train-2
+
+    Parameters
+    ----------
+    runs
+        Finished run folders; several are shown side by side.
+    data
+        Where the pictures of the mistakes are. Default: the data that each run learnt from.
+    out
+        Folder to write to. Default: the run folder; for several, the folder they lie in.
+    """
+    if not runs:
+        raise UsageError("report: name at least one run folder, as in runs/train-1")
+    require_torch()
+    from fashioncnn.reporting.report import read_run, write_comparison, write_run_report
+
+    folders = [open_run(path) for path in runs]
+    if len(folders) == 1 and out is None:
+        page = write_run_report(folders[0], _parts(folders[0], data))
+    else:
+        reports = [
+            read_run(run, _parts(run, data), name)
+            for run, name in zip(folders, _names(runs), strict=True)
+        ]
+        page = write_comparison(reports, out or _common_folder(runs))
+    print(page)  # noqa: T201
+
+
+def _parts(run: RunFolder, data: str | None) -> dict[str, Split]:
+    """Return the run's pictures; none, with a note, where they are not to be had."""
+    from fashioncnn.evaluation.evaluate import splits_of
+
+    settings = run.settings()
+    source = data or settings.data.source
+    try:
+        dataset = load_dataset(source, image_size=settings.data.image_size, offline=True)
+    except FashionCNNError as error:
+        note(f"{run.path}: mistakes are shown without pictures ({error})")
+        return {}
+    return splits_of(dataset, settings)
+
+
+def _names(paths: tuple[Path, ...]) -> list[str]:
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _common_folder(paths: tuple[Path, ...]) -> Path:
+    return Path(os.path.commonpath([path.resolve().parent for path in paths]))

@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM while training: ask the loop to save and stop."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from fashioncnn.errors import FashionCNNError, InterruptedRun, TerminatedRun
+
+
+class StopSignals:
+    """While entered, the first SIGINT or SIGTERM is kept for `reason`; a second one kills."""
+
+    def __init__(self, how_to_go_on: str) -> None:
+        self.how_to_go_on = how_to_go_on
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def reason(self) -> FashionCNNError | None:
+        """Return the error to stop with, or None to go on."""
+        if self.received is None:
+            return None
+        if self.received == signal.SIGTERM:
+            return TerminatedRun(f"terminated, checkpoint saved; {self.how_to_go_on}")
+        return InterruptedRun(f"interrupted, checkpoint saved; {self.how_to_go_on}")
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,226 @@
+"""``fashioncnn train``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.datasets import load_for
+from fashioncnn.config import Settings, resolve, validate
+from fashioncnn.errors import UsageError
+from fashioncnn.runs import RunFolder, create_run, open_run, write_atomic
+from fashioncnn.runtime import require_torch
+
+KEPT_BY_RESUME = ("epochs", "data")
+"""Flags that may go with --resume; all else was decided when the run began."""
+
+
+def train(
+    recipe: str | None = None,
+    /,
+    *,
+    data: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    threads: str | None = None,
+    validation: str | None = None,
+    select: Literal["last", "best_val"] | None = None,
+    track_test: bool | None = None,
+    class_weights: Literal["none", "auto"] | None = None,
+    image_size: int | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    config: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    offline: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Learn, and leave a run folder: runs/train-1, train-2 …
+
+    Example: fashioncnn train baseline --data sketches --epochs 5
+
+    A setting is taken from its flag, else FASHIONCNN_<SETTING>, else --config, else the recipe.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe (baseline, honest) or a .toml file. Default: baseline.
+    data
+        Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
+        the cache, a download.
+    epochs
+        Times that every picture is learnt from.
+    batch_size
+        Pictures a step.
+    learning_rate
+        Peak learning rate.
+    seed
+        Decides initial weights, order and dropout.
+    device
+        auto, cpu, cuda, cuda:1, mps.
+    precision
+        auto takes bf16 where the processor has it.
+    threads
+        CPU threads, or 'auto' for every core.
+    validation
+        Training pictures to hold out, or 'auto' for one sixth.
+    select
+        Weights to keep: the last, or those of the best validation epoch.
+    track_test
+        Draw the test curve too. Nothing is decided by it.
+    class_weights
+        auto weighs rare classes up.
+    image_size
+        Side that pictures of class folders are brought to.
+    out
+        The run folder itself, new or empty.
+    resume
+        Go on with this run from its last checkpoint.
+    from_
+        Begin with the weights of this run or model folder.
+    config
+        TOML file with some of the settings.
+    set_
+        Any setting, as in --set model.hidden=256; repeatable.
+    offline
+        Never download.
+    json
+        Print the metrics as one JSON document.
+    """
+    flags: dict[str, Any] = {
+        "data": data,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "threads": _number_or_word(threads),
+        "validation": _number_or_word(validation),
+        "select": select,
+        "track_test": track_test,
+        "class_weights": class_weights,
+        "image_size": image_size,
+    }
+    given = {name for name, value in flags.items() if value is not None}
+    if resume is not None:
+        others = {"recipe": recipe, "--out": out, "--from": from_, "--config": config, "--set": set_}
+        given |= {name for name, value in others.items() if value is not None}
+        _resume(resume, given, epochs, data, offline, json)
+    else:
+        settings = resolve(recipe or "baseline", config=config, flags=flags, assignments=set_)
+        _begin(settings, out, from_, offline, json)
+
+
+def _begin(settings: Settings, out: Path | None, start: Path | None, offline: bool, json: bool) -> None:
+    require_torch()
+    from fashioncnn.models.store import TrainedModel, load_model
+    from fashioncnn.training.run import prepare_settings
+
+    start_from: TrainedModel | None = None if start is None else load_model(start)
+    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    settings = prepare_settings(settings, dataset, start_from)
+    run = create_run(out, settings)
+    _train(run, settings, dataset, start_from, json)
+
+
+def _resume(
+    path: Path, given: set[str], epochs: int | None, data: str | None, offline: bool, json: bool
+) -> None:
+    run = open_run(path)
+    refused = sorted(given - set(KEPT_BY_RESUME))
+    if refused:
+        raise UsageError(
+            f"--resume goes on with the run's own settings, so {', '.join(refused)} cannot be "
+            f"given; begin a new run from its weights with --from {path}"
+        )
+    require_torch()
+    from fashioncnn.training.run import can_extend
+
+    settings = run.settings()
+    if epochs is not None and epochs != settings.training.epochs:
+        done = len(run.read_history())
+        if epochs < done:
+            raise UsageError(f"--epochs {epochs}: {path} has already learnt for {done} epochs")
+        if not can_extend(settings):
+            raise UsageError(
+                f"--epochs {epochs}: the learning rate of {path} decays to its end at epoch "
+                f"{settings.training.epochs}; begin a new run from its weights with --from {path}"
+            )
+        settings = _with_epochs(settings, epochs)
+        run.metrics.unlink(missing_ok=True)
+        write_atomic(run.config, settings.to_toml().encode())
+    if run.finished:
+        note(f"{path} is finished ({settings.training.epochs} epochs); nothing to do")
+        return
+    dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
+    _train(run, settings, dataset, None, json)
+
+
+def _train(run: RunFolder, settings: Settings, dataset: Any, start_from: Any, json: bool) -> None:
+    from fashioncnn.cli.progress import make_observer
+    from fashioncnn.cli.signals import StopSignals
+    from fashioncnn.evaluation.evaluate import splits_of
+    from fashioncnn.reporting.report import write_run_report
+    from fashioncnn.reporting.tables import judgement_tables, summary_table
+    from fashioncnn.training.run import train_model
+
+    runtime = settings.runtime
+    note(
+        f"{settings.recipe} on {dataset.name}: {len(dataset.train):,} pictures, "
+        f"{settings.training.epochs} epochs, {runtime.device}, {runtime.precision}, "
+        f"{runtime.threads} threads → {run.path}"
+    )
+    observer = make_observer(settings.training.epochs)
+    stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
+    with run.lock(), stop, _stopped(observer):
+        outcome = train_model(
+            settings,
+            dataset,
+            run=run,
+            start_from=start_from,
+            observer=observer,
+            stop=stop.reason,
+        )
+    page = write_run_report(run, splits_of(dataset, settings))
+    if json:
+        print_json({"run": str(run.path), **outcome.metrics})
+        return
+    metrics = outcome.metrics
+    judged = metrics["test"] or metrics["validation"]
+    print_tables([summary_table(metrics["summary"]), *(judgement_tables(judged) if judged else [])])
+    note(f"report: {page}")
+
+
+@contextlib.contextmanager
+def _stopped(observer: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if hasattr(observer, "stop"):
+            observer.stop()
+
+
+def _with_epochs(settings: Settings, epochs: int) -> Settings:
+    values = settings.model_dump()
+    values["training"]["epochs"] = epochs
+    return validate(values)
+
+
+def _number_or_word(text: str | None) -> int | str | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text

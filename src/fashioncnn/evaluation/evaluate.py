@@ -1,0 +1,104 @@
+"""Judge a trained model on one split, from stored predictions where they are still its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fashioncnn.config import Settings
+from fashioncnn.data.dataset import Dataset, Split, split_validation
+from fashioncnn.errors import DataError
+from fashioncnn.evaluation.logits import compute_logits, to_tensor
+from fashioncnn.evaluation.metrics import Labels, Logits, judge
+from fashioncnn.evaluation.predictions import load_predictions, save_predictions
+from fashioncnn.models.store import TrainedModel
+from fashioncnn.runs import RunFolder
+
+
+def evaluate_model(
+    model: TrainedModel,
+    dataset: Dataset,
+    part: Split,
+    split: str,
+    *,
+    run: RunFolder | None = None,
+    precision: str = "fp32",
+) -> dict[str, Any]:
+    """Return the judgement of `model` on `part`.
+
+    Args:
+        model: on the device to run on.
+        dataset: where `part` is from.
+        part: the pictures to judge on.
+        split: ``validation`` or ``test``.
+        run: its stored predictions are used while model and pictures are the same, and
+            brought up to date where they are not.
+        precision: ``fp32`` or ``bf16``.
+
+    Raises:
+        DataError: the data has other classes or another size than the model.
+    """
+    logits, labels = _predictions(model, dataset, part, split, run, precision)
+    return judge(
+        logits,
+        labels,
+        model.class_names,
+        dataset=dataset.name,
+        split=split,
+        parameters=model.parameters,
+    )
+
+
+def _predictions(
+    model: TrainedModel,
+    dataset: Dataset,
+    part: Split,
+    split: str,
+    run: RunFolder | None,
+    precision: str,
+) -> tuple[Logits, Labels]:
+    check_fit(model, dataset)
+    identity = {"model_sha256": model.sha256, "precision": precision}
+    pictures = {f"{split}_sha256": part.sha256}
+    predictions, stored = load_predictions(run.predictions) if run else ({}, {})
+    same_model = identity.items() <= stored.items()
+    if same_model and split in predictions and pictures.items() <= stored.items():
+        return predictions[split]
+    images = to_tensor(part.images, model.device)
+    result = compute_logits(model.network, model.preprocessing, images, precision), part.labels
+    if run is not None:
+        kept = predictions if same_model else {}
+        known = stored if same_model else {}
+        save_predictions(
+            run.predictions, {**kept, split: result}, {**known, **identity, **pictures}
+        )
+    return result
+
+
+def check_fit(model: TrainedModel, dataset: Dataset) -> None:
+    """Raise `DataError` where the model cannot be judged on the data."""
+    if dataset.class_names != model.class_names:
+        raise DataError(
+            f"{dataset.source}: its classes ({', '.join(dataset.class_names[:3])} …) are not the "
+            f"model's ({', '.join(model.class_names[:3])} …)"
+        )
+    size = dataset.train.images.shape[1]
+    if size != model.preprocessing.image_size:
+        raise DataError(
+            f"{dataset.source}: pictures of {size}×{size}, but the model takes "
+            f"{model.preprocessing.image_size}×{model.preprocessing.image_size}"
+        )
+
+
+def splits_of(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
+    """Return the parts that can be judged on: ``test``, and ``validation`` as a run held it out.
+
+    Args:
+        dataset: the data.
+        settings: of the run, whose `validation` is a number; None where there was no run.
+    """
+    parts = {} if dataset.test is None else {"test": dataset.test}
+    if settings is not None and settings.data.validation:
+        _, held = split_validation(dataset.train, int(settings.data.validation))
+        if held is not None:
+            parts["validation"] = held
+    return parts

@@ -1,0 +1,1 @@
+"""Put a trained network to use."""

@@ -1,0 +1,143 @@
+"""The tables of a run, made once and shown three ways: terminal, Markdown, page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+CHOSEN_ON_TEST = "chosen by looking at the test set"
+"""Said of every figure that is the best of several test evaluations."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table of text; the first column is left-aligned, the others right-aligned."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, with its title as a heading."""
+        lines = [
+            f"### {self.title}",
+            "",
+            _markdown_row(self.header),
+            _markdown_row(["---", *["---:"] * (len(self.header) - 1)]),
+            *(_markdown_row(row) for row in self.rows),
+        ]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])])
+
+    def to_rich(self) -> RichTable:
+        """Return the table for a terminal."""
+        table = RichTable(
+            title=self.title,
+            title_justify="left",
+            title_style="bold",
+            caption=escape(self.note) or None,
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for index, name in enumerate(self.header):
+            table.add_column(escape(name), justify="right" if index else "left")
+        for row in self.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        return table
+
+
+def percent(value: float | None) -> str:
+    """Return ``92.69%``; ``–`` where there is no value."""
+    return "–" if value is None else f"{100 * value:.2f}%"
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """Return the performance summary of a run: bests and finals with their epochs.
+
+    Args:
+        summary: of metrics.json.
+    """
+    epochs = str(summary["epochs"])
+    rows: list[tuple[str, str, str, str]] = []
+    for split in ("validation", "test"):
+        if f"final_{split}_accuracy" not in summary:
+            continue
+        remark = CHOSEN_ON_TEST if split == "test" else ""
+        best = summary[f"best_{split}_accuracy"]
+        lowest = summary[f"lowest_{split}_loss"]
+        rows += [
+            (f"Best {split} accuracy", percent(best["value"]), str(best["epoch"]), remark),
+            (f"Lowest {split} loss", f"{lowest['value']:.4f}", str(lowest["epoch"]), remark),
+            (f"Final {split} accuracy", percent(summary[f"final_{split}_accuracy"]), epochs, ""),
+            (f"Final {split} loss", f"{summary[f'final_{split}_loss']:.4f}", epochs, ""),
+        ]
+    rows.append(("Final train loss", f"{summary['final_train_loss']:.4f}", epochs, ""))
+    if summary["selected_epoch"] != summary["epochs"]:
+        rows.append(("Epoch kept, by validation", "", str(summary["selected_epoch"]), ""))
+    return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows))
+
+
+def judgement_table(judged: dict[str, Any]) -> Table:
+    """Return the overall figures of one judgement."""
+    low, high = judged["accuracy_ci95"]
+    rows = (
+        ("Accuracy", percent(judged["accuracy"])),
+        ("95% interval (Wilson)", f"{percent(low)} – {percent(high)}"),
+        ("Loss", f"{judged['loss']:.4f}"),
+        ("Calibration error (ECE, 15 bins)", f"{judged['ece']:.4f}"),
+        ("Macro F1", f"{judged['macro_f1']:.4f}"),
+        ("Pictures", f"{judged['n']:,}"),
+        ("Parameters", f"{judged['parameters']:,}"),
+    )
+    title = f"{judged['dataset']}, {judged['split']} part"
+    return Table(title, ("Metric", "Value"), rows)
+
+
+def per_class_table(judged: dict[str, Any]) -> Table:
+    """Return accuracy and errors of each class, and which are best and hardest."""
+    rows = tuple(
+        (str(c["code"]), c["name"], percent(c["accuracy"]), str(c["errors"]))
+        for c in judged["per_class"]
+    )
+    return Table(
+        "Per-class performance",
+        ("Code", "Class", "Accuracy", "Errors"),
+        rows,
+        best_and_hardest(judged),
+    )
+
+
+def best_and_hardest(judged: dict[str, Any]) -> str:
+    """Return a sentence that names the three best classes and the hardest one."""
+    seen = [c for c in judged["per_class"] if c["n"]]
+    ranked = sorted(seen, key=lambda c: -c["accuracy"])
+    best = ", ".join(f"{c['name']} ({percent(c['accuracy'])})" for c in ranked[:3])
+    hardest = ranked[-1]
+    return f"Best: {best}. Hardest: {hardest['name']} ({percent(hardest['accuracy'])})."
+
+
+def confused_pairs_table(judged: dict[str, Any], top: int = 5) -> Table:
+    """Return the most confused pairs."""
+    names = {c["code"]: f"{c['name']} ({c['code']})" for c in judged["per_class"]}
+    rows = tuple(
+        (str(rank), names[pair["true"]], names[pair["predicted"]], f"{pair['count']}×")
+        for rank, pair in enumerate(judged["confused_pairs"][:top], 1)
+    )
+    return Table(
+        f"Most confused pairs (top {top})", ("Rank", "It is", "It was taken for", "Count"), rows
+    )
+
+
+def judgement_tables(judged: dict[str, Any]) -> list[Table]:
+    """Return all tables of one judgement."""
+    return [judgement_table(judged), per_class_table(judged), confused_pairs_table(judged)]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
