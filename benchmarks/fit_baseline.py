@@ -47,9 +47,7 @@ def run_candidate(name: str, seed: int, folder: Path) -> None:
     from fashioncnn.runtime import resolve_runtime
     from fashioncnn.training.run import train_model
 
-    settings = resolve(
-        "baseline", flags={"seed": seed, "threads": 1}, assignments=CANDIDATES[name]
-    )
+    settings = resolve("baseline", flags={"seed": seed, "threads": 1}, assignments=CANDIDATES[name])
     settings = settings.model_copy(update={"runtime": resolve_runtime(settings.runtime)})
     outcome = train_model(settings, load_dataset(settings.data.source))
     content = {
@@ -84,10 +82,15 @@ def print_table(folder: Path) -> None:
         runs.setdefault(content["candidate"], []).append(figures(content["summary"]))
     # The spread between seeds, pooled over the candidates that were run with several.
     many = [rows for rows in runs.values() if len(rows) >= 3]
-    spread = {
-        key: statistics.fmean(statistics.variance([r[key] for r in rows]) for rows in many) ** 0.5
-        for key in PUBLISHED
-    } if many else None
+    spread = (
+        {
+            key: statistics.fmean(statistics.variance([r[key] for r in rows]) for rows in many)
+            ** 0.5
+            for key in PUBLISHED
+        }
+        if many
+        else None
+    )
     print("| candidate | n | " + " | ".join(PUBLISHED) + " | sum of abs(z) |")
     print("| --- " * (len(PUBLISHED) + 3) + "|")
     print("| published | 1 | " + " | ".join(f"{v:.4f}" for v in PUBLISHED.values()) + " | |")

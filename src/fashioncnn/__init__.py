@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fashioncnn._version import __version__
 from fashioncnn.errors import FashionCNNError
 
 if TYPE_CHECKING:
     from fashioncnn.classifier import Classifier
 
 __all__ = ["Classifier", "FashionCNNError", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

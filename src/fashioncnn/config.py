@@ -224,7 +224,9 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
         return {"recipe": Path(recipe).stem, **_read_toml(Path(recipe))}
     if recipe not in recipe_names():
         known = ", ".join(recipe_names())
-        raise UsageError(f"no recipe '{recipe}'{nearest(recipe, recipe_names())} (there are {known})")
+        raise UsageError(
+            f"no recipe '{recipe}'{nearest(recipe, recipe_names())} (there are {known})"
+        )
     text = (resources.files("fashioncnn") / "recipes" / f"{recipe}.toml").read_text("utf-8")
     return {"recipe": recipe, **tomllib.loads(text)}
 
@@ -252,7 +254,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _nearest_variable(name: str) -> str:
-    return nearest(f"{ENVIRONMENT_PREFIX}{name.upper()}", [f"FASHIONCNN_{f.upper()}" for f in FLAGS])
+    return nearest(
+        f"{ENVIRONMENT_PREFIX}{name.upper()}", [f"FASHIONCNN_{f.upper()}" for f in FLAGS]
+    )
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:

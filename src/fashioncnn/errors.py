@@ -73,13 +73,13 @@ class QualityGateError(FashionCNNError):
     exit_code = 3
 
 
-class InterruptedRun(FashionCNNError):
+class InterruptedRun(FashionCNNError):  # noqa: N818
     """Training was interrupted (Ctrl-C) and can be resumed."""
 
     exit_code = 130
 
 
-class TerminatedRun(FashionCNNError):
+class TerminatedRun(FashionCNNError):  # noqa: N818
     """Training was terminated (SIGTERM) and can be resumed."""
 
     exit_code = 143

@@ -7,7 +7,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from fashioncnn import __version__
+from fashioncnn._version import __version__
 from fashioncnn.cli.console import note
 from fashioncnn.errors import FashionCNNError, UsageError
 
@@ -25,12 +25,38 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=None,
 )
-# Commands are named by their paths, so that a command imports only what it needs.
-app.command("fashioncnn.cli.train:train", name="train")
-app.command("fashioncnn.cli.evaluate:evaluate", name="evaluate")
-app.command("fashioncnn.cli.report:report", name="report")
-app.command("fashioncnn.cli.predict:predict", name="predict")
-app.command("fashioncnn.cli.data:data", name="data")
+# Commands are named by their paths, so that each imports only what it needs, and `--help`
+# nothing; that is why their help stands here and not with them.
+COMMANDS = {
+    "train": """Learn, and leave a run folder: runs/train-1, train-2 …
+
+Example: fashioncnn train baseline --data sketches --epochs 5
+
+A setting is taken from its flag, else FASHIONCNN_<SETTING>, else --config, else the recipe.
+""",
+    "evaluate": """Judge a run or model on the test part: accuracy, intervals, classes, confusions.
+
+Example: fashioncnn evaluate runs/train-1
+
+Stored predictions are used again while model and pictures are the same.
+""",
+    "report": """Write one self-contained report.html, and the same tables as report.md.
+
+Example: fashioncnn report runs/train-1 runs/train-2
+""",
+    "predict": """What is on these pictures? Files and folders in, the likeliest classes out.
+
+Example: fashioncnn predict closet/ shoe.jpg --model runs/train-1
+
+A file that cannot be read is named and skipped; the exit code is then 1.
+""",
+    "data": """Find, fetch and verify the data; draw a sheet of it.
+
+Example: fashioncnn data --sheet sheet.png
+""",
+}
+for position, (name, text) in enumerate(COMMANDS.items()):
+    app.command(f"fashioncnn.cli.{name}:{name}", name=name, help=text, sort_key=position)
 
 
 def main(arguments: list[str] | None = None) -> int:

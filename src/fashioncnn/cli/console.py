@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from fashioncnn.reporting.tables import Table
@@ -28,3 +29,5 @@ def print_tables(tables: Iterable[Table]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     for table in tables:
         console.print(table.to_rich())
+        if table.note:
+            console.print(f"{escape(table.note)}\n")

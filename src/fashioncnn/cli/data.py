@@ -26,13 +26,11 @@ def data(
     sheet: Path | None = None,
     split: str = "train",
     image_size: int = 28,
-    refresh: Annotated[bool, Parameter(negative=())] = False,
-    offline: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    refresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
     """Find, fetch and verify the data; draw a sheet of it.
-
-    Example: fashioncnn data --sheet sheet.png
 
     Parameters
     ----------
@@ -115,7 +113,7 @@ def _print_counts(dataset: Dataset) -> None:
     side = dataset.train.images.shape[1]
     verified = ", SHA-256 verified" if dataset.name == FASHION_MNIST else ""
     note_text = f"{dataset.source}: grey, {side}×{side}{verified}"
-    print_tables([Table(dataset.name, ("Class", "Train", "Test"), tuple(rows), note_text)])
+    print_tables([Table(dataset.name, ("Class", "Train", "Test"), tuple(rows), note=note_text)])
 
 
 def _counts(labels: np.ndarray[tuple[int], np.dtype[np.uint8]], classes: int) -> list[int]:

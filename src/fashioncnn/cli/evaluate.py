@@ -23,14 +23,10 @@ def evaluate(
     split: Literal["test", "validation"] = "test",
     device: str = "auto",
     min_accuracy: float | None = None,
-    offline: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Judge a run or model on the test part: accuracy, intervals, classes, confusions.
-
-    Example: fashioncnn evaluate runs/train-1
-
-    Stored predictions are used again while model and pictures are the same.
+    """Judge a run or model on one part of the data.
 
     Parameters
     ----------
@@ -61,7 +57,9 @@ def evaluate(
     trained = load_model(model, resolve_device(device))
     run = RunFolder(model) if (model / "config.toml").exists() else None
     settings = run.settings() if run else None
-    source = data or (settings.data.source if settings else None) or os.environ.get("FASHIONCNN_DATA")
+    source = (
+        data or (settings.data.source if settings else None) or os.environ.get("FASHIONCNN_DATA")
+    )
     dataset = load_for(source, trained.preprocessing.image_size, offline=offline)
     if dataset.name != trained.dataset:
         note(f"the model learnt from {trained.dataset} and is judged on {dataset.name}")

@@ -20,13 +20,9 @@ def predict(
     model: Path | None = None,
     top: int = 3,
     device: str = "auto",
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """What is on these pictures? Files and folders in, the likeliest classes out.
-
-    Example: fashioncnn predict closet/ shoe.jpg --model runs/train-1
-
-    A file that cannot be read is named and skipped; the exit code is then 1.
+    """Tell what is on pictures.
 
     Parameters
     ----------
@@ -108,4 +104,4 @@ def _table(predictions: list[dict[str, Any]], top: int) -> Any:
         if not p["error"]
     )
     width = max(len(row) for row in rows)
-    return Table("Predictions", header[:width], rows)
+    return Table("Predictions", header[:width], rows, "l")

@@ -21,9 +21,7 @@ def report(
     data: str | None = None,
     out: Annotated[Path | None, Parameter(name="--out")] = None,
 ) -> None:
-    """Write one self-contained report.html, and the same tables as report.md.
-
-    Example: fashioncnn report runs/train-1 runs/train-2
+    """Write report.html and report.md.
 
     Parameters
     ----------

@@ -42,14 +42,10 @@ def train(
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
     config: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    offline: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Learn, and leave a run folder: runs/train-1, train-2 …
-
-    Example: fashioncnn train baseline --data sketches --epochs 5
-
-    A setting is taken from its flag, else FASHIONCNN_<SETTING>, else --config, else the recipe.
+    """Learn, and leave a run folder.
 
     Parameters
     ----------
@@ -114,7 +110,13 @@ def train(
     }
     given = {name for name, value in flags.items() if value is not None}
     if resume is not None:
-        others = {"recipe": recipe, "--out": out, "--from": from_, "--config": config, "--set": set_}
+        others = {
+            "recipe": recipe,
+            "--out": out,
+            "--from": from_,
+            "--config": config,
+            "--set": set_,
+        }
         given |= {name for name, value in others.items() if value is not None}
         _resume(resume, given, epochs, data, offline, json)
     else:
@@ -122,7 +124,9 @@ def train(
         _begin(settings, out, from_, offline, json)
 
 
-def _begin(settings: Settings, out: Path | None, start: Path | None, offline: bool, json: bool) -> None:
+def _begin(
+    settings: Settings, out: Path | None, start: Path | None, offline: bool, json: bool
+) -> None:
     require_torch()
     from fashioncnn.models.store import TrainedModel, load_model
     from fashioncnn.training.run import prepare_settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+PictureMode = Literal["fashion", "plain"]
+"""How files become arrays, see `fashioncnn.data.pictures`."""
 SPLIT_SEED = 20170825
 """Seed of every split, so that all runs hold out the same pictures (the data's release date)."""
 
@@ -51,8 +54,8 @@ class Split:
     def sha256(self) -> str:
         """SHA-256 over shape, pixels and labels: the identity of these pictures."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.labels))
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
 
@@ -74,7 +77,7 @@ class Dataset:
     class_names: tuple[str, ...]
     train: Split
     test: Split | None
-    pictures: str
+    pictures: PictureMode
     source: str
 
     @property
@@ -92,7 +95,9 @@ class Dataset:
         return self.test
 
 
-def check_split(images: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int, name: str) -> Split:
+def check_split(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int, name: str
+) -> Split:
     """Return the split, or raise `DataError` that says how pictures and labels disagree."""
     if len(images) != len(labels):
         raise DataError(f"{name}: {len(images):,} images but {len(labels):,} labels")

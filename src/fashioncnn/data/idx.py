@@ -11,7 +11,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +58,13 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
     path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> gzip.GzipFile | BinaryIO:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if is_gzip else path.open("rb")
 
 
-def _read_header(file: IO[bytes], path: Path, dimensions: int) -> tuple[int, ...]:
+def _read_header(file: gzip.GzipFile | BinaryIO, path: Path, dimensions: int) -> tuple[int, ...]:
     magic = file.read(4)
     if magic.lstrip()[:1] == b"<":
         raise DataError(f"{path}: a web page (HTML), not an IDX file; get the file again")
@@ -87,7 +87,7 @@ def _read_header(file: IO[bytes], path: Path, dimensions: int) -> tuple[int, ...
     return shape
 
 
-def _read_up_to(file: IO[bytes], size: int) -> bytearray:
+def _read_up_to(file: gzip.GzipFile | BinaryIO, size: int) -> bytearray:
     values = bytearray()
     while len(values) < size:
         chunk = file.read(min(CHUNK, size - len(values)))

@@ -11,7 +11,9 @@ PAPER, INK, QUIET = "#ffffff", "#1b1b1f", "#6b6b73"
 ZOOM, GAP, MARGIN, LABEL_WIDTH, TITLE_HEIGHT = 2, 4, 20, 120, 44
 
 
-def draw_sheet(split: Split, class_names: tuple[str, ...], title: str, columns: int = 16) -> Image.Image:
+def draw_sheet(
+    split: Split, class_names: tuple[str, ...], title: str, columns: int = 16
+) -> Image.Image:
     """Return a sheet with a row for each class: its name, its count, its first pictures.
 
     Pictures are shown with a light background and dark garments, as cloth lies on paper.
@@ -25,9 +27,18 @@ def draw_sheet(split: Split, class_names: tuple[str, ...], title: str, columns: 
     for label, name in enumerate(class_names):
         top = MARGIN + TITLE_HEIGHT + label * (side + GAP)
         indices = np.flatnonzero(split.labels == label)
-        draw.text((MARGIN, top + side / 2 - 14), f"{label}  {name}", INK, ImageFont.load_default(14))
-        draw.text((MARGIN + 17, top + side / 2 + 4), f"{len(indices):,}", QUIET, ImageFont.load_default(12))
+        draw.text(
+            (MARGIN, top + side / 2 - 14), f"{label}  {name}", INK, ImageFont.load_default(14)
+        )
+        draw.text(
+            (MARGIN + 17, top + side / 2 + 4),
+            f"{len(indices):,}",
+            QUIET,
+            ImageFont.load_default(12),
+        )
         for column, index in enumerate(indices[:columns]):
-            picture = Image.fromarray(255 - split.images[index]).resize((side, side), Image.Resampling.NEAREST)
+            picture = Image.fromarray(255 - split.images[index]).resize(
+                (side, side), Image.Resampling.NEAREST
+            )
             sheet.paste(picture, (MARGIN + LABEL_WIDTH + column * (side + GAP), top))
     return sheet

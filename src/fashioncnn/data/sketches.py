@@ -63,7 +63,8 @@ def _draw(garment: Callable[[Generator], list[Shape]], rng: Generator) -> NDArra
     inside = picture > 0
     picture = picture * _pattern(rng) + rng.normal(0, rng.uniform(3, 18), picture.shape) * inside
     picture += rng.normal(0, 5, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    return grey
 
 
 def _placement(rng: Generator) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -82,9 +83,12 @@ def _pattern(rng: Generator) -> NDArray[np.float64]:
     if kind == 0:
         return np.ones((SIZE, SIZE))
     along = rows if rng.random() < 0.5 else columns
+    factors: NDArray[np.float64]
     if kind == 1:
-        return 1 + rng.uniform(0.05, 0.25) * np.sin(along * rng.uniform(15, 60))
-    return 1 + rng.uniform(-0.4, 0.4) * (along - 0.5)
+        factors = 1 + rng.uniform(0.05, 0.25) * np.sin(along * rng.uniform(15, 60))
+    else:
+        factors = 1 + rng.uniform(-0.4, 0.4) * (along - 0.5)
+    return factors
 
 
 def _mirrored(right: Points) -> Points:
@@ -171,7 +175,11 @@ def _sneaker(rng: Generator) -> list[Shape]:
     upper += [(0.95, 0.66)]
     sole = [(0.03, 0.65), (0.97, 0.65), (0.96, 0.75), (0.06, 0.75)]
     stripe = [(0.55, 0.64), (0.62, top + 0.06)]
-    return [("polygon", upper, 1.0), ("polygon", sole, rng.uniform(0.6, 1.3)), ("line", stripe, 0.6)]
+    return [
+        ("polygon", upper, 1.0),
+        ("polygon", sole, rng.uniform(0.6, 1.3)),
+        ("line", stripe, 0.6),
+    ]
 
 
 def _bag(rng: Generator) -> list[Shape]:

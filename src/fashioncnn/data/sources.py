@@ -8,12 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from fashioncnn.data.dataset import (
     FASHION_MNIST,
@@ -109,7 +106,7 @@ def cache_folder() -> Path:
 
 
 def find_idx_files(folder: Path) -> dict[str, Path]:
-    """Return the IDX files of a folder by role: ``train-images``, ``t10k-labels`` …
+    """Return the IDX files of a folder by role, such as ``train-images`` or ``t10k-labels``.
 
     ``test-`` is taken for ``t10k-``; a plain file goes before a gzipped one.
     """
@@ -226,7 +223,9 @@ def _download(
                 known_hash=f"sha256:{file.packed}",
                 fname=name,
                 path=folder,
-                downloader=pooch.HTTPDownloader(progressbar=_Bar() if progress else False, timeout=20),
+                downloader=pooch.HTTPDownloader(
+                    progressbar=_Bar() if progress else False, timeout=20
+                ),
             )
         except (requests.RequestException, OSError, ValueError) as error:
             reasons.append(f"{host}: {type(error).__name__}")

@@ -29,7 +29,7 @@ def compute_logits(
         torch.inference_mode(),
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        parts = [model(preprocessing(part)).float().cpu() for part in images.split(BATCH)]
+        parts = [model(preprocessing(part)).float().cpu() for part in torch.split(images, BATCH)]
     model.train(was_training)
     return torch.cat(parts).numpy()
 

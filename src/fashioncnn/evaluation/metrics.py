@@ -53,7 +53,9 @@ def wilson_interval(correct: int, n: int, z: float = Z95) -> tuple[float, float]
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def confusion_matrix(predicted: NDArray[np.int64], labels: Labels, classes: int) -> NDArray[np.int64]:
+def confusion_matrix(
+    predicted: NDArray[np.int64], labels: Labels, classes: int
+) -> NDArray[np.int64]:
     """Return counts, (classes, classes) int64: rows are true labels, columns predictions."""
     flat = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes)

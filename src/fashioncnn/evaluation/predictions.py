@@ -28,7 +28,7 @@ def save_predictions(path: Path, predictions: Predictions, identity: dict[str, s
     for split, (logits, labels) in predictions.items():
         arrays |= {f"{split}_logits": logits, f"{split}_labels": labels}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
 
 

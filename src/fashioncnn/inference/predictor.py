@@ -52,18 +52,22 @@ def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Iterator[Predic
                 errors[path] = str(error)
         rows = iter(predict_probabilities(model, np.stack(images))) if images else iter(())
         for path in batch:
-            error = errors.get(path)
-            yield Prediction(str(path), None if error else next(rows), error)
+            reason = errors.get(path)
+            yield Prediction(str(path), None if reason else next(rows), reason)
 
 
-def predict_probabilities(
-    model: TrainedModel, images: NDArray[np.uint8]
-) -> NDArray[np.float64]:
-    """Return (n, classes) float64 for (n, size, size) uint8 images."""
+def predict_logits(model: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (n, classes) float32 for (n, size, size) uint8 images."""
     if not len(images):
-        return np.empty((0, len(model.class_names)))
+        return np.empty((0, len(model.class_names)), np.float32)
     tensor = to_tensor(images, model.device)
-    return softmax(compute_logits(model.network, model.preprocessing, tensor))
+    return compute_logits(model.network, model.preprocessing, tensor)
+
+
+def predict_probabilities(model: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return (n, classes) float64 for (n, size, size) uint8 images."""
+    logits = predict_logits(model, images)
+    return softmax(logits) if len(logits) else logits.astype(np.float64)
 
 
 def expand_sources(sources: Sequence[str]) -> list[Path]:
@@ -78,7 +82,9 @@ def expand_sources(sources: Sequence[str]) -> list[Path]:
         if path.is_dir():
             found = find_pictures(path)
             if not found:
-                raise UsageError(f"{source}: a folder without a picture (JPEG, PNG, WEBP, GIF, BMP)")
+                raise UsageError(
+                    f"{source}: a folder without a picture (JPEG, PNG, WEBP, GIF, BMP)"
+                )
             paths += found
         else:
             paths.append(path)

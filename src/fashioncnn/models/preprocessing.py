@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-PictureMode = Literal["fashion", "plain"]
+from fashioncnn.data.dataset import PictureMode
 
 
 @dataclass(frozen=True)

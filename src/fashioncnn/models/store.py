@@ -60,6 +60,7 @@ class TrainedModel:
             "preprocessing": asdict(self.preprocessing),
             "dataset": self.dataset,
             "parameters": self.parameters,
+            "weights_sha256": hashlib.sha256(self.weights()).hexdigest(),
         }
 
     def weights(self) -> bytes:
@@ -70,7 +71,8 @@ class TrainedModel:
     @property
     def sha256(self) -> str:
         """Identity of weights and description together."""
-        return hashlib.sha256(self.weights() + _to_json(self.description())).hexdigest()
+        content = json.dumps(self.description(), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def save_model(model: TrainedModel, folder: Path, card: str) -> None:
@@ -118,7 +120,10 @@ def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
         raise ModelError(f"{folder / 'config.json'}: not understood ({reason})") from None
     weights = folder / "model.safetensors"
     try:
-        network.load_state_dict(load(weights.read_bytes()))
+        content = weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() != description.get("weights_sha256"):
+            raise ModelError(f"{weights}: damaged, or not the weights of its config.json (SHA-256)")
+        network.load_state_dict(load(content))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{weights}: cannot be loaded ({reason})") from None
@@ -136,7 +141,3 @@ def _read_description(path: Path) -> dict[str, Any]:
     if schema != SCHEMA:
         raise ModelError(f"{path}: schema {schema}, this version reads {SCHEMA}; update fashioncnn")
     return description
-
-
-def _to_json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()

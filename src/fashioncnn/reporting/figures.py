@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,14 @@ SPLIT_STYLES = {
 SPLIT_LABELS = {"train": "train", "val": "validation", "test": "test"}
 SERIES_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
 INK, GRID = "#1b1b1f", "#d9d9de"
-STYLE = {
+PAGE_COLOURS = {
+    INK: "var(--ink)",
+    GRID: "var(--line)",
+    "#0072B2": "var(--right)",
+    "#D55E00": "var(--wrong)",
+}
+"""Colours that the page gives anew, for light and for dark."""
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -79,7 +85,9 @@ def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
             for (row, column), count in np.ndenumerate(counts):
                 if count:
                     colour = "white" if shares[row, column] > 0.3 else INK
-                    axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=9)
+                    axes.text(
+                        column, row, f"{count}", ha="center", va="center", color=colour, fontsize=9
+                    )
         _write_png(figure, path)
 
 
@@ -142,10 +150,6 @@ def _to_svg(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    return _themed(svg, ((INK, "var(--ink)"), (GRID, "var(--line)")))
-
-
-def _themed(svg: str, colours: Sequence[tuple[str, str]]) -> str:
-    for colour, variable in colours:
-        svg = svg.replace(colour, variable)
+    for colour, variable in PAGE_COLOURS.items():
+        svg = svg.replace(colour.lower(), variable)
     return svg

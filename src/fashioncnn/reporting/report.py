@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
-from fashioncnn import __version__
+from fashioncnn._version import __version__
 from fashioncnn.data.dataset import FASHION_MNIST, Split
 from fashioncnn.errors import RunError
 from fashioncnn.evaluation.metrics import softmax
@@ -30,7 +30,6 @@ from fashioncnn.reporting.tables import (
     best_and_hardest,
     confused_pairs_table,
     judgement_tables,
-    per_class_table,
     percent,
     summary_table,
 )
@@ -93,7 +92,10 @@ class RunReport:
     def tables(self) -> list[Table]:
         """All tables of the run."""
         judged = [self.judged] if self.judged else []
-        return [summary_table(self.metrics["summary"]), *(t for j in judged for t in judgement_tables(j))]
+        return [
+            summary_table(self.metrics["summary"]),
+            *(t for j in judged for t in judgement_tables(j)),
+        ]
 
 
 def read_run(
@@ -201,7 +203,9 @@ def to_markdown(reports: list[RunReport]) -> str:
 def _write(reports: list[RunReport], folder: Path) -> Path:
     write_atomic(folder / "report.md", to_markdown(reports).encode())
     histories = {r.name: r.history for r in reports}
-    drawn = [s for s in ("val", "test") if any(r.history[-1][f"{s}_loss"] is not None for r in reports)]
+    drawn = [
+        s for s in ("val", "test") if any(r.history[-1][f"{s}_loss"] is not None for r in reports)
+    ]
     page = _template().render(
         reports=reports,
         several=len(reports) > 1,
@@ -235,7 +239,6 @@ def _template() -> Template:
         "best_and_hardest": best_and_hardest,
         "confused_pairs_table": confused_pairs_table,
         "curves_svg": curves_svg,
-        "per_class_table": per_class_table,
         "summary_table": summary_table,
     }
     return environment.get_template("page.html.j2")
@@ -268,8 +271,18 @@ def _overall_table(reports: list[RunReport]) -> Table:
                 f"{j['parameters']:,}",
             )
         )
-    header = ("Run", "Recipe", "Seed", "Part", "Accuracy", "95% interval", "Loss", "ECE", "Parameters")
-    return Table("Runs side by side", header, tuple(rows), _spread_note(reports))
+    header = (
+        "Run",
+        "Recipe",
+        "Seed",
+        "Part",
+        "Accuracy",
+        "95% interval",
+        "Loss",
+        "ECE",
+        "Parameters",
+    )
+    return Table("Runs side by side", header, tuple(rows), "llllr", _spread_note(reports))
 
 
 def _spread_note(reports: list[RunReport]) -> str:
@@ -296,7 +309,9 @@ def _differences_table(reports: list[RunReport]) -> Table:
         if len({str(settings.get(key)) for settings in flat}) > 1
     )
     note = "" if rows else "The settings are the same."
-    return Table("Where the settings differ", ("Setting", *(r.name for r in reports)), rows, note)
+    return Table(
+        "Where the settings differ", ("Setting", *(r.name for r in reports)), rows, "ll", note
+    )
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

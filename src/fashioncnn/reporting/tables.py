@@ -16,12 +16,27 @@ CHOSEN_ON_TEST = "chosen by looking at the test set"
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of text; the first column is left-aligned, the others right-aligned."""
+    """A titled table of text.
+
+    Attributes:
+        title: what it shows.
+        header: names of the columns.
+        rows: as many cells as columns each.
+        align: ``l`` or ``r`` for each column; the last letter counts for all that follow.
+        note: a line beneath.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    align: str = "lr"
     note: str = ""
+
+    @property
+    def alignments(self) -> list[str]:
+        """``left`` or ``right`` for each column."""
+        letters = self.align.ljust(len(self.header), self.align[-1])
+        return ["left" if letter == "l" else "right" for letter in letters[: len(self.header)]]
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, with its title as a heading."""
@@ -29,7 +44,7 @@ class Table:
             f"### {self.title}",
             "",
             _markdown_row(self.header),
-            _markdown_row(["---", *["---:"] * (len(self.header) - 1)]),
+            _markdown_row(["---" if side == "left" else "---:" for side in self.alignments]),
             *(_markdown_row(row) for row in self.rows),
         ]
         return "\n".join([*lines, *(["", self.note] if self.note else [])])
@@ -40,13 +55,11 @@ class Table:
             title=self.title,
             title_justify="left",
             title_style="bold",
-            caption=escape(self.note) or None,
-            caption_justify="left",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
         )
-        for index, name in enumerate(self.header):
-            table.add_column(escape(name), justify="right" if index else "left")
+        for name, side in zip(self.header, self.alignments, strict=True):
+            table.add_column(escape(name), justify="left" if side == "left" else "right")
         for row in self.rows:
             table.add_row(*(escape(cell) for cell in row))
         return table
@@ -80,7 +93,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
     rows.append(("Final train loss", f"{summary['final_train_loss']:.4f}", epochs, ""))
     if summary["selected_epoch"] != summary["epochs"]:
         rows.append(("Epoch kept, by validation", "", str(summary["selected_epoch"]), ""))
-    return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows))
+    return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows), "lrrl")
 
 
 def judgement_table(judged: dict[str, Any]) -> Table:
@@ -109,6 +122,7 @@ def per_class_table(judged: dict[str, Any]) -> Table:
         "Per-class performance",
         ("Code", "Class", "Accuracy", "Errors"),
         rows,
+        "llrr",
         best_and_hardest(judged),
     )
 
@@ -130,7 +144,10 @@ def confused_pairs_table(judged: dict[str, Any], top: int = 5) -> Table:
         for rank, pair in enumerate(judged["confused_pairs"][:top], 1)
     )
     return Table(
-        f"Most confused pairs (top {top})", ("Rank", "It is", "It was taken for", "Count"), rows
+        f"Most confused pairs (top {top})",
+        ("Rank", "It is", "It was taken for", "Count"),
+        rows,
+        "lllr",
     )
 
 

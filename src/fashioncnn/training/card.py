@@ -9,6 +9,11 @@ from fashioncnn.data.dataset import FASHION_MNIST
 from fashioncnn.models.store import TrainedModel
 
 
+def plain_card(model: TrainedModel) -> str:
+    """Return the card of a model of whose training nothing is known here."""
+    return "\n".join([*_head(model, model.config.name), "", _intended_use(model.dataset), ""])
+
+
 def model_card(
     model: TrainedModel,
     settings: Settings,
@@ -24,21 +29,9 @@ def model_card(
         judgements: by split; None where the split was not judged.
     """
     lines = [
-        "---",
-        "library_name: fashioncnn",
-        "pipeline_tag: image-classification",
-        "tags: [fashion-mnist, pytorch]",
-        "---",
-        f"# {settings.recipe} on {model.dataset}",
-        "",
-        f"{settings.description or 'An image classifier'}.",
-        "",
-        f"- **Network**: `{model.config.name}`, {model.parameters:,} parameters",
-        f"- **Input**: grey, {model.preprocessing.image_size}×{model.preprocessing.image_size}, "
-        "uint8",
-        f"- **Classes**: {', '.join(model.class_names)}",
+        *_head(model, settings.recipe),
         f"- **Trained**: {settings.training.epochs} epochs, seed {settings.training.seed}, "
-        f"validation {settings.data.validation}, kept: {settings.training.select}",
+        f"{settings.data.validation:,} pictures held out, kept: {settings.training.select}",
         *(f"- **Data, {split}**: SHA-256 `{digest}`" for split, digest in data_hashes.items()),
         "",
         "| split | pictures | accuracy | 95% interval | loss | ECE |",
@@ -53,16 +46,36 @@ def model_card(
             )
     if not any(judgements.values()):
         lines.append("| not judged yet | | | | | |")
-    lines += ["", "**Intended use**: " + _intended_use(model.dataset), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _intended_use(model.dataset), ""])
+
+
+def _head(model: TrainedModel, title: str) -> list[str]:
+    size = model.preprocessing.image_size
+    return [
+        "---",
+        "library_name: fashioncnn",
+        "pipeline_tag: image-classification",
+        "tags: [fashion-mnist, pytorch]",
+        "---",
+        f"# {title} on {model.dataset}",
+        "",
+        f"- **Network**: `{model.config.name}`, {model.parameters:,} parameters",
+        f"- **Input**: grey, {size}×{size}, uint8",
+        f"- **Classes**: {', '.join(model.class_names)}",
+    ]
 
 
 def _intended_use(dataset: str) -> str:
     if dataset == FASHION_MNIST:
         return (
-            "learning, teaching and comparing on Fashion-MNIST. Pictures must look like its own: "
-            "28×28, one garment, light on black. It is not made for photographs."
+            "**Intended use**: learning, teaching and comparing on Fashion-MNIST. Pictures must "
+            "look like its own: 28×28, one garment, light on black. It is not made for photographs."
         )
     if dataset == "sketches":
-        return "trying the program out. The pictures are drawn by it; this is not Fashion-MNIST."
-    return f"pictures like those of '{dataset}'; on others its answers mean nothing."
+        return (
+            "**Intended use**: trying the program out. The pictures are drawn by it; this is not "
+            "Fashion-MNIST."
+        )
+    return (
+        f"**Intended use**: pictures like those of '{dataset}'; on others its answers mean nothing."
+    )

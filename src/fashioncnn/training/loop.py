@@ -127,7 +127,7 @@ def fit(
     *,
     class_weights: Tensor | None = None,
     on_step: Callable[[Progress], None],
-    on_epoch: Callable[[EpochResult, Progress], None],
+    on_epoch: Callable[[EpochResult], None],
 ) -> None:
     """Train `model` in place, from `progress` to the end of the recipe's epochs.
 
@@ -170,4 +170,4 @@ def fit(
             progress.add(loss.detach(), (logits.argmax(1) == target).sum(), len(batch))
             progress.seconds += time.perf_counter() - started
             on_step(progress)
-        on_epoch(progress.finish_epoch(), progress)
+        on_epoch(progress.finish_epoch())

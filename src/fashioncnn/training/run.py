@@ -21,6 +21,7 @@ from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
+from fashioncnn.evaluation.predictions import Predictions, save_predictions
 from fashioncnn.models import build_model
 from fashioncnn.models.preprocessing import fit_preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
@@ -40,7 +41,6 @@ from fashioncnn.training.checkpoint import (
 )
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
-from fashioncnn.evaluation.predictions import Predictions, save_predictions
 
 Record = dict[str, Any]
 """A line of history.jsonl."""
@@ -248,7 +248,7 @@ class _Job:
         if reason is not None:
             raise reason
 
-    def _after_epoch(self, result: EpochResult, progress: Progress) -> None:
+    def _after_epoch(self, result: EpochResult) -> None:
         record: Record = {
             "epoch": result.epoch,
             "train_loss": result.loss,
@@ -331,9 +331,7 @@ class _Job:
         return Outcome(self.model, self.history, metrics, self.predictions)
 
     def _logits(self, images: Tensor) -> NDArray[np.float32]:
-        return compute_logits(
-            self.model.network, self.model.preprocessing, images, self.precision
-        )
+        return compute_logits(self.model.network, self.model.preprocessing, images, self.precision)
 
     def _summary(self) -> dict[str, Any]:
         return {
