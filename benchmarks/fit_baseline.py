@@ -24,7 +24,7 @@ CANDIDATES = {
     "k3-p0-h128": ["model.padding=0"],
     "k5-p2-h128": ["model.kernel_size=5", "model.padding=2"],
     "k3-p1-h256": ["model.hidden=256"],
-    "k3-p1-h64": ["model.hidden=64"],
+    "k3-p1-h512": ["model.hidden=512"],
     "k3-p1-h128-symmetric": ["data.scaling=symmetric"],
     "k3-p1-h128-standard": ["data.scaling=standard"],
 }

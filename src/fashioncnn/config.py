@@ -27,7 +27,7 @@ NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
 class Section(BaseModel):
     """A frozen group of settings; unknown keys and wrong types are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class FashionCNNConfig(Section):

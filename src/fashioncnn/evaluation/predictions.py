@@ -35,7 +35,7 @@ def save_predictions(path: Path, predictions: Predictions, identity: dict[str, s
 def load_predictions(path: Path) -> tuple[Predictions, dict[str, str]]:
     """Return what `save_predictions` wrote; nothing where the file is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             content = dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}, {}

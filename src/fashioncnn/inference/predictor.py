@@ -146,6 +146,8 @@ def _as_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
         return array
     if not array.size:
         return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise UsageError(f"an array of {array.dtype}; give uint8 or floats from 0 to 1")
     low, high = float(array.min()), float(array.max())
     if np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1:
         return np.round(array * 255).astype(np.uint8)

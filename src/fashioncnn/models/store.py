@@ -16,7 +16,7 @@ from torch import nn
 
 from fashioncnn.config import FashionCNNConfig
 from fashioncnn.errors import ConfigError, ModelError, UsageError
-from fashioncnn.models import build_model, count_parameters
+from fashioncnn.models import build_model, count_parameters, place_network
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.runs import write_atomic, write_json
 
@@ -127,7 +127,8 @@ def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{weights}: cannot be loaded ({reason})") from None
-    network.eval().requires_grad_(True).to(device or torch.device("cpu"))
+    network.eval()
+    place_network(network, device or torch.device("cpu"))
     dataset = str(description.get("dataset", "unknown"))
     return TrainedModel(network, config, class_names, preprocessing, dataset)
 

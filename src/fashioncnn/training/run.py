@@ -22,7 +22,7 @@ from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.models import build_model
+from fashioncnn.models import build_model, place_network
 from fashioncnn.models.preprocessing import fit_preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
 from fashioncnn.runs import RunFolder, write_json
@@ -173,9 +173,7 @@ class _Job:
         if start_from is not None:
             network.load_state_dict(start_from.network.state_dict())
             preprocessing = start_from.preprocessing
-        network.to(self.device)
-        if self.device.type != "mps":
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place_network(network, self.device)
         return TrainedModel(network, self.settings.model, names, preprocessing, self.dataset.name)
 
     def _on_device(self, split: Split) -> tuple[Split, Tensor]:
@@ -205,14 +203,13 @@ class _Job:
         """Train to the last epoch."""
         training = self.settings.training
         n = len(self.train_part)
-        steps = training.epochs * math.ceil(n / training.batch_size)
         recipe = Recipe(
             epochs=training.epochs,
             batch_size=training.batch_size,
             seed=training.seed,
             precision=self.precision,
             label_smoothing=training.label_smoothing,
-            learning_rate=lambda step: self._learning_rate(step, steps),
+            learning_rate=self._learning_rate,
         )
         self.observer.begin(self.progress, n)
         fit(
@@ -228,7 +225,9 @@ class _Job:
             on_epoch=self._after_epoch,
         )
 
-    def _learning_rate(self, step: int, steps: int) -> float:
+    def _learning_rate(self, step: int) -> float:
+        training = self.settings.training
+        steps = training.epochs * math.ceil(len(self.train_part) / training.batch_size)
         peak = self.settings.optimizer.learning_rate
         return learning_rate_at(self.settings.schedule, peak, step, steps)
 
@@ -254,7 +253,7 @@ class _Job:
             "train_loss": result.loss,
             "train_accuracy": result.accuracy,
             **dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy")),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self._learning_rate(self.progress.step - 1),
             "seconds": result.seconds,
             "images_per_second": result.n / result.seconds,
         }

@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+from .conftest import QUICK
+
+
+def test_evaluate_says_what_training_said(cli, trained):
+    judged = cli.json("evaluate", trained)
+    metrics = json.loads(Path(trained, "metrics.json").read_text())
+    assert judged == metrics["test"]
+
+
+def test_tables_are_those_of_the_description(cli, trained):
+    out = cli.ok("evaluate", trained)
+    for text in ("Best test accuracy", "chosen by looking at the test set", "Wilson", "Hardest:"):
+        assert text in out
+
+
+def test_model_folder_alone_can_be_judged(cli, trained, idx_folder):
+    judged = cli.json("evaluate", Path(trained, "model"), "--data", idx_folder)
+    assert judged == cli.json("evaluate", trained)
+
+
+def test_quality_gate(cli, trained):
+    code, out, err = cli("evaluate", trained, "--min-accuracy", "1", "--json")
+    assert code == 3
+    assert json.loads(out)["n"] == 100
+    assert "below --min-accuracy" in err
+    assert cli("evaluate", trained, "--min-accuracy", "0")[0] == 0
+    assert "from 0 to 1" in cli.fails(2, "evaluate", trained, "--min-accuracy", "92")
+
+
+def test_evaluating_later_completes_the_run(cli, idx_folder):
+    cli.ok("train", "honest", *QUICK, "--data", idx_folder, "--out", "r")
+    assert json.loads(Path("r/metrics.json").read_text())["test"] is None
+    judged = cli.json("evaluate", "r")
+    metrics = json.loads(Path("r/metrics.json").read_text())
+    assert metrics["test"] == judged
+    assert metrics["validation"]["n"] == 50
+    assert cli.json("evaluate", "r", "--split", "validation") == metrics["validation"]
+    assert "test accuracy" in Path("r/report.html").read_text()
+
+
+def test_other_data_does_not_touch_the_run(cli, trained, idx_folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in idx_folder.iterdir():
+        (
+            other / path.name.replace("t10k", "x") if "t10k" in path.name else other / path.name
+        ).write_bytes(path.read_bytes())
+    for kind in ("images-idx3", "labels-idx1"):
+        content = (idx_folder / f"train-{kind}-ubyte").read_bytes()
+        (other / f"t10k-{kind}-ubyte").write_bytes(content)
+    before = Path(trained, "metrics.json").read_bytes()
+    judged = cli.json("evaluate", trained, "--data", other)
+    assert judged["n"] == 300
+    assert judged["dataset"] == "other"
+    assert Path(trained, "metrics.json").read_bytes() == before
+
+
+def test_unfinished_and_missing_runs(cli, trained):
+    assert "no such run or model" in cli.fails(2, "evaluate", "nowhere")
+    for name in ("config.json", "model.safetensors", "README.md"):
+        Path(trained, "model", name).unlink()
+    assert "no model yet" in cli.fails(2, "evaluate", trained)
+
+
+def test_damaged_weights(cli, trained):
+    path = Path(trained, "model", "model.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert "damaged" in cli.fails(1, "evaluate", trained)
+
+
+def test_a_part_that_the_run_lacks(cli, trained):
+    assert "no validation part" in cli.fails(1, "evaluate", trained, "--split", "validation")

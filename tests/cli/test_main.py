@@ -1,0 +1,45 @@
+import pytest
+
+from fashioncnn._version import __version__
+from fashioncnn.cli import COMMANDS
+
+
+def test_help_opens_with_an_example_and_lists_every_command(cli):
+    out = cli.ok("--help")
+    assert "Example: fashioncnn train --data sketches" in out
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(cli, command):
+    out = cli.ok(command, "--help")
+    assert f"Example: fashioncnn {command}" in out
+
+
+def test_no_command_shows_help(cli):
+    assert "Example:" in cli.ok()
+
+
+def test_version(cli):
+    assert cli.ok("--version").strip() == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trian"],
+        ["train", "--epohcs", "3"],
+        ["train", "--epochs", "many"],
+        ["train", "one", "two"],
+        ["evaluate"],
+        ["train", "--select", "best"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(cli, arguments):
+    line = cli.fails(2, *arguments)
+    assert len(line) > 20
+
+
+def test_unknown_flags_get_the_nearest(cli):
+    assert "--epochs" in cli.fails(2, "train", "--epohcs", "3")

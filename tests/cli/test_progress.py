@@ -1,0 +1,60 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from fashioncnn.cli import progress as module
+from fashioncnn.cli.progress import EpochLines, LiveBar, epoch_line
+from fashioncnn.training.loop import Progress
+
+RECORD = {
+    "epoch": 3,
+    "train_loss": 0.5,
+    "train_accuracy": 0.8,
+    "val_loss": None,
+    "val_accuracy": None,
+    "test_loss": 0.4,
+    "test_accuracy": 0.85,
+    "learning_rate": 1e-3,
+    "seconds": 1.0,
+    "images_per_second": 1234.5,
+}
+
+
+def test_epoch_line_leaves_out_what_was_not_measured():
+    line = epoch_line(RECORD, 20)
+    assert line == "epoch  3/20  train 0.5000 80.00%  test 0.4000 85.00%  1,234 img/s"
+
+
+def test_lines_off_a_terminal(capsys, monkeypatch):
+    clock = iter([100.0, 106.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    lines = EpochLines(20)
+    lines.began = 100.0
+    lines.first_epoch = 1
+    lines.epoch(RECORD)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.rstrip().endswith("0:51 left")
+
+
+def test_live_bar_shows_loss_accuracy_pace_and_time_left():
+    bar = LiveBar(2)
+    screen = io.StringIO()
+    bar.bar = type(bar.bar)(
+        *bar.bar.columns, console=Console(file=screen, force_terminal=True, width=120)
+    )
+    bar.task = bar.bar.add_task("training", total=1, state="")
+    progress = Progress(epoch=1, step=9, position=500, loss_sum=250, correct=400, seconds=0.5)
+    bar.begin(progress, 1000)
+    bar.step(progress)
+    bar.epoch(RECORD)
+    bar.stop()
+    shown = screen.getvalue()
+    for text in ("epoch 2/2", "75%", "loss 0.5000", "80.0%", "1,000 img/s", "epoch 3/2"):
+        assert text in shown
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (125, "2:05"), (3725, "1:02:05")])
+def test_durations(seconds, text):
+    assert module._duration(seconds) == text

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+from .conftest import QUICK
+
+
+def test_report_of_one_run_lies_in_it(cli, trained):
+    Path(trained, "report.html").unlink()
+    assert cli.ok("report", trained).strip() == "run/report.html"
+    assert Path(trained, "report.html").exists()
+
+
+def test_report_of_two_runs_lies_beside_them(cli, trained, idx_folder):
+    cli.ok("train", *QUICK, "--data", idx_folder, "--seed", "1", "--out", "second")
+    page = Path(cli.ok("report", trained, "second").strip())
+    assert page == Path.cwd() / "report.html"
+    cli.ok("report", trained, "second", "--out", "elsewhere")
+    assert Path("elsewhere/report.md").exists()
+
+
+def test_without_the_data_the_report_comes_without_pictures(cli, trained, idx_folder):
+    for path in idx_folder.iterdir():
+        path.unlink()
+    _, _, err = cli("report", trained)
+    assert "mistakes are shown without pictures" in err
+    assert "data:image" not in Path(trained, "report.html").read_text()
+
+
+def test_wrong_runs(cli, tmp_path):
+    assert "at least one run" in cli.fails(2, "report")
+    assert "no such run folder" in cli.fails(2, "report", "nowhere")

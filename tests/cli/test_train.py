@@ -1,0 +1,200 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from fashioncnn.models.store import load_model
+
+from .conftest import NO_EPOCHS, QUICK
+
+
+def weights(run):
+    return (Path(run) / "model" / "model.safetensors").read_bytes()
+
+
+def test_train_prints_the_summary_and_where_the_report_lies(cli, idx_folder):
+    code, out, err = cli("train", *QUICK, "--data", idx_folder)
+    assert code == 0
+    for title in ("Performance summary", "Per-class performance", "Most confused pairs"):
+        assert title in out
+    assert "report: runs/train-1/report.html" in err
+    assert "epoch 2/2" in err
+    names = {p.name for p in Path("runs/train-1").iterdir()}
+    assert names == {
+        "config.toml",
+        "environment.json",
+        "history.jsonl",
+        "metrics.json",
+        "predictions.npz",
+        "curves.png",
+        "confusion_matrix.png",
+        "report.html",
+        "report.md",
+        "checkpoints",
+        "model",
+    }
+
+
+def test_own_data_is_never_called_fashion_mnist(cli, idx_folder):
+    _, _, err = cli("train", *QUICK, "--data", idx_folder)
+    assert "not the official Fashion-MNIST files, taken as 'own'" in err
+
+
+def test_json_is_one_document_with_the_metrics(cli, idx_folder):
+    document = cli.json("train", *QUICK, "--data", idx_folder, "--out", "r")
+    assert document["run"] == "r"
+    assert document["test"]["n"] == 100
+    assert document["summary"]["epochs"] == 2
+
+
+def test_seed_and_settings_reach_the_run(cli, idx_folder):
+    cli.ok("train", *QUICK, "--data", idx_folder, "--seed", "7", "--out", "r")
+    assert "seed = 7" in Path("r/config.toml").read_text()
+
+
+def test_environment_variable_sets_what_no_flag_does(cli, idx_folder, monkeypatch):
+    monkeypatch.setenv("FASHIONCNN_SEED", "9")
+    monkeypatch.setenv("FASHIONCNN_DATA", str(idx_folder))
+    cli.ok("train", *QUICK, "--out", "r")
+    assert "seed = 9" in Path("r/config.toml").read_text()
+
+
+def test_out_never_overwrites(cli, idx_folder, trained):
+    before = weights(trained)
+    line = cli.fails(2, "train", *QUICK, "--data", idx_folder, "--out", trained)
+    assert "--resume run" in line
+    assert weights(trained) == before
+
+
+def test_no_data_leaves_no_run_folder(cli):
+    line = cli.fails(1, "train", "--offline")
+    assert "--data sketches" in line
+    assert not Path("runs").exists()
+
+
+def test_wrong_settings_leave_no_run_folder(cli, idx_folder):
+    line = cli.fails(2, "train", "--data", idx_folder, "--set", "model.hiden=3")
+    assert "did you mean 'model.hidden'" in line
+    assert not Path("runs").exists()
+
+
+def test_a_device_that_is_not_there(cli, idx_folder):
+    assert "no such GPU" in cli.fails(2, "train", "--data", idx_folder, "--device", "cuda:7")
+
+
+def test_divergence_is_exit_code_1(cli, idx_folder):
+    line = cli.fails(
+        1,
+        "train",
+        *NO_EPOCHS,
+        "--data",
+        idx_folder,
+        "--set",
+        "optimizer.name=sgd",
+        "--learning-rate",
+        "1e12",
+        "--epochs",
+        "40",
+    )
+    assert "lower --learning-rate" in line
+
+
+def test_resume_of_a_finished_run_says_so(cli, trained):
+    before = weights(trained)
+    code, out, err = cli("train", "--resume", trained)
+    assert (code, out) == (0, "")
+    assert "is finished (2 epochs)" in err
+    assert weights(trained) == before
+
+
+def test_resume_before_the_first_checkpoint(cli, trained):
+    expected = weights(trained)
+    for path in Path(trained).iterdir():
+        if path.name != "config.toml":
+            remove(path)
+    cli.ok("train", "--resume", trained)
+    assert weights(trained) == expected
+
+
+def remove(path):
+    for inner in path.iterdir() if path.is_dir() else ():
+        remove(inner)
+    path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_resume_with_more_epochs_equals_training_so_long_at_once(cli, idx_folder, trained):
+    cli.ok("train", "--resume", trained, "--epochs", "4")
+    cli.ok("train", *NO_EPOCHS, "--data", idx_folder, "--epochs", "4", "--out", "whole")
+    assert weights(trained) == weights("whole")
+    assert len(Path(trained, "history.jsonl").read_text().splitlines()) == 4
+
+
+def test_resume_with_fewer_epochs_is_refused(cli, trained):
+    assert "already learnt for 2" in cli.fails(2, "train", "--resume", trained, "--epochs", "1")
+
+
+def test_a_decaying_learning_rate_cannot_be_extended(cli, idx_folder):
+    cli.ok("train", *QUICK, "--data", idx_folder, "--set", "schedule.name=linear", "--out", "r")
+    before = Path("r/metrics.json").read_bytes()
+    assert "--from r" in cli.fails(2, "train", "--resume", "r", "--epochs", "4")
+    assert Path("r/metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", [["--seed", "3"], ["--out", "x"], ["--set", "a.b=1"]], ids=str)
+def test_resume_takes_no_other_settings(cli, trained, flag):
+    assert "--from run" in cli.fails(2, "train", "--resume", trained, *flag)
+
+
+def test_resume_of_what_is_no_run(cli, tmp_path):
+    assert "no such run folder" in cli.fails(2, "train", "--resume", "nowhere")
+    assert "not a run folder" in cli.fails(2, "train", "--resume", tmp_path)
+
+
+def test_from_begins_a_new_run_with_old_weights(cli, idx_folder, trained):
+    cli.ok(
+        "train",
+        *QUICK,
+        "--data",
+        idx_folder,
+        "--from",
+        trained,
+        "--learning-rate",
+        "1e-12",
+        "--out",
+        "r",
+    )
+    old, new = load_model(Path(trained)), load_model(Path("r"))
+    assert new.config == old.config
+    difference = (new.network.output.weight - old.network.output.weight).abs().max()
+    assert 0 <= difference < 1e-6
+
+
+def test_from_of_other_classes_is_refused(cli, trained, tmp_path):
+    from ..data.test_folders import fill
+
+    fill(tmp_path / "animals", ["ant", "bee"])
+    line = cli.fails(1, "train", *QUICK, "--data", tmp_path / "animals", "--from", trained)
+    assert "classes" in line
+
+
+def test_class_folders_train_end_to_end(cli, tmp_path):
+    from ..data.test_folders import fill
+
+    fill(tmp_path / "animals", ["ant", "bee"], n=30)
+    document = cli.json(
+        "train",
+        *QUICK,
+        "--data",
+        tmp_path / "animals",
+        "--image-size",
+        "16",
+        "--class-weights",
+        "auto",
+        "--out",
+        "r",
+    )
+    assert document["test"]["dataset"] == "animals"
+    assert json.loads(Path("r/model/config.json").read_text())["labels"] == ["ant", "bee"]
+    picture = next((tmp_path / "animals" / "bee").iterdir())
+    answer = cli.json("predict", picture, "--model", "r")
+    assert {c["name"] for c in answer["predictions"][0]["top"]} == {"ant", "bee"}

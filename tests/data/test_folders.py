@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashioncnn.data.folders import read_class_folders
+from fashioncnn.errors import DataError
+
+
+def fill(folder, classes, n=6):
+    for level, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            Image.new("L", (20, 10), 10 + 40 * level + i).save(folder / name / f"{i}.png")
+
+
+def test_plain_folders_hold_out_a_sixth(tmp_path):
+    fill(tmp_path, ["cat", "ant", "bee"])
+    data = read_class_folders(tmp_path, 16)
+    assert data.class_names == ("ant", "bee", "cat")
+    assert data.train.images.shape == (15, 16, 16)
+    assert np.bincount(data.test.labels).tolist() == [1, 1, 1]
+    again = read_class_folders(tmp_path, 16)
+    assert again.hashes == data.hashes
+
+
+def test_train_and_test_folders_share_the_class_map(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee", "cat"])
+    fill(tmp_path / "test", ["cat"], n=2)
+    data = read_class_folders(tmp_path, 28)
+    assert data.test.labels.tolist() == [2, 2]
+
+
+def test_no_test_folder_means_no_test_part(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    assert read_class_folders(tmp_path, 28).test is None
+
+
+def test_other_files_are_left_alone(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    (tmp_path / "ant" / "notes.txt").write_text("x")
+    (tmp_path / ".git").mkdir()
+    assert len(read_class_folders(tmp_path, 28).train) == 10
+
+
+def test_empty_class_folder_is_named(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    (tmp_path / "cow").mkdir()
+    with pytest.raises(DataError, match="cow: a class folder without a picture"):
+        read_class_folders(tmp_path, 28)
+
+
+def test_broken_picture_is_named(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    (tmp_path / "bee" / "bad.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.jpg: not a JPEG"):
+        read_class_folders(tmp_path, 28)
+
+
+def test_class_that_only_the_test_part_has(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    fill(tmp_path / "test", ["dog"])
+    with pytest.raises(DataError, match="dog: a class that the training part lacks"):
+        read_class_folders(tmp_path, 28)
+
+
+@pytest.mark.parametrize("classes", [[], ["ant"]])
+def test_too_few_classes(tmp_path, classes):
+    fill(tmp_path, classes)
+    with pytest.raises(DataError):
+        read_class_folders(tmp_path, 28)

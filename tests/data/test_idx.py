@@ -1,0 +1,69 @@
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from fashioncnn.data.idx import read_idx, write_idx
+from fashioncnn.errors import DataError
+
+VALUES = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["images-idx3-ubyte", "images-idx3-ubyte.gz"])
+def test_what_is_written_is_read_back(tmp_path, name):
+    write_idx(tmp_path / name, VALUES)
+    np.testing.assert_array_equal(read_idx(tmp_path / name, 3), VALUES)
+
+
+def header(*shape, kind=8):
+    return struct.pack(f">HBB{len(shape)}I", 0, kind, len(shape), *shape)
+
+
+FAULTS = {
+    "empty file": (b"", "not an IDX file"),
+    "web page": (b"<!DOCTYPE html><html>", "web page"),
+    "web page after a newline": (b"\n<html>", "web page"),
+    "labels in place of images": (header(18) + bytes(18), "3-dimensional"),
+    "floats": (header(2, 3, 3, kind=13) + bytes(72), "uint8"),
+    "half a header": (header(2, 3, 3)[:9], "within its header"),
+    "no pictures": (header(0, 3, 3), "empty"),
+    "cut short": (header(2, 3, 3) + bytes(17), "promises 18 values and 17"),
+    "trailing byte": (header(2, 3, 3) + bytes(19), "bytes follow"),
+    "a header that claims 64 PB": (header(2**32 - 1, 4096, 4096) + bytes(9), "over the limit"),
+    "a header that claims 3 GB": (header(3 * 2**20, 32, 32) + bytes(9), "and 9 are there"),
+}
+
+
+@pytest.mark.parametrize("gzipped", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_malformed_files_are_refused_by_name_and_fault(tmp_path, fault, gzipped):
+    content, expected = FAULTS[fault]
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(gzip.compress(content) if gzipped else content)
+    with pytest.raises(DataError, match=expected) as caught:
+        read_idx(path, 3)
+    assert str(path) in str(caught.value)
+
+
+def test_one_changed_byte_in_a_gzip_is_found(tmp_path):
+    path = tmp_path / "images.gz"
+    write_idx(path, np.random.default_rng(0).integers(0, 256, (50, 28, 28)).astype(np.uint8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        read_idx(path, 3)
+
+
+def test_gzip_cut_short_is_found(tmp_path):
+    path = tmp_path / "images.gz"
+    write_idx(path, VALUES)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match="damaged"):
+        read_idx(path, 3)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_idx(tmp_path / "nothing", 3)

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fashioncnn.errors import UsageError
+from fashioncnn.inference.predictor import (
+    BATCH,
+    as_images,
+    expand_sources,
+    predict_files,
+    predict_probabilities,
+)
+
+
+@pytest.fixture
+def model(tiny_outcome):
+    return tiny_outcome.model
+
+
+@pytest.fixture
+def preprocessing(model):
+    return model.preprocessing
+
+
+def test_probabilities_sum_to_one(model, small):
+    probabilities = predict_probabilities(model, small.test.images)
+    assert probabilities.shape == (100, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_no_pictures_have_no_probabilities(model):
+    assert predict_probabilities(model, np.empty((0, 28, 28), np.uint8)).shape == (0, 10)
+
+
+def test_every_form_of_a_picture_is_the_same_picture(preprocessing, small, tmp_path):
+    image = small.test.images[0]
+    path = tmp_path / "a.png"
+    Image.fromarray(image).save(path)
+    forms = [
+        image,
+        image[None],
+        image[None, None],
+        image[None, ..., None],
+        image.astype(np.int64),
+        image / 255,
+        (image / 255).astype(np.float32),
+        torch.from_numpy(image),
+        torch.from_numpy(image)[None, None] / 255,
+        Image.fromarray(image),
+        path,
+        str(path),
+        [image],
+        (path,),
+    ]
+    for form in forms:
+        np.testing.assert_array_equal(as_images(form, preprocessing), image[None])
+
+
+def test_mixed_sequences_keep_their_order(preprocessing, small):
+    images = small.test.images
+    mixed = [Image.fromarray(images[0]), images[1], images[2:4], torch.from_numpy(images[4])]
+    np.testing.assert_array_equal(as_images(mixed, preprocessing), images[:5])
+    assert as_images([], preprocessing).shape == (0, 28, 28)
+
+
+def test_arrays_of_another_size_go_through_the_conversion(preprocessing):
+    large = np.zeros((100, 60), np.uint8)
+    large[20:80, 20:40] = 255
+    assert as_images(large, preprocessing).shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(28),
+        np.zeros((2, 3, 28, 28)),
+        np.zeros((0, 0)),
+        np.full((28, 28), 300),
+        np.full((28, 28), -1.0),
+        np.full((28, 28), 2.0),
+        np.full((28, 28), np.nan),
+        np.full((28, 28), "a"),
+        {"a": 1},
+        7,
+    ],
+    ids=lambda value: str(getattr(value, "shape", value)) + str(getattr(value, "dtype", "")),
+)
+def test_what_is_no_picture_is_refused_in_one_line(wrong, preprocessing):
+    with pytest.raises(UsageError) as caught:
+        as_images(wrong, preprocessing)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_files_are_told_in_their_place(model, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("fashioncnn.inference.predictor.BATCH", 2)
+    paths = []
+    for i in range(5):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(small.test.images[i]).save(paths[-1])
+    paths[3].write_bytes(b"broken")
+    expected = predict_probabilities(model, small.test.images[:5])
+    predictions = list(predict_files(model, paths))
+    assert [p.source for p in predictions] == [str(p) for p in paths]
+    assert [p.error is None for p in predictions] == [True, True, True, False, True]
+    for i in (0, 1, 2, 4):
+        np.testing.assert_allclose(predictions[i].probabilities, expected[i], rtol=1e-5)
+
+
+def test_batch_of_nothing_but_broken_files(model, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    (only,) = predict_files(model, [tmp_path / "a.png"])
+    assert only.probabilities is None
+    assert BATCH > 1
+
+
+def test_folders_are_searched_and_files_taken_as_they_are(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "in/c.webp"):
+        (tmp_path / name).write_bytes(b"")
+    found = expand_sources([str(tmp_path), "elsewhere.png"])
+    assert [p.name for p in found] == ["a.JPG", "b.png", "c.webp", "elsewhere.png"]
+    assert found[-1] == Path("elsewhere.png")
+
+
+def test_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="without a picture"):
+        expand_sources([str(tmp_path)])

@@ -1,0 +1,61 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fashioncnn.config import FashionCNNConfig
+from fashioncnn.errors import ConfigError
+from fashioncnn.models import build_model, count_parameters
+
+
+def test_described_network_has_421642_parameters():
+    assert count_parameters(build_model(FashionCNNConfig(), 28, 10)) == 421_642
+
+
+def test_forward_is_the_described_mathematics():
+    torch.manual_seed(0)
+    model = build_model(FashionCNNConfig(), 28, 10).double().eval()
+    images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
+    first, second = model.convolutions
+    features = F.max_pool2d(F.relu(first(images)), 2)
+    features = F.max_pool2d(F.relu(second(features)), 2)
+    expected = model.output(F.relu(model.hidden(features.flatten(1))))
+    torch.testing.assert_close(model(images), expected, rtol=0, atol=0)
+
+
+def test_gradients_are_those_of_pooling_rectified_values():
+    torch.manual_seed(0)
+    model = build_model(FashionCNNConfig(dropout=0.0), 28, 10).double()
+    images = torch.randn(2, 1, 28, 28, dtype=torch.float64)
+    model(images).square().sum().backward()
+    ours = model.convolutions[0].weight.grad.clone()
+    model.zero_grad()
+    first, second = model.convolutions
+    features = F.max_pool2d(F.relu(first(images)), 2)
+    features = F.max_pool2d(F.relu(second(features)), 2)
+    model.output(F.relu(model.hidden(features.flatten(1)))).square().sum().backward()
+    torch.testing.assert_close(ours, model.convolutions[0].weight.grad)
+
+
+def test_dropout_acts_in_training_alone():
+    model = build_model(FashionCNNConfig(), 28, 10)
+    images = torch.rand(1, 1, 28, 28)
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "padding", "features"),
+    [(3, 1, 3136), (3, 0, 1600), (5, 2, 3136), (7, 0, 576 // 9)],
+)
+def test_other_kernels_and_paddings_fit_the_linear_layer(kernel_size, padding, features):
+    config = FashionCNNConfig(kernel_size=kernel_size, padding=padding)
+    model = build_model(config, 28, 10)
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    if kernel_size < 7:
+        assert model.hidden.in_features == features
+
+
+def test_pictures_that_the_convolutions_use_up_are_refused():
+    with pytest.raises(ConfigError, match="leave nothing of 8×8"):
+        build_model(FashionCNNConfig(channels=(4, 4, 4, 4)), 8, 10)

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+import torch
+
+from fashioncnn.errors import ModelError, UsageError
+from fashioncnn.models.preprocessing import fit_preprocessing
+from fashioncnn.models.store import load_model, save_model
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_outcome):
+    save_model(tiny_outcome.model, tmp_path / "model", "# card\n")
+    return tmp_path / "model"
+
+
+def test_what_is_saved_is_loaded_and_answers_the_same(folder, tiny_outcome):
+    loaded = load_model(folder)
+    assert loaded.sha256 == tiny_outcome.model.sha256
+    assert loaded.class_names == tiny_outcome.model.class_names
+    images = torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(loaded.network(images), tiny_outcome.model.network(images))
+
+
+def test_saving_again_writes_the_same_bytes(folder, tmp_path):
+    save_model(load_model(folder), tmp_path / "again", "# card\n")
+    for name in ("config.json", "model.safetensors", "README.md"):
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_one_changed_byte_in_the_weights_is_found(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors: damaged"):
+        load_model(folder)
+
+
+def change(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"schema": 2}, "schema 2"),
+        ({"architecture": {"name": "other"}}, "not understood"),
+        ({"labels": [1, 2]}, "not understood"),
+        ({"preprocessing": {}}, "not understood"),
+    ],
+)
+def test_descriptions_that_are_not_ours_are_refused(folder, values, fault):
+    change(folder, **values)
+    with pytest.raises(ModelError, match=fault) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_json_is_refused(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json: damaged"):
+        load_model(folder)
+
+
+def test_missing_weights_are_named(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors: cannot be loaded"):
+        load_model(folder)
+
+
+def test_places_without_a_model(tmp_path):
+    with pytest.raises(UsageError, match="no such"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="neither a run nor a model folder"):
+        load_model(tmp_path)
+    (tmp_path / "config.toml").write_text("")
+    with pytest.raises(UsageError, match="no model yet"):
+        load_model(tmp_path)
+
+
+def test_scalings(small):
+    images = small.train.images
+    tensor = torch.from_numpy(images).unsqueeze(1)
+    unit = fit_preprocessing(images, "unit", "fashion")(tensor)
+    assert unit.min() == 0
+    assert unit.max() == pytest.approx(1)
+    symmetric = fit_preprocessing(images, "symmetric", "fashion")(tensor)
+    assert symmetric.min() == pytest.approx(-1)
+    standard = fit_preprocessing(images, "standard", "fashion")(tensor)
+    assert standard.mean() == pytest.approx(0, abs=1e-4)
+    assert standard.std() == pytest.approx(1, abs=1e-4)

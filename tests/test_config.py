@@ -1,0 +1,134 @@
+import tomllib
+
+import pytest
+
+from fashioncnn.config import read_settings, recipe_names, resolve
+from fashioncnn.errors import ConfigError, UsageError
+
+
+def make(**arguments):
+    return resolve(environment=arguments.pop("environment", {}), **arguments)
+
+
+def test_baseline_has_the_described_hyperparameters():
+    settings = make()
+    assert settings.training.epochs == 20
+    assert settings.training.batch_size == 128
+    assert settings.optimizer.name == "adam"
+    assert settings.optimizer.learning_rate == 1e-3
+    assert settings.schedule.name == "constant"
+    assert settings.model.channels == (32, 64)
+    assert settings.model.dropout == 0.5
+    assert settings.training.track_test is True
+    assert settings.data.validation == 0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_resolves(name):
+    assert make(recipe=name).recipe == name
+
+
+def test_flag_goes_before_environment_before_file_before_recipe(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\nepochs = 3\nbatch_size = 3\nseed = 3\n")
+    settings = make(
+        config=file,
+        environment={"FASHIONCNN_EPOCHS": "4", "FASHIONCNN_BATCH_SIZE": "4"},
+        flags={"epochs": 5},
+    )
+    assert (settings.training.epochs, settings.training.batch_size, settings.training.seed) == (
+        5,
+        4,
+        3,
+    )
+    assert settings.optimizer.learning_rate == 1e-3  # the recipe's
+
+
+def test_assignments_reach_every_setting_and_go_first():
+    settings = make(
+        flags={"epochs": 5},
+        assignments=["model.hidden=256", "epochs=6", "optimizer.betas=[0.8, 0.9]"],
+    )
+    assert settings.model.hidden == 256
+    assert settings.training.epochs == 6
+    assert settings.optimizer.betas == (0.8, 0.9)
+
+
+def test_environment_reaches_dotted_settings():
+    settings = make(environment={"FASHIONCNN_MODEL__HIDDEN": "64", "FASHIONCNN_DATA": "7"})
+    assert settings.model.hidden == 64
+    assert settings.data.source == "7"  # a folder may have any name
+
+
+def test_another_optimiser_replaces_the_section():
+    settings = make(assignments=["optimizer.name=sgd", "optimizer.learning_rate=0.1"])
+    assert settings.optimizer.model_dump() == {
+        "name": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 0.0,
+        "momentum": 0.9,
+    }
+
+
+def test_all_faults_are_told_together():
+    with pytest.raises(ConfigError) as caught:
+        make(assignments=["training.epochs=0", "model.hiden=3", "optimizer.momentum=0.9"])
+    message = str(caught.value)
+    assert "training.epochs = 0" in message
+    assert "model.hiden: no such setting; did you mean 'model.hidden'?" in message
+    assert "optimizer.momentum: no such setting" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("assignment", "key"),
+    [
+        ("training.epochs=true", "training.epochs"),
+        ("training.epochs=2.5", "training.epochs"),
+        ("training.epochs=many", "training.epochs"),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate"),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate"),
+        ("optimizer.name=adamm", "optimizer"),
+        ("data.validation=some", "data.validation"),
+        ("runtime.device=gpu", "runtime.device"),
+        ("model.dropout=1.0", "model.dropout"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(assignment, key):
+    with pytest.raises(ConfigError, match=rf"^{key}\b"):
+        make(assignments=[assignment])
+
+
+def test_misspelt_environment_variable_is_refused():
+    with pytest.raises(ConfigError, match=r"FASHIONCNN_EPOCHZ.*did you mean 'FASHIONCNN_EPOCHS'"):
+        make(environment={"FASHIONCNN_EPOCHZ": "3"})
+
+
+def test_home_is_no_setting():
+    assert make(environment={"FASHIONCNN_HOME": "/x"}) == make()
+
+
+def test_unknown_recipe_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'baseline'"):
+        make(recipe="basline")
+
+
+def test_broken_toml_is_one_line_that_names_the_file(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[training\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml: not readable as TOML"):
+        make(config=file)
+
+
+def test_choosing_by_validation_needs_a_validation_part():
+    with pytest.raises(ConfigError, match="needs a validation part"):
+        make(assignments=["training.select=best_val"])
+
+
+def test_saved_settings_are_read_back_the_same(tmp_path):
+    settings = make(recipe="honest", assignments=["schedule.name=cosine", "schedule.warmup=0.1"])
+    path = tmp_path / "config.toml"
+    path.write_text(settings.to_toml())
+    assert read_settings(path) == settings
+    assert tomllib.loads(path.read_text())["schedule"] == {"name": "cosine", "warmup": 0.1}

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import fashioncnn
+from fashioncnn import errors
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_public_names():
+    assert sorted(fashioncnn.__all__) == ["Classifier", "FashionCNNError", "__version__"]
+    public = {name for name in vars(fashioncnn.Classifier) if not name.startswith("_")}
+    assert public == {"train", "load", "save", "predict", "predict_proba", "evaluate"}
+
+
+def test_unknown_attribute_is_refused():
+    assert not hasattr(fashioncnn, "Classifer")
+
+
+def test_importing_the_package_does_not_import_torch():
+    assert run_python("import fashioncnn, sys; print('torch' in sys.modules)") == "False\n"
+
+
+def test_help_imports_neither_torch_nor_numpy():
+    code = (
+        "import sys; from fashioncnn.cli import main; main(['--help']); "
+        "print([m for m in ('torch', 'numpy', 'PIL', 'pydantic') if m in sys.modules])"
+    )
+    assert run_python(code).endswith("[]\n")
+
+
+def test_every_error_has_its_exit_code():
+    codes = {
+        name: getattr(errors, name).exit_code
+        for name in dir(errors)
+        if isinstance(getattr(errors, name), type)
+        and issubclass(getattr(errors, name), errors.FashionCNNError)
+    }
+    assert codes == {
+        "FashionCNNError": 1,
+        "UsageError": 2,
+        "ConfigError": 2,
+        "DataError": 1,
+        "PictureError": 1,
+        "ModelError": 1,
+        "RunError": 1,
+        "DivergedError": 1,
+        "MissingExtraError": 1,
+        "QualityGateError": 3,
+        "InterruptedRun": 130,
+        "TerminatedRun": 143,
+    }
+
+
+def test_missing_extra_tells_how_to_install_it():
+    assert "pip install 'fashioncnn[train]'" in str(errors.MissingExtraError("train", "torch"))

@@ -1,0 +1,116 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fashioncnn.config import FashionCNNConfig
+from fashioncnn.data.batches import dropout_seed, epoch_order
+from fashioncnn.errors import DivergedError
+from fashioncnn.models import build_model
+from fashioncnn.models.preprocessing import Preprocessing
+from fashioncnn.training.loop import Progress, Recipe, fit
+
+PREPROCESSING = Preprocessing(28, 0.0, 1.0, "fashion")
+
+
+def make_model():
+    torch.manual_seed(1)
+    return build_model(FashionCNNConfig(channels=(4, 8), hidden=16), 28, 10)
+
+
+def run_loop(small, epochs, learning_rate, optimizer=torch.optim.SGD):
+    torch.set_num_threads(1)
+    model = make_model()
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=64,
+        seed=5,
+        precision="fp32",
+        label_smoothing=0.0,
+        learning_rate=learning_rate,
+    )
+    results, steps = [], []
+    fit(
+        model,
+        optimizer(model.parameters(), lr=1.0),
+        PREPROCESSING,
+        torch.from_numpy(small.train.images).unsqueeze(1),
+        torch.from_numpy(small.train.labels.astype(np.int64)),
+        recipe,
+        Progress(),
+        on_step=lambda p: steps.append(p.step),
+        on_epoch=results.append,
+    )
+    return model, results, steps
+
+
+def test_loop_against_a_plain_one(small):
+    """The same steps, written out once more without any of the loop's machinery."""
+    model, results, steps = run_loop(small, 2, lambda _: 0.05)
+    twin = make_model()
+    images = torch.from_numpy(small.train.images).unsqueeze(1).float() / 255
+    labels = torch.from_numpy(small.train.labels.astype(np.int64))
+    losses = []
+    step = 0
+    for epoch in range(2):
+        total = 0.0
+        for batch in np.split(epoch_order(5, epoch, 300), range(64, 300, 64)):
+            torch.manual_seed(dropout_seed(5, step))
+            loss = F.cross_entropy(twin(images[batch]), labels[batch])
+            twin.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for parameter in twin.parameters():
+                    parameter.sub_(0.05 * parameter.grad)
+            total += loss.item() * len(batch)
+            step += 1
+        losses.append(total / 300)
+    assert steps == list(range(1, 11))
+    assert [r.epoch for r in results] == [1, 2]
+    assert [r.loss for r in results] == pytest.approx(losses, rel=1e-5)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_loop_learns_what_it_learnt_before(small):
+    """A golden curve that no refactor may move."""
+    _, results, _ = run_loop(small, 3, lambda _: 0.01, torch.optim.Adam)
+    assert [r.loss for r in results] == pytest.approx([2.3044, 2.2906, 2.2279], abs=2e-3)
+    assert all(r.n == 300 for r in results)
+
+
+def test_learning_rate_is_asked_for_every_step(small):
+    asked = []
+
+    def nothing(step):
+        asked.append(step)
+        return 0.0
+
+    before = list(make_model().parameters())
+    model, _, _ = run_loop(small, epochs=1, learning_rate=nothing)
+    assert asked == list(range(5))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(small):
+    with pytest.raises(DivergedError, match=r"nan|inf"):
+        run_loop(small, 30, lambda _: 1e6)
+
+
+def test_progress_sums_what_it_was_told():
+    progress = Progress()
+    for n in (3, 5):
+        progress.add(torch.tensor(0.5), torch.tensor(2), n)
+    assert (progress.step, progress.position) == (2, 8)
+    result = progress.finish_epoch()
+    assert (result.loss, result.accuracy, result.n) == (0.5, 0.5, 8)
+    assert (progress.epoch, progress.position, progress.correct) == (1, 0, 0)
+
+
+def test_a_loss_that_is_not_finite_is_found_when_settled():
+    progress = Progress()
+    progress.add(torch.tensor(math.nan), torch.tensor(0), 4)
+    with pytest.raises(DivergedError, match="epoch 1, by step 1"):
+        progress.settle()

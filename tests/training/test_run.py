@@ -1,0 +1,216 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fashioncnn.config import resolve
+from fashioncnn.data.dataset import Dataset
+from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
+from fashioncnn.models.store import load_model
+from fashioncnn.runs import create_run
+from fashioncnn.training.run import prepare_settings, train_model
+
+
+class StopAt:
+    """Ask to stop after so many steps."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def __call__(self):
+        self.left -= 1
+        return InterruptedRun("stopped") if self.left <= 0 else None
+
+
+def result_bytes(run):
+    """The bytes that a stopped and resumed run must share with one that never stopped."""
+    history = [
+        {k: v for k, v in r.items() if k not in ("seconds", "images_per_second")}
+        for r in run.read_history()
+    ]
+    return (
+        (run.model / "model.safetensors").read_bytes(),
+        run.predictions.read_bytes(),
+        json.dumps(history),
+    )
+
+
+VARIANTS = {
+    "adam": (),
+    "sgd, cosine": (
+        "optimizer.name=sgd",
+        "optimizer.learning_rate=0.05",
+        "schedule.name=cosine",
+        "schedule.warmup=0.2",
+    ),
+    "best validation epoch": ("data.validation=60", "training.select=best_val"),
+    "bf16": ("runtime.precision=bf16",),
+}
+
+
+@pytest.mark.parametrize("stops", [(1,), (10,), (13,), (3, 4, 9)], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_and_resumed_equals_never_stopped(variant, stops, small, tiny_settings, tmp_path):
+    settings = tiny_settings(*VARIANTS[variant])
+    whole = create_run(tmp_path / "whole", settings)
+    train_model(settings, small, run=whole)
+    pieces = create_run(tmp_path / "pieces", settings)
+    for stop in stops:
+        with pytest.raises(InterruptedRun):
+            train_model(settings, small, run=pieces, stop=StopAt(stop))
+    train_model(settings, small, run=pieces)
+    assert result_bytes(pieces) == result_bytes(whole)
+
+
+def test_run_folder_is_as_designed(small, tiny_settings, tmp_path):
+    settings = tiny_settings("data.validation=60")
+    run = create_run(tmp_path / "run", settings)
+    train_model(settings, small, run=run)
+    names = {p.name for p in run.path.iterdir()}
+    assert names == {
+        "config.toml",
+        "environment.json",
+        "history.jsonl",
+        "metrics.json",
+        "predictions.npz",
+        "checkpoints",
+        "model",
+    }
+    assert {p.name for p in run.model.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+    }
+    assert list(run.read_history()[0]) == [
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "test_loss",
+        "test_accuracy",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+    ]
+    metrics = json.loads(run.metrics.read_text())
+    assert list(metrics) == ["schema", "validation", "test", "summary"]
+    summary = metrics["summary"]
+    assert summary["best_test_accuracy"].keys() == {"value", "epoch"}
+    assert summary["final_test_accuracy"] == metrics["test"]["accuracy"]
+    assert summary["final_test_loss"] == metrics["test"]["loss"]
+    assert summary["final_train_loss"] == run.read_history()[-1]["train_loss"]
+    environment = json.loads(run.environment.read_text())
+    assert environment["data"]["sha256"] == small.hashes
+    assert environment["threads"] == 1
+    assert run.settings() == settings
+
+
+def test_test_part_is_not_read_unless_asked_for(small, tiny_settings, tmp_path):
+    blind = Dataset("sketches", small.class_names, small.train, None, "fashion", "sketches")
+    settings = tiny_settings("training.track_test=false", "data.validation=60")
+    outcome = train_model(settings, blind)
+    assert outcome.metrics["test"] is None
+    assert all(r["test_accuracy"] is None for r in outcome.history)
+
+
+def test_tracking_a_test_part_that_is_not_there(small, tiny_settings):
+    blind = Dataset("own", small.class_names, small.train, None, "fashion", "own")
+    with pytest.raises(DataError, match="no test part"):
+        train_model(tiny_settings(), blind)
+
+
+def test_best_validation_epoch_is_kept(small, tiny_settings):
+    settings = tiny_settings(
+        "data.validation=60", "training.select=best_val", "optimizer.learning_rate=0.03", epochs=6
+    )
+    outcome = train_model(settings, small)
+    losses = [r["val_loss"] for r in outcome.history]
+    best = int(np.argmin(losses))
+    assert outcome.metrics["summary"]["selected_epoch"] == best + 1
+    assert outcome.metrics["validation"]["loss"] == pytest.approx(losses[best])
+    by_accuracy = train_model(
+        settings.model_copy(
+            update={"training": settings.training.model_copy(update={"select_by": "accuracy"})}
+        ),
+        small,
+    )
+    accuracies = [r["val_accuracy"] for r in by_accuracy.history]
+    assert by_accuracy.metrics["validation"]["accuracy"] == max(accuracies)
+
+
+def test_divergence_leaves_the_last_good_checkpoint(small, tiny_settings, tmp_path):
+    settings = tiny_settings()
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=run, stop=StopAt(12))
+    before = {p.name: p.read_bytes() for p in run.checkpoints.iterdir()}
+    wild = tiny_settings("optimizer.name=sgd", "optimizer.learning_rate=1e12", epochs=9)
+    with pytest.raises(DivergedError):
+        train_model(wild, small, run=run)
+    after = {p.name: p.read_bytes() for p in run.checkpoints.iterdir()}
+    assert before.items() <= after.items() or set(after) & set(before)
+    for path in run.checkpoints.glob("*.json"):
+        progress = json.loads(path.read_text())["state"]["progress"]
+        assert np.isfinite(progress["loss_sum"])
+
+
+def test_resuming_on_other_data_is_refused(small, sketches, tiny_settings, tmp_path):
+    settings = tiny_settings()
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=run, stop=StopAt(5))
+    with pytest.raises(RunError, match="other training data"):
+        train_model(settings, sketches, run=run)
+
+
+def test_seeds_decide_the_result(small, tiny_settings):
+    one, again, other = (train_model(tiny_settings(seed=s), small) for s in (1, 1, 2))
+    assert one.model.sha256 == again.model.sha256
+    assert one.model.sha256 != other.model.sha256
+
+
+def test_starting_from_a_network_takes_its_weights(small, tiny_settings, tiny_outcome):
+    settings = tiny_settings("model.hidden=99", "optimizer.learning_rate=1e-12", epochs=1)
+    settings = prepare_settings(settings, small, tiny_outcome.model)
+    assert settings.model.hidden == 16
+    outcome = train_model(settings, small, start_from=tiny_outcome.model)
+    for ours, theirs in zip(
+        outcome.model.network.parameters(), tiny_outcome.model.network.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):
+    """Bags are easy; with 1 in 40 of them left, only weights make the network care in time."""
+    is_bag = sketches.train.labels == 8
+    rare = np.flatnonzero(~is_bag | (np.arange(3000) % 40 == 0))[:1200]
+    uneven = Dataset(
+        "uneven", small.class_names, sketches.train.take(rare), small.test, "fashion", "x"
+    )
+
+    def taken_for_bags(weights):
+        settings = tiny_settings(f"data.class_weights={weights}", epochs=6, learning_rate=5e-3)
+        return sum(row[8] for row in train_model(settings, uneven).metrics["test"]["confusion"])
+
+    assert taken_for_bags("auto") > taken_for_bags("none")
+
+
+def test_a_saved_model_is_the_one_that_was_judged(small, tiny_settings, tmp_path):
+    settings = tiny_settings("data.validation=60", "training.select=best_val", epochs=4)
+    run = create_run(tmp_path / "run", settings)
+    outcome = train_model(settings, small, run=run)
+    assert load_model(run.path).sha256 == outcome.model.sha256
+    assert "| validation | 60 |" in (run.model / "README.md").read_text()
+
+
+def test_auto_values_are_resolved_to_what_is_used(small):
+    settings = prepare_settings(resolve("honest", flags={"device": "cpu"}), small)
+    assert settings.data.validation == 50
+    assert isinstance(settings.runtime.threads, int)
+
+
+def test_validation_as_large_as_the_data_is_refused(small):
+    with pytest.raises(UsageError, match="validation = 300"):
+        prepare_settings(resolve("honest", flags={"validation": 300}), small)
