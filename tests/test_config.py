@@ -100,6 +100,13 @@ def test_wrong_values_are_refused_by_name(assignment, key):
         make(assignments=[assignment])
 
 
+def test_alternatives_are_told_together():
+    with pytest.raises(ConfigError) as caught:
+        make(assignments=["data.validation=-3"])
+    message = "data.validation = -3: should be greater than or equal to 0, or should be 'auto'"
+    assert str(caught.value) == message
+
+
 def test_misspelt_environment_variable_is_refused():
     with pytest.raises(ConfigError, match=r"FASHIONCNN_EPOCHZ.*did you mean 'FASHIONCNN_EPOCHS'"):
         make(environment={"FASHIONCNN_EPOCHZ": "3"})

@@ -8,6 +8,7 @@ returns frozen models that the rest of the package trusts.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -15,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from fashioncnn.errors import ConfigError, UsageError, nearest
 
@@ -117,11 +126,19 @@ class TrainingConfig(Section):
 class RuntimeConfig(Section):
     """What it runs on."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = "auto"
+    """``auto``, ``cpu``, ``mps``, ``cuda``, or one GPU of several as ``cuda:1``."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """``auto`` takes bf16 where the processor has the instructions for it."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one for each core this process may use."""
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise ValueError("should be auto, cpu, mps, cuda or, for one GPU of several, cuda:1")
+        return device
 
 
 class Settings(Section):
@@ -198,8 +215,8 @@ def resolve(
     if config is not None:
         layers.append(_read_toml(config))
     layers.append(_from_environment(environment))
-    layers.append(_nested({FLAGS[k]: v for k, v in (flags or {}).items() if v is not None}))
-    layers.append(_nested(dict(_parse_assignment(a) for a in assignments or [])))
+    given = {FLAGS[k]: v for k, v in (flags or {}).items() if v is not None}
+    layers.append(_nested({**given, **dict(_parse_assignment(a) for a in assignments or [])}))
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merge(merged, layer)
@@ -300,20 +317,28 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
+    """Yield a phrase for each key at fault; what a union of types expects is told together."""
+    faults: dict[str, list[str]] = {}
     for fault in error.errors():
-        # A discriminated union puts the chosen kind into the location; people never wrote it.
-        parts = [str(p) for p in fault["loc"]]
-        if len(parts) > 1 and parts[0] in ("optimizer", "schedule"):
-            del parts[1]
-        parts = [p for p in parts if p not in _UNION_TAGS]
-        key = ".".join(parts) or "settings"
-        if fault["type"] == "extra_forbidden":
-            yield f"{key}: no such setting{nearest(key, _known_keys())}"
-        elif fault["type"] == "missing":
-            yield f"{key}: not set"
-        else:
-            given = "" if isinstance(fault["input"], dict | BaseModel) else f" = {fault['input']!r}"
-            yield f"{key}{given}: {fault['msg'].removeprefix('Value error, ')}"
+        key, expected = _fault(fault)
+        faults.setdefault(key, []).append(expected)
+    for key, expectations in faults.items():
+        yield f"{key}: {', or '.join(expectations)}"
+
+
+def _fault(fault: ErrorDetails) -> tuple[str, str]:
+    """Return what is at fault, with its value, and what was expected."""
+    parts = [str(p) for p in fault["loc"] if p not in _UNION_TAGS]
+    if len(parts) > 1 and parts[0] in ("optimizer", "schedule"):
+        del parts[1]  # the kind that was chosen, which is no part of the key
+    key = ".".join(parts) or "settings"
+    if fault["type"] == "extra_forbidden":
+        return key, f"no such setting{nearest(key, _known_keys())}"
+    if fault["type"] == "missing":
+        return key, f"not set (another {parts[0]}.name keeps nothing of the recipe's)"
+    if not isinstance(fault["input"], dict | BaseModel):
+        key += f" = {fault['input']!r}"
+    return key, fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
 
 
 _UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})

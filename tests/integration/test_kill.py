@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [
-    sys.executable, "-m", "fashioncnn", "train",
-    "--epochs", "3", "--batch-size", "4", "--device", "cpu", "--threads", "1", "--set", "model.channels=[4, 8]", "--set", "model.hidden=16",
-    "--set", "training.checkpoint_seconds=0.05",
-]  # fmt: skip
+COMMAND = [sys.executable, "-m", "fashioncnn", "train"]
+COMMAND += ["--epochs", "3", "--batch-size", "4", "--device", "cpu", "--threads", "1"]
+COMMAND += ["--set", "model.channels=[4, 8]", "--set", "model.hidden=16"]
+COMMAND += ["--set", "training.checkpoint_seconds=0.05"]
 
 
 def start(*arguments):

@@ -14,7 +14,7 @@ from fashioncnn.cli.datasets import load_for
 from fashioncnn.config import Settings, resolve, validate
 from fashioncnn.errors import UsageError
 from fashioncnn.runs import RunFolder, create_run, open_run, write_atomic
-from fashioncnn.runtime import require_torch
+from fashioncnn.runtime import require_torch, resolve_device
 
 KEPT_BY_RESUME = ("epochs", "data")
 """Flags that may go with --resume; all else was decided when the run began."""
@@ -131,6 +131,7 @@ def _begin(
     from fashioncnn.models.store import TrainedModel, load_model
     from fashioncnn.training.run import prepare_settings
 
+    resolve_device(settings.runtime.device)  # before a download, not after it
     start_from: TrainedModel | None = None if start is None else load_model(start)
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
     settings = prepare_settings(settings, dataset, start_from)

@@ -212,6 +212,8 @@ def _download(
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")  # `notify` says it already
+
     name = f"{file.name}.gz"
     reasons = []
     for mirror in mirrors:

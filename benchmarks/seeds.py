@@ -1,0 +1,139 @@
+"""Train a recipe with several seeds on all cores, and tabulate what is there.
+
+    python benchmarks/seeds.py honest --seeds 0 1 2 3 4
+    python benchmarks/seeds.py --table
+
+Each finished seed leaves ``benchmarks/results/<recipe>/seed<n>.json`` (settings, environment,
+history, judgements) and is not run again. The test part is read once, after training, unless the
+recipe draws its curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PUBLISHED = {
+    "final_test_accuracy": 0.9269,
+    "best_test_accuracy": 0.9304,
+    "lowest_test_loss": 0.2126,
+    "final_test_loss": 0.2549,
+    "final_train_loss": 0.0952,
+}
+"""What the description of FashionCNN reports, from one run."""
+
+
+def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threads: int) -> None:
+    """Train one seed and write its result, unless it is there."""
+    if result.exists():
+        return
+    from fashioncnn.config import resolve
+    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.evaluation.evaluate import evaluate_model
+    from fashioncnn.runtime import describe_environment
+    from fashioncnn.training.run import prepare_settings, train_model
+
+    settings = resolve(recipe, flags={"seed": seed, "threads": threads}, assignments=assignments)
+    dataset = load_dataset(settings.data.source)
+    settings = prepare_settings(settings, dataset)
+    outcome = train_model(settings, dataset)
+    test = outcome.metrics["test"] or evaluate_model(
+        outcome.model, dataset, dataset.require_test(), "test"
+    )
+    values = settings.model_dump(mode="json", exclude_none=True)
+    del values["data"]["source"]  # a path of this machine
+    data = {"name": dataset.name, "sha256": dataset.hashes}
+    content = {
+        "name": result.parent.name,
+        "seed": seed,
+        "settings": values,
+        "environment": describe_environment(settings.runtime, data),
+        "parameters": outcome.model.parameters,
+        "summary": outcome.metrics["summary"],
+        "validation": outcome.metrics["validation"],
+        "test": test,
+        "history": outcome.history,
+    }
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"{result}: test accuracy {test['accuracy']:.4f}", flush=True)
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """Return the results of a recipe, by seed."""
+    return [json.loads(p.read_text()) for p in sorted(folder.glob("seed*.json"))]
+
+
+def published_figures(summary: dict[str, Any]) -> dict[str, float]:
+    """Return the five published figures as a run with a test curve has them."""
+    values = {key: summary[key] for key in PUBLISHED}
+    return {k: float(v["value"] if isinstance(v, dict) else v) for k, v in values.items()}
+
+
+def mean_sd(values: list[float], scale: float = 1.0, digits: int = 4) -> str:
+    """Return ``mean ± sd``."""
+    sd = statistics.stdev(values) if len(values) > 1 else float("nan")
+    return f"{scale * statistics.fmean(values):.{digits}f} ± {scale * sd:.{digits}f}"
+
+
+def print_tables() -> None:
+    """Print the tables of docs/RESULTS.md that stand on training runs."""
+    baseline = read_results(RESULTS / "baseline")
+    rows = [published_figures(r["summary"]) for r in baseline]
+    print(f"baseline, seeds {', '.join(str(r['seed']) for r in baseline)}\n")
+    print("| figure | published (1 run) | ours, mean ± sd | lowest – highest | z |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for key, value in PUBLISHED.items():
+        values = [row[key] for row in rows]
+        scale, digits, unit = (100, 2, "%") if "accuracy" in key else (1, 4, "")
+        z = (value - statistics.fmean(values)) / statistics.stdev(values)
+        print(
+            f"| {key.replace('_', ' ')} | {scale * value:.{digits}f}{unit} "
+            f"| {mean_sd(values, scale, digits)}{unit} "
+            f"| {scale * min(values):.{digits}f} – {scale * max(values):.{digits}f}{unit} | {z:+.1f} |"
+        )
+    gain = [row["best_test_accuracy"] - row["final_test_accuracy"] for row in rows]
+    print(f"\nPicking the epoch on the test set is worth {mean_sd(gain, 100, 2)} points.\n")
+    print(
+        "| recipe | weights kept | n | test accuracy | test loss | ECE | Shirt | seconds |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for recipe in sorted(p.name for p in RESULTS.iterdir() if (p / "seed0.json").exists()):
+        results = read_results(RESULTS / recipe)
+        tests = [r["test"] for r in results]
+        epochs = [r["summary"]["selected_epoch"] for r in results]
+        kept = f"epoch {min(epochs)}" + (f"–{max(epochs)}" if len(set(epochs)) > 1 else "")
+        seconds = statistics.median(r["summary"]["seconds"] for r in results)
+        shirt = [t["per_class"][6]["accuracy"] for t in tests]
+        print(
+            f"| {recipe} | {kept} | {len(results)} "
+            f"| {mean_sd([t['accuracy'] for t in tests], 100, 2)}% "
+            f"| {mean_sd([t['loss'] for t in tests])} | {mean_sd([t['ece'] for t in tests])} "
+            f"| {mean_sd(shirt, 100, 1)}% | {seconds:.0f} |"
+        )
+
+
+def main() -> None:
+    """Run what is missing, or print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    options = parser.parse_args()
+    if options.recipe and not options.table:
+        os.environ.setdefault("FASHIONCNN_DATA", "../shared/fashion-mnist")
+        for seed in options.seeds:
+            result = RESULTS / options.recipe / f"seed{seed}.json"
+            run_seed(result, options.recipe, seed, [], options.threads)
+    else:
+        print_tables()
+
+
+if __name__ == "__main__":
+    main()
