@@ -95,13 +95,12 @@ def print_tables() -> None:
         print(
             f"| {key.replace('_', ' ')} | {scale * value:.{digits}f}{unit} "
             f"| {mean_sd(values, scale, digits)}{unit} "
-            f"| {scale * min(values):.{digits}f} – {scale * max(values):.{digits}f}{unit} | {z:+.1f} |"
+            f"| {scale * min(values):.{digits}f} – {scale * max(values):.{digits}f}{unit} "
+            f"| {z:+.1f} |"
         )
     gain = [row["best_test_accuracy"] - row["final_test_accuracy"] for row in rows]
     print(f"\nPicking the epoch on the test set is worth {mean_sd(gain, 100, 2)} points.\n")
-    print(
-        "| recipe | weights kept | n | test accuracy | test loss | ECE | Shirt | seconds |"
-    )
+    print("| recipe | weights kept | n | test accuracy | test loss | ECE | Shirt | seconds |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for recipe in sorted(p.name for p in RESULTS.iterdir() if (p / "seed0.json").exists()):
         results = read_results(RESULTS / recipe)

@@ -62,8 +62,8 @@ class DataConfig(Section):
     """A folder, or ``sketches``; none looks in the cache and then downloads."""
     validation: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Pictures of the training part held out, stratified; ``auto`` is one sixth."""
-    image_size: int = Field(28, ge=8, le=256)
-    """Side that pictures of class folders are brought to, in pixels."""
+    image_size: int | None = Field(None, ge=8, le=256)
+    """Side that pictures of class folders are brought to, in pixels; none is 28."""
     scaling: Literal["unit", "symmetric", "standard"] = "unit"
     """Pixels to [0, 1], to [-1, 1], or to the training part's mean 0 and deviation 1."""
     class_weights: Literal["none", "auto"] = "none"

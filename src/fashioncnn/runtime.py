@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 
 
-def require_torch() -> None:
-    """Raise `MissingExtraError` with the install command where torch is missing."""
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtraError("train", "torch")
+def require_train_extra() -> None:
+    """Raise `MissingExtraError` with the install command where a part of [train] is missing."""
+    for module in ("torch", "matplotlib", "jinja2"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("train", module)
 
 
 def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
@@ -47,7 +48,7 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
 
 def resolve_device(name: str) -> torch.device:
     """Return the device called `name`; ``auto`` is CUDA, else MPS, else CPU."""
-    require_torch()
+    require_train_extra()
     import torch
 
     if name == "auto":
@@ -94,7 +95,7 @@ def cpu_flags() -> frozenset[str]:
 
 def prepare_torch(config: RuntimeConfig) -> torch.device:
     """Set threads, determinism and the allocator, and return the device to run on."""
-    require_torch()
+    require_train_extra()
     import torch
 
     torch.set_num_threads(int(config.threads))

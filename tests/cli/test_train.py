@@ -78,6 +78,11 @@ def test_wrong_settings_leave_no_run_folder(cli, idx_folder):
     assert not Path("runs").exists()
 
 
+def test_image_size_is_for_class_folders_alone(cli, idx_folder):
+    line = cli.fails(2, "train", "--data", idx_folder, "--image-size", "32")
+    assert "image_size = 32: only pictures of class folders are resized" in line
+
+
 def test_a_device_that_is_not_there(cli, idx_folder):
     assert "no such GPU" in cli.fails(2, "train", "--data", idx_folder, "--device", "cuda:7")
 

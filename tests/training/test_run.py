@@ -156,6 +156,22 @@ def test_divergence_leaves_the_last_good_checkpoint(small, tiny_settings, tmp_pa
         assert np.isfinite(progress["loss_sum"])
 
 
+def test_weights_that_the_last_step_broke_are_found(small, tiny_settings, tmp_path):
+    """One step: its loss is finite, but what it leaves behind is not, and no next loss tells."""
+    settings = tiny_settings(
+        "optimizer.name=sgd",
+        "optimizer.learning_rate=1e45",
+        "training.track_test=false",
+        epochs=1,
+        batch_size=300,
+    )
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(DivergedError, match="no longer finite after step 1"):
+        train_model(settings, small, run=run)
+    assert not run.checkpoints.exists()
+    assert not run.finished
+
+
 def test_resuming_on_other_data_is_refused(small, sketches, tiny_settings, tmp_path):
     settings = tiny_settings()
     run = create_run(tmp_path / "run", settings)

@@ -25,7 +25,7 @@ def data(
     data: Annotated[str | None, Parameter(name="--data")] = None,
     sheet: Path | None = None,
     split: str = "train",
-    image_size: int = 28,
+    image_size: int | None = None,
     refresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
@@ -44,7 +44,7 @@ def data(
     split
         Part for the sheet: train or test.
     image_size
-        Side that pictures of class folders are brought to.
+        Side that pictures of class folders are brought to. Default: 28.
     refresh
         Verify the cache, and download again what is missing or wrong there.
     offline

@@ -10,7 +10,7 @@ from fashioncnn.data.dataset import FASHION_MNIST, Dataset
 from fashioncnn.data.sources import fetch_fashion_mnist, find_idx_files, load_dataset
 
 
-def load_for(source: str | None, image_size: int, *, offline: bool = False) -> Dataset:
+def load_for(source: str | None, image_size: int | None, *, offline: bool = False) -> Dataset:
     """Return the data set, fetching Fashion-MNIST with a bar where no source is named."""
     if source is None:
         fetch_fashion_mnist(offline=offline, notify=note, progress=sys.stderr.isatty())

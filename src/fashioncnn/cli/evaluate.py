@@ -12,7 +12,7 @@ from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.cli.datasets import load_for
 from fashioncnn.errors import DataError, QualityGateError, UsageError
 from fashioncnn.runs import RunFolder, read_json, write_json
-from fashioncnn.runtime import require_torch
+from fashioncnn.runtime import require_train_extra
 
 
 def evaluate(
@@ -47,7 +47,7 @@ def evaluate(
     """
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy {min_accuracy:g}: must be from 0 to 1, as in 0.92")
-    require_torch()
+    require_train_extra()
     from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.models.store import load_model
     from fashioncnn.reporting.report import write_run_report
@@ -69,10 +69,10 @@ def evaluate(
     own_data = run is not None and dataset.name == trained.dataset
     judged = evaluate_model(trained, dataset, parts[split], split, run=run if own_data else None)
     summary = None
-    if run is not None and run.finished:
+    if run is not None and run.finished and own_data:
         metrics = read_json(run.metrics)
         summary = metrics["summary"]
-        if own_data and metrics[split] != judged:
+        if metrics[split] != judged:
             write_json(run.metrics, {**metrics, split: judged})
             write_run_report(run, parts)
     if json:

@@ -13,7 +13,7 @@ from fashioncnn.data.dataset import Split
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.runs import RunFolder, open_run
-from fashioncnn.runtime import require_torch
+from fashioncnn.runtime import require_train_extra
 
 
 def report(
@@ -34,7 +34,7 @@ def report(
     """
     if not runs:
         raise UsageError("report: name at least one run folder, as in runs/train-1")
-    require_torch()
+    require_train_extra()
     from fashioncnn.reporting.report import read_run, write_comparison, write_run_report
 
     folders = [open_run(path) for path in runs]

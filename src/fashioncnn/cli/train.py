@@ -14,7 +14,7 @@ from fashioncnn.cli.datasets import load_for
 from fashioncnn.config import Settings, resolve, validate
 from fashioncnn.errors import UsageError
 from fashioncnn.runs import RunFolder, create_run, open_run, write_atomic
-from fashioncnn.runtime import require_torch, resolve_device
+from fashioncnn.runtime import has_bf16, require_train_extra, resolve_device
 
 KEPT_BY_RESUME = ("epochs", "data")
 """Flags that may go with --resume; all else was decided when the run began."""
@@ -77,7 +77,7 @@ def train(
     class_weights
         auto weighs rare classes up.
     image_size
-        Side that pictures of class folders are brought to.
+        Side that pictures of class folders are brought to. Default: 28.
     out
         The run folder itself, new or empty.
     resume
@@ -127,7 +127,7 @@ def train(
 def _begin(
     settings: Settings, out: Path | None, start: Path | None, offline: bool, json: bool
 ) -> None:
-    require_torch()
+    require_train_extra()
     from fashioncnn.models.store import TrainedModel, load_model
     from fashioncnn.training.run import prepare_settings
 
@@ -149,7 +149,7 @@ def _resume(
             f"--resume goes on with the run's own settings, so {', '.join(refused)} cannot be "
             f"given; begin a new run from its weights with --from {path}"
         )
-    require_torch()
+    require_train_extra()
     from fashioncnn.training.run import can_extend
 
     settings = run.settings()
@@ -186,6 +186,8 @@ def _train(run: RunFolder, settings: Settings, dataset: Any, start_from: Any, js
         f"{settings.training.epochs} epochs, {runtime.device}, {runtime.precision}, "
         f"{runtime.threads} threads → {run.path}"
     )
+    if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
+        note("bf16: this processor has no instructions for it; fp32 would be faster")
     observer = make_observer(settings.training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
     with run.lock(), stop, _stopped(observer):
@@ -205,6 +207,8 @@ def _train(run: RunFolder, settings: Settings, dataset: Any, start_from: Any, js
     judged = metrics["test"] or metrics["validation"]
     print_tables([summary_table(metrics["summary"]), *(judgement_tables(judged) if judged else [])])
     note(f"report: {page}")
+    if metrics["test"] is None and dataset.test is not None:
+        note(f"the test part was not read; once all is decided: fashioncnn evaluate {run.path}")
 
 
 @contextlib.contextmanager

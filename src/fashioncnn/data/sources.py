@@ -71,13 +71,15 @@ OFFICIAL = (
 OFFICIAL_HASHES = frozenset(h for f in OFFICIAL for h in (f.packed, f.unpacked))
 
 
-def load_dataset(source: str | None, *, image_size: int = 28, offline: bool = False) -> Dataset:
+def load_dataset(
+    source: str | None, *, image_size: int | None = None, offline: bool = False
+) -> Dataset:
     """Return the data set that `source` names.
 
     Args:
         source: ``sketches``; a folder of IDX files; a folder of class folders of pictures; None
             for Fashion-MNIST from the cache, or downloaded into it.
-        image_size: side that pictures of class folders are brought to, in pixels.
+        image_size: side that pictures of class folders are brought to, in pixels; None is 28.
         offline: never download.
 
     Raises:
@@ -93,7 +95,7 @@ def load_dataset(source: str | None, *, image_size: int = 28, offline: bool = Fa
         raise UsageError(f"data = {source}: no such folder; name one, or 'sketches'")
     if find_idx_files(folder):
         return read_idx_folder(folder)
-    return read_class_folders(folder, image_size)
+    return read_class_folders(folder, image_size or 28)
 
 
 def cache_folder() -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fashioncnn.config import ConstantSchedule, Settings
 from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import Dataset, Split, split_validation, stratified_holdout
-from fashioncnn.errors import FashionCNNError, RunError
+from fashioncnn.errors import DivergedError, FashionCNNError, RunError, UsageError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
@@ -248,6 +248,7 @@ class _Job:
             raise reason
 
     def _after_epoch(self, result: EpochResult) -> None:
+        self._refuse_broken_weights()
         record: Record = {
             "epoch": result.epoch,
             "train_loss": result.loss,
@@ -283,7 +284,8 @@ class _Job:
         if self.run is None:
             return
         progress = self.progress
-        progress.settle()  # a loss that is not finite must not reach a checkpoint
+        progress.settle()
+        self._refuse_broken_weights()
         tensors = {
             **_prefixed(self.model.network.state_dict(), "model."),
             **optimizer_tensors(self.optimizer),
@@ -299,6 +301,14 @@ class _Job:
         }
         save_checkpoint(self.run.checkpoints, progress.step, tensors, state)
         self.saved_at = time.monotonic()
+
+    def _refuse_broken_weights(self) -> None:
+        """Keep weights that a last step broke from reaching a checkpoint or a judgement."""
+        if not all(bool(p.isfinite().all()) for p in self.model.network.parameters()):
+            raise DivergedError(
+                f"the weights are no longer finite after step {self.progress.step}; try a lower "
+                "--learning-rate"
+            )
 
     def conclude(self) -> Outcome:
         """Choose the weights, judge them, and write what the run folder still lacks."""
@@ -381,8 +391,15 @@ def prepare_settings(
     if validation == "auto":
         validation = len(dataset.train) // 6
     stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
+    size = dataset.train.images.shape[1]
+    if settings.data.image_size not in (None, size):
+        raise UsageError(
+            f"image_size = {settings.data.image_size}: only pictures of class folders are resized; "
+            f"those of {dataset.source} are {size}×{size}"
+        )
     source = dataset.source if dataset.name == "sketches" else str(Path(dataset.source).resolve())
-    data = settings.data.model_copy(update={"validation": validation, "source": source})
+    values = {"validation": validation, "source": source, "image_size": size}
+    data = settings.data.model_copy(update=values)
     runtime = resolve_runtime(settings.runtime)
     return settings.model_copy(update={"data": data, "runtime": runtime})
 
