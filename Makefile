@@ -55,6 +55,7 @@ $(VENV)/.venv:
 
 # torch first, so that its pin decides, and no other package's wish for a newer one.
 $(VENV)/.train: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo "setting up $(VENV) with torch and what it needs, once; a minute or two …" >&2
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	@touch $@

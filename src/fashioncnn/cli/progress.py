@@ -80,6 +80,7 @@ class LiveBar:
         if now - self.shown_at < REFRESH_SECONDS or not progress.position:
             return
         self.shown_at = now
+        progress.settle()  # so that the sums are those of all the pictures counted
         state = (
             f"loss {progress.loss_sum / progress.position:.4f}  "
             f"{100 * progress.correct / progress.position:.1f}%  "
