@@ -26,7 +26,8 @@ def test_importing_the_package_does_not_import_torch():
 
 def test_help_imports_neither_torch_nor_numpy():
     code = (
-        "import sys; from fashioncnn.cli import main; main(['--help']); "
+        "import sys; from fashioncnn.cli import COMMANDS, main; main(['--help']); "
+        "[main([command, '--help']) for command in COMMANDS]; "
         "print([m for m in ('torch', 'numpy', 'PIL', 'pydantic') if m in sys.modules])"
     )
     assert run_python(code).endswith("[]\n")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.cli.datasets import load_for
-from fashioncnn.data.dataset import FASHION_MNIST, Dataset
-from fashioncnn.data.sheet import draw_sheet
-from fashioncnn.data.sources import fetch_fashion_mnist
 from fashioncnn.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Dataset, Split
 
 
 def data(
@@ -52,6 +50,9 @@ def data(
     json
         Print one JSON document.
     """
+    from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.sources import fetch_fashion_mnist
+
     if split not in ("train", "test"):
         raise UsageError(f"--split {split}: must be train or test")
     if refresh:
@@ -69,6 +70,8 @@ def data(
 
 
 def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
+    from fashioncnn.data.sheet import draw_sheet
+
     part = dataset.train if split == "train" else dataset.require_test()
     title = f"{dataset.name}, {split} part, {len(part):,} pictures"
     try:
@@ -79,6 +82,8 @@ def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
 
 
 def _description(dataset: Dataset) -> dict[str, object]:
+    from fashioncnn.data.dataset import FASHION_MNIST
+
     parts = {"train": dataset.train, "test": dataset.test}
     return {
         "schema": 1,
@@ -90,7 +95,7 @@ def _description(dataset: Dataset) -> dict[str, object]:
         "splits": {
             name: {
                 "n": len(part),
-                "per_class": _counts(part.labels, len(dataset.class_names)),
+                "per_class": _counts(part, len(dataset.class_names)),
                 "sha256": part.sha256,
             }
             for name, part in parts.items()
@@ -100,11 +105,12 @@ def _description(dataset: Dataset) -> dict[str, object]:
 
 
 def _print_counts(dataset: Dataset) -> None:
+    from fashioncnn.data.dataset import FASHION_MNIST
     from fashioncnn.reporting.tables import Table
 
     classes = len(dataset.class_names)
-    train = _counts(dataset.train.labels, classes)
-    test = _counts(dataset.test.labels, classes) if dataset.test else [0] * classes
+    train = _counts(dataset.train, classes)
+    test = _counts(dataset.test, classes)
     rows = [
         (f"{code}  {name}", f"{train[code]:,}", f"{test[code]:,}")
         for code, name in enumerate(dataset.class_names)
@@ -116,5 +122,5 @@ def _print_counts(dataset: Dataset) -> None:
     print_tables([Table(dataset.name, ("Class", "Train", "Test"), tuple(rows), note=note_text)])
 
 
-def _counts(labels: np.ndarray[tuple[int], np.dtype[np.uint8]], classes: int) -> list[int]:
-    return [int(n) for n in np.bincount(labels, minlength=classes)]
+def _counts(part: Split | None, classes: int) -> list[int]:
+    return [0 if part is None else int((part.labels == code).sum()) for code in range(classes)]

@@ -9,10 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.cli.datasets import load_for
 from fashioncnn.errors import DataError, QualityGateError, UsageError
-from fashioncnn.runs import RunFolder, read_json, write_json
-from fashioncnn.runtime import require_train_extra
 
 
 def evaluate(
@@ -47,12 +44,15 @@ def evaluate(
     """
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy {min_accuracy:g}: must be from 0 to 1, as in 0.92")
+    from fashioncnn.runtime import require_train_extra, resolve_device
+
     require_train_extra()
+    from fashioncnn.cli.datasets import load_for
     from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.models.store import load_model
     from fashioncnn.reporting.report import write_run_report
     from fashioncnn.reporting.tables import judgement_tables, summary_table
-    from fashioncnn.runtime import resolve_device
+    from fashioncnn.runs import RunFolder, read_json, write_json
 
     trained = load_model(model, resolve_device(device))
     run = RunFolder(model) if (model / "config.toml").exists() else None

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.errors import PictureError, UsageError
-from fashioncnn.runtime import require_train_extra
 
 if TYPE_CHECKING:
     from fashioncnn.inference.predictor import Prediction
@@ -41,10 +40,11 @@ def predict(
         raise UsageError("predict: name at least one picture or folder")
     if top < 1:
         raise UsageError(f"--top {top}: must be at least 1")
+    from fashioncnn.runtime import require_train_extra, resolve_device
+
     require_train_extra()
     from fashioncnn.inference.predictor import expand_sources, predict_files
     from fashioncnn.models.store import load_model
-    from fashioncnn.runtime import resolve_device
 
     paths = expand_sources(sources)
     folder = model or _newest_run()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
-from fashioncnn.data.dataset import Split
-from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import FashionCNNError, UsageError
-from fashioncnn.runs import RunFolder, open_run
-from fashioncnn.runtime import require_train_extra
+
+if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Split
+    from fashioncnn.runs import RunFolder
 
 
 def report(
@@ -34,6 +34,9 @@ def report(
     """
     if not runs:
         raise UsageError("report: name at least one run folder, as in runs/train-1")
+    from fashioncnn.runs import open_run
+    from fashioncnn.runtime import require_train_extra
+
     require_train_extra()
     from fashioncnn.reporting.report import read_run, write_comparison, write_run_report
 
@@ -51,6 +54,7 @@ def report(
 
 def _parts(run: RunFolder, data: str | None) -> dict[str, Split]:
     """Return the run's pictures; none, with a note, where they are not to be had."""
+    from fashioncnn.data.sources import load_dataset
     from fashioncnn.evaluation.evaluate import splits_of
 
     settings = run.settings()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.cli.datasets import load_for
-from fashioncnn.config import Settings, resolve, validate
 from fashioncnn.errors import UsageError
-from fashioncnn.runs import RunFolder, create_run, open_run, write_atomic
-from fashioncnn.runtime import has_bf16, require_train_extra, resolve_device
+
+if TYPE_CHECKING:
+    from fashioncnn.config import Settings
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.store import TrainedModel
+    from fashioncnn.runs import RunFolder
 
 KEPT_BY_RESUME = ("epochs", "data")
 """Flags that may go with --resume; all else was decided when the run began."""
@@ -93,6 +95,8 @@ def train(
     json
         Print the metrics as one JSON document.
     """
+    from fashioncnn.config import resolve
+
     flags: dict[str, Any] = {
         "data": data,
         "epochs": epochs,
@@ -127,12 +131,16 @@ def train(
 def _begin(
     settings: Settings, out: Path | None, start: Path | None, offline: bool, json: bool
 ) -> None:
+    from fashioncnn.runtime import require_train_extra, resolve_device
+
     require_train_extra()
-    from fashioncnn.models.store import TrainedModel, load_model
+    from fashioncnn.cli.datasets import load_for
+    from fashioncnn.models.store import load_model
+    from fashioncnn.runs import create_run
     from fashioncnn.training.run import prepare_settings
 
     resolve_device(settings.runtime.device)  # before a download, not after it
-    start_from: TrainedModel | None = None if start is None else load_model(start)
+    start_from = None if start is None else load_model(start)
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
     settings = prepare_settings(settings, dataset, start_from)
     run = create_run(out, settings)
@@ -142,6 +150,9 @@ def _begin(
 def _resume(
     path: Path, given: set[str], epochs: int | None, data: str | None, offline: bool, json: bool
 ) -> None:
+    from fashioncnn.runs import open_run, write_atomic
+    from fashioncnn.runtime import require_train_extra
+
     run = open_run(path)
     refused = sorted(given - set(KEPT_BY_RESUME))
     if refused:
@@ -150,6 +161,7 @@ def _resume(
             f"given; begin a new run from its weights with --from {path}"
         )
     require_train_extra()
+    from fashioncnn.cli.datasets import load_for
     from fashioncnn.training.run import can_extend
 
     settings = run.settings()
@@ -172,12 +184,19 @@ def _resume(
     _train(run, settings, dataset, None, json)
 
 
-def _train(run: RunFolder, settings: Settings, dataset: Any, start_from: Any, json: bool) -> None:
+def _train(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    start_from: TrainedModel | None,
+    json: bool,
+) -> None:
     from fashioncnn.cli.progress import make_observer
     from fashioncnn.cli.signals import StopSignals
     from fashioncnn.evaluation.evaluate import splits_of
     from fashioncnn.reporting.report import write_run_report
     from fashioncnn.reporting.tables import judgement_tables, summary_table
+    from fashioncnn.runtime import has_bf16, resolve_device
     from fashioncnn.training.run import train_model
 
     runtime = settings.runtime
@@ -221,6 +240,8 @@ def _stopped(observer: Any) -> Iterator[None]:
 
 
 def _with_epochs(settings: Settings, epochs: int) -> Settings:
+    from fashioncnn.config import validate
+
     values = settings.model_dump()
     values["training"]["epochs"] = epochs
     return validate(values)
