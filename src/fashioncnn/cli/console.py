@@ -13,6 +13,8 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from fashioncnn.reporting.tables import Table
 
+WIDER_THAN_ANY_TABLE = 10_000
+
 
 def note(message: str) -> None:
     """Say something about how it goes, on stderr."""
@@ -26,7 +28,8 @@ def print_json(value: Any) -> None:
 
 def print_tables(tables: Iterable[Table]) -> None:
     """Print tables on stdout; off a terminal they are as wide as they need to be."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    width = None if sys.stdout.isatty() else WIDER_THAN_ANY_TABLE
+    console = Console(width=width, highlight=False, soft_wrap=True)
     for table in tables:
         console.print(table.to_rich())
         if table.note:

@@ -131,7 +131,9 @@ def _draw_line(
 def _finish(axes: Axes, title: str, quantity: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if axes.lines and axes.dataLim.width == 0:  # a single epoch needs room
+        axes.set_xlim(axes.dataLim.x0 - 0.5, axes.dataLim.x0 + 0.5)
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     if axes.lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.markup import escape
@@ -33,7 +33,7 @@ class Table:
     note: str = ""
 
     @property
-    def alignments(self) -> list[str]:
+    def alignments(self) -> list[Literal["left", "right"]]:
         """``left`` or ``right`` for each column."""
         letters = self.align.ljust(len(self.header), self.align[-1])
         return ["left" if letter == "l" else "right" for letter in letters[: len(self.header)]]
@@ -59,7 +59,7 @@ class Table:
             pad_edge=False,
         )
         for name, side in zip(self.header, self.alignments, strict=True):
-            table.add_column(escape(name), justify="left" if side == "left" else "right")
+            table.add_column(escape(name), justify=side, overflow="fold")
         for row in self.rows:
             table.add_row(*(escape(cell) for cell in row))
         return table
