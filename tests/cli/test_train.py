@@ -109,6 +109,8 @@ def test_resume_of_a_finished_run_says_so(cli, trained):
     code, out, err = cli("train", "--resume", trained)
     assert (code, out) == (0, "")
     assert "is finished (2 epochs)" in err
+    document = cli.json("train", "--resume", trained)
+    assert document["test"]["n"] == 100
     assert weights(trained) == before
 
 

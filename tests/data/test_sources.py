@@ -74,12 +74,41 @@ def test_pictures_that_are_not_square_are_refused(idx_folder, small):
         load_dataset(str(idx_folder))
 
 
-def test_one_wrong_file_among_official_ones_is_refused(idx_folder, monkeypatch):
-    right = [p for p in idx_folder.iterdir() if p.name != "t10k-images-idx3-ubyte"]
-    hashes = frozenset(hashlib.sha256(p.read_bytes()).hexdigest() for p in right)
-    monkeypatch.setattr(sources, "OFFICIAL_HASHES", hashes)
+@pytest.fixture
+def official(idx_folder, monkeypatch):
+    """A folder whose files count as the official ones."""
+    files = [
+        OfficialFile(path.name, 0, "", hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in idx_folder.iterdir()
+    ]
+    monkeypatch.setattr(sources, "OFFICIAL", tuple(files))
+    return idx_folder
+
+
+def test_official_files_are_fashion_mnist(official):
+    data = load_dataset(str(official))
+    assert data.name == "fashion-mnist"
+    assert data.class_names[0] == "T-shirt/top"
+
+
+def test_one_wrong_file_among_official_ones_is_refused(official, small):
+    write_idx(official / "t10k-images-idx3-ubyte", 255 - small.test.images)
     with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: not the official file"):
-        load_dataset(str(idx_folder))
+        load_dataset(str(official))
+
+
+def test_a_web_page_among_official_files_is_called_one(official):
+    (official / "t10k-images-idx3-ubyte").write_bytes(b"<html>login</html>")
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: a web page"):
+        load_dataset(str(official))
+
+
+def test_training_files_in_the_test_part_s_place_are_refused(official):
+    for kind in ("images-idx3", "labels-idx1"):
+        content = (official / f"train-{kind}-ubyte").read_bytes()
+        (official / f"t10k-{kind}-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match=r"t10k-.*: not the official file"):
+        load_dataset(str(official))
 
 
 def test_a_cache_must_be_official(idx_folder):
@@ -117,7 +146,6 @@ def mirror(tmp_path, monkeypatch):
             OfficialFile(official.name, len(content), hashlib.sha256(content).hexdigest(), "")
         )
     monkeypatch.setattr(sources, "OFFICIAL", tuple(files))
-    monkeypatch.setattr(sources, "OFFICIAL_HASHES", frozenset(f.packed for f in files))
     handler = functools.partial(QuietHandler, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -150,7 +150,7 @@ def _begin(
 def _resume(
     path: Path, given: set[str], epochs: int | None, data: str | None, offline: bool, json: bool
 ) -> None:
-    from fashioncnn.runs import open_run, write_atomic
+    from fashioncnn.runs import open_run, read_json, write_atomic
     from fashioncnn.runtime import require_train_extra
 
     run = open_run(path)
@@ -179,6 +179,8 @@ def _resume(
         write_atomic(run.config, settings.to_toml().encode())
     if run.finished:
         note(f"{path} is finished ({settings.training.epochs} epochs); nothing to do")
+        if json:
+            print_json({"run": str(path), **read_json(run.metrics)})
         return
     dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
     _train(run, settings, dataset, None, json)

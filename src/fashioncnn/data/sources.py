@@ -41,6 +41,11 @@ class OfficialFile:
     packed: str
     unpacked: str
 
+    @property
+    def role(self) -> str:
+        """What it holds: ``train-images``, ``t10k-labels`` and so on."""
+        return self.name.partition("-idx")[0]
+
 
 OFFICIAL = (
     OfficialFile(
@@ -68,7 +73,6 @@ OFFICIAL = (
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 )
-OFFICIAL_HASHES = frozenset(h for f in OFFICIAL for h in (f.packed, f.unpacked))
 
 
 def load_dataset(
@@ -132,10 +136,12 @@ def read_idx_folder(folder: Path, *, must_be_official: bool = False) -> Dataset:
     """
     files = find_idx_files(folder)
     _check_complete(folder, files)
-    strange = [path for path in files.values() if _sha256(path) not in OFFICIAL_HASHES]
+    strange = [role for role, path in files.items() if not _is_official(role, path)]
     if strange and (must_be_official or len(strange) < len(files)):
+        path = files[strange[0]]
+        read_idx(path, dimensions=3 if "images" in strange[0] else 1)  # a clearer fault, if any
         raise DataError(
-            f"{strange[0]}: not the official file (wrong SHA-256); get it again with "
+            f"{path}: not the official file (wrong SHA-256); get it again with "
             "'fashioncnn data --refresh', or name another folder with --data"
         )
     names = _class_names(folder) if strange else FASHION_MNIST_CLASSES
@@ -283,6 +289,11 @@ def _read_part(files: dict[str, Path], part: str, classes: int) -> Split:
 
 def _size(split: Split) -> str:
     return f"{split.images.shape[1]}×{split.images.shape[2]}"
+
+
+def _is_official(role: str, path: Path) -> bool:
+    digest = _sha256(path)
+    return any(f.role == role and digest in (f.packed, f.unpacked) for f in OFFICIAL)
 
 
 def _sha256(path: Path) -> str:

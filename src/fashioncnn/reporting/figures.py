@@ -78,7 +78,10 @@ def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true")
-        axes.set_title(f"{judged['split']}: {100 * judged['accuracy']:.2f}% of {judged['n']:,}")
+        axes.set_title(
+            f"{judged['dataset']}, {judged['split']}: {100 * judged['accuracy']:.2f}% of "
+            f"{judged['n']:,}"
+        )
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         if len(names) <= 30:
