@@ -139,7 +139,8 @@ def read_idx_folder(folder: Path, *, must_be_official: bool = False) -> Dataset:
     strange = [role for role, path in files.items() if not _is_official(role, path)]
     if strange and (must_be_official or len(strange) < len(files)):
         path = files[strange[0]]
-        read_idx(path, dimensions=3 if "images" in strange[0] else 1)  # a clearer fault, if any
+        if not must_be_official:
+            read_idx(path, dimensions=3 if "images" in strange[0] else 1)  # may tell more
         raise DataError(
             f"{path}: not the official file (wrong SHA-256); get it again with "
             "'fashioncnn data --refresh', or name another folder with --data"
