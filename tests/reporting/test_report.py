@@ -97,16 +97,18 @@ def test_pictures_that_were_not_judged_are_not_shown(run, small):
 
 
 def test_several_runs_side_by_side(run, small, tiny_settings, tmp_path):
+    twin = finished_run(small, tiny_settings("data.validation=60", seed=3), tmp_path / "run-b")
     other = finished_run(
-        small, tiny_settings("data.validation=60", "model.hidden=8", seed=3), tmp_path / "run-b"
+        small, tiny_settings("data.validation=60", "model.hidden=8"), tmp_path / "run-c"
     )
-    path = write_comparison([read_run(run), read_run(other)], tmp_path / "both")
+    path = write_comparison([read_run(r) for r in (run, twin, other)], tmp_path / "both")
     text = check_page(path)
-    for title in ("2 runs side by side", "Accuracy by class", "Where the settings differ"):
+    for title in ("3 runs side by side", "Accuracy by class", "Where the settings differ"):
         assert title in text
     assert "model.hidden" in text
-    assert "mean ± sd, n = 2" in text
-    assert text.count("<svg") == 4 + 2 * 2
+    assert text.index("this is not Fashion-MNIST") < text.index("Runs side by side")
+    assert "mean ± sd, n = 2 seeds" in text
+    assert text.count("<svg") == 4 + 3 * 2
     assert "## run-b" in (tmp_path / "both" / "report.md").read_text("utf-8")
 
 

@@ -263,7 +263,7 @@ def _overall_table(reports: list[RunReport]) -> Table:
                 r.name,
                 r.settings["recipe"],
                 seed,
-                j["split"],
+                _judged_on(j),
                 percent(j["accuracy"]),
                 f"{percent(low)} – {percent(high)}",
                 f"{j['loss']:.4f}",
@@ -275,7 +275,7 @@ def _overall_table(reports: list[RunReport]) -> Table:
         "Run",
         "Recipe",
         "Seed",
-        "Part",
+        "Judged on",
         "Accuracy",
         "95% interval",
         "Loss",
@@ -286,18 +286,24 @@ def _overall_table(reports: list[RunReport]) -> Table:
 
 
 def _spread_note(reports: list[RunReport]) -> str:
-    groups: dict[tuple[str, str], list[float]] = {}
+    """Return mean and spread of every group of runs that differ in nothing but their seed."""
+    groups: dict[tuple[str, ...], list[float]] = {}
     for r in reports:
         if r.judged:
-            key = (r.settings["recipe"], r.judged["split"])
+            settings = {k: v for k, v in _flatten(r.settings).items() if k != "training.seed"}
+            key = (f"{r.settings['recipe']}, {_judged_on(r.judged)}", str(sorted(settings.items())))
             groups.setdefault(key, []).append(r.judged["accuracy"])
     notes = [
-        f"{recipe}, {split}: {100 * statistics.fmean(v):.2f} ± {100 * statistics.stdev(v):.2f}% "
-        f"(mean ± sd, n = {len(v)})"
-        for (recipe, split), v in groups.items()
+        f"{name}: {100 * statistics.fmean(v):.2f} ± {100 * statistics.stdev(v):.2f}% "
+        f"(mean ± sd, n = {len(v)} seeds)"
+        for (name, _), v in groups.items()
         if len(v) > 1
     ]
     return "; ".join(notes)
+
+
+def _judged_on(judged: dict[str, Any]) -> str:
+    return f"{judged['dataset']}, {judged['split']}"
 
 
 def _differences_table(reports: list[RunReport]) -> Table:
