@@ -8,9 +8,10 @@ import torch
 
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.data.idx import write_idx
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.training.run import prepare_settings, train_model
+
+from .idx import write_idx
 
 REAL_DATA = os.environ.get("FASHIONCNN_DATA")
 TINY = ["model.channels=[4, 8]", "model.hidden=16"]

@@ -133,6 +133,39 @@ def test_choosing_by_validation_needs_a_validation_part():
         make(assignments=["training.select=best_val"])
 
 
+def test_wrong_variables_are_told_by_their_names():
+    with pytest.raises(ConfigError, match=r"^FASHIONCNN_EPOCHS = 0: should be"):
+        make(environment={"FASHIONCNN_EPOCHS": "0"})
+    assert make(environment={"FASHIONCNN_TRACK_TEST": "False"}).training.track_test is False
+    # A flag goes first, and then the variable does not matter.
+    assert make(environment={"FASHIONCNN_EPOCHS": "0"}, flags={"epochs": 2}).training.epochs == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 20_000, "x = " + "9" * 5000, "\x00"], ids=["deep", "long", "binary"]
+)
+def test_hostile_toml_is_refused(tmp_path, text):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError, match="not readable as TOML"):
+        make(config=tmp_path / "mine.toml")
+
+
+def test_a_section_is_no_value():
+    with pytest.raises(ConfigError, match="set to a value before"):
+        make(assignments=["training=5", "training.epochs=2"])
+
+
+def test_unknown_kinds_are_told_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"optimizer\.name = 'foo': should be one of 'adam'"):
+        make(assignments=["optimizer.name=foo"])
+
+
+def test_a_recipe_without_an_optimiser(tmp_path):
+    (tmp_path / "mine.toml").write_text("[training]\nepochs = 1\n")
+    with pytest.raises(ConfigError, match=r"^optimizer: not set$"):
+        make(recipe=str(tmp_path / "mine.toml"))
+
+
 def test_saved_settings_are_read_back_the_same(tmp_path):
     settings = make(recipe="honest", assignments=["schedule.name=cosine", "schedule.warmup=0.1"])
     path = tmp_path / "config.toml"

@@ -5,7 +5,7 @@ import pytest
 
 from fashioncnn.config import resolve
 from fashioncnn.errors import RunError, UsageError
-from fashioncnn.runs import create_run, open_run, write_atomic
+from fashioncnn.runs import create_run, open_run, read_json, write_atomic
 
 
 def test_numbered_runs_never_share_a_folder():
@@ -69,3 +69,18 @@ def test_history_survives_as_it_was(tmp_path):
     records = [{"epoch": 1, "train_loss": 0.1 + 0.2, "test_loss": None}]
     run.write_history(records)
     assert run.read_history() == records
+
+
+@pytest.mark.parametrize("content", ["{", '{"epoch": 2}', "[]", "null", "[" * 100_000])
+def test_damaged_history_is_named(tmp_path, content):
+    run = create_run(tmp_path / "run", resolve())
+    run.history.write_text(content)
+    with pytest.raises(RunError, match=r"history\.jsonl: damaged"):
+        run.read_history()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[1]", "null", "3", "[" * 100_000])
+def test_damaged_json_is_named(tmp_path, content):
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(RunError, match=r"metrics\.json: damaged"):
+        read_json(tmp_path / "metrics.json", "test")

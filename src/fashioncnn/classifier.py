@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fashioncnn.config import FLAGS, resolve
 from fashioncnn.data.dataset import Dataset, check_split
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import UsageError, nearest
-from fashioncnn.evaluation.evaluate import evaluate_model
+from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
 from fashioncnn.evaluation.metrics import judge
 from fashioncnn.inference.predictor import as_images, predict_logits, predict_probabilities
 from fashioncnn.models.store import TrainedModel, load_model, save_model
@@ -77,9 +78,10 @@ class Classifier:
             dataset = load_dataset(resolved.data.source, image_size=resolved.data.image_size)
         resolved = prepare_settings(resolved, dataset)
         run = None if out is None else create_run(Path(out), resolved)
-        outcome = train_model(resolved, dataset, run=run, observer=observer)
+        with run.lock() if run else nullcontext():
+            outcome = train_model(resolved, dataset, run=run, observer=observer)
         if run is not None:
-            write_run_report(run)
+            write_run_report(run, splits_of(dataset, resolved))
         return cls(outcome.model, outcome.history)
 
     @classmethod

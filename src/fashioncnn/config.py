@@ -33,6 +33,10 @@ NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
 """Variables with our prefix that are not settings: the cache folder."""
 
 
+DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+DEVICE_NAMES = "auto, cpu, mps, cuda or, for one GPU of several, cuda:1"
+
+
 class Section(BaseModel):
     """A frozen group of settings; unknown keys and wrong types are refused."""
 
@@ -43,13 +47,15 @@ class FashionCNNConfig(Section):
     """The described network: two convolutions, two linear layers."""
 
     name: Literal["fashion_cnn"] = "fashion_cnn"
-    channels: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = (32, 64)
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+    ] = (32, 64)
     """Output channels of each convolution, each followed by ReLU and 2×2 max pooling."""
     kernel_size: int = Field(3, ge=1, le=11)
     """Side of the square convolution kernels, in pixels."""
     padding: int = Field(1, ge=0, le=5)
     """Zeros added on each side before each convolution, in pixels."""
-    hidden: int = Field(128, ge=1)
+    hidden: int = Field(256, ge=1, le=65536)
     """Units of the first linear layer."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of hidden units dropped in training."""
@@ -98,7 +104,7 @@ class ConstantSchedule(Section):
 
 
 class DecaySchedule(Section):
-    """A linear rise over the first steps, then a decay to 0 at the last step."""
+    """A linear rise over the first steps, then a decay that reaches 0 after the last step."""
 
     name: Literal["linear", "cosine"]
     warmup: float = Field(0.0, ge=0, lt=1)
@@ -108,8 +114,8 @@ class DecaySchedule(Section):
 class TrainingConfig(Section):
     """How long, how, and what is kept."""
 
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(128, ge=1)
+    epochs: int = Field(20, ge=1, le=1_000_000)
+    batch_size: int = Field(128, ge=1, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides the initial weights, the order of the pictures, dropout."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -130,14 +136,14 @@ class RuntimeConfig(Section):
     """``auto``, ``cpu``, ``mps``, ``cuda``, or one GPU of several as ``cuda:1``."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """``auto`` takes bf16 where the processor has the instructions for it."""
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one for each core this process may use."""
 
     @field_validator("device")
     @classmethod
     def _device_is_known(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-            raise ValueError("should be auto, cpu, mps, cuda or, for one GPU of several, cuda:1")
+        if not DEVICE_NAME.fullmatch(device):
+            raise ValueError(f"should be {DEVICE_NAMES}")
         return device
 
 
@@ -214,21 +220,33 @@ def resolve(
     layers = [_read_recipe(recipe)]
     if config is not None:
         layers.append(_read_toml(config))
-    layers.append(_from_environment(environment))
-    given = {FLAGS[k]: v for k, v in (flags or {}).items() if v is not None}
+    variables = _from_environment(environment)
+    layers.append(_nested({key: value for key, (_, value) in variables.items()}))
+    given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
     layers.append(_nested({**given, **dict(_parse_assignment(a) for a in assignments or [])}))
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merge(merged, layer)
-    return validate(merged)
+    told_by = {key: name for key, (name, _) in variables.items() if key not in given}
+    return validate(merged, told_by)
 
 
-def validate(values: Mapping[str, Any]) -> Settings:
-    """Return checked settings, or raise `ConfigError` that names every fault."""
+def validate(values: Mapping[str, Any], told_by: Mapping[str, str] | None = None) -> Settings:
+    """Return checked settings, or raise `ConfigError` that names every fault.
+
+    Args:
+        values: nested, as a recipe is.
+        told_by: environment variables by the dotted key that they set, for the message.
+    """
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_faults(error))) from None
+        raise ConfigError("; ".join(_faults(error, told_by or {}))) from None
+
+
+def source_from_environment() -> str | None:
+    """Return ``FASHIONCNN_DATA``, for commands that take no other setting."""
+    return os.environ.get("FASHIONCNN_DATA") or None
 
 
 def read_settings(path: Path) -> Settings:
@@ -253,12 +271,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no such file: {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not readable as TOML ({error})") from None
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values = {}
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """Return variable and value by the dotted key that the variable sets."""
+    values: dict[str, tuple[str, Any]] = {}
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in NOT_SETTINGS or not text:
             continue
@@ -266,8 +285,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         key = FLAGS.get(name, name.replace("__", "."))
         if "." not in key:
             raise ConfigError(f"{variable}: no such setting{_nearest_variable(name)}")
-        values[key] = text if key == "data.source" else _parse_value(text)
-    return _nested(values)
+        values[key] = variable, text if key == "data.source" else _parse_value(text)
+    return values
 
 
 def _nearest_variable(name: str) -> str:
@@ -285,10 +304,12 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    """Read a TOML value; what is none (``adam``) is a string."""
+    """Read a TOML value, or True and False; what is none (``adam``) is a string."""
+    if text in ("True", "False"):
+        return text == "True"
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -299,6 +320,8 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
         node = root
         for section in sections:
             node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{key}: '{section}' was set to a value before")
         node[leaf] = value
     return root
 
@@ -316,11 +339,14 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _faults(error: ValidationError) -> Iterator[str]:
+def _faults(error: ValidationError, told_by: Mapping[str, str]) -> Iterator[str]:
     """Yield a phrase for each key at fault; what a union of types expects is told together."""
     faults: dict[str, list[str]] = {}
     for fault in error.errors():
         key, expected = _fault(fault)
+        name, _, value = key.partition(" = ")
+        if name in told_by:
+            key = f"{told_by[name]} = {value}"
         faults.setdefault(key, []).append(expected)
     for key, expectations in faults.items():
         yield f"{key}: {', or '.join(expectations)}"
@@ -335,7 +361,11 @@ def _fault(fault: ErrorDetails) -> tuple[str, str]:
     if fault["type"] == "extra_forbidden":
         return key, f"no such setting{nearest(key, _known_keys())}"
     if fault["type"] == "missing":
-        return key, f"not set (another {parts[0]}.name keeps nothing of the recipe's)"
+        why = f" (another {parts[0]}.name keeps nothing of the recipe's)" if len(parts) > 1 else ""
+        return key, f"not set{why}"
+    if fault["type"] == "union_tag_invalid":
+        context = fault["ctx"]
+        return f"{key}.name = {context['tag']!r}", f"should be one of {context['expected_tags']}"
     if not isinstance(fault["input"], dict | BaseModel):
         key += f" = {fault['input']!r}"
     return key, fault["msg"].removeprefix("Value error, ").replace("Input should", "should")

@@ -69,7 +69,13 @@ class RunFolder:
         """Return one record an epoch; none before the first epoch's end."""
         if not self.history.exists():
             return []
-        return [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
+        try:
+            records = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
+            if not all(record["epoch"] == at for at, record in enumerate(records, 1)):
+                raise ValueError("its epochs are not in order")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(f"{self.history}: damaged ({error})") from None
+        return records
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Replace the history."""
@@ -145,12 +151,20 @@ def write_atomic(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file of a run; raise `RunError` where it is not readable."""
+def read_json(path: Path, *required: str) -> dict[str, Any]:
+    """Return the content of a JSON file of a run.
+
+    Raises:
+        RunError: it cannot be read, or lacks one of the `required` keys.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
+        value = json.loads(path.read_bytes())
+        missing = [key for key in required if key not in value]
+        if missing or not isinstance(value, dict):
+            raise ValueError(f"it has no {' and no '.join(missing) or 'keys'}")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: damaged ({error})") from None
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashioncnn.config import RuntimeConfig
+from fashioncnn.config import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 from fashioncnn.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -47,10 +47,16 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device called `name`; ``auto`` is CUDA, else MPS, else CPU."""
+    """Return the device called `name`; ``auto`` is CUDA, else MPS, else CPU.
+
+    Raises:
+        UsageError: there is no such name, or no such device here.
+    """
     require_train_extra()
     import torch
 
+    if not DEVICE_NAME.fullmatch(name):
+        raise UsageError(f"device = {name}: should be {DEVICE_NAMES}")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -85,12 +91,7 @@ def has_bf16(device: torch.device) -> bool:
 @lru_cache(maxsize=1)
 def cpu_flags() -> frozenset[str]:
     """Return the processor's feature flags; empty where the system does not tell them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = [line for line in lines if line.startswith(("flags", "Features"))]
-    return frozenset(flags[0].partition(":")[2].split()) if flags else frozenset()
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
 
 
 def prepare_torch(config: RuntimeConfig) -> torch.device:
@@ -102,7 +103,7 @@ def prepare_torch(config: RuntimeConfig) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     keep_freed_memory()
-    return torch.device(config.device)
+    return resolve_device(config.device)
 
 
 def keep_freed_memory() -> None:
@@ -155,12 +156,16 @@ def describe_environment(config: RuntimeConfig, data: dict[str, Any]) -> dict[st
 @lru_cache(maxsize=1)
 def cpu_name() -> str:
     """Return the processor's name as the system tells it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """Return the first value of `key` that Linux tells of its processors, or ``""``."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 from .conftest import QUICK
@@ -39,23 +40,38 @@ def test_evaluating_later_completes_the_run(cli, idx_folder):
     assert metrics["validation"]["n"] == 50
     assert cli.json("evaluate", "r", "--split", "validation") == metrics["validation"]
     assert "test accuracy" in Path("r/report.html").read_text()
+    assert "| test | 100 |" in Path("r/model/README.md").read_text()
 
 
-def test_other_data_does_not_touch_the_run(cli, trained, idx_folder, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in idx_folder.iterdir():
-        (
-            other / path.name.replace("t10k", "x") if "t10k" in path.name else other / path.name
-        ).write_bytes(path.read_bytes())
+def test_other_data_does_not_touch_the_run_even_under_the_same_name(cli, trained, idx_folder):
+    other = Path("elsewhere", idx_folder.name)
+    other.mkdir(parents=True)
     for kind in ("images-idx3", "labels-idx1"):
         content = (idx_folder / f"train-{kind}-ubyte").read_bytes()
-        (other / f"t10k-{kind}-ubyte").write_bytes(content)
-    before = Path(trained, "metrics.json").read_bytes()
+        for part in ("train", "t10k"):
+            (other / f"{part}-{kind}-ubyte").write_bytes(content)
+    before = {p: p.read_bytes() for p in Path(trained).rglob("*.*")}
     judged = cli.json("evaluate", trained, "--data", other)
     assert judged["n"] == 300
-    assert judged["dataset"] == "other"
-    assert Path(trained, "metrics.json").read_bytes() == before
+    assert judged["dataset"] == "own"
+    assert {p: p.read_bytes() for p in Path(trained).rglob("*.*")} == before
+
+
+def test_the_model_folder_of_a_run_finds_the_run_s_data(cli, trained):
+    assert cli.json("evaluate", Path(trained, "model")) == cli.json("evaluate", trained)
+
+
+def test_a_model_by_itself_asks_for_its_data(cli, trained):
+    shutil.copytree(Path(trained, "model"), "alone")
+    assert "name its folder with --data" in cli.fails(2, "evaluate", "alone")
+
+
+def test_bf16_runs_are_judged_in_bf16(cli, idx_folder):
+    arguments = [*QUICK, "--data", idx_folder, "--validation", "60", "--precision", "bf16"]
+    cli.ok("train", *arguments, "--out", "r")
+    before = {p: p.read_bytes() for p in Path("r").rglob("*.*")}
+    cli.ok("evaluate", "r")
+    assert {p: p.read_bytes() for p in Path("r").rglob("*.*")} == before
 
 
 def test_unfinished_and_missing_runs(cli, trained):

@@ -41,5 +41,16 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli, arguments):
     assert len(line) > 20
 
 
+def test_a_full_disk_or_an_odd_path_is_one_line(cli, tmp_path):
+    assert "File name too long" in cli.fails(1, "data", "x" * 300)
+    (tmp_path / "file").write_text("")
+    assert "Not a directory" in cli.fails(1, "evaluate", tmp_path / "file" / "x")
+
+
+def test_devices_that_are_none_are_refused_everywhere(cli, tmp_path):
+    for command in (["evaluate", tmp_path], ["predict", "a.png", "--model", tmp_path]):
+        assert "device = foo" in cli.fails(2, *command, "--device", "foo")
+
+
 def test_unknown_flags_get_the_nearest(cli):
     assert "--epochs" in cli.fails(2, "train", "--epohcs", "3")

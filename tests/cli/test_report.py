@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 from .conftest import QUICK
@@ -28,3 +29,20 @@ def test_without_the_data_the_report_comes_without_pictures(cli, trained, idx_fo
 def test_wrong_runs(cli, tmp_path):
     assert "at least one run" in cli.fails(2, "report")
     assert "no such run folder" in cli.fails(2, "report", "nowhere")
+
+
+def test_the_same_run_twice_is_no_comparison(cli, trained):
+    assert "named twice" in cli.fails(2, "report", trained, trained)
+
+
+def test_runs_of_several_folders_need_a_place_to_write_to(cli, trained):
+    Path("deeper").mkdir()
+    shutil.copytree(trained, "deeper/run")
+    assert "--out" in cli.fails(2, "report", trained, "deeper/run")
+    cli.ok("report", trained, "deeper/run", "--out", "both")
+    assert "deeper/run" in Path("both/report.html").read_text()
+
+
+def test_damaged_runs_are_refused(cli, trained):
+    Path(trained, "metrics.json").write_text("{}")
+    assert "metrics.json: damaged" in cli.fails(1, "report", trained)

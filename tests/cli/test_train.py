@@ -5,6 +5,7 @@ import pytest
 
 from fashioncnn.models.store import load_model
 
+from ..data.test_folders import fill
 from .conftest import NO_EPOCHS, QUICK
 
 
@@ -137,7 +138,15 @@ def test_resume_with_more_epochs_equals_training_so_long_at_once(cli, idx_folder
 
 
 def test_resume_with_fewer_epochs_is_refused(cli, trained):
-    assert "already learnt for 2" in cli.fails(2, "train", "--resume", trained, "--epochs", "1")
+    assert "only more can follow" in cli.fails(2, "train", "--resume", trained, "--epochs", "1")
+
+
+@pytest.mark.parametrize("data", ["nowhere", "sketches"])
+def test_an_extension_that_fails_leaves_the_run_as_it_was(cli, trained, data):
+    before = {p: p.read_bytes() for p in Path(trained).glob("*.*")}
+    code, _, _ = cli("train", "--resume", trained, "--epochs", "4", "--data", data)
+    assert code in (1, 2)
+    assert {p: p.read_bytes() for p in Path(trained).glob("*.*")} == before
 
 
 def test_a_decaying_learning_rate_cannot_be_extended(cli, idx_folder):
@@ -176,17 +185,24 @@ def test_from_begins_a_new_run_with_old_weights(cli, idx_folder, trained):
     assert 0 <= difference < 1e-6
 
 
-def test_from_of_other_classes_is_refused(cli, trained, tmp_path):
-    from ..data.test_folders import fill
+def test_from_takes_no_other_network(cli, idx_folder, trained):
+    line = cli.fails(2, "train", "--data", idx_folder, "--from", trained, "--set", "model.hidden=3")
+    assert "those of the weights" in line
 
+
+def test_names_with_formulas_do_no_harm(cli, tmp_path):
+    fill(tmp_path / "own", ["$\\frac$", "日本語"], n=12)
+    cli.ok("train", *QUICK, "--data", tmp_path / "own", "--out", "r")
+    assert Path("r/confusion_matrix.png").exists()
+
+
+def test_from_of_other_classes_is_refused(cli, trained, tmp_path):
     fill(tmp_path / "animals", ["ant", "bee"])
     line = cli.fails(1, "train", *QUICK, "--data", tmp_path / "animals", "--from", trained)
     assert "classes" in line
 
 
 def test_class_folders_train_end_to_end(cli, tmp_path):
-    from ..data.test_folders import fill
-
     fill(tmp_path / "animals", ["ant", "bee"], n=30)
     document = cli.json(
         "train",

@@ -49,6 +49,15 @@ def test_empty_class_folder_is_named(tmp_path):
         read_class_folders(tmp_path, 28)
 
 
+@pytest.mark.parametrize(
+    "name", ["new\nline", "esc\x1b[31m", b"\xff\xfe".decode("utf-8", "surrogateescape")]
+)
+def test_class_names_that_cannot_be_printed_are_refused(tmp_path, name):
+    fill(tmp_path, ["ant", "bee", name])
+    with pytest.raises(DataError, match="a class name that cannot be printed"):
+        read_class_folders(tmp_path, 28)
+
+
 def test_broken_picture_is_named(tmp_path):
     fill(tmp_path, ["ant", "bee"])
     (tmp_path / "bee" / "bad.jpg").write_bytes(b"no picture")

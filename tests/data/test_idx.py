@@ -4,8 +4,10 @@ import struct
 import numpy as np
 import pytest
 
-from fashioncnn.data.idx import read_idx, write_idx
+from fashioncnn.data.idx import read_idx
 from fashioncnn.errors import DataError
+
+from ..idx import write_idx
 
 VALUES = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 

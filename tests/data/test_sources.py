@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from fashioncnn.data import sources
-from fashioncnn.data.idx import write_idx
 from fashioncnn.data.sources import (
     OfficialFile,
     fetch_fashion_mnist,
@@ -16,6 +15,8 @@ from fashioncnn.data.sources import (
     read_idx_folder,
 )
 from fashioncnn.errors import DataError, UsageError
+
+from ..idx import write_idx
 
 
 def test_idx_folder_is_a_data_set_of_its_own(idx_folder, small):
@@ -114,6 +115,26 @@ def test_training_files_in_the_test_part_s_place_are_refused(official):
 def test_a_cache_must_be_official(idx_folder):
     with pytest.raises(DataError, match="not the official file"):
         read_idx_folder(idx_folder, must_be_official=True)
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "sketches"])
+def test_a_folder_s_name_makes_it_no_built_in_data(idx_folder, name):
+    folder = idx_folder.rename(idx_folder.parent / name)
+    data = load_dataset(str(folder))
+    assert data.name == f"own {name}"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"a\na\n"])
+def test_class_names_that_are_none_are_refused(idx_folder, content):
+    (idx_folder / "classes.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        load_dataset(str(idx_folder))
+
+
+@pytest.mark.parametrize("size", [-5, 0, 7, 100_000])
+def test_picture_sizes_have_limits(size):
+    with pytest.raises(UsageError, match=f"image_size = {size}"):
+        load_dataset("sketches", image_size=size)
 
 
 def test_no_such_folder():

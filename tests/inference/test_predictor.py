@@ -49,6 +49,7 @@ def test_every_form_of_a_picture_is_the_same_picture(preprocessing, small, tmp_p
         (image / 255).astype(np.float32),
         torch.from_numpy(image),
         torch.from_numpy(image)[None, None] / 255,
+        (torch.from_numpy(image) / 255).double(),
         Image.fromarray(image),
         path,
         str(path),
@@ -77,6 +78,8 @@ def test_arrays_of_another_size_go_through_the_conversion(preprocessing):
     [
         np.zeros(28),
         np.zeros((2, 3, 28, 28)),
+        np.zeros((28, 28, 3), np.uint8),
+        np.zeros((28, 28, 4)),
         np.zeros((0, 0)),
         np.full((28, 28), 300),
         np.full((28, 28), -1.0),

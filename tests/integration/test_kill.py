@@ -44,8 +44,9 @@ def result(run):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The data, and a run on it that nothing disturbed."""
-    from fashioncnn.data.idx import write_idx
     from fashioncnn.data.sketches import draw_sketches
+
+    from ..idx import write_idx
 
     folder = tmp_path_factory.mktemp("whole")
     sketches = draw_sketches()

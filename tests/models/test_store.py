@@ -45,10 +45,15 @@ def change(folder, **values):
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 2}, "schema: Input should be 1"),
         ({"architecture": {"name": "other"}}, "not understood"),
         ({"labels": [1, 2]}, "not understood"),
+        ({"labels": []}, "not understood"),
         ({"preprocessing": {}}, "not understood"),
+        ({"preprocessing": {"image_size": 28, "mean": 0, "std": 0, "pictures": "plain"}}, "std"),
+        ({"architecture": {"name": "fashion_cnn", "hidden": 10**13}}, "hidden"),
+        ({"architecture": {"name": "fashion_cnn", "hidden": 60000}}, "not the weights of"),
+        ({"weights_sha256": "0" * 64}, "damaged"),
     ],
 )
 def test_descriptions_that_are_not_ours_are_refused(folder, values, fault):
@@ -59,8 +64,16 @@ def test_descriptions_that_are_not_ours_are_refused(folder, values, fault):
 
 
 def test_broken_json_is_refused(folder):
-    (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config\.json: damaged"):
+    for content in ("{", "[]", "[" * 100_000, ""):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(ModelError, match=r"config\.json: not understood"):
+            load_model(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(folder, tiny_outcome):
+    tiny_outcome.model.network.output.bias.data[0] = float("nan")
+    save_model(tiny_outcome.model, folder, "")
+    with pytest.raises(ModelError, match="not finite"):
         load_model(folder)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from fashioncnn.errors import RunError
 from fashioncnn.training.checkpoint import (
+    discard_checkpoints_after,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
@@ -33,6 +34,17 @@ def test_newest_is_loaded_and_two_are_kept(folder):
 
 def test_no_checkpoint_yet(tmp_path):
     assert load_checkpoint(tmp_path / "none") is None
+
+
+def test_what_lies_beyond_the_loaded_one_is_removed(folder):
+    (folder / "step-00000003.safetensors").write_bytes(b"")
+    (folder / ".step-00000009.json.abc").write_bytes(b"")
+    assert load_checkpoint(folder)[1] == {"at": 2}
+    discard_checkpoints_after(folder, 2)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "step-00000002.json",
+        "step-00000002.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "no weights", "half a manifest", "odd manifest"])

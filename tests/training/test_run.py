@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fashioncnn.config import resolve
-from fashioncnn.data.dataset import Dataset
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
@@ -177,8 +177,10 @@ def test_resuming_on_other_data_is_refused(small, sketches, tiny_settings, tmp_p
     run = create_run(tmp_path / "run", settings)
     with pytest.raises(InterruptedRun):
         train_model(settings, small, run=run, stop=StopAt(5))
+    environment = run.environment.read_bytes()
     with pytest.raises(RunError, match="other training data"):
         train_model(settings, sketches, run=run)
+    assert run.environment.read_bytes() == environment
 
 
 def test_seeds_decide_the_result(small, tiny_settings):
@@ -196,6 +198,70 @@ def test_starting_from_a_network_takes_its_weights(small, tiny_settings, tiny_ou
         outcome.model.network.parameters(), tiny_outcome.model.network.parameters(), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 14])
+def test_a_run_from_other_weights_resumes_to_the_same_bytes(stop, small, tiny_settings, tmp_path):
+    start = train_model(tiny_settings("data.scaling=symmetric", epochs=1), small).model
+    settings = prepare_settings(tiny_settings(), small, start)
+    assert settings.data.scaling == "symmetric"
+    whole = create_run(tmp_path / "whole", settings)
+    train_model(settings, small, run=whole, start_from=start)
+    pieces = create_run(tmp_path / "pieces", settings)
+
+    class KilledBeforeTheFirstStep(Exception):
+        pass
+
+    class Kills:
+        def begin(self, progress, pictures):
+            raise KilledBeforeTheFirstStep
+
+        def step(self, progress): ...
+
+        def epoch(self, record): ...
+
+    with pytest.raises(KilledBeforeTheFirstStep):
+        train_model(settings, small, run=pieces, start_from=start, observer=Kills())
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=pieces, stop=StopAt(stop))
+    train_model(settings, small, run=pieces)
+    assert result_bytes(pieces) == result_bytes(whole)
+
+
+def test_a_loss_of_nothing_but_nan_is_found_in_judging(small, tiny_settings):
+    settings = tiny_settings(
+        "data.validation=60", "optimizer.learning_rate=1e30", epochs=1, batch_size=1000
+    )
+    with pytest.raises(DivergedError):
+        train_model(settings, small)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "error"),
+    [
+        ("model.channels=[4, 4, 4, 4, 4, 4]", "leave nothing"),
+        ("data.validation=300", "validation = 300"),
+    ],
+)
+def test_what_can_only_fail_is_refused_before_it_begins(assignment, error, small):
+    with pytest.raises(UsageError, match=error):
+        prepare_settings(resolve(assignments=[assignment]), small)
+
+
+def test_choosing_by_a_validation_part_that_comes_out_empty_is_refused(small):
+    five = Split(small.train.images[:5], small.train.labels[:5])
+    data = Dataset("own", small.class_names, five, None, "plain", "own")
+    with pytest.raises(UsageError, match="needs a validation part"):
+        prepare_settings(resolve("honest"), data)
+
+
+def test_a_checkpoint_of_another_network_is_refused(small, tiny_settings, tmp_path):
+    settings = tiny_settings()
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=run, stop=StopAt(5))
+    with pytest.raises(RunError, match=r"does not fit its config\.toml"):
+        train_model(tiny_settings("model.hidden=17"), small, run=run)
 
 
 def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):

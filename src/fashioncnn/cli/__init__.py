@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import warnings
 
 from cyclopts import App, CycloptsError
 
@@ -61,6 +63,10 @@ for position, (name, text) in enumerate(COMMANDS.items()):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name is no reason to fail
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is told by us
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
@@ -71,11 +77,22 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         note("fashioncnn: interrupted")
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does; Python must not flush to it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        _abandon_stdout()
         return 1
+    except OSError as error:
+        _abandon_stdout()
+        what = error.filename or "output"
+        return _fail(FashionCNNError(f"{what}: {error.strerror or error}"))
     return 0
+
+
+def _abandon_stdout() -> None:
+    """Send what is still to be flushed nowhere, so that Python does not fail on it at its end."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # it is no file, as in a test
+        return
 
 
 def _fail(error: FashionCNNError) -> int:

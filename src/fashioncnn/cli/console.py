@@ -18,7 +18,12 @@ WIDER_THAN_ANY_TABLE = 10_000
 
 def note(message: str) -> None:
     """Say something about how it goes, on stderr."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def printable(text: str) -> str:
+    """Return `text` with every character that could steer a terminal made visible."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def print_json(value: Any) -> None:
@@ -33,4 +38,4 @@ def print_tables(tables: Iterable[Table]) -> None:
     for table in tables:
         console.print(table.to_rich())
         if table.note:
-            console.print(f"{escape(table.note)}\n")
+            console.print(f"{escape(printable(table.note))}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,6 +50,7 @@ def data(
         Print one JSON document.
     """
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.config import source_from_environment
     from fashioncnn.data.sources import fetch_fashion_mnist
 
     if split not in ("train", "test"):
@@ -59,7 +59,7 @@ def data(
         fetch_fashion_mnist(
             refresh=True, offline=offline, notify=note, progress=sys.stderr.isatty()
         )
-    place = source or data or (None if refresh else os.environ.get("FASHIONCNN_DATA") or None)
+    place = source or data or (None if refresh else source_from_environment())
     dataset = load_for(place, image_size, offline=offline)
     if sheet is not None:
         _write_sheet(dataset, split, sheet)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.errors import DataError, QualityGateError, UsageError
+
+if TYPE_CHECKING:
+    from fashioncnn.config import Settings
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.store import TrainedModel
+    from fashioncnn.runs import RunFolder
 
 
 def evaluate(
@@ -52,28 +57,33 @@ def evaluate(
     from fashioncnn.models.store import load_model
     from fashioncnn.reporting.report import write_run_report
     from fashioncnn.reporting.tables import judgement_tables, summary_table
-    from fashioncnn.runs import RunFolder, read_json, write_json
+    from fashioncnn.runs import read_json, write_atomic, write_json
+    from fashioncnn.training.card import model_card
 
     trained = load_model(model, resolve_device(device))
-    run = RunFolder(model) if (model / "config.toml").exists() else None
+    run = _run_of(model)
     settings = run.settings() if run else None
-    source = (
-        data or (settings.data.source if settings else None) or os.environ.get("FASHIONCNN_DATA")
-    )
+    source = data or _source_of(trained, settings)
     dataset = load_for(source, trained.preprocessing.image_size, offline=offline)
     if dataset.name != trained.dataset:
         note(f"the model learnt from {trained.dataset} and is judged on {dataset.name}")
     parts = splits_of(dataset, settings)
     if split not in parts:
         raise DataError(f"{model}: has no {split} part to judge on")
-    own_data = run is not None and dataset.name == trained.dataset
-    judged = evaluate_model(trained, dataset, parts[split], split, run=run if own_data else None)
+    if run is not None and not _is_own_data(run, dataset):
+        run = None  # other data must not touch the run's own judgements
+    precision = str(settings.runtime.precision) if settings else "fp32"
+    judged = evaluate_model(trained, dataset, parts[split], split, run=run, precision=precision)
     summary = None
-    if run is not None and run.finished and own_data:
-        metrics = read_json(run.metrics)
+    if run is not None and settings is not None:
+        metrics = read_json(run.metrics, "validation", "test", "summary")
         summary = metrics["summary"]
         if metrics[split] != judged:
-            write_json(run.metrics, {**metrics, split: judged})
+            metrics[split] = judged
+            write_json(run.metrics, metrics)
+            splits = {name: metrics[name] for name in ("validation", "test")}
+            card = model_card(trained, settings, dataset.hashes, splits)
+            write_atomic(run.model / "README.md", card.encode())
             write_run_report(run, parts)
     if json:
         print_json(judged)
@@ -84,3 +94,35 @@ def evaluate(
         raise QualityGateError(
             f"accuracy {judged['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
         )
+
+
+def _run_of(model: Path) -> RunFolder | None:
+    """Return the finished run that `model` names or lies in; None for a model by itself."""
+    from fashioncnn.runs import RunFolder
+
+    for path in (model, model.resolve().parent):
+        run = RunFolder(path)
+        if run.finished and run.config.exists() and (path == model or run.model.samefile(model)):
+            return run
+    return None
+
+
+def _source_of(trained: TrainedModel, settings: Settings | None) -> str | None:
+    """Return where the model's own kind of data is, None for the cache or a download."""
+    from fashioncnn.config import source_from_environment
+    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
+
+    if settings is not None:
+        return settings.data.source
+    if trained.dataset == SKETCHES:
+        return SKETCHES
+    source = source_from_environment()
+    if source is None and trained.dataset != FASHION_MNIST:
+        raise UsageError(f"the model learnt from '{trained.dataset}'; name its folder with --data")
+    return source
+
+
+def _is_own_data(run: RunFolder, dataset: Dataset) -> bool:
+    from fashioncnn.runs import read_json
+
+    return bool(read_json(run.environment, "data")["data"]["sha256"] == dataset.hashes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +33,8 @@ def report(
     """
     if not runs:
         raise UsageError("report: name at least one run folder, as in runs/train-1")
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise UsageError("report: a run is named twice")
     from fashioncnn.runs import open_run
     from fashioncnn.runtime import require_train_extra
 
@@ -44,11 +45,12 @@ def report(
     if len(folders) == 1 and out is None:
         page = write_run_report(folders[0], _parts(folders[0], data))
     else:
+        folder = out or _common_folder(runs)
         reports = [
             read_run(run, _parts(run, data), name)
             for run, name in zip(folders, _names(runs), strict=True)
         ]
-        page = write_comparison(reports, out or _common_folder(runs))
+        page = write_comparison(reports, folder)
     print(page)  # noqa: T201
 
 
@@ -73,4 +75,7 @@ def _names(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _common_folder(paths: tuple[Path, ...]) -> Path:
-    return Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    folders = {path.resolve().parent for path in paths}
+    if len(folders) > 1:
+        raise UsageError("report: the runs lie in several folders; say where to write with --out")
+    return folders.pop()

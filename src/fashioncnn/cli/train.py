@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.store import TrainedModel
     from fashioncnn.runs import RunFolder
 
-KEPT_BY_RESUME = ("epochs", "data")
+KEPT_BY_RESUME = ("--epochs", "--data")
 """Flags that may go with --resume; all else was decided when the run began."""
 
 
@@ -112,7 +112,7 @@ def train(
         "class_weights": class_weights,
         "image_size": image_size,
     }
-    given = {name for name, value in flags.items() if value is not None}
+    given = {_flag(name) for name, value in flags.items() if value is not None}
     if resume is not None:
         others = {
             "recipe": recipe,
@@ -124,8 +124,18 @@ def train(
         given |= {name for name, value in others.items() if value is not None}
         _resume(resume, given, epochs, data, offline, json)
     else:
+        if from_ is not None:
+            _refuse_what_weights_decide(set_ or [])
         settings = resolve(recipe or "baseline", config=config, flags=flags, assignments=set_)
         _begin(settings, out, from_, offline, json)
+
+
+def _refuse_what_weights_decide(assignments: list[str]) -> None:
+    decided = [a for a in assignments if a.strip().startswith(("model.", "data.scaling"))]
+    if decided:
+        raise UsageError(
+            f"--set {decided[0]}: with --from, network and scaling are those of the weights"
+        )
 
 
 def _begin(
@@ -150,8 +160,8 @@ def _begin(
 def _resume(
     path: Path, given: set[str], epochs: int | None, data: str | None, offline: bool, json: bool
 ) -> None:
-    from fashioncnn.runs import open_run, read_json, write_atomic
-    from fashioncnn.runtime import require_train_extra
+    from fashioncnn.runs import open_run, read_json
+    from fashioncnn.runtime import require_train_extra, resolve_runtime
 
     run = open_run(path)
     refused = sorted(given - set(KEPT_BY_RESUME))
@@ -162,28 +172,39 @@ def _resume(
         )
     require_train_extra()
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.training.run import can_extend
 
     settings = run.settings()
+    settings = settings.model_copy(update={"runtime": resolve_runtime(settings.runtime)})
     if epochs is not None and epochs != settings.training.epochs:
-        done = len(run.read_history())
-        if epochs < done:
-            raise UsageError(f"--epochs {epochs}: {path} has already learnt for {done} epochs")
-        if not can_extend(settings):
-            raise UsageError(
-                f"--epochs {epochs}: the learning rate of {path} decays to its end at epoch "
-                f"{settings.training.epochs}; begin a new run from its weights with --from {path}"
-            )
-        settings = _with_epochs(settings, epochs)
-        run.metrics.unlink(missing_ok=True)
-        write_atomic(run.config, settings.to_toml().encode())
-    if run.finished:
+        settings = _extended(settings, epochs, path)
+    elif run.finished:
         note(f"{path} is finished ({settings.training.epochs} epochs); nothing to do")
         if json:
             print_json({"run": str(path), **read_json(run.metrics)})
         return
     dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
+    if data:
+        moved = settings.data.model_copy(update={"source": str(Path(data).resolve())})
+        settings = settings.model_copy(update={"data": moved})
     _train(run, settings, dataset, None, json)
+
+
+def _extended(settings: Settings, epochs: int, path: Path) -> Settings:
+    """Return the settings with more epochs, or raise where none can follow."""
+    from fashioncnn.config import validate
+    from fashioncnn.training.run import can_extend
+
+    before = settings.training.epochs
+    if epochs < before:
+        raise UsageError(f"--epochs {epochs}: {path} was begun for {before}; only more can follow")
+    if not can_extend(settings):
+        raise UsageError(
+            f"--epochs {epochs}: the learning rate of {path} decays to its end at epoch {before}; "
+            f"begin a new run from its weights with --from {path}"
+        )
+    values = settings.model_dump()
+    values["training"]["epochs"] = epochs
+    return validate(values)
 
 
 def _train(
@@ -241,12 +262,8 @@ def _stopped(observer: Any) -> Iterator[None]:
             observer.stop()
 
 
-def _with_epochs(settings: Settings, epochs: int) -> Settings:
-    from fashioncnn.config import validate
-
-    values = settings.model_dump()
-    values["training"]["epochs"] = epochs
-    return validate(values)
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _number_or_word(text: str | None) -> int | str | None:

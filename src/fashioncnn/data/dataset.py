@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ FASHION_MNIST_CLASSES = (
 )
 PictureMode = Literal["fashion", "plain"]
 """How files become arrays, see `fashioncnn.data.pictures`."""
+SKETCHES = "sketches"
 SPLIT_SEED = 20170825
 """Seed of every split, so that all runs hold out the same pictures (the data's release date)."""
 
@@ -93,6 +95,12 @@ class Dataset:
                 f"{self.source}: has no test part to judge on; train with --no-track-test"
             )
         return self.test
+
+
+def own_name(folder: Path) -> str:
+    """Return a name for the data of a folder that no built-in data set has."""
+    name = folder.resolve().name
+    return f"own {name}" if name in (FASHION_MNIST, SKETCHES) else name
 
 
 def check_split(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fashioncnn.data.dataset import Dataset, Split, stratified_holdout
+from fashioncnn.data.dataset import Dataset, Split, own_name, stratified_holdout
 from fashioncnn.data.pictures import SUFFIXES, plain_picture, read_picture
 from fashioncnn.errors import DataError
 
@@ -18,7 +18,7 @@ def read_class_folders(folder: Path, image_size: int) -> Dataset:
     """Return the data set of ``folder/<class>/*`` or ``folder/{train,test}/<class>/*``.
 
     The classes are the folders of the training part, in alphabetical order. Without a ``test``
-    folder, one sixth of each class is held out as the test part, always the same pictures.
+    folder, one sixth is held out as the test part, stratified, always the same pictures.
 
     Raises:
         DataError: no or too many classes, a class without pictures, a class that only the test
@@ -44,11 +44,17 @@ def read_class_folders(folder: Path, image_size: int) -> Dataset:
     elif not has_parts:
         kept, held = stratified_holdout(train.labels, len(train) // 6)
         train, test = train.take(kept), train.take(held) if len(held) else None
-    return Dataset(folder.resolve().name, names, train, test, "plain", str(folder))
+    return Dataset(own_name(folder), names, train, test, "plain", str(folder))
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for path in folders:
+        if not path.name.isprintable():
+            raise DataError(
+                f"{str(path)!r}: a class name that cannot be printed; rename the folder"
+            )
+    return folders
 
 
 def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:

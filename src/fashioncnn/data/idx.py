@@ -1,4 +1,4 @@
-"""Read and write the IDX format of the MNIST family, plain or gzipped.
+"""Read the IDX format of the MNIST family, plain or gzipped.
 
 Format: two zero bytes, a type byte (8 = uint8), the number of dimensions, each dimension as a
 big-endian uint32, then the values (http://yann.lecun.com/exdb/mnist).
@@ -49,13 +49,6 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); get the file again") from None
     return np.frombuffer(values, np.uint8).reshape(shape)
-
-
-def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
-    """Write a uint8 array, gzipped where `path` ends in ``.gz``."""
-    content = struct.pack(f">HBB{values.ndim}I", 0, UINT8, values.ndim, *values.shape)
-    content += np.ascontiguousarray(values).tobytes()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _open(path: Path) -> gzip.GzipFile | BinaryIO:

@@ -9,7 +9,6 @@ light on black.
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -42,16 +41,14 @@ def read_picture(file: Path | BytesIO, name: str | None = None) -> Image.Image:
     """
     name = name or str(file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise PictureError(
-                        f"{name}: {width}×{height} pixels, over the limit of 16 megapixels"
-                    )
-                image.load()
-                return ImageOps.exif_transpose(image)
+        with Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise PictureError(
+                    f"{name}: {width}×{height} pixels, over the limit of 16 megapixels"
+                )
+            image.load()
+            return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise PictureError(f"{name}: no such file") from None
     except UnidentifiedImageError:
@@ -64,6 +61,8 @@ def read_picture(file: Path | BytesIO, name: str | None = None) -> Image.Image:
 
 def to_grey(image: Image.Image) -> Grey:
     """Return a picture's luma, (height, width) uint8; what is transparent becomes white."""
+    if 0 in image.size:
+        raise PictureError(f"a picture of {image.width}×{image.height} pixels has nothing to see")
     if image.mode.startswith("I;16") or image.mode == "I":
         wide = np.asarray(image).astype(np.float64)
         return np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset, Split
+from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, SKETCHES, Dataset, Split
 
 TRAIN_SIZE, TEST_SIZE = 3000, 1000
 SIZE = 28
@@ -31,12 +31,12 @@ Shape = tuple[str, Points, float]
 def draw_sketches() -> Dataset:
     """Return the data set: 3,000 and 1,000 pictures, the same at every call."""
     return Dataset(
-        "sketches",
+        SKETCHES,
         FASHION_MNIST_CLASSES,
         _draw_split(np.random.default_rng([SEED, 0]), TRAIN_SIZE),
         _draw_split(np.random.default_rng([SEED, 1]), TEST_SIZE),
         "fashion",
-        "sketches",
+        SKETCHES,
     )
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from fashioncnn.data.dataset import (
     FASHION_MNIST,
     FASHION_MNIST_CLASSES,
+    SKETCHES,
     Dataset,
     Split,
     check_split,
+    own_name,
 )
 from fashioncnn.data.folders import read_class_folders
 from fashioncnn.data.idx import read_idx
@@ -90,9 +92,11 @@ def load_dataset(
         UsageError: there is nothing at `source`.
         DataError: what is there is damaged or incomplete, or nothing could be downloaded.
     """
-    if source == "sketches":
+    if image_size is not None and not 8 <= image_size <= 256:
+        raise UsageError(f"image_size = {image_size}: should be from 8 to 256")
+    if source == SKETCHES:
         return draw_sketches()
-    if source is None:
+    if not source:
         return read_idx_folder(fetch_fashion_mnist(offline=offline), must_be_official=True)
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -153,7 +157,7 @@ def read_idx_folder(folder: Path, *, must_be_official: bool = False) -> Dataset:
             f"{folder}: training pictures are {_size(train)}, test pictures {_size(test)}"
         )
     if strange:
-        return Dataset(folder.resolve().name, names, train, test, "plain", str(folder))
+        return Dataset(own_name(folder), names, train, test, "plain", str(folder))
     return Dataset(FASHION_MNIST, names, train, test, "fashion", str(folder))
 
 
@@ -171,7 +175,11 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     path = folder / "classes.txt"
     if not path.exists():
         return tuple(str(label) for label in range(10))
-    names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error})") from None
+    names = [line.strip() for line in lines if line.strip()]
     if not 2 <= len(names) <= 256 or len(set(names)) < len(names):
         raise DataError(f"{path}: must hold 2 to 256 different names, a line each")
     return tuple(names)

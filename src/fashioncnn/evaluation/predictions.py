@@ -37,8 +37,8 @@ def load_predictions(path: Path) -> tuple[Predictions, dict[str, str]]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             content = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        splits = [k.removesuffix("_logits") for k in content if k.endswith("_logits")]
+        predictions = {s: (content[f"{s}_logits"], content[f"{s}_labels"]) for s in splits}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return {}, {}
-    splits = [k.removesuffix("_logits") for k in content if k.endswith("_logits")]
-    predictions = {s: (content[f"{s}_logits"], content[f"{s}_labels"]) for s in splits}
     return predictions, {k: str(v) for k, v in content.items() if v.ndim == 0}

@@ -108,7 +108,8 @@ def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     if isinstance(inputs, str | Path | Image.Image):
         return _convert(inputs, preprocessing)[None]
     if isinstance(inputs, torch.Tensor):
-        inputs = inputs.detach().cpu().numpy()
+        inputs = inputs.detach().cpu()
+        inputs = (inputs.float() if inputs.is_floating_point() else inputs).numpy()
     if isinstance(inputs, np.ndarray):
         return _from_array(inputs, preprocessing)
     if isinstance(inputs, Sequence):
@@ -128,10 +129,10 @@ def _from_array(array: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np
         array = array[:, 0]
     elif array.ndim == 4 and shape[3] == 1:
         array = array[..., 0]
-    if array.ndim != 3 or 0 in array.shape[1:]:
+    if array.ndim != 3 or 0 in array.shape[1:] or array.shape[2] in (3, 4):
         raise UsageError(
-            f"an array of shape {shape}; give (height, width), (n, height, width) or "
-            "(n, 1, height, width)"
+            f"an array of shape {shape}; give grey pictures as (height, width), "
+            "(n, height, width) or (n, 1, height, width), colour as PIL images"
         )
     images = _as_uint8(array)
     size = preprocessing.image_size

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from fashioncnn.data.dataset import PictureMode
@@ -22,10 +24,15 @@ class Preprocessing:
         pictures: how files become arrays, see `fashioncnn.data.pictures`.
     """
 
-    image_size: int
-    mean: float
-    std: float
+    image_size: Annotated[int, Field(ge=1, le=4096)]
+    mean: Annotated[float, Field(allow_inf_nan=False)]
+    std: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     pictures: PictureMode
+
+    @property
+    def scaling(self) -> str:
+        """The setting ``data.scaling`` that it came from."""
+        return {(0.0, 1.0): "unit", (0.5, 0.5): "symmetric"}.get((self.mean, self.std), "standard")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return float32 input for images (n, 1, size, size) uint8."""

@@ -6,10 +6,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
@@ -108,37 +108,62 @@ def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
     """
     folder = find_model(path)
     description = _read_description(folder / "config.json")
+    names = description.labels
     try:
-        config = TypeAdapter(FashionCNNConfig).validate_python(description["architecture"])
-        preprocessing = TypeAdapter(Preprocessing).validate_python(description["preprocessing"])
-        class_names = tuple(TypeAdapter(list[str]).validate_python(description["labels"]))
-        network = build_model(config, preprocessing.image_size, len(class_names))
-    except KeyError as error:
-        raise ModelError(f"{folder / 'config.json'}: has no {error}") from None
-    except (ValidationError, ConfigError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder / 'config.json'}: not understood ({reason})") from None
-    weights = folder / "model.safetensors"
-    try:
-        content = weights.read_bytes()
-        if hashlib.sha256(content).hexdigest() != description.get("weights_sha256"):
-            raise ModelError(f"{weights}: damaged, or not the weights of its config.json (SHA-256)")
-        network.load_state_dict(load(content))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{weights}: cannot be loaded ({reason})") from None
+        with torch.device("meta"):  # nothing is allocated before the weights are known to fit
+            network = build_model(
+                description.architecture, description.preprocessing.image_size, len(names)
+            )
+    except ConfigError as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from None
+    _load_weights(network, folder / "model.safetensors", description.weights_sha256)
     network.eval()
     place_network(network, device or torch.device("cpu"))
-    dataset = str(description.get("dataset", "unknown"))
-    return TrainedModel(network, config, class_names, preprocessing, dataset)
+    return TrainedModel(
+        network,
+        description.architecture,
+        tuple(names),
+        description.preprocessing,
+        description.dataset,
+    )
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+class _Description(BaseModel):
+    """``config.json``, checked."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    architecture: FashionCNNConfig
+    labels: Annotated[list[str], Field(min_length=2, max_length=256)]
+    preprocessing: Preprocessing
+    dataset: str
+    weights_sha256: str
+
+
+def _read_description(path: Path) -> _Description:
     try:
-        description: dict[str, Any] = json.loads(path.read_bytes())
-        schema = description["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: damaged ({error})") from None
-    if schema != SCHEMA:
-        raise ModelError(f"{path}: schema {schema}, this version reads {SCHEMA}; update fashioncnn")
-    return description
+        return _Description.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(p) for p in fault["loc"]) or "JSON"
+        raise ModelError(f"{path}: not understood ({key}: {fault['msg']})") from None
+
+
+def _load_weights(network: nn.Module, path: Path, sha256: str) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be loaded ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelError(f"{path}: damaged, or not the weights of its config.json (SHA-256)")
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise ModelError(f"{path}: cannot be loaded ({error})") from None
+    expected = {name: t.shape for name, t in network.state_dict().items()}
+    if {name: t.shape for name, t in tensors.items()} != expected:
+        raise ModelError(f"{path}: not the weights of the architecture in its config.json")
+    if not all(bool(t.isfinite().all()) for t in tensors.values()):
+        raise ModelError(f"{path}: holds weights that are not finite")
+    network.load_state_dict(tensors, assign=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def write_curves(history: list[Record], path: Path) -> None:
 def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
     """Write the confusion matrix as a heat map: shares of each true class, counts as text."""
     counts = np.array(judged["confusion"])
-    names = [c["name"] for c in judged["per_class"]]
+    names = [_plain(c["name"]) for c in judged["per_class"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(5.0, 0.62 * len(names) + 1.6)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
@@ -79,7 +80,7 @@ def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true")
         axes.set_title(
-            f"{judged['dataset']}, {judged['split']}: {100 * judged['accuracy']:.2f}% of "
+            f"{_plain(judged['dataset'])}, {judged['split']}: {100 * judged['accuracy']:.2f}% of "
             f"{judged['n']:,}"
         )
         axes.spines[:].set_visible(False)
@@ -97,22 +98,27 @@ def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
 def curves_svg(history: list[Record], quantity: str) -> str:
     """Return one panel, ``accuracy`` or ``loss``, as SVG for the page."""
     with mpl.rc_context({**STYLE, "svg.hashsalt": quantity}):
-        figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+        figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         _draw_splits(figure.subplots(), history, quantity)
-        return _to_svg(figure)
+        return _to_svg(figure, f"{quantity} by epoch")
 
 
 def comparison_svg(histories: dict[str, list[Record]], split: str, quantity: str) -> str:
     """Return one quantity of one split by epoch, a line for each run, as SVG for the page."""
     with mpl.rc_context({**STYLE, "svg.hashsalt": split + quantity}):
-        figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+        figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         axes = figure.subplots()
         for index, (name, history) in enumerate(histories.items()):
             colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
             dashes = ("-", "--", ":", "-.")[index // len(SERIES_COLOURS) % 4]
-            _draw_line(axes, history, f"{split}_{quantity}", name, colour, dashes)
+            _draw_line(axes, history, f"{split}_{quantity}", _plain(name), colour, dashes)
         _finish(axes, f"{SPLIT_LABELS[split].capitalize()} {quantity}", quantity)
-        return _to_svg(figure)
+        return _to_svg(figure, f"{SPLIT_LABELS[split]} {quantity} of every run by epoch")
+
+
+def _plain(text: str) -> str:
+    """Return `text` as matplotlib shows it letter by letter, no formula in it."""
+    return text.replace("$", r"\$")
 
 
 def _draw_splits(axes: Axes, history: list[Record], quantity: str) -> None:
@@ -145,16 +151,23 @@ def _finish(axes: Axes, title: str, quantity: str) -> None:
 
 def _write_png(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a script that the font lacks shows as boxes
+        figure.savefig(
+            buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None}
+        )
     write_atomic(path, buffer.getvalue())
 
 
-def _to_svg(figure: Figure) -> str:
+def _to_svg(figure: Figure, label: str) -> str:
     """Return SVG whose ink follows the page, light or dark."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the page's own fonts will draw it
+        metadata = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     for colour, variable in PAGE_COLOURS.items():
         svg = svg.replace(colour.lower(), variable)
     return svg

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import statistics
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from fashioncnn._version import __version__
-from fashioncnn.data.dataset import FASHION_MNIST, Split
+from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Split
 from fashioncnn.errors import RunError
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.evaluation.predictions import load_predictions
@@ -84,7 +85,7 @@ class RunReport:
         """What a reader must know before the first figure."""
         if self.dataset == FASHION_MNIST:
             return ""
-        if self.dataset == "sketches":
+        if self.dataset == SKETCHES:
             return "Drawn by the program itself: this is not Fashion-MNIST."
         return f"Judged on '{self.dataset}': this is not Fashion-MNIST."
 
@@ -114,13 +115,13 @@ def read_run(
     """
     if not run.finished:
         raise RunError(f"{run.path}: not finished; go on with --resume {run.path}")
-    metrics = read_json(run.metrics)
+    metrics = read_json(run.metrics, "validation", "test", "summary")
     settings = run.settings()
     return RunReport(
         name=name or run.path.resolve().name,
         run=run,
         settings=settings.model_dump(mode="json", exclude_none=True),
-        environment=read_json(run.environment),
+        environment=read_json(run.environment, "data", "packages"),
         history=run.read_history(),
         metrics=metrics,
         mistakes=find_mistakes(run, metrics, parts or {}),
@@ -244,9 +245,9 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def _heat(count: int, row: list[int]) -> str:
+def _heat(count: int, row: list[int]) -> int:
     """Return the strength of a cell's colour, in percent; the root shows rare confusions."""
-    return f"{100 * (count / max(sum(row), 1)) ** 0.5:.0f}%"
+    return round(100 * math.sqrt(count / max(sum(row), 1)))
 
 
 def _overall_table(reports: list[RunReport]) -> Table:

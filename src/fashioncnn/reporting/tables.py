@@ -61,7 +61,7 @@ class Table:
         for name, side in zip(self.header, self.alignments, strict=True):
             table.add_column(escape(name), justify=side, overflow="fold")
         for row in self.rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(_one_line(cell)) for cell in row))
         return table
 
 
@@ -128,17 +128,21 @@ def per_class_table(judged: dict[str, Any]) -> Table:
 
 
 def best_and_hardest(judged: dict[str, Any]) -> str:
-    """Return a sentence that names the three best classes and the hardest one."""
+    """Return a sentence that names the best classes, at most three, and the hardest one."""
     seen = [c for c in judged["per_class"] if c["n"]]
     ranked = sorted(seen, key=lambda c: -c["accuracy"])
-    best = ", ".join(f"{c['name']} ({percent(c['accuracy'])})" for c in ranked[:3])
+    count = min(3, max(1, len(ranked) // 2))
+    best = ", ".join(f"{c['name']} ({percent(c['accuracy'])})" for c in ranked[:count])
     hardest = ranked[-1]
     return f"Best: {best}. Hardest: {hardest['name']} ({percent(hardest['accuracy'])})."
 
 
 def confused_pairs_table(judged: dict[str, Any], top: int = 5) -> Table:
     """Return the most confused pairs."""
-    names = {c["code"]: f"{c['name']} ({c['code']})" for c in judged["per_class"]}
+    names = {
+        c["code"]: c["name"] if c["name"] == str(c["code"]) else f"{c['name']} ({c['code']})"
+        for c in judged["per_class"]
+    }
     rows = tuple(
         (str(rank), names[pair["true"]], names[pair["predicted"]], f"{pair['count']}×")
         for rank, pair in enumerate(judged["confused_pairs"][:top], 1)
@@ -157,4 +161,9 @@ def judgement_tables(judged: dict[str, Any]) -> list[Table]:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _one_line(cell: str) -> str:
+    """Return a cell without what would break a row or steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cell)

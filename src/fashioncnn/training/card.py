@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fashioncnn.config import Settings
-from fashioncnn.data.dataset import FASHION_MNIST
+from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
 from fashioncnn.models.store import TrainedModel
 
 
@@ -51,11 +51,12 @@ def model_card(
 
 def _head(model: TrainedModel, title: str) -> list[str]:
     size = model.preprocessing.image_size
+    tags = "[fashion-mnist, pytorch]" if model.dataset == FASHION_MNIST else "[pytorch]"
     return [
         "---",
         "library_name: fashioncnn",
         "pipeline_tag: image-classification",
-        "tags: [fashion-mnist, pytorch]",
+        f"tags: {tags}",
         "---",
         f"# {title} on {model.dataset}",
         "",
@@ -71,7 +72,7 @@ def _intended_use(dataset: str) -> str:
             "**Intended use**: learning, teaching and comparing on Fashion-MNIST. Pictures must "
             "look like its own: 28×28, one garment, light on black. It is not made for photographs."
         )
-    if dataset == "sketches":
+    if dataset == SKETCHES:
         return (
             "**Intended use**: trying the program out. The pictures are drawn by it; this is not "
             "Fashion-MNIST."

@@ -39,7 +39,6 @@ def save_checkpoint(
     manifest = {
         "schema": 1,
         "step": step,
-        "file": weights.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "state": state,
     }
@@ -59,14 +58,25 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     for path in manifests:
         try:
             manifest = json.loads(path.read_bytes())
-            content = (folder / manifest["file"]).read_bytes()
-        except (OSError, ValueError, KeyError, TypeError):
+            content = path.with_suffix(".safetensors").read_bytes()
+            digest, state = manifest["sha256"], manifest["state"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        if hashlib.sha256(content).hexdigest() == manifest["sha256"]:
-            return load(content), manifest["state"]
+        if hashlib.sha256(content).hexdigest() == digest:
+            return load(content), state
     if manifests:
         raise RunError(f"{folder}: none of the {len(manifests)} checkpoints is intact")
     return None
+
+
+def discard_checkpoints_after(folder: Path, step: int) -> None:
+    """Remove damaged checkpoints beyond `step`, and what a crash left half-written."""
+    if not folder.exists():
+        return
+    kept = {path.stem for path in folder.glob("step-*.json") if path.stem <= f"step-{step:08d}"}
+    for path in folder.iterdir():
+        if path.stem not in kept:
+            path.unlink()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

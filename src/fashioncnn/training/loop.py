@@ -25,7 +25,7 @@ class EpochResult:
 
     Attributes:
         epoch: counted from 1.
-        loss: mean over the pictures, in nats, dropout and smoothing included.
+        loss: mean over the pictures, in nats, dropout, smoothing and class weights included.
         accuracy: in [0, 1], dropout included.
         seconds: spent learning.
         n: pictures learnt from.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,18 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashioncnn.config import ConstantSchedule, Settings
+from fashioncnn.config import ConstantSchedule, Settings, validate
 from fashioncnn.data.batches import weights_seed
-from fashioncnn.data.dataset import Dataset, Split, split_validation, stratified_holdout
+from fashioncnn.data.dataset import (
+    SKETCHES,
+    Dataset,
+    Split,
+    split_validation,
+    stratified_holdout,
+)
 from fashioncnn.errors import DivergedError, FashionCNNError, RunError, UsageError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
 from fashioncnn.models import build_model, place_network
-from fashioncnn.models.preprocessing import fit_preprocessing
+from fashioncnn.models.preprocessing import Preprocessing, fit_preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
-from fashioncnn.runs import RunFolder, write_json
+from fashioncnn.runs import RunFolder, write_atomic, write_json
 from fashioncnn.runtime import (
     describe_environment,
     peak_memory_bytes,
@@ -34,6 +40,7 @@ from fashioncnn.runtime import (
 )
 from fashioncnn.training.card import model_card
 from fashioncnn.training.checkpoint import (
+    discard_checkpoints_after,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
@@ -127,6 +134,13 @@ def train_model(
     """
     job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
     job.restore()
+    if run is not None:
+        run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
+        write_atomic(run.config, settings.to_toml().encode())
+        data = {"name": dataset.name, "sha256": dataset.hashes}
+        write_json(run.environment, describe_environment(settings.runtime, data))
+        if start_from is not None:
+            job.save()  # from here on, a run that is killed still begins with these weights
     job.learn()
     return job.conclude()
 
@@ -183,20 +197,26 @@ class _Job:
         """Go on from the newest checkpoint, where the run has one."""
         if self.run is None:
             return
-        write_json(
-            self.run.environment, describe_environment(self.settings.runtime, self._data_record())
-        )
         checkpoint = load_checkpoint(self.run.checkpoints)
         if checkpoint is None:
             return
         tensors, state = checkpoint
         if state["data_sha256"] != self.dataset.train.sha256:
             raise RunError(f"{self.run.path}: was begun on other training data than these")
-        self.model.network.load_state_dict(_unprefixed(tensors, "model."))
-        restore_optimizer(self.optimizer, tensors)
-        self.progress = Progress(**state["progress"])
-        self.history = state["history"]
-        self.best = Best(**state["best"], tensors=_unprefixed(tensors, "best."))
+        try:
+            self.model.network.load_state_dict(_unprefixed(tensors, "model."))
+            restore_optimizer(self.optimizer, tensors)
+            preprocessing = Preprocessing(**state["preprocessing"])
+            self.progress = Progress(**state["progress"])
+            self.history = state["history"]
+            self.best = Best(**state["best"], tensors=_unprefixed(tensors, "best."))
+        except (RuntimeError, KeyError, TypeError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"{self.run.path}: its checkpoint does not fit its config.toml ({reason})"
+            ) from None
+        self.model = replace(self.model, preprocessing=preprocessing)
+        discard_checkpoints_after(self.run.checkpoints, self.progress.step)
         self.run.write_history(self.history)
 
     def learn(self) -> None:
@@ -243,7 +263,7 @@ class _Job:
         reason = self.stop()
         due = time.monotonic() - self.saved_at >= self.settings.training.checkpoint_seconds
         if reason is not None or due:
-            self._save()
+            self.save()
         if reason is not None:
             raise reason
 
@@ -260,11 +280,17 @@ class _Job:
         }
         for name, (split, images) in self.judged.items():
             logits = self._logits(images)
-            record[f"{name}_loss"] = cross_entropy(logits, split.labels)
+            loss = cross_entropy(logits, split.labels)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the {SPLIT_NAMES[name]} loss became {loss} after epoch {result.epoch}; try a "
+                    "lower --learning-rate"
+                )
+            record[f"{name}_loss"] = loss
             record[f"{name}_accuracy"] = accuracy(logits, split.labels)
         self.history.append(record)
         self._keep_best(record)
-        self._save()
+        self.save()
         if self.run is not None:
             self.run.write_history(self.history)
         self.observer.epoch(record)
@@ -280,7 +306,8 @@ class _Job:
             tensors = {name: t.detach().clone() for name, t in state.items()}
             self.best = Best(score, record["epoch"], tensors)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint."""
         if self.run is None:
             return
         progress = self.progress
@@ -297,6 +324,7 @@ class _Job:
             "best": {"score": self.best.score, "epoch": self.best.epoch}
             if self.best.tensors
             else {},
+            "preprocessing": asdict(self.model.preprocessing),
             "data_sha256": self.dataset.train.sha256,
         }
         save_checkpoint(self.run.checkpoints, progress.step, tensors, state)
@@ -351,9 +379,6 @@ class _Job:
             "peak_memory_bytes": peak_memory_bytes(),
         }
 
-    def _data_record(self) -> dict[str, Any]:
-        return {"name": self.dataset.name, "sha256": self.dataset.hashes}
-
 
 def summarise(history: list[Record]) -> dict[str, Any]:
     """Return the finals, and for each drawn curve its best accuracy and lowest loss."""
@@ -376,32 +401,38 @@ def summarise(history: list[Record]) -> dict[str, Any]:
 def prepare_settings(
     settings: Settings, dataset: Dataset, start_from: TrainedModel | None = None
 ) -> Settings:
-    """Return the settings with every ``auto`` replaced by what it means here.
+    """Return the settings as they will run: every ``auto`` replaced by what it means here.
 
-    With `start_from`, its architecture takes the place of the recipe's.
+    With `start_from`, its architecture and scaling take the place of the recipe's. All that can
+    be found wrong before a run folder is claimed is found here.
 
     Raises:
-        UsageError: the device or the validation part cannot be had.
-        DataError: the weights to begin with were made for other classes or sizes.
+        UsageError: the device or the validation part cannot be had, or the network not be built.
+        DataError: there is no test part to track, or the weights to begin with were made for
+            other classes or sizes.
     """
-    if start_from is not None:
-        check_fit(start_from, dataset)
-        settings = settings.model_copy(update={"model": start_from.config})
-    validation = settings.data.validation
-    if validation == "auto":
-        validation = len(dataset.train) // 6
-    stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
     size = dataset.train.images.shape[1]
-    if settings.data.image_size not in (None, size):
+    data, model = settings.data, settings.model
+    if data.image_size not in (None, size):
         raise UsageError(
-            f"image_size = {settings.data.image_size}: only pictures of class folders are resized; "
+            f"image_size = {data.image_size}: only pictures of class folders are resized; "
             f"those of {dataset.source} are {size}×{size}"
         )
-    source = dataset.source if dataset.name == "sketches" else str(Path(dataset.source).resolve())
-    values = {"validation": validation, "source": source, "image_size": size}
-    data = settings.data.model_copy(update=values)
+    if settings.training.track_test:
+        dataset.require_test()
+    if start_from is not None:
+        check_fit(start_from, dataset)
+        model = start_from.config
+        data = data.model_copy(update={"scaling": start_from.preprocessing.scaling})
+    validation = len(dataset.train) // 6 if data.validation == "auto" else data.validation
+    stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
+    with torch.device("meta"):  # refuses what cannot be built, and allocates nothing
+        build_model(model, size, len(dataset.class_names))
+    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
+    data = data.model_copy(update={"validation": validation, "source": source})
     runtime = resolve_runtime(settings.runtime)
-    return settings.model_copy(update={"data": data, "runtime": runtime})
+    resolved = settings.model_copy(update={"data": data, "model": model, "runtime": runtime})
+    return validate(resolved.model_dump())
 
 
 def can_extend(settings: Settings) -> bool:
