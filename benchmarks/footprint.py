@@ -9,7 +9,6 @@ warm-up) and the peak resident memory of one epoch of `baseline` on Fashion-MNIS
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -18,6 +17,8 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
+
+from seeds import use_shared_data
 
 CALLS = 11
 
@@ -35,7 +36,7 @@ def seconds_of(command: list[str]) -> list[float]:
 
 def main() -> None:
     """Measure, print, write."""
-    os.environ.setdefault("FASHIONCNN_DATA", str(Path("../shared/fashion-mnist").resolve()))
+    use_shared_data()
     program = [sys.executable, "-m", "fashioncnn"]
     answer = {}
     for name in ("--help", "train --help"):

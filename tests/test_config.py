@@ -47,9 +47,9 @@ def test_flag_goes_before_environment_before_file_before_recipe(tmp_path):
 def test_assignments_reach_every_setting_and_go_first():
     settings = make(
         flags={"epochs": 5},
-        assignments=["model.hidden=256", "epochs=6", "optimizer.betas=[0.8, 0.9]"],
+        assignments=["model.hidden=300", "epochs=6", "optimizer.betas=[0.8, 0.9]"],
     )
-    assert settings.model.hidden == 256
+    assert settings.model.hidden == 300
     assert settings.training.epochs == 6
     assert settings.optimizer.betas == (0.8, 0.9)
 

@@ -4,18 +4,8 @@ import pytest
 
 from fashioncnn.cli import main
 
-NO_EPOCHS = [
-    "--batch-size",
-    "32",
-    "--device",
-    "cpu",
-    "--threads",
-    "1",
-    "--set",
-    "model.channels=[4, 8]",
-    "--set",
-    "model.hidden=16",
-]
+PLACE = ["--batch-size", "32", "--device", "cpu", "--threads", "1"]
+NO_EPOCHS = [*PLACE, "--set", "model.channels=[4, 8]", "--set", "model.hidden=16"]
 QUICK = [*NO_EPOCHS, "--epochs", "2"]
 
 

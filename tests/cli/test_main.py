@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from fashioncnn._version import __version__
@@ -41,10 +45,21 @@ def test_wrong_usage_is_one_line_and_exit_code_2(cli, arguments):
     assert len(line) > 20
 
 
-def test_a_full_disk_or_an_odd_path_is_one_line(cli, tmp_path):
+def test_paths_that_the_system_refuses_are_one_line(cli, tmp_path, monkeypatch):
     assert "File name too long" in cli.fails(1, "data", "x" * 300)
     (tmp_path / "file").write_text("")
-    assert "Not a directory" in cli.fails(1, "evaluate", tmp_path / "file" / "x")
+    assert "no such run or model" in cli.fails(2, "evaluate", tmp_path / "file" / "x")
+    monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path / "file"))
+    assert "Not a directory" in cli.fails(1, "data")
+
+
+def test_a_full_device_is_one_line():
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    command = f"{sys.executable} -m fashioncnn data sketches --json > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "fashioncnn: output: No space left on device"
 
 
 def test_devices_that_are_none_are_refused_everywhere(cli, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from fashioncnn.models.store import load_model
 
 from ..data.test_folders import fill
-from .conftest import NO_EPOCHS, QUICK
+from .conftest import NO_EPOCHS, PLACE, QUICK
 
 
 def weights(run):
@@ -169,7 +169,9 @@ def test_resume_of_what_is_no_run(cli, tmp_path):
 def test_from_begins_a_new_run_with_old_weights(cli, idx_folder, trained):
     cli.ok(
         "train",
-        *QUICK,
+        *PLACE,
+        "--epochs",
+        "2",
         "--data",
         idx_folder,
         "--from",
@@ -198,7 +200,7 @@ def test_names_with_formulas_do_no_harm(cli, tmp_path):
 
 def test_from_of_other_classes_is_refused(cli, trained, tmp_path):
     fill(tmp_path / "animals", ["ant", "bee"])
-    line = cli.fails(1, "train", *QUICK, "--data", tmp_path / "animals", "--from", trained)
+    line = cli.fails(1, "train", *PLACE, "--data", tmp_path / "animals", "--from", trained)
     assert "classes" in line
 
 

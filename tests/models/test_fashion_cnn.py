@@ -7,8 +7,9 @@ from fashioncnn.errors import ConfigError
 from fashioncnn.models import build_model, count_parameters
 
 
-def test_described_network_has_421642_parameters():
-    assert count_parameters(build_model(FashionCNNConfig(), 28, 10)) == 421_642
+def test_parameters_are_as_many_as_told():
+    assert count_parameters(build_model(FashionCNNConfig(hidden=128), 28, 10)) == 421_642
+    assert count_parameters(build_model(FashionCNNConfig(), 28, 10)) == 824_458
 
 
 def test_forward_is_the_described_mathematics():

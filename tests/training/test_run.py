@@ -209,18 +209,18 @@ def test_a_run_from_other_weights_resumes_to_the_same_bytes(stop, small, tiny_se
     train_model(settings, small, run=whole, start_from=start)
     pieces = create_run(tmp_path / "pieces", settings)
 
-    class KilledBeforeTheFirstStep(Exception):
-        pass
+    class KilledError(Exception):
+        """Stands for a kill before the first step."""
 
     class Kills:
         def begin(self, progress, pictures):
-            raise KilledBeforeTheFirstStep
+            raise KilledError
 
         def step(self, progress): ...
 
         def epoch(self, record): ...
 
-    with pytest.raises(KilledBeforeTheFirstStep):
+    with pytest.raises(KilledError):
         train_model(settings, small, run=pieces, start_from=start, observer=Kills())
     with pytest.raises(InterruptedRun):
         train_model(settings, small, run=pieces, stop=StopAt(stop))
