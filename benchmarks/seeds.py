@@ -39,7 +39,8 @@ def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threa
     from fashioncnn.evaluation.evaluate import evaluate_model
     from fashioncnn.runs import write_json
     from fashioncnn.runtime import describe_environment
-    from fashioncnn.training.run import prepare_settings, train_model
+    from fashioncnn.training.prepare import prepare_settings
+    from fashioncnn.training.run import train_model
 
     settings = resolve(recipe, flags={"seed": seed, "threads": threads}, assignments=assignments)
     dataset = load_dataset(settings.data.source)

@@ -9,7 +9,8 @@ import torch
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
-from fashioncnn.training.run import prepare_settings, train_model
+from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.run import train_model
 
 from .idx import write_idx
 

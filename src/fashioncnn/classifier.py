@@ -21,7 +21,9 @@ from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
 from fashioncnn.runtime import resolve_device
 from fashioncnn.training.card import plain_card
-from fashioncnn.training.run import Observer, prepare_settings, train_model
+from fashioncnn.training.observer import Observer
+from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.run import train_model
 
 
 class Classifier:

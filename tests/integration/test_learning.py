@@ -7,7 +7,8 @@ import pytest
 from fashioncnn.cli import main
 from fashioncnn.data.dataset import Dataset, stratified_holdout
 from fashioncnn.data.sources import load_dataset
-from fashioncnn.training.run import prepare_settings, train_model
+from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.run import train_model
 
 
 def test_sketches_are_learnt_to_over_90_percent_and_not_trivially_to_100(sketches):

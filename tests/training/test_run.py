@@ -9,7 +9,8 @@ from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
-from fashioncnn.training.run import prepare_settings, train_model
+from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.run import train_model
 
 
 class StopAt:

@@ -147,7 +147,7 @@ def _begin(
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.models.store import load_model
     from fashioncnn.runs import create_run
-    from fashioncnn.training.run import prepare_settings
+    from fashioncnn.training.prepare import prepare_settings
 
     resolve_device(settings.runtime.device)  # before a download, not after it
     start_from = None if start is None else load_model(start)
@@ -192,7 +192,7 @@ def _resume(
 def _extended(settings: Settings, epochs: int, path: Path) -> Settings:
     """Return the settings with more epochs, or raise where none can follow."""
     from fashioncnn.config import validate
-    from fashioncnn.training.run import can_extend
+    from fashioncnn.training.prepare import can_extend
 
     before = settings.training.epochs
     if epochs < before:

@@ -6,25 +6,21 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashioncnn.config import ConstantSchedule, Settings, validate
+from fashioncnn.config import Settings
 from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import (
-    SKETCHES,
     Dataset,
     Split,
     split_validation,
-    stratified_holdout,
 )
-from fashioncnn.errors import DivergedError, FashionCNNError, RunError, UsageError
-from fashioncnn.evaluation.evaluate import check_fit
+from fashioncnn.errors import DivergedError, FashionCNNError, RunError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
@@ -36,7 +32,6 @@ from fashioncnn.runtime import (
     describe_environment,
     peak_memory_bytes,
     prepare_torch,
-    resolve_runtime,
 )
 from fashioncnn.training.card import model_card
 from fashioncnn.training.checkpoint import (
@@ -47,38 +42,11 @@ from fashioncnn.training.checkpoint import (
     save_checkpoint,
 )
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
+from fashioncnn.training.observer import Observer, Record, Silent
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
-Record = dict[str, Any]
-"""A line of history.jsonl."""
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 """Splits by the short names of history.jsonl."""
-
-
-class Observer(Protocol):
-    """Who wants to see training go on; all calls are quick or throttled by the observer."""
-
-    def begin(self, progress: Progress, pictures: int) -> None:
-        """Training begins or goes on."""
-
-    def step(self, progress: Progress) -> None:
-        """A step is done."""
-
-    def epoch(self, record: Record) -> None:
-        """An epoch is done and judged."""
-
-
-class Silent:
-    """An observer that looks away."""
-
-    def begin(self, progress: Progress, pictures: int) -> None:
-        """See `Observer.begin`."""
-
-    def step(self, progress: Progress) -> None:
-        """See `Observer.step`."""
-
-    def epoch(self, record: Record) -> None:
-        """See `Observer.epoch`."""
 
 
 @dataclass(frozen=True)
@@ -396,48 +364,6 @@ def summarise(history: list[Record]) -> dict[str, Any]:
             f"final_{name}_loss": last[f"{short}_loss"],
         }
     return summary
-
-
-def prepare_settings(
-    settings: Settings, dataset: Dataset, start_from: TrainedModel | None = None
-) -> Settings:
-    """Return the settings as they will run: every ``auto`` replaced by what it means here.
-
-    With `start_from`, its architecture and scaling take the place of the recipe's. All that can
-    be found wrong before a run folder is claimed is found here.
-
-    Raises:
-        UsageError: the device or the validation part cannot be had, or the network not be built.
-        DataError: there is no test part to track, or the weights to begin with were made for
-            other classes or sizes.
-    """
-    size = dataset.train.images.shape[1]
-    data, model = settings.data, settings.model
-    if data.image_size not in (None, size):
-        raise UsageError(
-            f"image_size = {data.image_size}: only pictures of class folders are resized; "
-            f"those of {dataset.source} are {size}×{size}"
-        )
-    if settings.training.track_test:
-        dataset.require_test()
-    if start_from is not None:
-        check_fit(start_from, dataset)
-        model = start_from.config
-        data = data.model_copy(update={"scaling": start_from.preprocessing.scaling})
-    validation = len(dataset.train) // 6 if data.validation == "auto" else data.validation
-    stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
-    with torch.device("meta"):  # refuses what cannot be built, and allocates nothing
-        build_model(model, size, len(dataset.class_names))
-    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": validation, "source": source})
-    runtime = resolve_runtime(settings.runtime)
-    resolved = settings.model_copy(update={"data": data, "model": model, "runtime": runtime})
-    return validate(resolved.model_dump())
-
-
-def can_extend(settings: Settings) -> bool:
-    """Whether more epochs can follow: only where the learning rate does not depend on the end."""
-    return isinstance(settings.schedule, ConstantSchedule)
 
 
 def _at(record: Record, key: str) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""What settings mean for one data set on one machine, found out before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fashioncnn.config import ConstantSchedule, Settings, validate
+from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout
+from fashioncnn.errors import UsageError
+from fashioncnn.evaluation.evaluate import check_fit
+from fashioncnn.models import build_model
+from fashioncnn.models.store import TrainedModel
+from fashioncnn.runtime import resolve_runtime
+
+
+def prepare_settings(
+    settings: Settings, dataset: Dataset, start_from: TrainedModel | None = None
+) -> Settings:
+    """Return the settings as they will run: every ``auto`` replaced by what it means here.
+
+    With `start_from`, its architecture and scaling take the place of the recipe's. All that can
+    be found wrong before a run folder is claimed is found here.
+
+    Raises:
+        UsageError: the device or the validation part cannot be had, or the network not be built.
+        DataError: there is no test part to track, or the weights to begin with were made for
+            other classes or sizes.
+    """
+    size = dataset.train.images.shape[1]
+    data, model = settings.data, settings.model
+    if data.image_size not in (None, size):
+        raise UsageError(
+            f"image_size = {data.image_size}: only pictures of class folders are resized; "
+            f"those of {dataset.source} are {size}×{size}"
+        )
+    if settings.training.track_test:
+        dataset.require_test()
+    if start_from is not None:
+        check_fit(start_from, dataset)
+        model = start_from.config
+        data = data.model_copy(update={"scaling": start_from.preprocessing.scaling})
+    validation = len(dataset.train) // 6 if data.validation == "auto" else data.validation
+    stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
+    with torch.device("meta"):  # refuses what cannot be built, and allocates nothing
+        build_model(model, size, len(dataset.class_names))
+    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
+    data = data.model_copy(update={"validation": validation, "source": source})
+    runtime = resolve_runtime(settings.runtime)
+    resolved = settings.model_copy(update={"data": data, "model": model, "runtime": runtime})
+    return validate(resolved.model_dump())
+
+
+def can_extend(settings: Settings) -> bool:
+    """Whether more epochs can follow: only where the learning rate does not depend on the end."""
+    return isinstance(settings.schedule, ConstantSchedule)
