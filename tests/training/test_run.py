@@ -142,19 +142,15 @@ def test_best_validation_epoch_is_kept(small, tiny_settings):
 
 
 def test_divergence_leaves_the_last_good_checkpoint(small, tiny_settings, tmp_path):
-    settings = tiny_settings()
+    settings = tiny_settings("optimizer.name=sgd", "optimizer.learning_rate=1e12", epochs=9)
     run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=run, stop=StopAt(12))
+    with pytest.raises(InterruptedRun):  # the first step's loss and weights are still finite
+        train_model(settings, small, run=run, stop=StopAt(1))
     before = {p.name: p.read_bytes() for p in run.checkpoints.iterdir()}
-    wild = tiny_settings("optimizer.name=sgd", "optimizer.learning_rate=1e12", epochs=9)
     with pytest.raises(DivergedError):
-        train_model(wild, small, run=run)
-    after = {p.name: p.read_bytes() for p in run.checkpoints.iterdir()}
-    assert before.items() <= after.items() or set(after) & set(before)
-    for path in run.checkpoints.glob("*.json"):
-        progress = json.loads(path.read_text())["state"]["progress"]
-        assert np.isfinite(progress["loss_sum"])
+        train_model(settings, small, run=run)
+    assert {p.name: p.read_bytes() for p in run.checkpoints.iterdir()} == before
+    assert len(before) == 2
 
 
 def test_weights_that_the_last_step_broke_are_found(small, tiny_settings, tmp_path):
@@ -256,13 +252,27 @@ def test_choosing_by_a_validation_part_that_comes_out_empty_is_refused(small):
         prepare_settings(resolve("honest"), data)
 
 
-def test_a_checkpoint_of_another_network_is_refused(small, tiny_settings, tmp_path):
+@pytest.mark.parametrize("change", ["model.hidden=17", "optimizer.learning_rate=0.5"])
+def test_settings_that_changed_after_it_began_are_refused(change, small, tiny_settings, tmp_path):
     settings = tiny_settings()
     run = create_run(tmp_path / "run", settings)
     with pytest.raises(InterruptedRun):
         train_model(settings, small, run=run, stop=StopAt(5))
-    with pytest.raises(RunError, match=r"does not fit its config\.toml"):
-        train_model(tiny_settings("model.hidden=17"), small, run=run)
+    with pytest.raises(RunError, match=r"its config\.toml was changed"):
+        train_model(tiny_settings(change), small, run=run)
+
+
+def test_a_checkpoint_that_lacks_something_is_refused(small, tiny_settings, tmp_path):
+    settings = tiny_settings()
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=run, stop=StopAt(5))
+    (manifest,) = run.checkpoints.glob("*.json")
+    content = json.loads(manifest.read_text())
+    del content["state"]["progress"]["step"]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"does not fit its config\.toml \('step'\)"):
+        train_model(settings, small, run=run)
 
 
 def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):

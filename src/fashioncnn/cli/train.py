@@ -161,7 +161,7 @@ def _resume(
     path: Path, given: set[str], epochs: int | None, data: str | None, offline: bool, json: bool
 ) -> None:
     from fashioncnn.runs import open_run, read_json
-    from fashioncnn.runtime import require_train_extra, resolve_runtime
+    from fashioncnn.runtime import require_train_extra
 
     run = open_run(path)
     refused = sorted(given - set(KEPT_BY_RESUME))
@@ -172,9 +172,9 @@ def _resume(
         )
     require_train_extra()
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.training.prepare import prepare_settings
 
     settings = run.settings()
-    settings = settings.model_copy(update={"runtime": resolve_runtime(settings.runtime)})
     if epochs is not None and epochs != settings.training.epochs:
         settings = _extended(settings, epochs, path)
     elif run.finished:
@@ -183,10 +183,7 @@ def _resume(
             print_json({"run": str(path), **read_json(run.metrics)})
         return
     dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
-    if data:
-        moved = settings.data.model_copy(update={"source": str(Path(data).resolve())})
-        settings = settings.model_copy(update={"data": moved})
-    _train(run, settings, dataset, None, json)
+    _train(run, prepare_settings(settings, dataset), dataset, None, json)
 
 
 def _extended(settings: Settings, epochs: int, path: Path) -> Settings:

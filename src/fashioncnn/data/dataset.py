@@ -149,6 +149,11 @@ def stratified_holdout(
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
+def validation_size(validation: int | str, n: int) -> int:
+    """Return how many of `n` pictures the setting holds out; ``auto`` is one sixth."""
+    return n // 6 if validation == "auto" else int(validation)
+
+
 def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
     """Return what is learnt from and the `held_out` pictures that are chosen by.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fashioncnn.config import Settings
-from fashioncnn.data.dataset import Dataset, Split, split_validation
+from fashioncnn.data.dataset import Dataset, Split, split_validation, validation_size
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import Labels, Logits, judge
@@ -94,11 +94,12 @@ def splits_of(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
 
     Args:
         dataset: the data.
-        settings: of the run, whose `validation` is a number; None where there was no run.
+        settings: of the run; None where there was no run.
     """
     parts = {} if dataset.test is None else {"test": dataset.test}
-    if settings is not None and settings.data.validation:
-        _, held = split_validation(dataset.train, int(settings.data.validation))
+    if settings is not None:
+        size = validation_size(settings.data.validation, len(dataset.train))
+        _, held = split_validation(dataset.train, size)
         if held is not None:
             parts["validation"] = held
     return parts

@@ -116,13 +116,16 @@ def read_run(
     if not run.finished:
         raise RunError(f"{run.path}: not finished; go on with --resume {run.path}")
     metrics = read_json(run.metrics, "validation", "test", "summary")
+    history = run.read_history()
+    if not history:
+        raise RunError(f"{run.history}: damaged (it is empty)")
     settings = run.settings()
     return RunReport(
         name=name or run.path.resolve().name,
         run=run,
         settings=settings.model_dump(mode="json", exclude_none=True),
         environment=read_json(run.environment, "data", "packages"),
-        history=run.read_history(),
+        history=history,
         metrics=metrics,
         mistakes=find_mistakes(run, metrics, parts or {}),
     )

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from fashioncnn.data.batches import dropout_seed, epoch_order
 from fashioncnn.errors import DivergedError
 from fashioncnn.models.preprocessing import Preprocessing
 
+KEPT_PROGRESS = ("epoch", "step", "position", "loss_sum", "correct", "seconds")
 CHECK_EVERY = 50
 """Steps between looks at the loss: each look waits for the device."""
 
@@ -80,10 +82,14 @@ class Progress:
             self.correct += int(correct.item())
         self._pending.clear()
 
-    def as_dict(self) -> dict[str, float | int]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the fields a checkpoint keeps."""
-        names = ("epoch", "step", "position", "loss_sum", "correct", "seconds")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in KEPT_PROGRESS}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Progress:
+        """Return what `as_dict` gave; raise `KeyError` where a field is missing."""
+        return cls(**{name: values[name] for name in KEPT_PROGRESS})
 
     def finish_epoch(self) -> EpochResult:
         """Return what the epoch came to, and begin the next one."""

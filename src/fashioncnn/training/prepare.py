@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fashioncnn.config import ConstantSchedule, Settings, validate
-from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout
+from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout, validation_size
 from fashioncnn.errors import UsageError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.models import build_model
@@ -41,7 +41,7 @@ def prepare_settings(
         check_fit(start_from, dataset)
         model = start_from.config
         data = data.model_copy(update={"scaling": start_from.preprocessing.scaling})
-    validation = len(dataset.train) // 6 if data.validation == "auto" else data.validation
+    validation = validation_size(data.validation, len(dataset.train))
     stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
     with torch.device("meta"):  # refuses what cannot be built, and allocates nothing
         build_model(model, size, len(dataset.class_names))

@@ -45,6 +45,13 @@ from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.observer import Observer, Record, Silent
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
+MAY_CHANGE = (
+    ("data", "source"),
+    ("training", "epochs"),
+    ("training", "checkpoint_seconds"),
+    ("runtime", "device"),
+)
+"""Settings that a resumed run may have otherwise than before."""
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 """Splits by the short names of history.jsonl."""
 
@@ -169,13 +176,18 @@ class _Job:
         if checkpoint is None:
             return
         tensors, state = checkpoint
-        if state["data_sha256"] != self.dataset.train.sha256:
-            raise RunError(f"{self.run.path}: was begun on other training data than these")
         try:
+            if state["data_sha256"] != self.dataset.train.sha256:
+                raise RunError(f"{self.run.path}: was begun on other training data than these")
+            if state["settings"] != deciding_settings(self.settings):
+                raise RunError(
+                    f"{self.run.path}: its config.toml was changed after it began; put it back, or "
+                    f"begin a new run from its weights with --from {self.run.path}"
+                )
             self.model.network.load_state_dict(_unprefixed(tensors, "model."))
             restore_optimizer(self.optimizer, tensors)
             preprocessing = Preprocessing(**state["preprocessing"])
-            self.progress = Progress(**state["progress"])
+            self.progress = Progress.from_dict(state["progress"])
             self.history = state["history"]
             self.best = Best(**state["best"], tensors=_unprefixed(tensors, "best."))
         except (RuntimeError, KeyError, TypeError, IndexError) as error:
@@ -292,6 +304,7 @@ class _Job:
             "best": {"score": self.best.score, "epoch": self.best.epoch}
             if self.best.tensors
             else {},
+            "settings": deciding_settings(self.settings),
             "preprocessing": asdict(self.model.preprocessing),
             "data_sha256": self.dataset.train.sha256,
         }
@@ -364,6 +377,14 @@ def summarise(history: list[Record]) -> dict[str, Any]:
             f"final_{name}_loss": last[f"{short}_loss"],
         }
     return summary
+
+
+def deciding_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that may not change while a run goes on, as JSON types."""
+    values = settings.model_dump(mode="json")
+    for section, name in MAY_CHANGE:
+        del values[section][name]
+    return values
 
 
 def _at(record: Record, key: str) -> dict[str, Any]:
