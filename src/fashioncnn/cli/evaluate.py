@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -12,7 +12,7 @@ from fashioncnn.errors import DataError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.config import Settings
-    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.store import TrainedModel
     from fashioncnn.runs import RunFolder
 
@@ -55,10 +55,7 @@ def evaluate(
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.models.store import load_model
-    from fashioncnn.reporting.report import write_run_report
     from fashioncnn.reporting.tables import judgement_tables, summary_table
-    from fashioncnn.runs import read_json, write_atomic, write_json
-    from fashioncnn.training.card import model_card
 
     trained = load_model(model, resolve_device(device))
     run = _run_of(model)
@@ -76,15 +73,7 @@ def evaluate(
     judged = evaluate_model(trained, dataset, parts[split], split, run=run, precision=precision)
     summary = None
     if run is not None and settings is not None:
-        metrics = read_json(run.metrics, "validation", "test", "summary")
-        summary = metrics["summary"]
-        if metrics[split] != judged:
-            metrics[split] = judged
-            write_json(run.metrics, metrics)
-            splits = {name: metrics[name] for name in ("validation", "test")}
-            card = model_card(trained, settings, dataset.hashes, splits)
-            write_atomic(run.model / "README.md", card.encode())
-            write_run_report(run, parts)
+        summary = _complete(run, settings, trained, judged, dataset, parts)
     if json:
         print_json(judged)
     else:
@@ -94,6 +83,31 @@ def evaluate(
         raise QualityGateError(
             f"accuracy {judged['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
         )
+
+
+def _complete(
+    run: RunFolder,
+    settings: Settings,
+    trained: TrainedModel,
+    judged: dict[str, Any],
+    dataset: Dataset,
+    parts: dict[str, Split],
+) -> dict[str, Any]:
+    """Bring metrics, model card and report of a run up to date, and return its summary."""
+    from fashioncnn.reporting.report import write_run_report
+    from fashioncnn.runs import read_json, write_atomic, write_json
+    from fashioncnn.training.card import model_card
+
+    metrics = read_json(run.metrics, "validation", "test", "summary")
+    if metrics[judged["split"]] != judged:
+        metrics[judged["split"]] = judged
+        write_json(run.metrics, metrics)
+        judgements = {name: metrics[name] for name in ("validation", "test")}
+        card = model_card(trained, settings, dataset.hashes, judgements)
+        write_atomic(run.model / "README.md", card.encode())
+        write_run_report(run, parts)
+    summary: dict[str, Any] = metrics["summary"]
+    return summary
 
 
 def _run_of(model: Path) -> RunFolder | None:
