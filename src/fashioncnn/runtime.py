@@ -110,7 +110,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep big freed blocks instead of handing them back to the kernel.
 
     The activations of a step are freed and asked for again at every step; without this the
-    kernel zeroes their pages anew each time (measured: batch 128 trains 1.2 times as fast).
+    kernel zeroes their pages anew each time (measured by benchmarks/step.py, see docs/LOG.md).
     """
     if sys.platform != "linux":
         return
