@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fashioncnn import kernels
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
@@ -19,8 +20,14 @@ TINY = ["model.channels=[4, 8]", "model.hidden=16"]
 """A network that learns a slice in well under a second."""
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory) -> Path:
+    """Where the kernels are kept once they are compiled, for all tests."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def _clean_place(tmp_path_factory, monkeypatch):
+def _clean_place(tmp_path_factory, monkeypatch, compiled):
     """Run every test in a folder of its own, with none of the developer's settings."""
     for name in list(os.environ):
         if name.startswith("FASHIONCNN_"):
@@ -29,11 +36,14 @@ def _clean_place(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("FASHIONCNN_HOME", str(place / "cache"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
+    (place / "cache").mkdir()
+    (place / "cache" / "kernels").symlink_to(compiled)
     (place / "work").mkdir()
     monkeypatch.chdir(place / "work")
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    kernels.use("torch")
 
 
 @pytest.fixture(scope="session")

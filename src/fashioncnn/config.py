@@ -138,6 +138,9 @@ class RuntimeConfig(Section):
     """``auto`` takes bf16 where the processor has the instructions for it."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one for each core this process may use."""
+    kernels: Literal["auto", "native", "torch"] = "auto"
+    """What convolves on the CPU: kernels compiled for this processor at their first use, or
+    PyTorch's; ``auto`` takes the compiled ones where they can be had."""
 
     @field_validator("device")
     @classmethod
@@ -181,6 +184,7 @@ FLAGS = {
     "device": "runtime.device",
     "precision": "runtime.precision",
     "threads": "runtime.threads",
+    "kernels": "runtime.kernels",
     "validation": "data.validation",
     "select": "training.select",
     "track_test": "training.track_test",
@@ -242,6 +246,15 @@ def validate(values: Mapping[str, Any], told_by: Mapping[str, str] | None = None
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_faults(error, told_by or {}))) from None
+
+
+def cache_folder() -> Path:
+    """Return the cache, where it is or would be: ``FASHIONCNN_HOME``, else the XDG cache's."""
+    home = os.environ.get("FASHIONCNN_HOME")
+    if home:
+        return Path(home).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "fashioncnn"
 
 
 def source_from_environment() -> str | None:

@@ -8,6 +8,7 @@ FashionCNNError               1   failed
 ├── ModelError                1   a model folder that is missing, damaged or of another make
 ├── RunError                  1   a run folder or checkpoint that cannot be used
 ├── DivergedError             1   the loss became NaN or infinite
+├── KernelError               1   the compiled kernels cannot be had on this machine
 ├── MissingExtraError         1   an optional part is not installed
 ├── QualityGateError          3   measured, and found worse than what was asked for
 ├── InterruptedRun          130   Ctrl-C; a checkpoint was saved
@@ -56,6 +57,10 @@ class RunError(FashionCNNError):
 
 class DivergedError(FashionCNNError):
     """The training loss became NaN or infinite."""
+
+
+class KernelError(FashionCNNError):
+    """The compiled kernels cannot be had on this machine; the message is the reason."""
 
 
 class MissingExtraError(FashionCNNError):

@@ -14,7 +14,7 @@ import sys
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fashioncnn.config import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 from fashioncnn.errors import MissingExtraError, UsageError
@@ -36,14 +36,33 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
     """Return the settings with every ``auto`` replaced by what this machine offers.
 
     Raises:
-        UsageError: the device that was asked for is not there.
+        UsageError: the device or the kernels that were asked for cannot be had.
     """
     device = resolve_device(config.device)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "fp32"
     threads = available_cores() if config.threads == "auto" else config.threads
-    return RuntimeConfig(device=str(device), precision=precision, threads=threads)
+    kernels = resolve_kernels(config.kernels, device)
+    return RuntimeConfig(device=str(device), precision=precision, threads=threads, kernels=kernels)
+
+
+def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch"]:
+    """Return the kernels that `name` stands for here; ``auto`` is native where it can be had.
+
+    Raises:
+        UsageError: ``native`` was asked for and cannot be had.
+    """
+    from fashioncnn.kernels import why_not_native
+
+    if name == "torch":
+        return "torch"
+    reason = why_not_native() if device.type == "cpu" else f"they run on the CPU, not on {device}"
+    if reason is None:
+        return "native"
+    if name == "native":
+        raise UsageError(f"kernels = native: {reason}; try --kernels torch")
+    return "torch"
 
 
 def resolve_device(name: str) -> torch.device:
@@ -95,14 +114,21 @@ def cpu_flags() -> frozenset[str]:
 
 
 def prepare_torch(config: RuntimeConfig) -> torch.device:
-    """Set threads, determinism and the allocator, and return the device to run on."""
+    """Set threads, kernels, determinism and the allocator, and return the device to run on.
+
+    Args:
+        config: resolved, see `resolve_runtime`.
+    """
     require_train_extra()
     import torch
+
+    from fashioncnn import kernels
 
     torch.set_num_threads(int(config.threads))
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     keep_freed_memory()
+    kernels.use(config.kernels)
     return resolve_device(config.device)
 
 
@@ -148,6 +174,7 @@ def describe_environment(config: RuntimeConfig, data: dict[str, Any]) -> dict[st
         "device": config.device,
         "precision": config.precision,
         "threads": config.threads,
+        "kernels": config.kernels,
         "data": data,
         "git_commit": _git_commit(),
     }

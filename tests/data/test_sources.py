@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from fashioncnn.config import cache_folder
 from fashioncnn.data import sources
 from fashioncnn.data.sources import (
     OfficialFile,
@@ -207,7 +208,8 @@ def test_wrong_download_is_never_used_and_leaves_nothing(mirror):
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(b"<html>login</html>")
     with pytest.raises(DataError, match=r"train-labels.*could not be downloaded.*--data sketches"):
         fetch_fashion_mnist(mirrors=(address,))
-    assert [p.name for p in sources.cache_folder().iterdir()] == ["train-images-idx3-ubyte.gz"]
+    kept = (cache_folder() / "fashion-mnist").iterdir()
+    assert [p.name for p in kept] == ["train-images-idx3-ubyte.gz"]
 
 
 def test_no_network_ends_in_one_line():

@@ -12,13 +12,17 @@ def test_parameters_are_as_many_as_told():
     assert count_parameters(build_model(FashionCNNConfig(), 28, 10)) == 824_458
 
 
+def pool_after_relu(images, layer):
+    features = F.conv2d(images, layer.weight, layer.bias, padding=layer.padding)
+    return F.max_pool2d(F.relu(features), 2)
+
+
 def test_forward_is_the_described_mathematics():
     torch.manual_seed(0)
     model = build_model(FashionCNNConfig(), 28, 10).double().eval()
     images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
     first, second = model.convolutions
-    features = F.max_pool2d(F.relu(first(images)), 2)
-    features = F.max_pool2d(F.relu(second(features)), 2)
+    features = pool_after_relu(pool_after_relu(images, first), second)
     expected = model.output(F.relu(model.hidden(features.flatten(1))))
     torch.testing.assert_close(model(images), expected, rtol=0, atol=0)
 
@@ -31,8 +35,7 @@ def test_gradients_are_those_of_pooling_rectified_values():
     ours = model.convolutions[0].weight.grad.clone()
     model.zero_grad()
     first, second = model.convolutions
-    features = F.max_pool2d(F.relu(first(images)), 2)
-    features = F.max_pool2d(F.relu(second(features)), 2)
+    features = pool_after_relu(pool_after_relu(images, first), second)
     model.output(F.relu(model.hidden(features.flatten(1)))).square().sum().backward()
     torch.testing.assert_close(ours, model.convolutions[0].weight.grad)
 

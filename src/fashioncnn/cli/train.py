@@ -34,6 +34,7 @@ def train(
     device: str | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     threads: str | None = None,
+    kernels: Literal["auto", "native", "torch"] | None = None,
     validation: str | None = None,
     select: Literal["last", "best_val"] | None = None,
     track_test: bool | None = None,
@@ -70,6 +71,8 @@ def train(
         auto takes bf16 where the processor has it.
     threads
         CPU threads, or 'auto' for every core.
+    kernels
+        auto takes our compiled CPU kernels where GCC is; native, torch.
     validation
         Training pictures to hold out, or 'auto' for one sixth.
     select
@@ -106,6 +109,7 @@ def train(
         "device": device,
         "precision": precision,
         "threads": _number_or_word(threads),
+        "kernels": kernels,
         "validation": _number_or_word(validation),
         "select": select,
         "track_test": track_test,
@@ -214,6 +218,7 @@ def _train(
     from fashioncnn.cli.progress import make_observer
     from fashioncnn.cli.signals import StopSignals
     from fashioncnn.evaluation.evaluate import splits_of
+    from fashioncnn.kernels import why_not_native
     from fashioncnn.reporting.report import write_run_report
     from fashioncnn.reporting.tables import judgement_tables, summary_table
     from fashioncnn.runtime import has_bf16, resolve_device
@@ -223,10 +228,14 @@ def _train(
     note(
         f"{settings.recipe} on {dataset.name}: {len(dataset.train):,} pictures, "
         f"{settings.training.epochs} epochs, {runtime.device}, {runtime.precision}, "
-        f"{runtime.threads} threads → {run.path}"
+        f"{runtime.threads} threads, {runtime.kernels} kernels → {run.path}"
     )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 would be faster")
+    if runtime.kernels == "torch" and runtime.device == "cpu":
+        reason = why_not_native()
+        if reason:
+            note(f"PyTorch's kernels, slower than our compiled ones: {reason}")
     observer = make_observer(settings.training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
     with run.lock(), stop, _stopped(observer):

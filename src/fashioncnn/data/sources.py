@@ -6,12 +6,12 @@ The order: ``--data``, ``FASHIONCNN_DATA`` (both arrive here as `source`), the c
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fashioncnn.config import cache_folder
 from fashioncnn.data.dataset import (
     FASHION_MNIST,
     FASHION_MNIST_CLASSES,
@@ -106,15 +106,6 @@ def load_dataset(
     return read_class_folders(folder, image_size or 28)
 
 
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``FASHIONCNN_HOME``, else the XDG cache."""
-    home = os.environ.get("FASHIONCNN_HOME")
-    if home:
-        return Path(home).expanduser() / FASHION_MNIST
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "fashioncnn" / FASHION_MNIST
-
-
 def find_idx_files(folder: Path) -> dict[str, Path]:
     """Return the IDX files of a folder by role, such as ``train-images`` or ``t10k-labels``.
 
@@ -207,7 +198,7 @@ def fetch_fashion_mnist(
     Raises:
         DataError: a file is missing and cannot be had.
     """
-    folder = cache_folder()
+    folder = cache_folder() / FASHION_MNIST
     for file in OFFICIAL:
         path = folder / f"{file.name}.gz"
         if path.exists() and (not refresh or _sha256(path) == file.packed):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fashioncnn.config import FashionCNNConfig
 from fashioncnn.errors import ConfigError
+from fashioncnn.models.layers import ConvPoolReLU
 
 
 class FashionCNN(nn.Module):
@@ -24,7 +25,7 @@ class FashionCNN(nn.Module):
         channels, side = 1, image_size
         for out_channels in config.channels:
             self.convolutions.append(
-                nn.Conv2d(channels, out_channels, config.kernel_size, padding=config.padding)
+                ConvPoolReLU(channels, out_channels, config.kernel_size, config.padding)
             )
             channels = out_channels
             side = (side + 2 * config.padding - config.kernel_size + 1) // 2
@@ -41,9 +42,7 @@ class FashionCNN(nn.Module):
         """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
         features = images
         for convolution in self.convolutions:
-            # The maximum of rectified values is the rectified maximum: pooling first is the
-            # same mathematics with a quarter of the values to rectify.
-            features = F.relu(F.max_pool2d(convolution(features), 2))
+            features = convolution(features)
         hidden = F.relu(self.hidden(torch.flatten(features, 1)))
         logits: Tensor = self.output(self.dropout(hidden))
         return logits

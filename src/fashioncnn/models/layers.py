@@ -1,0 +1,18 @@
+"""Layers that networks are built of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fashioncnn.kernels import conv_pool_relu
+
+
+class ConvPoolReLU(nn.Conv2d):
+    """A convolution, 2×2 max pooling and ReLU; its weights are those of the convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, out, rows, columns) float for images (n, in, height, width) float."""
+        return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))

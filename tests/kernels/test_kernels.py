@@ -1,0 +1,262 @@
+"""The compiled kernels against PyTorch's, in float64."""
+
+import ctypes
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fashioncnn import kernels
+from fashioncnn.config import RuntimeConfig
+from fashioncnn.errors import UsageError
+from fashioncnn.kernels import build, conv_pool_relu
+from fashioncnn.runtime import prepare_torch, resolve_runtime
+
+
+@pytest.fixture
+def native(compiled):
+    reason = kernels.why_not_native()
+    if reason:
+        pytest.skip(f"no compiled kernels here: {reason}")
+    kernels.use("native")
+
+
+def by_torch(images, weight, bias, padding):
+    return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), 2))
+
+
+def draw(n, in_channels, height, width, out_channels):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(n, in_channels, height, width, generator=generator)
+    weight = torch.randn(out_channels, in_channels, 3, 3, generator=generator)
+    bias = torch.randn(out_channels, generator=generator)
+    return images, weight, bias
+
+
+SHAPES = {
+    "first layer": (5, 1, 28, 28, 32, 1),
+    "second layer": (5, 32, 14, 14, 64, 1),
+    "odd sides, the last row and column dropped": (3, 32, 9, 7, 32, 1),
+    "no padding": (3, 32, 8, 6, 64, 0),
+    "first layer, odd and not padded": (2, 1, 13, 11, 32, 0),
+    "wide padding": (2, 32, 6, 6, 32, 2),
+    "one window": (1, 32, 4, 4, 32, 0),
+    "fewer pictures than threads": (1, 1, 28, 28, 32, 1),
+    "more tiles than a block, and a rest": (7, 64, 14, 14, 96, 1),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_values_and_gradients_are_pytorchs(native, shape, threads):
+    *sizes, padding = shape
+    torch.set_num_threads(threads)
+    images, weight, bias = draw(*sizes)
+    images = images.to(memory_format=torch.channels_last).requires_grad_(sizes[1] > 1)
+    inputs = [t.requires_grad_() for t in (weight, bias)]
+    inputs += [images] if images.requires_grad else []
+    exact = [t.detach().double().requires_grad_(t.requires_grad) for t in (images, weight, bias)]
+
+    values = conv_pool_relu(images, weight, bias, padding)
+    assert "ConvPoolReLU" in type(values.grad_fn).__name__, "the compiled kernels were not used"
+    expected = by_torch(*exact, padding)
+    gradient = torch.randn(values.shape, generator=torch.Generator().manual_seed(2))
+    ours = torch.autograd.grad(values, inputs, gradient)
+    theirs = torch.autograd.grad(
+        expected, [exact[1], exact[2], exact[0]][: len(inputs)], gradient.double()
+    )
+    for mine, exactly in zip((values, *ours), (expected, *theirs), strict=True):
+        difference = (mine.double() - exactly).norm() / exactly.norm()
+        assert difference < 1e-5, f"relative difference {difference:.1e}"
+
+
+def test_equal_values_send_the_gradient_to_the_first(native):
+    """As in PyTorch: in a plain picture all four outputs of a window are the same."""
+    images = torch.ones(1, 32, 8, 8, requires_grad=True)
+    weight, bias = torch.ones(32, 32, 3, 3), torch.zeros(32)
+    answers = []
+    for function in (conv_pool_relu, by_torch):
+        values = function(images, weight, bias, 0)
+        answers.append(torch.autograd.grad(values.sum(), images)[0])
+    assert torch.equal(*answers)
+
+
+def test_nothing_passes_back_where_relu_is_shut(native):
+    images, weight, _ = draw(2, 32, 8, 8, 32)
+    images.requires_grad_()
+    values = conv_pool_relu(images, weight, torch.full((32,), -1e6), 1)
+    assert not values.any()
+    assert not torch.autograd.grad(values.sum(), images)[0].any()
+
+
+def test_not_a_number_stays_one(native):
+    images, weight, bias = draw(1, 32, 8, 8, 32)
+    weight[:] = float("nan")
+    assert conv_pool_relu(images, weight, bias, 1).isnan().all()
+
+
+def test_memory_order_does_not_matter(native):
+    images, weight, bias = draw(3, 32, 8, 8, 32)
+    plain = conv_pool_relu(images, weight, bias, 1)
+    other = [t.to(memory_format=torch.channels_last) for t in (images, weight)]
+    assert torch.equal(plain, conv_pool_relu(*other, bias, 1))
+
+
+def test_a_picture_gives_the_same_bytes_in_any_company(native):
+    images, weight, bias = draw(9, 32, 14, 14, 64)
+    together = conv_pool_relu(images, weight, bias, 1)
+    alone = torch.cat([conv_pool_relu(image[None], weight, bias, 1) for image in images])
+    assert torch.equal(together, alone)
+
+
+def test_same_threads_same_bytes(native):
+    images, weight, bias = draw(16, 32, 14, 14, 64)
+    weight.requires_grad_()
+    torch.set_num_threads(2)
+
+    def gradient():
+        return torch.autograd.grad(conv_pool_relu(images, weight, bias, 1).sum(), weight)[0]
+
+    first = gradient()
+    assert all(torch.equal(first, gradient()) for _ in range(5))
+
+
+NOT_OURS = {
+    "double precision": lambda: [t.double() for t in draw(2, 32, 8, 8, 32)],
+    "odd channels": lambda: draw(2, 3, 8, 8, 32),
+    "few outputs": lambda: draw(2, 32, 8, 8, 4),
+    "5×5": lambda: (torch.rand(2, 1, 8, 8), torch.rand(32, 1, 5, 5), torch.rand(32)),
+    "no pictures": lambda: draw(0, 32, 8, 8, 32),
+    "gradient of one channel": lambda: (
+        (drawn := draw(2, 1, 8, 8, 32))[0].requires_grad_(),
+        *drawn[1:],
+    ),
+}
+
+
+@pytest.mark.parametrize("make", NOT_OURS.values(), ids=NOT_OURS)
+def test_what_the_kernels_cannot_do_pytorch_does(native, make):
+    images, weight, bias = make()
+    ours, theirs = (f(images, weight, bias, 2) for f in (conv_pool_relu, by_torch))
+    assert torch.equal(ours, theirs)
+
+
+def test_other_vector_widths_give_the_same(native, tmp_path):
+    """Processors with narrower and wider registers, as far as this one can stand in for them."""
+    source = str(Path(build.__file__).with_name("conv_pool.c"))
+    for lanes in (4, 8, 16):
+        library = tmp_path / f"{lanes}.so"
+        compiled = tmp_path / f"{lanes}.o"
+        options = [*build.OPTIONS, f"-DLANES={lanes}", "-c", source, "-o", str(compiled)]
+        subprocess.run([build._compiler(), *options], check=True)
+        subprocess.run(["gcc", "-shared", str(compiled), "-o", str(library)], check=True)
+        loaded = build._load(library)
+        assert loaded.lanes() == lanes
+        assert kernels._fault(loaded) is None
+
+
+def test_without_a_compiler_pytorch_does_it_all(monkeypatch, tmp_path):
+    build.library.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert "no C compiler" in kernels.why_not_native()
+    assert resolve_runtime(RuntimeConfig()).kernels == "torch"
+    with pytest.raises(UsageError, match=r"kernels = native: .*compiler.*--kernels torch"):
+        resolve_runtime(RuntimeConfig(kernels="native"))
+
+
+@pytest.fixture
+def fake_compiler(monkeypatch, tmp_path):
+    """A compiler that does what the script says; the cache is empty."""
+
+    def make(script):
+        build.library.cache_clear()
+        path = tmp_path / "cc"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("CC", str(path))
+        monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path / "cache"))
+
+    yield make
+    build.library.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'x.c:1: error: no such thing' >&2; exit 1", "no such thing"),
+        ("for last; do :; done; echo nothing > $last", "does not load"),
+        ("exit 0", "does not load"),
+    ],
+)
+def test_a_compiler_that_fails_is_told_in_one_line(fake_compiler, script, reason):
+    fake_compiler(script)
+    told = kernels.why_not_native()
+    assert reason in told
+    assert "\n" not in told
+
+
+def test_kernels_that_answer_wrongly_are_never_used(native, monkeypatch, fake_compiler, tmp_path):
+    """A compiler that swaps a sign in the source before it compiles it."""
+    script = (
+        'for a; do case $a in *.c) sed -i "s/d\\[1\\]\\[j\\] = b + e, d\\[2\\]/d[1][j] = b - e, '
+        'd[2]/" $a;; esac; done; exec gcc "$@"'
+    )
+    fake_compiler(script)
+    assert "answer otherwise than PyTorch" in kernels.why_not_native()
+    assert not list(tmp_path.glob("cache/kernels/*"))
+
+
+def test_a_kept_library_is_used_again_and_a_broken_one_made_anew(native, fake_compiler, tmp_path):
+    log = tmp_path / "log"
+    fake_compiler(f'echo "$@" >> {log}; exec gcc "$@"')
+    code = "from fashioncnn import kernels; assert kernels.why_not_native() is None"
+
+    def compiles():
+        log.write_text("")
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return " -c " in log.read_text()
+
+    assert compiles()
+    assert not compiles()
+    [kept] = tmp_path.glob("cache/kernels/*")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert compiles()
+    assert not compiles()
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault(native, fake_compiler, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    fake_compiler('exec gcc "$@"')
+    assert kernels.why_not_native() is None
+
+
+def test_not_on_a_gpu():
+    with pytest.raises(UsageError, match=r"kernels = native: they run on the CPU"):
+        from fashioncnn.runtime import resolve_kernels
+
+        resolve_kernels("native", torch.device("cuda"))
+    assert resolve_kernels("auto", torch.device("cuda")) == "torch"
+
+
+def test_prepare_torch_switches(native):
+    prepare_torch(resolve_runtime(RuntimeConfig(kernels="torch")))
+    assert kernels._active is None
+    prepare_torch(resolve_runtime(RuntimeConfig(kernels="native")))
+    assert isinstance(kernels._active, ctypes.CDLL)
+
+
+def test_threads_are_those_of_torch():
+    """No second OpenMP runtime comes into the process with the kernels."""
+    if kernels.why_not_native():
+        pytest.skip("no compiled kernels here")
+    code = """if True:
+        from fashioncnn import kernels
+        kernels.use('native')
+        print(open('/proc/self/maps').read())"""
+    maps = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert len({line.split()[-1] for line in maps.splitlines() if "libgomp" in line}) == 1
