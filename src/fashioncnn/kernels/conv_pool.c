@@ -13,6 +13,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #ifndef LANES /* floats in a vector register */
 #if defined(__AVX512F__)
@@ -64,6 +67,17 @@ INLINE bytes narrow(ivec v) {
 #endif
 }
 
+/* Bytes as the values of lanes. (GCC 12 knows no good way of its own.) */
+INLINE ivec widen(const uint8_t *p) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif LANES == 8 && defined(__AVX2__)
+    return (ivec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    return __builtin_convertvector(*(const bytes *)p, ivec);
+#endif
+}
+
 /* The largest of four outputs, rectified, and where it was; the first one where several are. */
 INLINE void pool(const vec y[4], vec bias, float *kept, uint8_t *place) {
     vec best = y[0];
@@ -85,7 +99,7 @@ INLINE void pool(const vec y[4], vec bias, float *kept, uint8_t *place) {
 /* The gradient of four outputs from that of the one kept. */
 INLINE void unpool(const float *gradient, const uint8_t *place, vec y[4]) {
     vec g = load(gradient);
-    ivec where = __builtin_convertvector(*(const bytes *)place, ivec);
+    ivec where = widen(place);
     for (int k = 0; k < 4; k++) y[k] = (vec)((where == k) & (ivec)g);
 }
 
@@ -112,13 +126,15 @@ INLINE void multiply_tile(const int rows, const float *a, long a_row, long a_ste
     }
 }
 
-/* c[m × n] (+)= a[m × depth] · b[depth × n], n a multiple of PAIR, b and c with rows of n values;
- * m a multiple of ROWS, or of 4. */
+/* c[m × n] (+)= a[m × depth] · b[depth × n], n a multiple of PAIR, b and c with rows of n values.
+ * Tiles of ROWS rows, as many as leave a multiple of 4 for smaller ones. */
 INLINE void multiply(long m, long n, long depth, const float *a, long a_row, long a_step,
                      const float *b, float *c, const int add) {
+    long tall = m - m % ROWS;
+    while (tall > 0 && (m - tall) % 4) tall -= ROWS;
     for (long j = 0; j < n; j += PAIR) {
         long i = 0;
-        for (; i + ROWS <= m; i += ROWS)
+        for (; i < tall; i += ROWS)
             multiply_tile(ROWS, a + i * a_row, a_row, a_step, b + j, n, c + i * n + j, n, depth, add);
         for (; i + 4 <= m; i += 4)
             multiply_tile(4, a + i * a_row, a_row, a_step, b + j, n, c + i * n + j, n, depth, add);
@@ -306,9 +322,12 @@ static void forward_one_channel(shape s, const float *x, const float *w, const f
                 for (long q = 0; q < columns; q++) {
                     const float *patch = padded + 2 * r * width + 2 * q;
                     vec sum[4] = {{0}, {0}, {0}, {0}};
+#pragma GCC unroll 4
                     for (int i = 0; i < 4; i++)
+#pragma GCC unroll 4
                         for (int j = 0; j < 4; j++) {
                             vec value = splat(patch[i * width + j]);
+#pragma GCC unroll 4
                             for (int k = 0; k < 4; k++) {
                                 int down = i - k / 2, right = j - k % 2;
                                 if (down >= 0 && down < 3 && right >= 0 && right < 3)
@@ -337,9 +356,12 @@ static void backward_one_channel(shape s, const float *x, const float *dy, const
                     vec g[4];
                     unpool(dy + at, places + at, g);
                     b += g[0] + g[1] + g[2] + g[3];
+#pragma GCC unroll 4
                     for (int i = 0; i < 4; i++)
+#pragma GCC unroll 4
                         for (int j = 0; j < 4; j++) {
                             vec value = splat(patch[i * width + j]);
+#pragma GCC unroll 4
                             for (int k = 0; k < 4; k++) {
                                 int down = i - k / 2, right = j - k % 2;
                                 if (down >= 0 && down < 3 && right >= 0 && right < 3)
