@@ -85,7 +85,9 @@ def tiny_settings(small):
 
     def make(*assignments: str, recipe: str = "baseline", **flags):
         flags = {"epochs": 2, "batch_size": 32, "threads": 1, "device": "cpu", **flags}
-        settings = resolve(recipe, flags=flags, assignments=[*TINY, *assignments])
+        # A network of another kind begins with nothing of TINY.
+        tiny = [] if "model.name=batchnorm_cnn" in assignments else TINY
+        settings = resolve(recipe, flags=flags, assignments=[*tiny, *assignments])
         return prepare_settings(settings, small)
 
     return make

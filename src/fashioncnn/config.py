@@ -61,6 +61,19 @@ class FashionCNNConfig(Section):
     """Share of hidden units dropped in training."""
 
 
+class BatchNormCNNConfig(Section):
+    """Convolutions, each pooled, rectified and batch-normalised, then one linear layer."""
+
+    name: Literal["batchnorm_cnn"]
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+    ] = (32, 64, 128)
+    """Output channels of each 3×3 convolution."""
+
+
+ModelConfig = Annotated[FashionCNNConfig | BatchNormCNNConfig, Field(discriminator="name")]
+
+
 class DataConfig(Section):
     """Which pictures are learnt from, and how they are fed."""
 
@@ -95,6 +108,21 @@ class SGDConfig(Section):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
+
+
+class MuonConfig(Section):
+    """Muon for the inner convolutions, AdamW for everything else."""
+
+    name: Literal["muon"]
+    learning_rate: float = Field(gt=0)
+    """Of Muon: the spectral norm of a step, times the square root of max(1, rows / columns)."""
+    adam_learning_rate: float = Field(gt=0)
+    """Of AdamW; follows the same schedule."""
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+
+OptimizerConfig = Annotated[AdamConfig | SGDConfig | MuonConfig, Field(discriminator="name")]
 
 
 class ConstantSchedule(Section):
@@ -155,14 +183,19 @@ class Settings(Section):
 
     recipe: str
     description: str = ""
-    model: FashionCNNConfig = FashionCNNConfig()
+    model: ModelConfig = FashionCNNConfig()
     data: DataConfig = DataConfig()
-    optimizer: Annotated[AdamConfig | SGDConfig, Field(discriminator="name")]
+    optimizer: OptimizerConfig
     schedule: Annotated[ConstantSchedule | DecaySchedule, Field(discriminator="name")] = (
         ConstantSchedule()
     )
     training: TrainingConfig = TrainingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _fashion_cnn_needs_no_name(cls, model: Any) -> Any:
+        return {"name": "fashion_cnn", **model} if isinstance(model, dict) else model
 
     @model_validator(mode="after")
     def _select_needs_validation(self) -> Settings:
@@ -368,7 +401,7 @@ def _faults(error: ValidationError, told_by: Mapping[str, str]) -> Iterator[str]
 def _fault(fault: ErrorDetails) -> tuple[str, str]:
     """Return what is at fault, with its value, and what was expected."""
     parts = [str(p) for p in fault["loc"] if p not in _UNION_TAGS]
-    if len(parts) > 1 and parts[0] in ("optimizer", "schedule"):
+    if len(parts) > 1 and parts[0] in ("model", "optimizer", "schedule"):
         del parts[1]  # the kind that was chosen, which is no part of the key
     key = ".".join(parts) or "settings"
     if fault["type"] == "extra_forbidden":
@@ -390,9 +423,9 @@ _UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})
 def _known_keys() -> list[str]:
     keys = ["recipe", "description"]
     sections: dict[str, tuple[type[Section], ...]] = {
-        "model": (FashionCNNConfig,),
+        "model": (FashionCNNConfig, BatchNormCNNConfig),
         "data": (DataConfig,),
-        "optimizer": (AdamConfig, SGDConfig),
+        "optimizer": (AdamConfig, SGDConfig, MuonConfig),
         "schedule": (ConstantSchedule, DecaySchedule),
         "training": (TrainingConfig,),
         "runtime": (RuntimeConfig,),

@@ -3,8 +3,14 @@ import math
 import pytest
 import torch
 
-from fashioncnn.config import AdamConfig, ConstantSchedule, DecaySchedule, SGDConfig
-from fashioncnn.training.optim import build_optimizer, learning_rate_at
+from fashioncnn.config import (
+    AdamConfig,
+    ConstantSchedule,
+    DecaySchedule,
+    MuonConfig,
+    SGDConfig,
+)
+from fashioncnn.training.optim import build_optimizer, learning_rate_at, orthogonalised
 
 
 def rates(schedule, steps=100):
@@ -65,3 +71,63 @@ def test_optimisers_step_as_torch_s_plain_ones(config, twin):
             optimizer.step()
         results.append(parameter.detach())
     torch.testing.assert_close(*results)
+
+
+MUON = MuonConfig(
+    name="muon", learning_rate=0.1, adam_learning_rate=0.01, weight_decay=0.1, momentum=0.9
+)
+
+
+def parameters():
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"first": (8, 1, 3, 3), "inner": (8, 4, 3, 3), "bias": (8,), "last": (10, 16)}
+    drawn = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return {name: torch.nn.Parameter(values) for name, values in drawn.items()}
+
+
+def test_orthogonalised_keeps_directions_and_evens_their_sizes():
+    matrix = torch.randn(12, 40, generator=torch.Generator().manual_seed(0))
+    u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
+    for given, exact in ((matrix, u @ vt), (matrix.T, (u @ vt).T)):
+        sizes = torch.linalg.svdvals(orthogonalised(given))
+        assert 0.5 < sizes.min() <= sizes.max() < 1.3, f"singular values {sizes}"
+        cosine = (orthogonalised(given) * exact).sum() / (
+            orthogonalised(given).norm() * exact.norm()
+        )
+        assert cosine > 0.97
+
+
+def test_muon_steps_inner_convolutions_by_orthogonal_matrices():
+    ours = parameters()
+    optimizer = build_optimizer(MUON, ours.values())
+    before, inner = ours["inner"].detach().clone(), ours["inner"]
+    inner.grad = torch.randn(inner.shape, generator=torch.Generator().manual_seed(1))
+    gradient = inner.grad.clone()
+    optimizer.step()
+    # The first momentum is 0.1 of the gradient, Nesterov's look ahead 0.19 of it: its direction.
+    step = orthogonalised(gradient.flatten(1)).reshape(inner.shape)
+    torch.testing.assert_close(inner.detach(), before * (1 - 0.1 * 0.1) - 0.1 * step)
+
+
+def test_muon_leaves_the_rest_to_adamw():
+    ours, theirs = parameters(), parameters()
+    optimizer = build_optimizer(MUON, ours.values())
+    rest = [name for name in theirs if name != "inner"]
+    adamw = torch.optim.AdamW([theirs[name] for name in rest], lr=0.01, weight_decay=0.1)
+    for step in range(3):
+        for group in optimizer.param_groups:  # as the loop does
+            group["lr"] = 0.1 * group.get("scale", 1.0)
+        for name in ours:
+            gradient = torch.full_like(ours[name], 0.1 * (step + 1))
+            ours[name].grad, theirs[name].grad = gradient, gradient.clone()
+        optimizer.step()
+        adamw.step()
+    for name in rest:
+        torch.testing.assert_close(ours[name], theirs[name], msg=f"{name} went another way")
+
+
+def test_muon_passes_by_what_has_no_gradient():
+    ours = parameters()
+    before = {name: p.detach().clone() for name, p in ours.items()}
+    build_optimizer(MUON, ours.values()).step()
+    assert all(torch.equal(ours[name], before[name]) for name in ours)

@@ -47,6 +47,16 @@ VARIANTS = {
     ),
     "best validation epoch": ("data.validation=60", "training.select=best_val"),
     "bf16": ("runtime.precision=bf16",),
+    "muon, batch normalisation": (
+        "model.name=batchnorm_cnn",
+        "model.channels=[4, 8]",
+        "optimizer.name=muon",
+        "optimizer.learning_rate=0.05",
+        "optimizer.adam_learning_rate=0.005",
+        "schedule.name=linear",
+        "schedule.warmup=0.2",
+    ),
+    "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[16, 16]"),
 }
 
 

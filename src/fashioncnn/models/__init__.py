@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
-from fashioncnn.config import FashionCNNConfig
+from fashioncnn.config import ModelConfig
+from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
 
-MODELS = {"fashion_cnn": FashionCNN}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "fashion_cnn": FashionCNN,
+    "batchnorm_cnn": BatchNormCNN,
+}
 """Networks by the name that settings give them."""
 
 
-def build_model(config: FashionCNNConfig, image_size: int, classes: int) -> nn.Module:
+def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module:
     """Return a network with fresh weights, drawn from torch's global generator."""
     return MODELS[config.name](config, image_size, classes)
 

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.config import FashionCNNConfig
-from fashioncnn.errors import ConfigError
-from fashioncnn.models.layers import ConvPoolReLU
+from fashioncnn.models.layers import ConvPoolReLU, pooled_side
 
 
 class FashionCNN(nn.Module):
@@ -28,12 +27,9 @@ class FashionCNN(nn.Module):
                 ConvPoolReLU(channels, out_channels, config.kernel_size, config.padding)
             )
             channels = out_channels
-            side = (side + 2 * config.padding - config.kernel_size + 1) // 2
-            if side < 1:
-                raise ConfigError(
-                    f"model: {len(config.channels)} convolutions of {config.kernel_size}×"
-                    f"{config.kernel_size} leave nothing of {image_size}×{image_size} pictures"
-                )
+            side = pooled_side(
+                side, config.kernel_size, config.padding, len(config.channels), image_size
+            )
         self.hidden = nn.Linear(channels * side * side, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fashioncnn.errors import ConfigError
 from fashioncnn.kernels import conv_pool_relu
 
 
@@ -16,3 +17,18 @@ class ConvPoolReLU(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, rows, columns) float for images (n, in, height, width) float."""
         return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))
+
+
+def pooled_side(side: int, kernel_size: int, padding: int, layers: int, image_size: int) -> int:
+    """Return the side of what `ConvPoolReLU` makes of a square of `side` pixels.
+
+    Raises:
+        ConfigError: nothing is left of pictures of `image_size` after so many `layers`.
+    """
+    pooled = (side + 2 * padding - kernel_size + 1) // 2
+    if pooled < 1:
+        raise ConfigError(
+            f"model: {layers} convolutions of {kernel_size}×{kernel_size} leave nothing of "
+            f"{image_size}×{image_size} pictures"
+        )
+    return pooled

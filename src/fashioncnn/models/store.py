@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from fashioncnn.config import FashionCNNConfig
+from fashioncnn.config import ModelConfig
 from fashioncnn.errors import ConfigError, ModelError, UsageError
 from fashioncnn.models import build_model, count_parameters, place_network
 from fashioncnn.models.preprocessing import Preprocessing
@@ -36,7 +36,7 @@ class TrainedModel:
     """
 
     network: nn.Module
-    config: FashionCNNConfig
+    config: ModelConfig
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     dataset: str
@@ -132,7 +132,7 @@ class _Description(BaseModel):
     """``config.json``, checked."""
 
     schema_: Literal[1] = Field(alias="schema")
-    architecture: FashionCNNConfig
+    architecture: ModelConfig
     labels: Annotated[list[str], Field(min_length=2, max_length=256)]
     preprocessing: Preprocessing
     dataset: str

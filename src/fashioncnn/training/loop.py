@@ -160,7 +160,7 @@ def fit(
             started = time.perf_counter()
             batch = order[progress.position : progress.position + recipe.batch_size]
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate(progress.step)
+                group["lr"] = recipe.learning_rate(progress.step) * group.get("scale", 1.0)
             torch.manual_seed(dropout_seed(recipe.seed, progress.step))
             target = labels[batch]
             with torch.autocast(
