@@ -35,5 +35,9 @@ def compute_logits(
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return (n, size, size) uint8 pictures as (n, 1, size, size) uint8 on `device`."""
-    return torch.tensor(images, device=device).unsqueeze(1)
+    """Return (n, size, size) uint8 pictures as (n, 1, size, size) uint8 on `device`.
+
+    On the CPU it is the array's own memory, where that may be written to, and no copy.
+    """
+    tensor = torch.from_numpy(images) if images.flags.writeable else torch.tensor(images)
+    return tensor.to(device).unsqueeze(1)
