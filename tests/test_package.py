@@ -49,6 +49,7 @@ def test_every_error_has_its_exit_code():
         "ModelError": 1,
         "RunError": 1,
         "DivergedError": 1,
+        "KernelError": 1,
         "MissingExtraError": 1,
         "QualityGateError": 3,
         "InterruptedRun": 130,

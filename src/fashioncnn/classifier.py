@@ -19,7 +19,7 @@ from fashioncnn.inference.predictor import as_images, predict_logits, predict_pr
 from fashioncnn.models.store import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
-from fashioncnn.runtime import resolve_device
+from fashioncnn.runtime import prepare_prediction
 from fashioncnn.training.card import plain_card
 from fashioncnn.training.observer import Observer
 from fashioncnn.training.prepare import prepare_settings
@@ -94,7 +94,7 @@ class Classifier:
             UsageError: there is none at `path`.
             ModelError: its files are damaged.
         """
-        return cls(load_model(Path(path), resolve_device(device)))
+        return cls(load_model(Path(path), prepare_prediction(device)))
 
     def save(self, path: str | Path) -> None:
         """Write a model folder that `load` reads; files that are there are replaced."""

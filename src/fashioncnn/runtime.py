@@ -91,6 +91,22 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def prepare_prediction(name: str) -> torch.device:
+    """Return the device called `name`, with kernels and allocator set as for training.
+
+    The threads stay as they are: the process may be another program's.
+
+    Raises:
+        UsageError: there is no such name, or no such device here.
+    """
+    from fashioncnn import kernels
+
+    device = resolve_device(name)
+    keep_freed_memory()
+    kernels.use(resolve_kernels("auto", device))
+    return device
+
+
 def available_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -56,9 +56,41 @@ A file that cannot be read is named and skipped; the exit code is then 1.
 
 Example: fashioncnn data --sheet sheet.png
 """,
+    "bench": """Speed here, against the machine's own limit.
+
+Example: fashioncnn bench train
+""",
 }
-for position, (name, text) in enumerate(COMMANDS.items()):
-    app.command(f"fashioncnn.cli.{name}:{name}", name=name, help=text, sort_key=position)
+GROUPS = {
+    "bench": {
+        "train": """How fast does training go here? Nothing is written, and no data needed.
+
+Example: fashioncnn bench train --batch-size 256 --threads 2
+
+Measured is learning alone, without judging. The limit is the machine's rate
+of matrix products in the best precision that it has instructions for.
+""",
+        "predict": """How fast does prediction go here, one by one, by the thousand and from files?
+
+Example: fashioncnn bench predict runs/train-1
+""",
+    },
+}
+"""Commands of their own beneath a command; its module has a function for each."""
+
+
+def _register(parent: App, commands: dict[str, str], module: str = "") -> None:
+    for position, (name, text) in enumerate(commands.items()):
+        if name in GROUPS and not module:
+            group = App(name=name, help=text, help_format="plaintext", sort_key=position)
+            _register(group, GROUPS[name], name)
+            parent.command(group)
+        else:
+            path = f"fashioncnn.cli.{module or name}:{name}"
+            parent.command(path, name=name, help=text, sort_key=position)
+
+
+_register(app, COMMANDS)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -49,7 +49,7 @@ def evaluate(
     """
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy {min_accuracy:g}: must be from 0 to 1, as in 0.92")
-    from fashioncnn.runtime import require_train_extra, resolve_device
+    from fashioncnn.runtime import prepare_prediction, require_train_extra
 
     require_train_extra()
     from fashioncnn.cli.datasets import load_for
@@ -57,7 +57,7 @@ def evaluate(
     from fashioncnn.models.store import load_model
     from fashioncnn.reporting.tables import judgement_tables, summary_table
 
-    trained = load_model(model, resolve_device(device))
+    trained = load_model(model, prepare_prediction(device))
     run = _run_of(model)
     settings = run.settings() if run else None
     source = data or _source_of(trained, settings)

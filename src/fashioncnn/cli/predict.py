@@ -40,7 +40,7 @@ def predict(
         raise UsageError("predict: name at least one picture or folder")
     if top < 1:
         raise UsageError(f"--top {top}: must be at least 1")
-    from fashioncnn.runtime import require_train_extra, resolve_device
+    from fashioncnn.runtime import prepare_prediction, require_train_extra
 
     require_train_extra()
     from fashioncnn.inference.predictor import expand_sources, predict_files
@@ -48,7 +48,7 @@ def predict(
 
     paths = expand_sources(sources)
     folder = model or _newest_run()
-    trained = load_model(folder, resolve_device(device))
+    trained = load_model(folder, prepare_prediction(device))
     predictions = []
     failed = 0
     for prediction in predict_files(trained, paths):
