@@ -69,6 +69,8 @@ class BatchNormCNNConfig(Section):
         tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
     ] = (32, 64, 128)
     """Output channels of each 3×3 convolution."""
+    whitening: bool = False
+    """Whether the first convolution begins as one that whitens the training pictures' patches."""
 
 
 ModelConfig = Annotated[FashionCNNConfig | BatchNormCNNConfig, Field(discriminator="name")]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.config import BatchNormCNNConfig
 from fashioncnn.models.layers import ConvPoolReLU, pooled_side
+
+FLAT = 1e-3
+"""Standard deviation of patches that tell nothing: the plain background."""
+WHITENING_EPS = 5e-4
+"""Added to eigenvalues, so that directions with next to no variance are not blown up."""
 
 
 class BatchNormCNN(nn.Module):
@@ -19,6 +25,7 @@ class BatchNormCNN(nn.Module):
 
     def __init__(self, config: BatchNormCNNConfig, image_size: int, classes: int) -> None:
         super().__init__()
+        self.whitening = config.whitening
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         channels, side = 1, image_size
@@ -28,6 +35,28 @@ class BatchNormCNN(nn.Module):
             channels = out_channels
             side = pooled_side(side, 3, 1, len(config.channels), image_size)
         self.output = nn.Linear(channels * side * side, classes)
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Begin the first convolution as one that whitens patches of `images`.
+
+        Its first filters become the eigenvectors of the 3×3 patches' covariance, each divided by
+        the square root of its eigenvalue, then their negatives, for ReLU keeps one half only; as
+        far as there are filters. (Page 2019, "How to train your ResNet 8"; there it is not learnt
+        further, here it is.)
+
+        Args:
+            images: (n, 1, size, size) float, as the network is fed.
+        """
+        patches = F.unfold(images, 3, padding=1).transpose(1, 2).flatten(0, 1)
+        patches = patches[patches.std(1) > FLAT]
+        values, vectors = torch.linalg.eigh(patches.T @ patches / max(len(patches), 1))
+        filters = (vectors / (values + WHITENING_EPS).sqrt()).T.flip(0)
+        filters = torch.cat([filters, -filters]).reshape(-1, 1, 3, 3)
+        weight, bias = self.convolutions[0].parameters()
+        n = min(len(filters), len(weight))
+        weight[:n] = filters[:n]
+        bias.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (n, classes) float, for images (n, 1, size, size) float."""

@@ -25,6 +25,7 @@ from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
 from fashioncnn.models import build_model, place_network
+from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.preprocessing import Preprocessing, fit_preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
 from fashioncnn.runs import RunFolder, write_atomic, write_json
@@ -45,6 +46,8 @@ from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.observer import Observer, Record, Silent
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
+WHITENED = 2000
+"""Training pictures that a whitening first layer is measured on."""
 MAY_CHANGE = (
     ("data", "source"),
     ("training", "epochs"),
@@ -159,6 +162,9 @@ class _Job:
         )
         torch.manual_seed(weights_seed(self.settings.training.seed))
         network = build_model(self.settings.model, preprocessing.image_size, len(names))
+        if isinstance(network, BatchNormCNN) and network.whitening:
+            sample = torch.from_numpy(self.train_part.images[:WHITENED]).unsqueeze(1)
+            network.whiten(preprocessing(sample))
         if start_from is not None:
             network.load_state_dict(start_from.network.state_dict())
             preprocessing = start_from.preprocessing
