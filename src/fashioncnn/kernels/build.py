@@ -116,6 +116,7 @@ def _load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
     pointer, stride = ctypes.c_void_p, ctypes.POINTER(ctypes.c_long)
     shape, threads = ctypes.POINTER(Shape), ctypes.c_int
+    loaded.turn_pictures.argtypes = [pointer] * 2 + [ctypes.c_long] * 3 + [ctypes.c_int] * 2
     loaded.conv_pool_forward.argtypes = [*[pointer] * 2, stride, *[pointer] * 3, shape, threads]
     loaded.conv_pool_backward.argtypes = [
         *[pointer] * 2,

@@ -477,6 +477,24 @@ int conv_pool_backward(const float *x, const float *w, const long *stride, const
     return free(u), free(scratch), 0;
 }
 
+/* The transpose of a matrix that the nearest cache holds: reads jump, writes run on. */
+INLINE void turn(long rows, long columns, const float *from, float *to) {
+    for (long c = 0; c < columns; c++)
+        for (long r = 0; r < rows; r++) to[c * rows + r] = from[r * columns + c];
+}
+
+/* Pictures from NHWC to NCHW order, or with `back` the other way. */
+void turn_pictures(const float *from, float *to, long pictures, long places, long channels, int back,
+                   int threads) {
+    const long size = places * channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < pictures; n++)
+        if (back)
+            turn(channels, places, from + n * size, to + n * size);
+        else
+            turn(places, channels, from + n * size, to + n * size);
+}
+
 /* Floats in a vector register: sizes of channels must be multiples of twice as many. */
 int lanes(void) { return LANES; }
 

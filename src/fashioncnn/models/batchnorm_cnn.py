@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.config import BatchNormCNNConfig
+from fashioncnn.kernels import flatten_pictures
 from fashioncnn.models.layers import ConvPoolReLU, pooled_side
 
 FLAT = 1e-3
@@ -63,5 +64,5 @@ class BatchNormCNN(nn.Module):
         features = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             features = norm(convolution(features))
-        logits: Tensor = self.output(torch.flatten(features, 1))
+        logits: Tensor = self.output(flatten_pictures(features))
         return logits

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.config import FashionCNNConfig
-from fashioncnn.models.layers import ConvPoolReLU, pooled_side
+from fashioncnn.kernels import flatten_pictures
+from fashioncnn.models.layers import ConvPoolReLU, Dropout, pooled_side
 
 
 class FashionCNN(nn.Module):
@@ -31,7 +31,7 @@ class FashionCNN(nn.Module):
                 side, config.kernel_size, config.padding, len(config.channels), image_size
             )
         self.hidden = nn.Linear(channels * side * side, config.hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -39,6 +39,6 @@ class FashionCNN(nn.Module):
         features = images
         for convolution in self.convolutions:
             features = convolution(features)
-        hidden = F.relu(self.hidden(torch.flatten(features, 1)))
+        hidden = F.relu(self.hidden(flatten_pictures(features)))
         logits: Tensor = self.output(self.dropout(hidden))
         return logits

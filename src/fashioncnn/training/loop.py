@@ -161,7 +161,7 @@ def fit(
             batch = order[progress.position : progress.position + recipe.batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(progress.step) * group.get("scale", 1.0)
-            torch.manual_seed(dropout_seed(recipe.seed, progress.step))
+            _seed(images.device, dropout_seed(recipe.seed, progress.step))
             target = labels[batch]
             with torch.autocast(
                 images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
@@ -177,3 +177,11 @@ def fit(
             progress.seconds += time.perf_counter() - started
             on_step(progress)
         on_epoch(progress.finish_epoch())
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed what is drawn on `device`; `torch.manual_seed` would ask after every other kind."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from fashioncnn import kernels
+from fashioncnn.models.layers import Dropout
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
+def test_dropout_drops_its_share_and_keeps_the_mean(share):
+    torch.manual_seed(0)
+    values = Dropout(share)(torch.ones(1000, 1003))
+    dropped = (values == 0).float().mean().item()
+    assert dropped == pytest.approx(share, abs=0.002)
+    kept = values[values > 0].unique()
+    torch.testing.assert_close(kept, torch.tensor([1 / (1 - share)]))
+
+
+def test_dropout_draws_every_value_by_itself():
+    """16 bits each: neighbours that shared a draw would be alike."""
+    torch.manual_seed(0)
+    kept = (Dropout(0.5)(torch.ones(4, 100_000)) > 0).float()
+    for shift in (1, 2, 3, 4):
+        alike = (kept == kept.roll(shift, 1)).float().mean().item()
+        assert alike == pytest.approx(0.5, abs=0.005), f"neighbours {shift} apart"
+
+
+def test_dropout_is_decided_by_the_seed():
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        drawn.append(Dropout(0.5)(torch.ones(7, 5)))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_dropout_passes_the_gradient_of_what_it_kept():
+    values = torch.ones(10, 10, requires_grad=True)
+    dropped = Dropout(0.5)(values)
+    dropped.sum().backward()
+    assert torch.equal(values.grad, dropped.detach())
+
+
+def test_dropout_does_nothing_outside_of_training():
+    values = torch.rand(3, 4)
+    assert torch.equal(Dropout(0.5).eval()(values), values)
+    assert torch.equal(Dropout(0.0)(values), values)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 7, 7), (2, 5, 1, 3), (4, 16, 3, 2)])
+def test_flatten_is_pytorchs(shape):
+    if kernels.why_not_native():
+        pytest.skip("no compiled kernels here")
+    kernels.use("native")
+    features = torch.rand(shape).to(memory_format=torch.channels_last).requires_grad_()
+    flat = kernels.flatten_pictures(features)
+    assert torch.equal(flat, features.flatten(1))
+    gradient = torch.rand_like(flat)
+    ours, theirs = (
+        torch.autograd.grad(f, features, gradient)[0] for f in (flat, features.flatten(1))
+    )
+    assert torch.equal(ours, theirs)
