@@ -2,6 +2,8 @@
 #   make train [RECIPE=baseline] [DATA=folder|sketches] [ARGS='--epochs 5']
 #   make test  [ARGS='-k resume']
 #   make check
+#   make bench [ARGS='--only ours keras']      speed of training beside others, 10 minutes
+#   make speedrun                              seconds to accuracy, an hour; goes on where it was
 #   make clean
 
 PYTHON ?= python3
@@ -20,10 +22,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format clean
+.PHONY: help train test check format bench speedrun clean
 
 help:
-	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+	@sed -n '1,7s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -36,6 +38,12 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.train
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+speedrun: $(VENV)/.train
+	$(BIN)/python benchmarks/speedrun.py $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks
