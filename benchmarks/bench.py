@@ -15,6 +15,7 @@ Writes ``benchmarks/results/bench-<date>.json`` and ``.md``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -71,7 +72,7 @@ class Process:
     def round(self, seconds: float) -> Result:
         """Have it train for about `seconds`, as long as the last round tells; return its answer."""
         assert self.process.stdin is not None  # noqa: S101 - for the type checker
-        started, busy = time.perf_counter(), busy_seconds()
+        started, busy, own = time.perf_counter(), busy_seconds(), self._cpu_seconds()
         try:
             self.process.stdin.write(f"{self.steps}\n")
             self.process.stdin.flush()
@@ -80,7 +81,7 @@ class Process:
         answer = self._answer()
         now = busy_seconds()
         if busy is not None and now is not None:
-            others = now - busy - answer["cpu_seconds"]
+            others = now - busy - (self._cpu_seconds() - own)
             answer["other_cores"] = max(0.0, others) / (time.perf_counter() - started)
         self.steps = max(1, round(self.steps * seconds / answer["seconds"]))
         return answer
@@ -101,12 +102,26 @@ class Process:
             if file is not None:
                 file.close()
 
+    def _cpu_seconds(self) -> float:
+        """Return the processor time of the process and its workers, as far as the system tells."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # ended meanwhile
+                # The name, in brackets, may hold anything; then come state, parent, …
+                words = stat.read_text().rpartition(")")[2].split()
+                if self.process.pid in (int(stat.parent.name), int(words[1])):
+                    ticks += int(words[11]) + int(words[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def _answer(self) -> Result:
         assert self.process.stdout is not None  # noqa: S101 - for the type checker
         patience = threading.Timer(PATIENCE, self.process.kill)
+        patience.daemon = True
         patience.start()
-        line = self.process.stdout.readline()
-        patience.cancel()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            patience.cancel()
         if not line:
             raise LeftOutError(self._why())
         answer: Result = json.loads(line)
@@ -309,6 +324,8 @@ def main() -> None:
     parser.add_argument("--reference", default="ours", help="whom the others are compared with")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
+    if options.rounds < 1 or options.seconds <= 0 or options.threads < 1:
+        parser.error("--rounds, --seconds and --threads should be above 0")
     official_data()
     names = [n for n in names_for("throughput") if not options.only or n in options.only]
     options.results.mkdir(parents=True, exist_ok=True)

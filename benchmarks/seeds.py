@@ -1,7 +1,9 @@
 """Train a recipe with several seeds, a thread each, and tabulate what is there.
 
     python benchmarks/seeds.py honest --seeds 0 1 2 3 4
+    python benchmarks/seeds.py baseline --name baseline-native --set runtime.kernels=native
     python benchmarks/seeds.py --table
+    python benchmarks/seeds.py --compare baseline baseline-native
 
 Seeds are fastest side by side, one process a core: run it twice with different ``--seeds``.
 Each finished seed leaves ``benchmarks/results/<recipe>/seed<n>.json`` (settings, environment,
@@ -128,19 +130,56 @@ def print_tables() -> None:
         )
 
 
+def print_comparison(before: str, after: str) -> None:
+    """Print the differences between two groups, paired by seed, with their t intervals.
+
+    The interval is that of the mean difference, from Student's t with n - 1 degrees of freedom;
+    p is that of the two-sided paired t test.
+    """
+    from scipy import stats
+
+    groups = [{r["seed"]: r for r in read_results(RESULTS / name)} for name in (before, after)]
+    seeds = sorted(groups[0].keys() & groups[1].keys())
+    if len(seeds) < 2:
+        raise SystemExit(f"{before} and {after}: a paired comparison needs two seeds or more")
+    print(f"{after} less {before}, seeds {', '.join(map(str, seeds))}\n")
+    print(f"| figure | {before} | {after} | difference, 95% interval | p |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    figures = {
+        "test accuracy": (lambda r: 100 * r["test"]["accuracy"], 2, "%"),
+        "test loss": (lambda r: r["test"]["loss"], 4, ""),
+        "train loss": (lambda r: r["summary"]["final_train_loss"], 4, ""),
+    }
+    for title, (figure, digits, unit) in figures.items():
+        first, second = ([figure(group[seed]) for seed in seeds] for group in groups)
+        result = stats.ttest_rel(second, first)
+        low, high = result.confidence_interval(0.95)
+        middle = statistics.fmean(second) - statistics.fmean(first)
+        print(
+            f"| {title} | {mean_sd(first, 1, digits)}{unit} | {mean_sd(second, 1, digits)}{unit} "
+            f"| {middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] "
+            f"| {result.pvalue:.2f} |"
+        )
+
+
 def main() -> None:
     """Run what is missing, or print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", nargs="?")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--name", help="of the folder of results; default: the recipe's")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings")
+    parser.add_argument("--compare", nargs=2, metavar="GROUP", help="two folders of results")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
     options = parser.parse_args()
-    if options.recipe and not options.table:
+    if options.compare:
+        print_comparison(*options.compare)
+    elif options.recipe and not options.table:
         use_shared_data()
         for seed in options.seeds:
-            result = RESULTS / options.recipe / f"seed{seed}.json"
-            run_seed(result, options.recipe, seed, [], options.threads)
+            result = RESULTS / (options.name or options.recipe) / f"seed{seed}.json"
+            run_seed(result, options.recipe, seed, options.set, options.threads)
     else:
         print_tables()
 

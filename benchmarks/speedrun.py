@@ -169,7 +169,8 @@ def to_markdown(parts: dict[str, Part], title_date: str) -> str:
         "Seconds are medians over n seeds, the last accuracy is mean ± standard deviation. Setting "
         "up and judging are not among the seconds. The time to an accuracy is that of the first "
         "epoch that reached it on the test part: a comparison, no choice. n of m: only n of m "
-        "seeds ever reached it. Judging is that of the test part, once.",
+        "seeds ever reached it. Judging is that of the test part, once. Ours are the seconds of "
+        "the steps, as the run's history tells them; whitening is counted as setting up.",
         "",
         f"| contestant | n | set-up, s | learning, s | judging, s | last accuracy | {titles} |",
         "| --- " + "| ---: " * (5 + len(THRESHOLDS)) + "|",
@@ -283,6 +284,16 @@ def choose_names(only: list[str] | None) -> list[str]:
     return only or [*(OURS + recipe for recipe in RECIPES), *names_for("accuracy")]
 
 
+def part_key(name: str, seed: int, options: argparse.Namespace) -> str:
+    """Return the name of a part; one that is not run as usual is another part."""
+    words = [name, f"seed{seed}"]
+    if options.epochs is not None:
+        words.append(f"{options.epochs}epochs")
+    if options.threads != available_cores():
+        words.append(f"{options.threads}threads")
+    return "/".join(words)
+
+
 def main() -> None:
     """Measure what is missing; draw what is there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -303,7 +314,7 @@ def main() -> None:
     parts: dict[str, Part] = read_json(path)["parts"] if path.exists() else {}
     for name in choose_names(options.only):
         for seed in options.seeds or SEEDS.get(name, (0,)):
-            key = f"{name}/seed{seed}"
+            key = part_key(name, seed, options)
             if key in parts and not options.again:
                 continue
             print(f"{key} …", file=sys.stderr, flush=True)

@@ -27,14 +27,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fashioncnn.config import Settings, resolve
-from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.errors import FashionCNNError
-from fashioncnn.evaluation.logits import to_tensor
 from fashioncnn.inference.predictor import as_images, predict_files, predict_probabilities
 from fashioncnn.models import build_model, place_network
-from fashioncnn.models.preprocessing import Preprocessing, fit_preprocessing
+from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runtime import (
     available_cores,
@@ -43,8 +41,8 @@ from fashioncnn.runtime import (
     peak_memory_bytes,
     prepare_torch,
 )
-from fashioncnn.training.loop import Progress, Recipe, fit
-from fashioncnn.training.optim import build_optimizer, learning_rate_at
+from fashioncnn.training.learner import Learner
+from fashioncnn.training.loop import Progress
 
 LIMIT_SIDES = {"cpu": (1024, 2048), "mps": (2048, 4096), "cuda": (4096, 8192)}
 """Sides of the square matrices by device; the fastest counts. On two Zen 3 cores all from 512 to
@@ -115,7 +113,8 @@ def bench_training(
                 f"matrix products {gflops:,.0f} GFLOP/s"
             )
     rate = statistics.median(rates)
-    flop = flop_per_image(training.network, training.preprocessing.image_size, backward=True)
+    model = training.learner.model
+    flop = flop_per_image(model.network, model.preprocessing.image_size, backward=True)
     return {
         "schema": 1,
         "command": "bench train",
@@ -240,32 +239,20 @@ class _Training:
         self.device = prepare_torch(settings.runtime)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        train, training = dataset.train, settings.training
-        self.n = len(train)
-        self.batch_size = min(training.batch_size, self.n)
-        self.preprocessing = fit_preprocessing(
-            train.images, settings.data.scaling, dataset.pictures
-        )
-        torch.manual_seed(weights_seed(training.seed))
-        self.network = build_model(
-            settings.model, self.preprocessing.image_size, len(dataset.class_names)
-        )
-        place_network(self.network, self.device)
-        self.optimizer = build_optimizer(settings.optimizer, self.network.parameters())
-        self.images = to_tensor(train.images, self.device)
-        self.labels = torch.from_numpy(train.labels.astype(np.int64)).to(self.device)
+        self.n = len(dataset.train)
+        self.batch_size = min(settings.training.batch_size, self.n)
+        self.learner = Learner.begin(settings, dataset.train, dataset, self.device)
         self.progress = Progress()
-        steps = training.epochs * -(-self.n // self.batch_size)
-        peak = settings.optimizer.learning_rate
-        self.recipe = Recipe(
+        self._go_on_for_ever()
+
+    def _go_on_for_ever(self) -> None:
+        """Let the epochs never end; past the recipe's last step its learning rate stays."""
+        recipe = self.learner.recipe
+        last = recipe.epochs * -(-self.n // recipe.batch_size) - 1
+        self.learner.recipe = replace(
+            recipe,
             epochs=sys.maxsize,
-            batch_size=self.batch_size,
-            seed=training.seed,
-            precision=str(settings.runtime.precision),
-            label_smoothing=training.label_smoothing,
-            learning_rate=lambda step: learning_rate_at(
-                settings.schedule, peak, min(step, steps - 1), steps
-            ),
+            learning_rate=lambda step: recipe.learning_rate(min(step, last)),
         )
 
     def learn_for(self, seconds: float, at_least: int = 1) -> float:
@@ -279,17 +266,7 @@ class _Training:
                 raise _RoundOver
 
         with contextlib.suppress(_RoundOver):
-            fit(
-                self.network,
-                self.optimizer,
-                self.preprocessing,
-                self.images,
-                self.labels,
-                self.recipe,
-                self.progress,
-                on_step=stop_in_time,
-                on_epoch=lambda _: None,
-            )
+            self.learner.learn(self.progress, on_step=stop_in_time, on_epoch=lambda _: None)
         _wait_for(self.device)
         return (self._learnt() - learnt) / (time.perf_counter() - began)
 

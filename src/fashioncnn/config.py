@@ -37,6 +37,10 @@ DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DEVICE_NAMES = "auto, cpu, mps, cuda or, for one GPU of several, cuda:1"
 
 
+UNNAMED_KINDS = {"model": "fashion_cnn"}
+"""What a section is that does not name its kind."""
+
+
 class Section(BaseModel):
     """A frozen group of settings; unknown keys and wrong types are refused."""
 
@@ -117,7 +121,7 @@ class MuonConfig(Section):
 
     name: Literal["muon"]
     learning_rate: float = Field(gt=0)
-    """Of Muon: the spectral norm of a step, times the square root of max(1, rows / columns)."""
+    """Of Muon: a step's spectral norm is this, times the square root of max(1, rows / columns)."""
     adam_learning_rate: float = Field(gt=0)
     """Of AdamW; follows the same schedule."""
     weight_decay: float = Field(0.0, ge=0)
@@ -169,8 +173,8 @@ class RuntimeConfig(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one for each core this process may use."""
     kernels: Literal["auto", "native", "torch"] = "auto"
-    """What convolves on the CPU: kernels compiled for this processor at their first use, or
-    PyTorch's; ``auto`` takes the compiled ones where they can be had."""
+    """What convolves on the CPU: kernels compiled for this processor at their first use, in fp32,
+    or PyTorch's; ``auto`` takes the compiled ones for fp32 where they can be had."""
 
     @field_validator("device")
     @classmethod
@@ -197,7 +201,7 @@ class Settings(Section):
     @field_validator("model", mode="before")
     @classmethod
     def _fashion_cnn_needs_no_name(cls, model: Any) -> Any:
-        return {"name": "fashion_cnn", **model} if isinstance(model, dict) else model
+        return {"name": UNNAMED_KINDS["model"], **model} if isinstance(model, dict) else model
 
     @model_validator(mode="after")
     def _select_needs_validation(self) -> Settings:
@@ -297,9 +301,23 @@ def source_from_environment() -> str | None:
     return os.environ.get("FASHIONCNN_DATA") or None
 
 
+def kernels_from_environment() -> str:
+    """Return ``FASHIONCNN_KERNELS``, for commands that take no other setting; else ``auto``.
+
+    Raises:
+        ConfigError: there are no kernels of that name.
+    """
+    name = os.environ.get("FASHIONCNN_KERNELS") or "auto"
+    known = ("auto", "native", "torch")
+    if name not in known:
+        raise ConfigError(f"FASHIONCNN_KERNELS = {name}: should be one of {', '.join(known)}")
+    return name
+
+
 def read_settings(path: Path) -> Settings:
-    """Read the ``config.toml`` of a run."""
-    return validate(_read_toml(path))
+    """Read the ``config.toml`` of a run; those of version 0.1.0 knew PyTorch's kernels alone."""
+    values = _read_toml(path)
+    return validate({**values, "runtime": {"kernels": "torch", **values.get("runtime", {})}})
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
@@ -380,7 +398,8 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         below = merged.get(key)
         if isinstance(value, dict) and isinstance(below, dict):
-            other_kind = "name" in value and value["name"] != below.get("name")
+            kind = below.get("name", UNNAMED_KINDS.get(key))
+            other_kind = "name" in value and value["name"] != kind
             merged[key] = value if other_kind else _merge(below, value)
         else:
             merged[key] = value

@@ -16,7 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fashioncnn.config import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
+from fashioncnn.config import (
+    DEVICE_NAME,
+    DEVICE_NAMES,
+    RuntimeConfig,
+    kernels_from_environment,
+)
 from fashioncnn.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -43,19 +48,22 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "fp32"
     threads = available_cores() if config.threads == "auto" else config.threads
-    kernels = resolve_kernels(config.kernels, device)
+    kernels = resolve_kernels(config.kernels, device, precision)
     return RuntimeConfig(device=str(device), precision=precision, threads=threads, kernels=kernels)
 
 
-def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch"]:
-    """Return the kernels that `name` stands for here; ``auto`` is native where it can be had.
+def resolve_kernels(name: str, device: torch.device, precision: str) -> Literal["native", "torch"]:
+    """Return the kernels that `name` stands for here.
+
+    ``auto`` is native for fp32 where they can be had. For bf16 it is PyTorch's: the compiled ones
+    stay in fp32, and which is faster has not been measured.
 
     Raises:
         UsageError: ``native`` was asked for and cannot be had.
     """
     from fashioncnn.kernels import why_not_native
 
-    if name == "torch":
+    if name == "torch" or (name == "auto" and precision == "bf16"):
         return "torch"
     reason = why_not_native() if device.type == "cpu" else f"they run on the CPU, not on {device}"
     if reason is None:
@@ -92,18 +100,20 @@ def resolve_device(name: str) -> torch.device:
 
 
 def prepare_prediction(name: str) -> torch.device:
-    """Return the device called `name`, with kernels and allocator set as for training.
+    """Return the device called `name`, set up for predicting.
 
-    The threads stay as they are: the process may be another program's.
+    On the CPU the whole process so keeps freed memory and takes the compiled kernels where they
+    can be had, unless ``FASHIONCNN_KERNELS=torch``. Its threads stay as they are.
 
     Raises:
         UsageError: there is no such name, or no such device here.
     """
-    from fashioncnn import kernels
-
     device = resolve_device(name)
-    keep_freed_memory()
-    kernels.use(resolve_kernels("auto", device))
+    if device.type == "cpu":
+        from fashioncnn import kernels
+
+        keep_freed_memory()
+        kernels.use(resolve_kernels(kernels_from_environment(), device, "fp32"))
     return device
 
 

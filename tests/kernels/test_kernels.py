@@ -1,6 +1,6 @@
 """The compiled kernels against PyTorch's, in float64."""
 
-import ctypes
+import os
 import stat
 import subprocess
 import sys
@@ -27,6 +27,11 @@ def native(compiled):
 
 def by_torch(images, weight, bias, padding):
     return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), 2))
+
+
+def is_ours(values):
+    """Whether the compiled kernels computed `values`; their order is changed outside of them."""
+    return "ConvPoolReLU" in str(values.grad_fn.next_functions)
 
 
 def draw(n, in_channels, height, width, out_channels):
@@ -62,7 +67,7 @@ def test_values_and_gradients_are_pytorchs(native, shape, threads):
     exact = [t.detach().double().requires_grad_(t.requires_grad) for t in (images, weight, bias)]
 
     values = conv_pool_relu(images, weight, bias, padding)
-    assert "ConvPoolReLU" in type(values.grad_fn).__name__, "the compiled kernels were not used"
+    assert is_ours(values), "the compiled kernels were not used"
     expected = by_torch(*exact, padding)
     gradient = torch.randn(values.shape, generator=torch.Generator().manual_seed(2))
     ours = torch.autograd.grad(values, inputs, gradient)
@@ -93,10 +98,14 @@ def test_nothing_passes_back_where_relu_is_shut(native):
     assert not torch.autograd.grad(values.sum(), images)[0].any()
 
 
-def test_not_a_number_stays_one(native):
-    images, weight, bias = draw(1, 32, 8, 8, 32)
-    weight[:] = float("nan")
-    assert conv_pool_relu(images, weight, bias, 1).isnan().all()
+@pytest.mark.parametrize("in_channels", [1, 32])
+@pytest.mark.parametrize("place", [(0, 0), (3, 3), (5, 2)])
+def test_not_a_number_stays_one(native, in_channels, place):
+    """Wherever PyTorch tells of it; Winograd's sums may carry it to more values of its tile."""
+    images, weight, bias = draw(1, in_channels, 8, 8, 32)
+    images[0, 0, *place] = float("nan")
+    told = by_torch(images, weight, bias, 1).isnan()
+    assert conv_pool_relu(images, weight, bias, 1).isnan()[told].all()
 
 
 def test_memory_order_does_not_matter(native):
@@ -123,6 +132,81 @@ def test_same_threads_same_bytes(native):
 
     first = gradient()
     assert all(torch.equal(first, gradient()) for _ in range(5))
+
+
+def test_a_bias_of_any_memory(native):
+    images, weight, _ = draw(2, 32, 8, 8, 32)
+    bias = torch.randn(64)[::2]
+    for values in (bias, bias[:1].expand(32)):
+        torch.testing.assert_close(
+            conv_pool_relu(images, weight, values, 1),
+            by_torch(images, weight, values, 1),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+def test_the_defaults_of_new_tensors_do_not_matter(native):
+    images, weight, bias = draw(2, 32, 8, 8, 32)
+    expected = conv_pool_relu(images, weight.requires_grad_(), bias, 1)
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float64, torch.bfloat16):
+            torch.set_default_dtype(dtype)
+            values = conv_pool_relu(images, weight, bias, 1)
+            values.sum().backward()
+            assert torch.equal(values, expected)
+            flat = kernels.flatten_pictures(values)
+            assert flat.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)
+    with torch.device("meta"):
+        assert torch.equal(conv_pool_relu(images, weight, bias, 1), expected)
+
+
+def test_frozen_weights_pass_the_gradient_on(native):
+    images, weight, bias = draw(2, 32, 8, 8, 32)
+    gradients = []
+    for function in (conv_pool_relu, by_torch):
+        images = images.detach().requires_grad_()
+        gradients.append(torch.autograd.grad(function(images, weight, bias, 1).sum(), images)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_begun_with_the_kernels_is_ended_with_them(native):
+    """Another part of the program may switch between forward and backward."""
+    images, weight, bias = draw(2, 32, 8, 8, 32)
+    total = kernels.flatten_pictures(conv_pool_relu(images, weight.requires_grad_(), bias, 1)).sum()
+    kernels.use("torch")
+    total.backward()
+    assert weight.grad.isfinite().all()
+
+
+WRONG = {
+    "channels that do not match": lambda: (
+        torch.rand(2, 3, 8, 8),
+        torch.rand(32, 1, 3, 3),
+        torch.rand(32),
+        1,
+    ),
+    "a bias of another length": lambda: (*draw(2, 32, 8, 8, 32)[:2], torch.rand(16), 1),
+    "negative padding": lambda: (*draw(2, 32, 8, 8, 32), -1),
+    "nothing left": lambda: (*draw(2, 32, 2, 2, 32), 0),
+    "another precision": lambda: (
+        draw(2, 32, 8, 8, 32)[0].double(),
+        *draw(2, 32, 8, 8, 32)[1:],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("make", WRONG.values(), ids=WRONG)
+def test_what_pytorch_refuses_is_refused(native, make):
+    arguments = make()
+    with pytest.raises(RuntimeError):
+        by_torch(*arguments)
+    with pytest.raises(RuntimeError):
+        conv_pool_relu(*arguments)
 
 
 NOT_OURS = {
@@ -152,15 +236,16 @@ def test_other_vector_widths_give_the_same(native, tmp_path):
         library = tmp_path / f"{lanes}.so"
         compiled = tmp_path / f"{lanes}.o"
         options = [*build.OPTIONS, f"-DLANES={lanes}", "-c", source, "-o", str(compiled)]
-        subprocess.run([build._compiler(), *options], check=True)
-        subprocess.run(["gcc", "-shared", str(compiled), "-o", str(library)], check=True)
+        compiler = next(build._compilers())
+        subprocess.run([*compiler, *options], check=True)
+        subprocess.run([*compiler, "-shared", str(compiled), "-o", str(library)], check=True)
         loaded = build._load(library)
-        assert loaded.lanes() == lanes
+        assert loaded.multiple == 2 * lanes
         assert kernels._fault(loaded) is None
 
 
 def test_without_a_compiler_pytorch_does_it_all(monkeypatch, tmp_path):
-    build.library.cache_clear()
+    build._outcome.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     assert "no C compiler" in kernels.why_not_native()
@@ -174,15 +259,16 @@ def fake_compiler(monkeypatch, tmp_path):
     """A compiler that does what the script says; the cache is empty."""
 
     def make(script):
-        build.library.cache_clear()
+        build._outcome.cache_clear()
         path = tmp_path / "cc"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("CC", str(path))
+        monkeypatch.setattr(build, "COMPILERS", ())
         monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path / "cache"))
 
     yield make
-    build.library.cache_clear()
+    build._outcome.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -229,6 +315,56 @@ def test_a_kept_library_is_used_again_and_a_broken_one_made_anew(native, fake_co
     assert not compiles()
 
 
+def test_a_kept_library_that_others_can_write_to_is_not_loaded(fake_compiler, native, tmp_path):
+    log = tmp_path / "log"
+    fake_compiler(f'echo "$@" >> {log}; exec gcc "$@"')
+    assert kernels.why_not_native() is None
+    [kept] = tmp_path.glob("cache/kernels/*")
+    assert kept.stat().st_mode & 0o077 == 0
+    kept.chmod(0o666)
+    build._outcome.cache_clear()
+    log.write_text("")
+    assert kernels.why_not_native() is None
+    assert " -c " in log.read_text()
+
+
+def test_a_kept_library_that_does_not_load_is_made_anew(native, fake_compiler, tmp_path):
+    """As on a file system that executes nothing."""
+    fake_compiler('exec gcc "$@"')
+    compiler = next(build._compilers())
+    source = Path(build.__file__).with_name("conv_pool.c").read_bytes()
+    kept = build._kept_path(build._fingerprint(source, compiler))
+    fresh = tmp_path / "no library"
+    fresh.write_bytes(b"whole, but no library")
+    build._keep(fresh, kept)
+    assert build._is_ours_and_whole(kept)
+    assert kernels.why_not_native() is None
+
+
+def test_the_next_compiler_is_tried(native, monkeypatch, fake_compiler):
+    fake_compiler("exit 1")
+    monkeypatch.setattr(build, "COMPILERS", ("gcc",))
+    assert kernels.why_not_native() is None
+
+
+def test_a_compiler_with_arguments(native, monkeypatch, fake_compiler):
+    fake_compiler('shift; exec gcc "$@"')
+    monkeypatch.setenv("CC", f"{os.environ['CC']} --launcher")
+    assert kernels.why_not_native() is None
+
+
+def test_nobodys_home_is_no_fault(native, monkeypatch, fake_compiler):
+    fake_compiler('exec gcc "$@"')
+    monkeypatch.delenv("FASHIONCNN_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    assert kernels.why_not_native() is None
+
+
 def test_a_cache_that_cannot_be_written_is_no_fault(native, fake_compiler, tmp_path):
     (tmp_path / "cache").write_text("a file")
     fake_compiler('exec gcc "$@"')
@@ -239,15 +375,19 @@ def test_not_on_a_gpu():
     with pytest.raises(UsageError, match=r"kernels = native: they run on the CPU"):
         from fashioncnn.runtime import resolve_kernels
 
-        resolve_kernels("native", torch.device("cuda"))
-    assert resolve_kernels("auto", torch.device("cuda")) == "torch"
+        resolve_kernels("native", torch.device("cuda"), "fp32")
+    assert resolve_kernels("auto", torch.device("cuda"), "fp32") == "torch"
+
+
+def test_bf16_is_left_to_pytorch():
+    assert resolve_runtime(RuntimeConfig(precision="bf16")).kernels == "torch"
 
 
 def test_prepare_torch_switches(native):
     prepare_torch(resolve_runtime(RuntimeConfig(kernels="torch")))
-    assert kernels._active is None
+    assert kernels.in_use() == "torch"
     prepare_torch(resolve_runtime(RuntimeConfig(kernels="native")))
-    assert isinstance(kernels._active, ctypes.CDLL)
+    assert kernels.in_use() == "native"
 
 
 def test_threads_are_those_of_torch():

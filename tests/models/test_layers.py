@@ -5,14 +5,20 @@ from fashioncnn import kernels
 from fashioncnn.models.layers import Dropout
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.75])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.75, 0.9999])
 def test_dropout_drops_its_share_and_keeps_the_mean(share):
     torch.manual_seed(0)
     values = Dropout(share)(torch.ones(1000, 1003))
     dropped = (values == 0).float().mean().item()
     assert dropped == pytest.approx(share, abs=0.002)
     kept = values[values > 0].unique()
-    torch.testing.assert_close(kept, torch.tensor([1 / (1 - share)]))
+    exactly = round(share * 2**16) / 2**16
+    torch.testing.assert_close(kept, torch.tensor([1 / (1 - exactly)]))
+
+
+def test_dropout_of_nearly_all_drops_nearly_all():
+    torch.manual_seed(0)
+    assert Dropout(0.999999)(torch.ones(1000, 1000)).mean() == pytest.approx(1, abs=0.5)
 
 
 def test_dropout_draws_every_value_by_itself():

@@ -1,4 +1,6 @@
 import math
+import pickle
+from copy import deepcopy
 
 import pytest
 import torch
@@ -124,6 +126,20 @@ def test_muon_leaves_the_rest_to_adamw():
         adamw.step()
     for name in rest:
         torch.testing.assert_close(ours[name], theirs[name], msg=f"{name} went another way")
+
+
+def test_muon_survives_a_copy_and_a_pickle():
+    for copy in (lambda o: deepcopy(o), lambda o: pickle.loads(pickle.dumps(o))):  # noqa: S301
+        optimizer = copy(build_optimizer(MUON, parameters().values()))
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+
+
+def test_muon_begins_each_group_at_its_own_rate():
+    groups = build_optimizer(MUON, parameters().values()).param_groups
+    assert [group["lr"] for group in groups] == [0.1, 0.01]
 
 
 def test_muon_passes_by_what_has_no_gradient():

@@ -56,7 +56,7 @@ VARIANTS = {
         "schedule.name=linear",
         "schedule.warmup=0.2",
     ),
-    "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[16, 16]"),
+    "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[32, 32]"),
 }
 
 

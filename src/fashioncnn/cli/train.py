@@ -53,7 +53,7 @@ def train(
     Parameters
     ----------
     recipe
-        Name of a recipe (baseline, honest) or a .toml file. Default: baseline.
+        Name of a recipe (baseline, honest, fast93) or a .toml file. Default: baseline.
     data
         Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
         the cache, a download.
@@ -156,7 +156,9 @@ def _begin(
     resolve_device(settings.runtime.device)  # before a download, not after it
     start_from = None if start is None else load_model(start)
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    wished = settings.runtime.kernels
     settings = prepare_settings(settings, dataset, start_from)
+    _tell_why_torch(wished, settings)
     run = create_run(out, settings)
     _train(run, settings, dataset, start_from, json)
 
@@ -187,7 +189,29 @@ def _resume(
             print_json({"run": str(path), **read_json(run.metrics)})
         return
     dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
-    _train(run, prepare_settings(settings, dataset), dataset, None, json)
+    before = settings.runtime.kernels
+    if before == "native":  # on this machine they may not be had
+        runtime = settings.runtime.model_copy(update={"kernels": "auto"})
+        settings = settings.model_copy(update={"runtime": runtime})
+    settings = prepare_settings(settings, dataset)
+    if settings.runtime.kernels != before:
+        note(
+            f"{path} was begun with compiled kernels, and goes on without: its sums round otherwise"
+        )
+        _tell_why_torch("auto", settings)
+    _train(run, settings, dataset, None, json)
+
+
+def _tell_why_torch(wished: str, settings: Settings) -> None:
+    """Say why `auto` did not become the compiled kernels, where a person can change it."""
+    from fashioncnn.kernels import why_not_native
+
+    runtime = settings.runtime
+    if (wished, runtime.device, runtime.precision) != ("auto", "cpu", "fp32"):
+        return
+    reason = why_not_native()
+    if reason:
+        note(f"PyTorch's kernels, slower than our compiled ones: {reason}")
 
 
 def _extended(settings: Settings, epochs: int, path: Path) -> Settings:
@@ -218,7 +242,6 @@ def _train(
     from fashioncnn.cli.progress import make_observer
     from fashioncnn.cli.signals import StopSignals
     from fashioncnn.evaluation.evaluate import splits_of
-    from fashioncnn.kernels import why_not_native
     from fashioncnn.reporting.report import write_run_report
     from fashioncnn.reporting.tables import judgement_tables, summary_table
     from fashioncnn.runtime import has_bf16, resolve_device
@@ -232,10 +255,6 @@ def _train(
     )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 would be faster")
-    if runtime.kernels == "torch" and runtime.device == "cpu":
-        reason = why_not_native()
-        if reason:
-            note(f"PyTorch's kernels, slower than our compiled ones: {reason}")
     observer = make_observer(settings.training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
     with run.lock(), stop, _stopped(observer):

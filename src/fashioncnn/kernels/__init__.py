@@ -3,6 +3,10 @@
 The kernels (``conv_pool.c``) do the same mathematics as PyTorch with other roundings. They never
 write the convolution's full output to memory, and need 2.25 times fewer multiplications in
 every layer but the first. What they gave is told in docs/PERFORMANCE.md.
+
+They work in float32 on the CPU, under autocast too, and have first derivatives in reverse mode
+alone: what uses `torch.func`, traces or exports a network calls ``use("torch")`` before. Where a
+value is infinite, Winograd's sums may give NaN where PyTorch gives infinity.
 """
 
 from __future__ import annotations
@@ -16,14 +20,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fashioncnn.errors import KernelError
-from fashioncnn.kernels.build import Shape, library
+from fashioncnn.kernels.build import Kernels, Shape, library
 
 KERNEL, POOL = 3, 2
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's answers that a fresh library may show, relative to their size.
 Rounding gives about 1e-6."""
+FLOATS: Any = {"dtype": torch.float32, "device": "cpu"}
 
-_active: ctypes.CDLL | None = None
+_active: Kernels | None = None
 
 
 def why_not_native() -> str | None:
@@ -44,45 +49,44 @@ def use(name: str) -> None:
     _activate(library(_fault) if name == "native" else None)
 
 
-def _activate(kernels: ctypes.CDLL | None) -> None:
+def in_use() -> str:
+    """Return the name of the kernels that this process computes with."""
+    return "torch" if _active is None else "native"
+
+
+def _activate(kernels: Kernels | None) -> None:
     global _active  # noqa: PLW0603
     _active = kernels
 
 
-def _fault(fresh: ctypes.CDLL) -> str | None:
+def _fault(fresh: Kernels) -> str | None:
     """Return what is wrong with freshly compiled kernels, or None."""
     threads = torch.get_num_threads()
     if fresh.team(threads) != threads:
-        return "the compiler makes no use of several threads (GCC does)"
-    before = _active
-    try:
-        _activate(fresh)
-        channels = 2 * int(fresh.lanes())
-        differences = _differences(1, channels) + _differences(channels, channels)
-    finally:
-        _activate(before)
+        return f"they run on {fresh.team(threads)} of {threads} threads (GCC with OpenMP is needed)"
+    differences = _differences(fresh, 1, fresh.multiple)
+    differences += _differences(fresh, fresh.multiple, fresh.multiple)
     # Not `any(d > TOLERANCE)`, which NaN would pass.
     if all(difference <= TOLERANCE for difference in differences):
         return None
     return f"they answer otherwise than PyTorch (relative differences {differences})"
 
 
-def _differences(in_channels: int, out_channels: int) -> list[float]:
+def _differences(kernels: Kernels, in_channels: int, out_channels: int) -> list[float]:
     """Return the relative differences of values and of gradients to those of PyTorch."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator)
+        return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
 
     images = draw(3, in_channels, 9, 8).requires_grad_(in_channels > 1)
     weight = draw(out_channels, in_channels, KERNEL, KERNEL).requires_grad_()
     bias = draw(out_channels).requires_grad_()
     gradient = draw(3, out_channels, 4, 4)
     inputs = [tensor for tensor in (images, weight, bias) if tensor.requires_grad]
-    answers = []
-    for function in (_native, _by_torch):
-        values = function(images, weight, bias, 1)
-        answers.append([values.detach(), *torch.autograd.grad(values, inputs, gradient)])
+    with torch.enable_grad():
+        both = _native(kernels, images, weight, bias, 1), _by_torch(images, weight, bias, 1)
+        answers = [[v.detach(), *torch.autograd.grad(v, inputs, gradient)] for v in both]
     return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]
 
 
@@ -101,8 +105,13 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor | None, padding:
     Returns:
         (n, out, (height + 2·padding - k + 1) // 2, likewise) float.
     """
-    if _active is not None and bias is not None and _suits(_active, images, weight, padding):
-        return _native(images, weight, bias, padding)
+    if (
+        _active is not None
+        and bias is not None
+        and not torch.compiler.is_compiling()
+        and _suits(_active, images, weight, bias, padding)
+    ):
+        return _native(_active, images, weight, bias, padding)
     return _by_torch(images, weight, bias, padding)
 
 
@@ -111,131 +120,151 @@ def flatten_pictures(features: Tensor) -> Tensor:
 
     What `torch.flatten` gives; faster where the memory holds channels last.
     """
-    if _active is None or not _is_channels_last_float(features):
+    if (
+        _active is None
+        or torch.compiler.is_compiling()
+        or not _is_plain(features)
+        or not features.is_contiguous(memory_format=torch.channels_last)
+        or not features.numel()
+    ):
         return torch.flatten(features, 1)
-    result: Tensor = _Flatten.apply(features)  # type: ignore[no-untyped-call]
+    result: Tensor = _Flatten.apply(features, _active)  # type: ignore[no-untyped-call]
     return result
-
-
-def _is_channels_last_float(features: Tensor) -> bool:
-    return (
-        features.device.type == "cpu"
-        and features.dtype == torch.float32
-        and features.is_contiguous(memory_format=torch.channels_last)
-        and len(features) > 0
-        and not torch.compiler.is_compiling()
-    )
 
 
 def _by_torch(images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), POOL))
 
 
-def _native(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-    result: Tensor = _ConvPoolReLU.apply(images, weight, bias, padding)  # type: ignore[no-untyped-call]
-    return result
+def _native(kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    learns = torch.is_grad_enabled()
+    kept: Tensor = _ConvPoolReLU.apply(images, weight, bias, padding, kernels, learns)  # type: ignore[no-untyped-call]
+    return kept.permute(0, 3, 1, 2)
 
 
-def _suits(kernels: ctypes.CDLL, images: Tensor, weight: Tensor, padding: int) -> bool:
-    """Whether the compiled kernels can do this layer."""
-    multiple = 2 * int(kernels.lanes())
+def _suits(kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> bool:
+    """Whether the compiled kernels can do this layer. What is wrong is left to PyTorch to tell."""
+    if not (_is_plain(images) and _is_plain(weight) and _is_plain(bias)):
+        return False
+    if images.dim() != 4 or weight.dim() != 4 or padding < 0 or not len(images):
+        return False
     out_channels, in_channels, *sides = weight.shape
+    multiple = kernels.multiple
     return (
-        images.device.type == "cpu"
-        and images.dtype == weight.dtype == torch.float32
+        images.shape[1] == in_channels
+        and bias.shape == (out_channels,)
         and sides == [KERNEL, KERNEL]
         and out_channels % multiple == 0
         and (in_channels % multiple == 0 or (in_channels == 1 and not images.requires_grad))
         and min(images.shape[2:]) + 2 * padding >= KERNEL + POOL - 1
-        and len(images) > 0
-        and not torch.compiler.is_compiling()
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the tensor's memory is float32 that this process can read."""
+    return (
+        tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and tensor.layout == torch.strided
     )
 
 
 class _ConvPoolReLU(torch.autograd.Function):
-    """The compiled kernels: float32 on the CPU, under autocast too."""
+    """Values in NHWC order, (n, rows, columns, out)."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        padding: int,
+        kernels: Kernels,
+        learns: bool,
+    ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
+        bias = bias.contiguous()
         n, in_channels, height, width = images.shape
-        out_channels = len(weight)
-        shape = Shape(n, height, width, in_channels, out_channels, padding)
+        shape = Shape(n, height, width, in_channels, len(weight), padding)
         rows, columns = ((side + 2 * padding - KERNEL + 1) // POOL for side in (height, width))
-        kept = torch.empty((n, rows, columns, out_channels))
-        places = None
-        if any(ctx.needs_input_grad):
-            places = torch.empty(kept.shape, dtype=torch.uint8)
-        _call(
-            "conv_pool_forward",
-            _pointer(images),
-            _pointer(weight),
-            _strides(weight),
-            _pointer(bias.contiguous()),
-            _pointer(kept),
-            _pointer(places),
-            shape,
+        kept = torch.empty((n, rows, columns, len(weight)), **FLOATS)
+        places = torch.empty(kept.shape, dtype=torch.uint8, device="cpu") if learns else None
+        _check_memory(
+            kernels.conv_pool_forward(
+                _pointer(images),
+                _pointer(weight),
+                _strides(weight),
+                _pointer(bias),
+                _pointer(kept),
+                _pointer(places),
+                ctypes.byref(shape),
+                torch.get_num_threads(),
+            )
         )
-        ctx.save_for_backward(images, weight, places)
-        ctx.shape = shape
-        return kept.permute(0, 3, 1, 2)
+        if learns:
+            ctx.save_for_backward(images, weight, places)
+            ctx.shape, ctx.kernels = shape, kernels
+        return kept
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, places = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_images = torch.empty_like(images) if ctx.needs_input_grad[0] else None
-        of_weight = torch.empty_like(weight)
-        of_bias = torch.empty(len(weight))
-        _call(
-            "conv_pool_backward",
-            _pointer(images),
-            _pointer(weight),
-            _strides(weight),
-            _pointer(gradient),
-            _pointer(places),
-            _pointer(of_images),
-            _pointer(of_weight),
-            _strides(of_weight),
-            _pointer(of_bias),
-            ctx.shape,
+        gradient = gradient.contiguous()
+        of_images = None
+        if ctx.needs_input_grad[0]:
+            of_images = torch.empty(images.shape, **FLOATS, memory_format=torch.channels_last)
+        of_weight = torch.empty_strided(weight.shape, weight.stride(), **FLOATS)
+        of_bias = torch.empty(len(weight), **FLOATS)
+        _check_memory(
+            ctx.kernels.conv_pool_backward(
+                _pointer(images),
+                _pointer(weight),
+                _strides(weight),
+                _pointer(gradient),
+                _pointer(places),
+                _pointer(of_images),
+                _pointer(of_weight),
+                _strides(of_weight),
+                _pointer(of_bias),
+                ctypes.byref(ctx.shape),
+                torch.get_num_threads(),
+            )
         )
-        return of_images, of_weight, of_bias, None
+        return of_images, of_weight, of_bias, None, None, None
 
 
 class _Flatten(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        ctx.shape = features.shape
-        flat = torch.empty(len(features), features[0].numel())
-        _turn(features, flat, features.shape, back=False)
+    def forward(ctx: Any, features: Tensor, kernels: Kernels) -> Tensor:
+        ctx.shape, ctx.kernels = features.shape, kernels
+        flat = torch.empty((len(features), features[0].numel()), **FLOATS)
+        _turn(kernels, features, flat, features.shape, back=False)
         return flat
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        of_features = torch.empty(ctx.shape, memory_format=torch.channels_last)
-        _turn(gradient.contiguous(), of_features, ctx.shape, back=True)
-        return of_features
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        of_features = torch.empty(ctx.shape, **FLOATS, memory_format=torch.channels_last)
+        _turn(ctx.kernels, gradient.contiguous(), of_features, ctx.shape, back=True)
+        return of_features, None
 
 
-def _turn(source: Tensor, target: Tensor, shape: torch.Size, *, back: bool) -> None:
+def _turn(
+    kernels: Kernels, source: Tensor, target: Tensor, shape: torch.Size, *, back: bool
+) -> None:
     n, channels, height, width = shape
     sizes = n, height * width, channels
-    kernel = getattr(_active, "turn_pictures")  # noqa: B009
-    kernel(_pointer(source), _pointer(target), *sizes, back, torch.get_num_threads())
+    kernels.turn_pictures(_pointer(source), _pointer(target), *sizes, back, torch.get_num_threads())
 
 
-def _call(function: str, *arguments: Any) -> None:
-    """Call a kernel on as many threads as torch uses; the last argument is a `Shape`."""
-    *tensors, shape = arguments
-    kernel = getattr(_active, function)
-    if kernel(*tensors, ctypes.byref(shape), torch.get_num_threads()) != 0:
-        raise MemoryError(f"{function}: not enough memory for its scratch space")
+def _check_memory(returned: int) -> None:
+    if returned != 0:  # as torch's own allocator says it
+        raise RuntimeError("not enough memory for the scratch space of a convolution")
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Return the address of a tensor's memory; the tensor must outlive its use."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 

@@ -8,17 +8,21 @@ it is linked to no OpenMP library, and finds torch's own when it is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch  # brings the OpenMP threads that the library runs on
 
@@ -41,57 +45,115 @@ class Shape(ctypes.Structure):
     ]
 
 
-@lru_cache(maxsize=1)
-def library(check: Callable[[ctypes.CDLL], str | None]) -> ctypes.CDLL:
+class Kernels(ctypes.CDLL):
+    """The functions of `conv_pool.c`.
+
+    Attributes:
+        multiple: what numbers of channels must be multiples of.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        pointer, stride = ctypes.c_void_p, ctypes.POINTER(ctypes.c_long)
+        shape, threads = ctypes.POINTER(Shape), ctypes.c_int
+        images: list[Any] = [pointer, pointer, stride]  # and weights
+        gradients: list[Any] = [pointer, pointer, pointer, pointer, stride, pointer]
+        self.conv_pool_forward.argtypes = [*images, *[pointer] * 3, shape, threads]
+        self.conv_pool_backward.argtypes = [*images, *gradients, shape, threads]
+        self.turn_pictures.argtypes = [*[pointer] * 2, *[ctypes.c_long] * 3, ctypes.c_int, threads]
+        self.multiple = 2 * int(self.lanes())
+
+
+def library(check: Callable[[Kernels], str | None]) -> Kernels:
     """Return the loaded kernels, compiled first where they are not in the cache yet.
 
     Args:
         check: what a fresh library has to pass; returns what is wrong with it, or None.
 
     Raises:
-        KernelError: there is no compiler, or it could not make what passes the check.
+        KernelError: there is no compiler, or none could make what passes the check.
     """
+    found = _outcome(check)
+    if isinstance(found, KernelError):
+        raise KernelError(str(found))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _outcome(check: Callable[[Kernels], str | None]) -> Kernels | KernelError:
+    """Return the library, or why there is none: found out once in a process."""
     if sys.platform != "linux":
-        raise KernelError(f"they are made for Linux, and this is {sys.platform}")
+        return KernelError(f"they are made for Linux, and this is {sys.platform}")
     source = (resources.files("fashioncnn") / "kernels" / "conv_pool.c").read_bytes()
-    compiler = _compiler()
-    kept = cache_folder() / "kernels" / f"{_fingerprint(source, compiler)}.so"
-    if _whole(kept):
-        return _load(kept)
+    fault = KernelError("there is no C compiler here (Debian: apt install gcc libc6-dev)")
+    for compiler in _compilers():
+        try:
+            return _find_or_make(source, compiler, check)
+        except KernelError as error:
+            fault = error
+    return fault
+
+
+def _find_or_make(
+    source: bytes, compiler: list[str], check: Callable[[Kernels], str | None]
+) -> Kernels:
+    kept = _kept_path(_fingerprint(source, compiler))
+    if kept is not None and _is_ours_and_whole(kept):
+        with contextlib.suppress(KernelError):  # a cache on a file system that executes nothing
+            return _load(kept)
     with tempfile.TemporaryDirectory(prefix="fashioncnn-") as folder:
         fresh = _compile(source, compiler, Path(folder))
-        loaded = _load_checked(fresh, check)
-        _keep(fresh, kept)
+        loaded = _load(fresh)
+        fault = check(loaded)
+        if fault:
+            raise KernelError(fault)
+        if kept is not None:
+            _keep(fresh, kept)
     return loaded
 
 
-def _compiler() -> str:
-    for name in (os.environ.get("CC", ""), *COMPILERS):
-        found = shutil.which(name) if name else None
+def _kept_path(fingerprint: str) -> Path | None:
+    try:
+        return cache_folder() / "kernels" / f"{fingerprint}.so"
+    except RuntimeError:  # nobody's home: a user that the system does not know
+        return None
+
+
+def _compilers() -> Iterator[list[str]]:
+    """Yield the compilers to try, each with its arguments: ``CC``, then what is usual."""
+    for words in (shlex.split(os.environ.get("CC", "")), *([name] for name in COMPILERS)):
+        found = shutil.which(words[0]) if words else None
         if found:
-            return found
-    raise KernelError("there is no C compiler here (Debian: apt install gcc libc6-dev)")
+            yield [found, *words[1:]]
 
 
-def _fingerprint(source: bytes, compiler: str) -> str:
+def _fingerprint(source: bytes, compiler: list[str]) -> str:
     """Return a name for what would be compiled: source, options, compiler, processor."""
-    version = _run([compiler, "--version"])
-    native = _run([compiler, "-march=native", "-Q", "--help=target"])
-    text = "\0".join([*OPTIONS, compiler, version, native, torch.__version__])
+    version = _run([*compiler, "--version"])
+    native = _run([*compiler, "-march=native", "-Q", "--help=target"])
+    text = "\0".join([*OPTIONS, *compiler, version, native, torch.__version__])
     return hashlib.sha256(source + text.encode()).hexdigest()[:32]
 
 
-def _compile(source: bytes, compiler: str, folder: Path) -> Path:
+def _compile(source: bytes, compiler: list[str], folder: Path) -> Path:
     file, compiled, linked = folder / "k.c", folder / "k.o", folder / "k.so"
     file.write_bytes(source)
-    _run([compiler, *OPTIONS, "-c", str(file), "-o", str(compiled)])
-    _run([compiler, "-shared", str(compiled), "-o", str(linked)])
+    _run([*compiler, *OPTIONS, "-c", str(file), "-o", str(compiled)])
+    _run([*compiler, "-shared", str(compiled), "-o", str(linked)])
     return linked
 
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise KernelError(f"{command[0]} could not be run ({error})") from None
     if done.returncode != 0:
@@ -101,51 +163,40 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _load_checked(path: Path, check: Callable[[ctypes.CDLL], str | None]) -> ctypes.CDLL:
+def _load(path: Path) -> Kernels:
     try:
-        loaded = _load(path)
-    except OSError as error:
+        return Kernels(path)
+    except (OSError, AttributeError) as error:
         raise KernelError(f"the compiled library does not load ({error})") from None
-    fault = check(loaded)
-    if fault:
-        raise KernelError(fault)
-    return loaded
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    loaded = ctypes.CDLL(str(path))
-    pointer, stride = ctypes.c_void_p, ctypes.POINTER(ctypes.c_long)
-    shape, threads = ctypes.POINTER(Shape), ctypes.c_int
-    loaded.turn_pictures.argtypes = [pointer] * 2 + [ctypes.c_long] * 3 + [ctypes.c_int] * 2
-    loaded.conv_pool_forward.argtypes = [*[pointer] * 2, stride, *[pointer] * 3, shape, threads]
-    loaded.conv_pool_backward.argtypes = [
-        *[pointer] * 2,
-        stride,
-        *[pointer] * 4,
-        stride,
-        pointer,
-        shape,
-        threads,
-    ]
-    return loaded
 
 
 def _keep(fresh: Path, kept: Path) -> None:
     """Put the library into the cache in one step; a cache that cannot be written is no fault."""
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = fresh.read_bytes()
-        partial.write_bytes(content + hashlib.sha256(content).digest())
-        partial.replace(kept)
-    except OSError:
-        pass
+        handle, partial = tempfile.mkstemp(dir=kept.parent, prefix="partial-")  # ours alone
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content + hashlib.sha256(content).digest())
+            Path(partial).replace(kept)
+        except OSError:
+            Path(partial).unlink(missing_ok=True)
 
 
-def _whole(kept: Path) -> bool:
-    """Whether the file is there as it was written; loading one cut short would kill the process."""
+def _is_ours_and_whole(kept: Path) -> bool:
+    """Whether the file is there as this user wrote it.
+
+    Loading one that was cut short would kill the process, and loading one that others can write
+    to would run what they like.
+    """
     try:
-        content = kept.read_bytes()
+        status, content = kept.stat(), kept.read_bytes()
     except OSError:
         return False
-    return hashlib.sha256(content[:-SEAL]).digest() == content[-SEAL:]
+    others_can_write = stat.S_IWGRP | stat.S_IWOTH
+    return (
+        status.st_uid == os.geteuid()
+        and not status.st_mode & others_can_write
+        and hashlib.sha256(content[:-SEAL]).digest() == content[-SEAL:]
+    )

@@ -55,8 +55,11 @@ INLINE vec choose(ivec mask, vec a, vec b) {
 
 typedef uint8_t quads __attribute__((vector_size(4 * LANES)));
 
-/* The lowest byte of each lane. */
+/* The lowest byte of each lane. (GCC 12 has the shuffle, and no good way of its own.) */
 INLINE bytes narrow(ivec v) {
+#if !defined(__clang__) && __GNUC__ < 12
+    return __builtin_convertvector(v, bytes);
+#else
     quads q = (quads)v;
 #if LANES == 16
     return __builtin_shufflevector(q, q, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60);
@@ -64,6 +67,7 @@ INLINE bytes narrow(ivec v) {
     return __builtin_shufflevector(q, q, 0, 4, 8, 12, 16, 20, 24, 28);
 #else
     return __builtin_shufflevector(q, q, 0, 4, 8, 12);
+#endif
 #endif
 }
 
@@ -83,7 +87,7 @@ INLINE void pool(const vec y[4], vec bias, float *kept, uint8_t *place) {
     vec best = y[0];
     ivec where = {0};
     for (int k = 1; k < 4; k++) {
-        ivec larger = y[k] > best;
+        ivec larger = (y[k] > best) | (y[k] != y[k]); /* NaN stays, as in PyTorch */
         best = choose(larger, y[k], best);
         where = (larger & k) | (~larger & where);
     }
@@ -302,7 +306,7 @@ static void transform_weight_gradient(shape s, const float *du, const long strid
         }
 }
 
-/* One picture of one channel with its padding and a row and column to spare. */
+/* One picture of one channel within its padding, which stays as it is: zeros. */
 static void pad_picture(shape s, const float *x, long picture, float *padded) {
     long width = s.width + 2 * s.padding;
     for (long y = 0; y < s.height; y++)

@@ -35,14 +35,15 @@ class BatchNormCNN(nn.Module):
             self.norms.append(nn.BatchNorm2d(out_channels))
             channels = out_channels
             side = pooled_side(side, 3, 1, len(config.channels), image_size)
+        self.side = side
         self.output = nn.Linear(channels * side * side, classes)
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
         """Begin the first convolution as one that whitens patches of `images`.
 
-        Its first filters become the eigenvectors of the 3×3 patches' covariance, each divided by
-        the square root of its eigenvalue, then their negatives, for ReLU keeps one half only; as
+        Its first filters become the eigenvectors of the 3×3 patches' second moments, each divided
+        by the square root of its eigenvalue, then their negatives, for ReLU keeps one half only; as
         far as there are filters. (Page 2019, "How to train your ResNet 8"; there it is not learnt
         further, here it is.)
 

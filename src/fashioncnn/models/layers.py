@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fashioncnn.errors import ConfigError
 from fashioncnn.kernels import conv_pool_relu
 
-INT64_MIN, INT16_MIN = -(2**63), -(2**15)
+BITS, INT64_MIN = 2**16, -(2**63)
 
 
 class ConvPoolReLU(nn.Conv2d):
@@ -23,20 +23,19 @@ class ConvPoolReLU(nn.Conv2d):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits a value on the CPU, a sixth of the time PyTorch takes.
+    """Dropout that draws 16 random bits a value on the CPU, in a third of PyTorch's time.
 
-    The share dropped is so a multiple of 1/65536.
+    The share dropped is so a multiple of 1/65536, under 1; what is kept is scaled by exactly that.
     """
 
     def forward(self, values: Tensor) -> Tensor:
         """Return `values`, in training with a share of them 0 and the others scaled up."""
-        if not self.training or self.p == 0 or values.device.type != "cpu":
+        if not self.training or self.p in (0, 1) or values.device.type != "cpu":
             return super().forward(values)
-        n = values.numel()
-        bits = torch.empty(-(-n // 4), dtype=torch.int64).random_(INT64_MIN, None)
-        dropped = INT16_MIN + round(self.p * 2**16)
-        kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped
-        return values * kept.to(values.dtype).mul_(1 / (1 - self.p))
+        n, dropped = values.numel(), min(round(self.p * BITS), BITS - 1)
+        bits = torch.empty(-(-n // 4), dtype=torch.int64, device="cpu").random_(INT64_MIN, None)
+        kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped - BITS // 2
+        return values * kept.to(values.dtype).mul_(BITS / (BITS - dropped))
 
 
 def pooled_side(side: int, kernel_size: int, padding: int, layers: int, image_size: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,36 +58,37 @@ class Muon(torch.optim.AdamW):
         everything = list(parameters)
         inner = [p for p in everything if p.dim() == 4 and p.shape[1] > 1]
         rest = [p for p in everything if not any(p is other for other in inner)]
-        self.momentum = config.momentum
-        scale = config.adam_learning_rate / config.learning_rate
+        groups = [
+            {"params": inner, "scale": 1.0, "momentum": config.momentum},
+            {
+                "params": rest,
+                "lr": config.adam_learning_rate,
+                "scale": config.adam_learning_rate / config.learning_rate,
+            },
+        ]
         super().__init__(
-            [{"params": inner, "scale": 1.0}, {"params": rest, "scale": scale}],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
+    def step(self) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient; those of Muon lose it."""
         group = self.param_groups[0]
         for parameter in group["params"]:
             if parameter.grad is not None:
-                self._step_inner(parameter, parameter.grad, group["lr"], group["weight_decay"])
+                self._step_inner(parameter, parameter.grad, group)
                 parameter.grad = None  # so that AdamW passes it by
-        super().step(closure)
+        super().step()
 
-    def _step_inner(
-        self, parameter: nn.Parameter, gradient: Tensor, rate: float, weight_decay: float
-    ) -> None:
-        state = self.state[parameter]
+    def _step_inner(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        rate, beta, state = group["lr"], group["momentum"], self.state[parameter]
         if "momentum_buffer" not in state:
             state["step"] = torch.zeros(())  # AdamW, whose state this is, asks for one
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        momentum = state["momentum_buffer"].lerp_(gradient, 1 - self.momentum)
-        direction = orthogonalised(gradient.lerp(momentum, self.momentum).flatten(1))
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - beta)
+        direction = orthogonalised(gradient.lerp(momentum, beta).flatten(1))
         rows, columns = direction.shape
-        parameter.mul_(1 - rate * weight_decay)
+        parameter.mul_(1 - rate * group["weight_decay"])
         size = rate * max(1.0, rows / columns) ** 0.5
         parameter.add_(direction.reshape(parameter.shape), alpha=-size)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fashioncnn.config import ConstantSchedule, Settings, validate
 from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout, validation_size
 from fashioncnn.errors import UsageError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.models import build_model
+from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runtime import resolve_runtime
 
@@ -24,7 +26,8 @@ def prepare_settings(
     be found wrong before a run folder is claimed is found here.
 
     Raises:
-        UsageError: the device or the validation part cannot be had, or the network not be built.
+        UsageError: device, kernels or validation part cannot be had, the network not be built, or
+            the last batch not be normalised.
         DataError: there is no test part to track, or the weights to begin with were made for
             other classes or sizes.
     """
@@ -44,12 +47,26 @@ def prepare_settings(
     validation = validation_size(data.validation, len(dataset.train))
     stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
     with torch.device("meta"):  # refuses what cannot be built, and allocates nothing
-        build_model(model, size, len(dataset.class_names))
+        network = build_model(model, size, len(dataset.class_names))
+    _refuse_lone_pictures(network, len(dataset.train) - validation, settings.training.batch_size)
     source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": validation, "source": source})
     runtime = resolve_runtime(settings.runtime)
     resolved = settings.model_copy(update={"data": data, "model": model, "runtime": runtime})
     return validate(resolved.model_dump())
+
+
+def _refuse_lone_pictures(network: nn.Module, n: int, batch_size: int) -> None:
+    """Refuse a batch of one picture whose batch norm would see one value a channel."""
+    if (
+        isinstance(network, BatchNormCNN)
+        and network.side == 1
+        and 1 in (n % batch_size, batch_size)
+    ):
+        raise UsageError(
+            f"batch_size = {batch_size}: the last batch of {n:,} pictures would have one, which "
+            "batch normalisation cannot do with; take another --batch-size"
+        )
 
 
 def can_extend(settings: Settings) -> bool:

@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fashioncnn.config import Settings
-from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import (
     Dataset,
     Split,
@@ -24,9 +22,7 @@ from fashioncnn.errors import DivergedError, FashionCNNError, RunError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.models import build_model, place_network
-from fashioncnn.models.batchnorm_cnn import BatchNormCNN
-from fashioncnn.models.preprocessing import Preprocessing, fit_preprocessing
+from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
 from fashioncnn.runs import RunFolder, write_atomic, write_json
 from fashioncnn.runtime import (
@@ -42,17 +38,16 @@ from fashioncnn.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
+from fashioncnn.training.learner import Learner
+from fashioncnn.training.loop import EpochResult, Progress
 from fashioncnn.training.observer import Observer, Record, Silent
-from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
-WHITENED = 2000
-"""Training pictures that a whitening first layer is measured on."""
 MAY_CHANGE = (
     ("data", "source"),
     ("training", "epochs"),
     ("training", "checkpoint_seconds"),
     ("runtime", "device"),
+    ("runtime", "kernels"),
 )
 """Settings that a resumed run may have otherwise than before."""
 SPLIT_NAMES = {"val": "validation", "test": "test"}
@@ -142,8 +137,7 @@ class _Job:
         self.train_part, self.validation_part = split_validation(
             dataset.train, int(settings.data.validation)
         )
-        self.model = self._build(start_from)
-        self.optimizer = build_optimizer(settings.optimizer, self.model.network.parameters())
+        self.learner = Learner.begin(settings, self.train_part, dataset, self.device, start_from)
         self.progress = Progress()
         self.history: list[Record] = []
         self.best = Best()
@@ -155,21 +149,10 @@ class _Job:
         if settings.training.track_test:
             self.judged["test"] = self._on_device(dataset.require_test())
 
-    def _build(self, start_from: TrainedModel | None) -> TrainedModel:
-        data, names = self.settings.data, self.dataset.class_names
-        preprocessing = fit_preprocessing(
-            self.train_part.images, data.scaling, self.dataset.pictures
-        )
-        torch.manual_seed(weights_seed(self.settings.training.seed))
-        network = build_model(self.settings.model, preprocessing.image_size, len(names))
-        if isinstance(network, BatchNormCNN) and network.whitening:
-            sample = torch.from_numpy(self.train_part.images[:WHITENED]).unsqueeze(1)
-            network.whiten(preprocessing(sample))
-        if start_from is not None:
-            network.load_state_dict(start_from.network.state_dict())
-            preprocessing = start_from.preprocessing
-        place_network(network, self.device)
-        return TrainedModel(network, self.settings.model, names, preprocessing, self.dataset.name)
+    @property
+    def model(self) -> TrainedModel:
+        """The network with what belongs to it."""
+        return self.learner.model
 
     def _on_device(self, split: Split) -> tuple[Split, Tensor]:
         return split, to_tensor(split.images, self.device)
@@ -191,7 +174,7 @@ class _Job:
                     f"begin a new run from its weights with --from {self.run.path}"
                 )
             self.model.network.load_state_dict(_unprefixed(tensors, "model."))
-            restore_optimizer(self.optimizer, tensors)
+            restore_optimizer(self.learner.optimizer, tensors)
             preprocessing = Preprocessing(**state["preprocessing"])
             self.progress = Progress.from_dict(state["progress"])
             self.history = state["history"]
@@ -201,48 +184,14 @@ class _Job:
             raise RunError(
                 f"{self.run.path}: its checkpoint does not fit its config.toml ({reason})"
             ) from None
-        self.model = replace(self.model, preprocessing=preprocessing)
+        self.learner.model = replace(self.model, preprocessing=preprocessing)
         discard_checkpoints_after(self.run.checkpoints, self.progress.step)
         self.run.write_history(self.history)
 
     def learn(self) -> None:
         """Train to the last epoch."""
-        training = self.settings.training
-        n = len(self.train_part)
-        recipe = Recipe(
-            epochs=training.epochs,
-            batch_size=training.batch_size,
-            seed=training.seed,
-            precision=self.precision,
-            label_smoothing=training.label_smoothing,
-            learning_rate=self._learning_rate,
-        )
-        self.observer.begin(self.progress, n)
-        fit(
-            self.model.network,
-            self.optimizer,
-            self.model.preprocessing,
-            to_tensor(self.train_part.images, self.device),
-            torch.from_numpy(self.train_part.labels.astype(np.int64)).to(self.device),
-            recipe,
-            self.progress,
-            class_weights=self._class_weights(),
-            on_step=self._after_step,
-            on_epoch=self._after_epoch,
-        )
-
-    def _learning_rate(self, step: int) -> float:
-        training = self.settings.training
-        steps = training.epochs * math.ceil(len(self.train_part) / training.batch_size)
-        peak = self.settings.optimizer.learning_rate
-        return learning_rate_at(self.settings.schedule, peak, step, steps)
-
-    def _class_weights(self) -> Tensor | None:
-        if self.settings.data.class_weights == "none":
-            return None
-        counts = np.bincount(self.train_part.labels, minlength=len(self.dataset.class_names))
-        weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
-        return torch.tensor(weights, dtype=torch.float32, device=self.device)
+        self.observer.begin(self.progress, len(self.train_part))
+        self.learner.learn(self.progress, on_step=self._after_step, on_epoch=self._after_epoch)
 
     def _after_step(self, progress: Progress) -> None:
         self.observer.step(progress)
@@ -260,7 +209,7 @@ class _Job:
             "train_loss": result.loss,
             "train_accuracy": result.accuracy,
             **dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy")),
-            "learning_rate": self._learning_rate(self.progress.step - 1),
+            "learning_rate": self.learner.recipe.learning_rate(self.progress.step - 1),
             "seconds": result.seconds,
             "images_per_second": result.n / result.seconds,
         }
@@ -301,7 +250,7 @@ class _Job:
         self._refuse_broken_weights()
         tensors = {
             **_prefixed(self.model.network.state_dict(), "model."),
-            **optimizer_tensors(self.optimizer),
+            **optimizer_tensors(self.learner.optimizer),
             **_prefixed(self.best.tensors, "best."),
         }
         state = {

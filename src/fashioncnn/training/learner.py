@@ -1,0 +1,142 @@
+"""Everything that the loop works on, made from settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fashioncnn.config import Settings
+from fashioncnn.data.batches import weights_seed
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.evaluation.logits import to_tensor
+from fashioncnn.models import build_model, place_network
+from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.preprocessing import fit_preprocessing
+from fashioncnn.models.store import TrainedModel
+from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
+from fashioncnn.training.optim import build_optimizer, learning_rate_at
+
+WHITENED_PIXELS = 2000 * 28 * 28
+"""Of training pictures that a whitening first layer is measured on, spread over all of them."""
+
+
+@dataclass
+class Learner:
+    """A network with its optimiser, pictures and recipe.
+
+    Attributes:
+        model: with fresh weights, or those it was told to begin with.
+        optimizer: of the network's parameters.
+        images: (n, 1, size, size) uint8, on the network's device.
+        labels: (n,) int64, there too.
+        class_weights: (classes,) float32 weights of the loss, or None.
+        recipe: what the loop needs to know.
+    """
+
+    model: TrainedModel
+    optimizer: torch.optim.Optimizer
+    images: Tensor
+    labels: Tensor
+    class_weights: Tensor | None
+    recipe: Recipe
+
+    @classmethod
+    def begin(
+        cls,
+        settings: Settings,
+        part: Split,
+        dataset: Dataset,
+        device: torch.device,
+        start_from: TrainedModel | None = None,
+    ) -> Learner:
+        """Return a learner that has not learnt yet.
+
+        Args:
+            settings: with every ``auto`` resolved.
+            part: what to learn from.
+            dataset: that it is a part of.
+            device: where to.
+            start_from: a network whose weights and preprocessing to begin with.
+        """
+        model = _begin_model(settings, part, dataset, device, start_from)
+        weights = None
+        if settings.data.class_weights == "auto":
+            weights = torch.from_numpy(_class_weights(part.labels, len(dataset.class_names)))
+        return cls(
+            model,
+            build_optimizer(settings.optimizer, model.network.parameters()),
+            to_tensor(part.images, device),
+            torch.from_numpy(part.labels.astype(np.int64)).to(device),
+            None if weights is None else weights.to(device),
+            _loop_recipe(settings, len(part)),
+        )
+
+    def learn(
+        self,
+        progress: Progress,
+        *,
+        on_step: Callable[[Progress], None],
+        on_epoch: Callable[[EpochResult], None],
+    ) -> None:
+        """Go on from `progress` to the end of the recipe; see `fashioncnn.training.loop.fit`."""
+        fit(
+            self.model.network,
+            self.optimizer,
+            self.model.preprocessing,
+            self.images,
+            self.labels,
+            self.recipe,
+            progress,
+            class_weights=self.class_weights,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+
+
+def _begin_model(
+    settings: Settings,
+    part: Split,
+    dataset: Dataset,
+    device: torch.device,
+    start_from: TrainedModel | None,
+) -> TrainedModel:
+    names = dataset.class_names
+    preprocessing = fit_preprocessing(part.images, settings.data.scaling, dataset.pictures)
+    torch.manual_seed(weights_seed(settings.training.seed))
+    network = build_model(settings.model, preprocessing.image_size, len(names))
+    if isinstance(network, BatchNormCNN) and network.whitening:
+        wanted = max(1, WHITENED_PIXELS // preprocessing.image_size**2)
+        sample = part.images[:: max(1, len(part) // wanted)][:wanted]
+        network.whiten(preprocessing(to_tensor(sample, torch.device("cpu"))))
+    if start_from is not None:
+        network.load_state_dict(start_from.network.state_dict())
+        preprocessing = start_from.preprocessing
+    place_network(network, device)
+    return TrainedModel(network, settings.model, names, preprocessing, dataset.name)
+
+
+def _loop_recipe(settings: Settings, n: int) -> Recipe:
+    training = settings.training
+    steps = training.epochs * math.ceil(n / training.batch_size)
+    peak = settings.optimizer.learning_rate
+    return Recipe(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        seed=training.seed,
+        precision=str(settings.runtime.precision),
+        label_smoothing=training.label_smoothing,
+        learning_rate=lambda step: learning_rate_at(settings.schedule, peak, step, steps),
+    )
+
+
+def _class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
+    """Return n / (classes · n_class) for each class."""
+    counts = np.bincount(labels, minlength=classes)
+    weights: NDArray[np.float64] = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    return weights.astype(np.float32)
