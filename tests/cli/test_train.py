@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from fashioncnn import kernels
+from fashioncnn.kernels import build
 from fashioncnn.models.store import load_model
 
 from ..data.test_folders import fill
@@ -159,6 +161,46 @@ def test_a_decaying_learning_rate_cannot_be_extended(cli, idx_folder):
 @pytest.mark.parametrize("flag", [["--seed", "3"], ["--out", "x"], ["--set", "a.b=1"]], ids=str)
 def test_resume_takes_no_other_settings(cli, trained, flag):
     assert "--from run" in cli.fails(2, "train", "--resume", trained, *flag)
+
+
+def test_resume_where_the_kernels_cannot_be_had(cli, trained, monkeypatch, tmp_path):
+    """On another machine, say, without a compiler: it goes on, and says what differs."""
+    if kernels.why_not_native():
+        pytest.skip("no compiled kernels here")
+    assert 'kernels = "native"' in Path(trained, "config.toml").read_text()
+    build._outcome.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    code, _, err = cli("train", "--resume", trained, "--epochs", "3")
+    build._outcome.cache_clear()
+    assert code == 0, err
+    assert "goes on without" in err
+    assert "no C compiler" in err
+    assert 'kernels = "torch"' in Path(trained, "config.toml").read_text()
+
+
+def test_resume_of_a_run_from_before_there_were_kernels(cli, trained):
+    config = Path(trained, "config.toml")
+    lines = [line for line in config.read_text().splitlines() if "kernels" not in line]
+    config.write_text("\n".join(lines) + "\n")
+    cli.ok("train", "--resume", trained, "--epochs", "3")
+    assert 'kernels = "torch"' in config.read_text()
+
+
+def test_without_a_compiler_it_says_what_is_missing(cli, idx_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    build._outcome.cache_clear()
+    _, _, err = cli("train", *QUICK, "--data", idx_folder, "--out", "r")
+    assert "PyTorch's kernels, slower" in err
+    _, _, err = cli("train", *QUICK, "--data", idx_folder, "--out", "s", "--kernels", "torch")
+    assert "slower" not in err
+    refused = cli.fails(2, "train", *QUICK, "--data", idx_folder, "--kernels", "native")
+    build._outcome.cache_clear()
+    assert "kernels = native" in refused
+    assert "--kernels torch" in refused
 
 
 def test_resume_of_what_is_no_run(cli, tmp_path):
