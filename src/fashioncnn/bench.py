@@ -45,8 +45,7 @@ from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import Progress
 
 LIMIT_SIDES = {"cpu": (1024, 2048), "mps": (2048, 4096), "cuda": (4096, 8192)}
-"""Sides of the square matrices by device; the fastest counts. On two Zen 3 cores all from 512 to
-3072 come within 3% of each other; a GPU needs larger ones to fill it."""
+"""Sides of the square matrices by device; the fastest counts. A GPU needs larger ones to fill it."""
 LIMIT_SHARE = 0.25
 """Seconds spent on the limit in each round, as a share of those spent on what is measured."""
 WARMUP_STEPS = 3
