@@ -143,7 +143,7 @@ def test_too_little_memory_is_told_with_the_batch_size(small, tiny_settings, mon
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(bench, "fit", fail)
+    monkeypatch.setattr(bench.Learner, "learn", fail)
     with pytest.raises(FashionCNNError, match=r"batch_size = 32: .* on cpu; try a smaller"):
         bench.bench_training(
             tiny_settings(kernels="torch"), small, rounds=1, seconds=0.01, tell=print

@@ -45,7 +45,7 @@ from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import Progress
 
 LIMIT_SIDES = {"cpu": (1024, 2048), "mps": (2048, 4096), "cuda": (4096, 8192)}
-"""Sides of the square matrices by device; the fastest counts. A GPU needs larger ones to fill it."""
+"""Sides of the square matrices by device; the fastest counts. A GPU needs large ones."""
 LIMIT_SHARE = 0.25
 """Seconds spent on the limit in each round, as a share of those spent on what is measured."""
 WARMUP_STEPS = 3

@@ -102,19 +102,21 @@ def test_too_little_memory_is_one_line(cli, monkeypatch):
     def fail(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(bench, "fit", fail)
+    monkeypatch.setattr(bench.Learner, "learn", fail)
     line = cli.fails(1, *TINY)
     assert line == (
         "fashioncnn: batch_size = 32: not enough memory on cpu; try a smaller --batch-size"
     )
 
 
-@pytest.mark.parametrize(("command", "part"), [(TINY, "fit"), (PREDICT, "predict_probabilities")])
+@pytest.mark.parametrize(
+    ("command", "part"), [(TINY, "Learner.learn"), (PREDICT, "predict_probabilities")]
+)
 def test_interruption_is_no_traceback(cli, monkeypatch, command, part):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench, part, interrupt)
+    monkeypatch.setattr(f"fashioncnn.bench.{part}", interrupt)
     assert cli.fails(130, *command) == "fashioncnn: interrupted"
 
 
