@@ -76,7 +76,7 @@ def test_what_is_measured_is_the_training_that_train_runs(small, tiny_settings):
         training.learn_for(0, at_least=steps)
     assert (training.progress.step, training.n) == (20, 300)
     expected = train_model(settings, small).model.network.state_dict()
-    for name, values in training.network.state_dict().items():
+    for name, values in training.learner.model.network.state_dict().items():
         assert torch.equal(values, expected[name]), name
 
 
@@ -93,7 +93,9 @@ def test_a_round_lasts_as_long_as_it_is_told(small, tiny_settings, monkeypatch):
 def test_a_decaying_learning_rate_outlasts_its_schedule(small, tiny_settings):
     settings = tiny_settings("schedule.name=linear", kernels="torch", epochs=1)
     training = bench._Training(settings, small)
-    assert 0 < training.recipe.learning_rate(10**6) == training.recipe.learning_rate(9)
+    assert (
+        0 < training.learner.recipe.learning_rate(10**6) == training.learner.recipe.learning_rate(9)
+    )
 
 
 def test_training_figures_belong_together(small, tiny_settings):
