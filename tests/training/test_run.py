@@ -294,7 +294,7 @@ def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):
     )
 
     def taken_for_bags(weights):
-        settings = tiny_settings(f"data.class_weights={weights}", epochs=10, learning_rate=5e-3)
+        settings = tiny_settings(f"data.class_weights={weights}", epochs=20, learning_rate=5e-3)
         return sum(row[8] for row in train_model(settings, uneven).metrics["test"]["confusion"])
 
     weighted, plain = taken_for_bags("auto"), taken_for_bags("none")
