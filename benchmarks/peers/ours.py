@@ -50,8 +50,7 @@ class RoundObserver(Silent):
             return
         self.warming_up = False
         runtime = self.settings.runtime
-        kernels = getattr(runtime, "kernels", None)  # a setting that not every version has
-        name = f"fashioncnn, {runtime.precision}" + (f", kernels {kernels}" if kernels else "")
+        name = f"fashioncnn, {runtime.precision}, kernels {runtime.kernels}"
         used = common.versions("fashioncnn", "torch", "numpy")
         self.rounds.ready(name, str(runtime.precision), used)
 

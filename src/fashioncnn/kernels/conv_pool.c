@@ -379,7 +379,7 @@ static void backward_one_channel(shape s, const float *x, const float *dy, const
     }
 }
 
-static long at_least_padded(shape s) {
+static long padded_size(shape s) {
     return (s.height + 2 * s.padding) * (s.width + 2 * s.padding);
 }
 
@@ -395,7 +395,7 @@ int conv_pool_forward(const float *x, const float *w, const long *stride, const 
     const long tiles = rows_of(s) * columns_of(s);
     const int direct = s.in == 1;
     const long weights = direct ? 9 * s.out : WINDOW * s.in * s.out;
-    const long each = direct ? at_least_padded(s) : WINDOW * BLOCK * (s.in + s.out) + s.in;
+    const long each = direct ? padded_size(s) : WINDOW * BLOCK * (s.in + s.out) + s.in;
     float *u = aligned_alloc(64, (sizeof(float) * weights + 63) / 64 * 64);
     float *scratch = calloc(each * threads, sizeof(float));
     if (!u || !scratch) return free(u), free(scratch), 1;
@@ -435,7 +435,7 @@ int conv_pool_backward(const float *x, const float *w, const long *stride, const
     const long tiles = rows_of(s) * columns_of(s);
     const int direct = s.in == 1;
     const long weights = direct ? 9 * s.out : WINDOW * s.in * s.out;
-    const long buffers = direct ? at_least_padded(s) : WINDOW * BLOCK * (2 * s.in + s.out) + 2 * s.in;
+    const long buffers = direct ? padded_size(s) : WINDOW * BLOCK * (2 * s.in + s.out) + 2 * s.in;
     const long each = weights + s.out + buffers;
     float *u = aligned_alloc(64, (sizeof(float) * weights + 63) / 64 * 64);
     float *scratch = calloc(each * threads, sizeof(float));
