@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fashioncnn.runtime import available_cores, cpu_flags, cpu_name
+import torch
+
+from fashioncnn.runtime import available_cores, cpu_name, has_bf16
 from seeds import use_shared_data
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
 ENVIRONMENTS = HERE / ".envs"
-BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,8 @@ def names_for(mode: str) -> list[str]:
 
 def check_processor(contestant: Contestant) -> None:
     """Raise `LeftOutError` where the processor lacks what the contestant is made for."""
-    if contestant.needs_bf16 and not has_bf16():
+    if contestant.needs_bf16 and not has_bf16(CPU):
         raise LeftOutError("this processor has no instructions for bfloat16")
-
-
-def has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware, by its own flags."""
-    return bool(BF16_FLAGS & cpu_flags())
 
 
 def python_of(environment: Path) -> Path:
@@ -150,7 +147,7 @@ def describe_machine(threads: int) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": available_cores(),
         "threads": threads,
-        "bf16": has_bf16(),
+        "bf16": has_bf16(CPU),
         "load_before": os.getloadavg()[0],
     }
 

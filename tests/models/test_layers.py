@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from fashioncnn import kernels
-from fashioncnn.models.layers import Dropout
+from fashioncnn.models.layers import Dropout, PictureLinear
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75, 0.9999])
@@ -52,16 +51,29 @@ def test_dropout_does_nothing_outside_of_training():
     assert torch.equal(Dropout(0.0)(values), values)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(3, 64, 7, 7), (2, 5, 1, 3), (4, 16, 3, 2)])
-def test_flatten_is_pytorchs(shape):
-    if kernels.why_not_native():
-        pytest.skip("no compiled kernels here")
-    kernels.use("native")
-    features = torch.rand(shape).to(memory_format=torch.channels_last).requires_grad_()
-    flat = kernels.flatten_pictures(features)
-    assert torch.equal(flat, features.flatten(1))
-    gradient = torch.rand_like(flat)
-    ours, theirs = (
-        torch.autograd.grad(f, features, gradient)[0] for f in (flat, features.flatten(1))
-    )
-    assert torch.equal(ours, theirs)
+def test_a_linear_layer_on_pictures_is_one_on_their_flattened_values(shape, layout):
+    torch.manual_seed(0)
+    layer = PictureLinear(*shape[1:], 10).to(memory_format=layout)
+    plain = torch.nn.Linear(layer.weight[0].numel(), 10)
+    plain.load_state_dict(layer.state_dict())
+    pictures = torch.rand(shape).to(memory_format=layout).requires_grad_()
+    gradient = torch.rand(len(pictures), 10)
+    answers = []
+    for network, values in ((layer, pictures), (plain, pictures.flatten(1))):
+        outputs = network(values)
+        wanted = [pictures, network.weight, network.bias]
+        of_pictures, of_weight, of_bias = torch.autograd.grad(outputs, wanted, gradient)
+        answers.append((outputs, of_pictures, of_weight.flatten(1), of_bias))
+    torch.testing.assert_close(*answers)
+
+
+def test_a_linear_layer_on_pictures_is_saved_as_a_plain_one():
+    layer = PictureLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
+    saved = layer.state_dict()
+    assert saved["weight"].shape == (5, 12)
+    twin = PictureLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
+    twin.load_state_dict(torch.nn.Sequential(torch.nn.Flatten(), layer)[1].state_dict())
+    assert torch.equal(twin.weight, layer.weight)
+    assert twin.weight.is_contiguous(memory_format=torch.channels_last)

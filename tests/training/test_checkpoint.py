@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fashioncnn.errors import RunError
+from fashioncnn.models.layers import PictureLinear
 from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,
     load_checkpoint,
@@ -113,3 +114,16 @@ def test_a_restored_optimiser_steps_to_the_same_bits(build):
     step(twin, twin_optimizer)
     assert torch.equal(layer.weight, twin.weight)
     assert torch.equal(layer.bias, twin.bias)
+
+
+def test_moments_that_were_kept_flat_are_put_back_in_order():
+    """As version 0.1.0 kept them, whose layer had a plain linear layer's weight."""
+    torch.manual_seed(0)
+    layer = PictureLinear(3, 2, 2, 4).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    flat = torch.arange(48.0).reshape(4, 12)
+    moments = {"step": torch.tensor(1.0), "exp_avg": flat, "exp_avg_sq": flat + 1}
+    restore_optimizer(optimizer, {f"optimizer.0.{name}": t for name, t in moments.items()})
+    kept = optimizer.state[layer.weight]["exp_avg"]
+    assert kept.stride() == layer.weight.stride()
+    assert torch.equal(kept, flat.reshape(4, 3, 2, 2))

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from fashioncnn import kernels
 from fashioncnn.config import (
     AdamConfig,
     ConstantSchedule,
@@ -12,6 +13,7 @@ from fashioncnn.config import (
     MuonConfig,
     SGDConfig,
 )
+from fashioncnn.models.layers import PictureLinear
 from fashioncnn.training.optim import build_optimizer, learning_rate_at, orthogonalised
 
 
@@ -52,6 +54,10 @@ def test_cosine_against_its_formula():
             ),
         ),
         (
+            AdamConfig(name="adam", learning_rate=0.01, weight_decay=0.1),
+            lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1, foreach=False),
+        ),
+        (
             SGDConfig(name="sgd", learning_rate=0.01, momentum=0.9),
             lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, foreach=False),
         ),
@@ -60,18 +66,23 @@ def test_cosine_against_its_formula():
             lambda p: torch.optim.SGD(p, lr=0.01, foreach=False),
         ),
     ],
-    ids=["adam", "adamw", "momentum", "plain"],
+    ids=["adam", "adamw", "decay", "momentum", "plain"],
 )
-def test_optimisers_step_as_torch_s_plain_ones(config, twin):
+@pytest.mark.parametrize("chosen", ["torch", "native"])
+def test_optimisers_step_as_torch_s_plain_ones(compiled, chosen, config, twin):
+    if chosen == "native" and kernels.why_not_native():
+        pytest.skip("no compiled kernels here")
+    kernels.use(chosen)
     results = []
-    for build in (lambda p: build_optimizer(config, p), twin):
-        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 64).reshape(4, 16))
-        optimizer = build([parameter])
+    for build in (lambda n: build_optimizer(config, n), lambda n: twin(n.parameters())):
+        network = torch.nn.Conv2d(2, 4, 3, bias=False).to(memory_format=torch.channels_last)
+        network.weight.data.copy_(torch.linspace(-1, 1, 72).reshape(4, 2, 3, 3))
+        optimizer = build(network)
         for _ in range(5):
             optimizer.zero_grad()
-            parameter.square().sum().backward()
+            network.weight.square().sum().backward()
             optimizer.step()
-        results.append(parameter.detach())
+        results.append(network.weight.detach())
     torch.testing.assert_close(*results)
 
 
@@ -80,11 +91,20 @@ MUON = MuonConfig(
 )
 
 
-def parameters():
-    generator = torch.Generator().manual_seed(0)
-    shapes = {"first": (8, 1, 3, 3), "inner": (8, 4, 3, 3), "bias": (8,), "last": (10, 16)}
-    drawn = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    return {name: torch.nn.Parameter(values) for name, values in drawn.items()}
+def draw_network():
+    torch.manual_seed(0)
+    return torch.nn.ModuleDict(
+        {
+            "first": torch.nn.Conv2d(1, 8, 3, bias=False),
+            "inner": torch.nn.Conv2d(4, 8, 3, bias=False),
+            "middle": PictureLinear(8, 2, 2, 16),
+            "last": torch.nn.Linear(16, 10),
+        }
+    )
+
+
+def parameters(network):
+    return dict(network.named_parameters())
 
 
 def test_orthogonalised_keeps_directions_and_evens_their_sizes():
@@ -100,9 +120,10 @@ def test_orthogonalised_keeps_directions_and_evens_their_sizes():
 
 
 def test_muon_steps_inner_convolutions_by_orthogonal_matrices():
-    ours = parameters()
-    optimizer = build_optimizer(MUON, ours.values())
-    before, inner = ours["inner"].detach().clone(), ours["inner"]
+    network = draw_network()
+    optimizer = build_optimizer(MUON, network)
+    inner = network["inner"].weight
+    before = inner.detach().clone()
     inner.grad = torch.randn(inner.shape, generator=torch.Generator().manual_seed(1))
     gradient = inner.grad.clone()
     optimizer.step()
@@ -112,9 +133,10 @@ def test_muon_steps_inner_convolutions_by_orthogonal_matrices():
 
 
 def test_muon_leaves_the_rest_to_adamw():
-    ours, theirs = parameters(), parameters()
-    optimizer = build_optimizer(MUON, ours.values())
-    rest = [name for name in theirs if name != "inner"]
+    network = draw_network()
+    ours, theirs = parameters(network), parameters(draw_network())
+    optimizer = build_optimizer(MUON, network)
+    rest = [name for name in theirs if name != "inner.weight"]
     adamw = torch.optim.AdamW([theirs[name] for name in rest], lr=0.01, weight_decay=0.1)
     for step in range(3):
         for group in optimizer.param_groups:  # as the loop does
@@ -130,7 +152,7 @@ def test_muon_leaves_the_rest_to_adamw():
 
 def test_muon_survives_a_copy_and_a_pickle():
     for copy in (deepcopy, lambda o: pickle.loads(pickle.dumps(o))):
-        optimizer = copy(build_optimizer(MUON, parameters().values()))
+        optimizer = copy(build_optimizer(MUON, draw_network()))
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = torch.ones_like(parameter)
@@ -138,12 +160,13 @@ def test_muon_survives_a_copy_and_a_pickle():
 
 
 def test_muon_begins_each_group_at_its_own_rate():
-    groups = build_optimizer(MUON, parameters().values()).param_groups
+    groups = build_optimizer(MUON, draw_network()).param_groups
     assert [group["lr"] for group in groups] == [0.1, 0.01]
 
 
 def test_muon_passes_by_what_has_no_gradient():
-    ours = parameters()
+    network = draw_network()
+    ours = parameters(network)
     before = {name: p.detach().clone() for name, p in ours.items()}
-    build_optimizer(MUON, ours.values()).step()
+    build_optimizer(MUON, network).step()
     assert all(torch.equal(ours[name], before[name]) for name in ours)

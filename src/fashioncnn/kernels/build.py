@@ -1,6 +1,6 @@
 """Compile the kernels for this very processor, once, and load them.
 
-They are plain C, compiled by GCC at their first use (about two seconds) and kept in the cache,
+They are plain C, compiled by GCC at their first use (some five seconds) and kept in the cache,
 under a name made from the source, the compiler and the processor. Before a fresh library is kept,
 its answers are compared with PyTorch's. Its loops run on the threads that PyTorch has already:
 it is linked to no OpenMP library, and finds torch's own when it is loaded.
@@ -30,14 +30,15 @@ from fashioncnn.config import cache_folder
 from fashioncnn.errors import KernelError
 
 COMPILERS = ("gcc", "cc")
-OPTIONS = ["-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi"]
+OPTIONS = ["-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC"]
+OPTIONS += ["-fno-math-errno", "-Wno-psabi"]
 ERROR_LENGTH = 200
 SEAL = hashlib.sha256().digest_size
 """Bytes at the end of a kept library, which no loader looks at: the hash of those before."""
 
 
 class Shape(ctypes.Structure):
-    """What `conv_pool.c` calls a shape: sizes in pictures, pixels and channels."""
+    """What `kernels.c` calls a shape: sizes in pictures, pixels and channels."""
 
     _fields_ = [
         (name, ctypes.c_long)
@@ -45,8 +46,17 @@ class Shape(ctypes.Structure):
     ]
 
 
+class AdamStep(ctypes.Structure):
+    """What `kernels.c` calls adam: how to step, in its terms."""
+
+    _fields_ = [
+        (name, ctypes.c_float)
+        for name in ("size", "gain1", "gain2", "beta2", "eps", "root", "decay", "shrink")
+    ]
+
+
 class Kernels(ctypes.CDLL):
-    """The functions of `conv_pool.c`.
+    """The functions of `kernels.c`.
 
     Attributes:
         multiple: what numbers of channels must be multiples of.
@@ -60,7 +70,9 @@ class Kernels(ctypes.CDLL):
         gradients: list[Any] = [pointer, pointer, pointer, pointer, stride, pointer]
         self.conv_pool_forward.argtypes = [*images, *[pointer] * 3, shape, threads]
         self.conv_pool_backward.argtypes = [*images, *gradients, shape, threads]
-        self.turn_pictures.argtypes = [*[pointer] * 2, *[ctypes.c_long] * 3, ctypes.c_int, threads]
+        step = ctypes.POINTER(AdamStep)
+        self.adam_step.argtypes = [*[pointer] * 4, ctypes.c_long, step, threads]
+        self.adam_step.restype = None
         self.multiple = 2 * int(self.lanes())
 
 
@@ -84,7 +96,7 @@ def _outcome(check: Callable[[Kernels], str | None]) -> Kernels | KernelError:
     """Return the library, or why there is none: found out once in a process."""
     if sys.platform != "linux":
         return KernelError(f"they are made for Linux, and this is {sys.platform}")
-    source = (resources.files("fashioncnn") / "kernels" / "conv_pool.c").read_bytes()
+    source = (resources.files("fashioncnn") / "kernels" / "kernels.c").read_bytes()
     fault = KernelError("there is no C compiler here (Debian: apt install gcc libc6-dev)")
     for compiler in _compilers():
         try:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.config import BatchNormCNNConfig
-from fashioncnn.kernels import flatten_pictures
-from fashioncnn.models.layers import ConvPoolReLU, pooled_side
+from fashioncnn.models.layers import ConvPoolReLU, PictureLinear, pooled_side
 
 FLAT = 1e-3
 """Standard deviation of patches that tell nothing: the plain background."""
@@ -36,7 +35,7 @@ class BatchNormCNN(nn.Module):
             channels = out_channels
             side = pooled_side(side, 3, 1, len(config.channels), image_size)
         self.side = side
-        self.output = nn.Linear(channels * side * side, classes)
+        self.output = PictureLinear(channels, side, side, classes)
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
@@ -65,5 +64,5 @@ class BatchNormCNN(nn.Module):
         features = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             features = norm(convolution(features))
-        logits: Tensor = self.output(flatten_pictures(features))
+        logits: Tensor = self.output(features)
         return logits

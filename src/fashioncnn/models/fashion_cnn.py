@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.config import FashionCNNConfig
-from fashioncnn.kernels import flatten_pictures
-from fashioncnn.models.layers import ConvPoolReLU, Dropout, pooled_side
+from fashioncnn.models.layers import ConvPoolReLU, Dropout, PictureLinear, pooled_side
 
 
 class FashionCNN(nn.Module):
@@ -30,7 +29,7 @@ class FashionCNN(nn.Module):
             side = pooled_side(
                 side, config.kernel_size, config.padding, len(config.channels), image_size
             )
-        self.hidden = nn.Linear(channels * side * side, config.hidden)
+        self.hidden = PictureLinear(channels, side, side, config.hidden)
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, classes)
 
@@ -39,6 +38,6 @@ class FashionCNN(nn.Module):
         features = images
         for convolution in self.convolutions:
             features = convolution(features)
-        hidden = F.relu(self.hidden(flatten_pictures(features)))
+        hidden = F.relu(self.hidden(features))
         logits: Tensor = self.output(self.dropout(hidden))
         return logits

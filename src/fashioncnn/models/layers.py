@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
@@ -36,6 +37,42 @@ class Dropout(nn.Dropout):
         bits = torch.empty(-(-n // 4), dtype=torch.int64, device="cpu").random_(INT64_MIN, None)
         kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped - BITS // 2
         return values * kept.to(values.dtype).mul_(BITS / (BITS - dropped))
+
+
+class PictureLinear(nn.Module):
+    """A linear layer on whole pictures: what `torch.nn.Linear` is after `torch.flatten`.
+
+    In memory its weight is (out, channels, rows, columns), so that in the layout ``channels_last``
+    (`fashioncnn.models.place_network`) it lies in the order of the pictures, and nothing has to be
+    rearranged. Among a network's saved weights it is a `torch.nn.Linear`'s: (out, channels · rows ·
+    columns), in that order.
+    """
+
+    def __init__(self, channels: int, rows: int, columns: int, outputs: int) -> None:
+        super().__init__()
+        flat = nn.Linear(channels * rows * columns, outputs)
+        self.shape = outputs, channels, rows, columns
+        self.weight = nn.Parameter(flat.weight.detach().reshape(self.shape))
+        self.bias = flat.bias
+        self.register_state_dict_post_hook(_flatten_weight)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_unflatten_weight)  # type: ignore[no-untyped-call]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return (n, out) float for pictures (n, channels, rows, columns) float."""
+        weight: Tensor = self.weight
+        if weight.is_contiguous(memory_format=torch.channels_last):
+            pictures, weight = pictures.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
+        return F.linear(pictures.flatten(1), weight.flatten(1), self.bias)
+
+
+def _flatten_weight(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+    state[prefix + "weight"] = state[prefix + "weight"].flatten(1)
+
+
+def _unflatten_weight(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    weight = state.get(prefix + "weight")
+    if weight is not None and isinstance(layer, PictureLinear):
+        state[prefix + "weight"] = weight.reshape(layer.shape)
 
 
 def pooled_side(side: int, kernel_size: int, padding: int, layers: int, image_size: int) -> int:

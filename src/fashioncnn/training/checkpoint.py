@@ -99,9 +99,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             continue
         index, _, name = rest.partition(".")
         parameter = parameters[int(index)]
-        if value.shape == parameter.shape and value.dim() > 0:
-            # Fused kernels walk memory, so the state must be laid out like its parameter.
-            value = torch.empty_like(parameter).copy_(value)  # noqa: PLW2901
+        if value.numel() == parameter.numel() and value.dim() > 0:
+            # Fused kernels walk memory, so the state must be laid out like its parameter. (In
+            # version 0.1.0 a `PictureLinear` was a `torch.nn.Linear`: the same values, flat.)
+            value = torch.empty_like(parameter).copy_(value.view_as(parameter))  # noqa: PLW2901
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

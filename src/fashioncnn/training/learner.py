@@ -70,7 +70,7 @@ class Learner:
             weights = torch.from_numpy(_class_weights(part.labels, len(dataset.class_names)))
         return cls(
             model,
-            build_optimizer(settings.optimizer, model.network.parameters()),
+            build_optimizer(settings.optimizer, model.network),
             to_tensor(part.images, device),
             torch.from_numpy(part.labels.astype(np.int64)).to(device),
             None if weights is None else weights.to(device),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fashioncnn import kernels
 from fashioncnn.config import (
     AdamConfig,
     ConstantSchedule,
@@ -19,34 +19,73 @@ from fashioncnn.config import (
 
 
 def build_optimizer(
-    config: AdamConfig | SGDConfig | MuonConfig, parameters: Iterable[nn.Parameter]
+    config: AdamConfig | SGDConfig | MuonConfig, network: nn.Module
 ) -> torch.optim.Optimizer:
-    """Return the optimiser that `config` describes, in its fused form.
+    """Return the optimiser of a network's parameters that `config` describes, in its fused form.
 
     A group of parameters whose learning rate is not the schedule's has a ``scale`` to it.
     """
     if isinstance(config, MuonConfig):
-        return Muon(config, parameters)
+        return Muon(config, network)
     if isinstance(config, SGDConfig):
         return torch.optim.SGD(
-            parameters,
+            network.parameters(),
             lr=config.learning_rate,
             momentum=config.momentum,
             nesterov=config.momentum > 0,
             weight_decay=config.weight_decay,
             fused=True,
         )
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(
-        parameters,
+    return Adam(
+        network.parameters(),
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
+        decoupled_weight_decay=config.name == "adamw",
         fused=True,
     )
 
 
-class Muon(torch.optim.AdamW):
+class Adam(torch.optim.Adam):
+    """`torch.optim.Adam`, stepping by the compiled kernels where they suit."""
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        steps = [(p, g) for g in self.param_groups for p in g["params"] if p.grad is not None]
+        states = [self._state_of(parameter) for parameter, _ in steps]
+        if not all(
+            kernels.adam_suits(parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"])
+            for (parameter, _), state in zip(steps, states, strict=True)
+        ):
+            super().step()
+            return
+        for (parameter, group), state in zip(steps, states, strict=True):
+            state["step"] += 1
+            kernels.adam_step(
+                parameter,
+                parameter.grad,
+                state["exp_avg"],
+                state["exp_avg_sq"],
+                step=int(state["step"]),
+                rate=group["lr"],
+                betas=group["betas"],
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                decoupled=group["decoupled_weight_decay"],
+            )
+
+    def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """Return the parameter's state, as `torch.optim.Adam` begins it."""
+        state: dict[str, Tensor] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
+
+
+class Muon(Adam):
     """Muon for the weights of inner convolutions, AdamW for everything else.
 
     Muon steps by the orthogonal matrix nearest to its Nesterov momentum, which has the same effect
@@ -54,10 +93,10 @@ class Muon(torch.optim.AdamW):
     layer, the last, biases and norms are left to AdamW, as it recommends.
     """
 
-    def __init__(self, config: MuonConfig, parameters: Iterable[nn.Parameter]) -> None:
-        everything = list(parameters)
-        inner = [p for p in everything if p.dim() == 4 and p.shape[1] > 1]
-        rest = [p for p in everything if not any(p is other for other in inner)]
+    def __init__(self, config: MuonConfig, network: nn.Module) -> None:
+        layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+        inner = [layer.weight for layer in layers if layer.in_channels > 1]
+        rest = [p for p in network.parameters() if not any(p is other for other in inner)]
         groups = [
             {"params": inner, "scale": 1.0, "momentum": config.momentum},
             {
@@ -67,7 +106,11 @@ class Muon(torch.optim.AdamW):
             },
         ]
         super().__init__(
-            groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            groups,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            decoupled_weight_decay=True,
+            fused=True,
         )
 
     @torch.no_grad()
