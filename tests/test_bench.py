@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from fashioncnn import bench
-from fashioncnn.config import FashionCNNConfig, resolve
+from fashioncnn.config import resolve
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.models import build_model
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel
+from fashioncnn.settings import FashionCNNConfig
 from fashioncnn.training.run import train_model
 
 CPU = torch.device("cpu")

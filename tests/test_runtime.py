@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from fashioncnn.config import RuntimeConfig, kernels_from_environment
+from fashioncnn.config import kernels_from_environment
 from fashioncnn.errors import ConfigError
 from fashioncnn.runtime import prepare_prediction, resolve_runtime
+from fashioncnn.settings import RuntimeConfig
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells of the parent's size too")

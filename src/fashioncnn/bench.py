@@ -26,7 +26,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fashioncnn.config import Settings, resolve
+from fashioncnn.config import resolve
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.errors import FashionCNNError
@@ -41,6 +41,7 @@ from fashioncnn.runtime import (
     peak_memory_bytes,
     prepare_torch,
 )
+from fashioncnn.settings import Settings
 from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import Progress
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fashioncnn.config import Settings, read_settings
+from fashioncnn.config import read_settings
 from fashioncnn.errors import RunError, UsageError
+from fashioncnn.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fashioncnn.config import (
-    DEVICE_NAME,
-    DEVICE_NAMES,
-    RuntimeConfig,
-    kernels_from_environment,
-)
+from fashioncnn.config import kernels_from_environment
 from fashioncnn.errors import MissingExtraError, UsageError
+from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 
 if TYPE_CHECKING:
     import torch

@@ -85,8 +85,8 @@ def test_epochs_tell_learning_and_judging_apart(capsys, monkeypatch):
 def test_a_peer_trains_the_described_network(module):
     import importlib
 
-    from fashioncnn.config import FashionCNNConfig
     from fashioncnn.models import build_model
+    from fashioncnn.settings import FashionCNNConfig
 
     peer = importlib.import_module(module).build_model()
     ours = build_model(FashionCNNConfig(), 28, 10)

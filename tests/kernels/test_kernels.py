@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from fashioncnn import kernels
-from fashioncnn.config import RuntimeConfig
 from fashioncnn.errors import UsageError
 from fashioncnn.kernels import build, conv_pool_relu
 from fashioncnn.runtime import prepare_torch, resolve_runtime
+from fashioncnn.settings import RuntimeConfig
 
 
 @pytest.fixture

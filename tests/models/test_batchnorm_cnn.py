@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fashioncnn.config import BatchNormCNNConfig
 from fashioncnn.errors import ConfigError
 from fashioncnn.models import build_model, count_parameters
+from fashioncnn.settings import BatchNormCNNConfig
 
 CONFIG = BatchNormCNNConfig(name="batchnorm_cnn")
 

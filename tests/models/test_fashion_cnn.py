@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fashioncnn.config import FashionCNNConfig
 from fashioncnn.errors import ConfigError
 from fashioncnn.models import build_model, count_parameters
+from fashioncnn.settings import FashionCNNConfig
 
 
 def test_parameters_are_as_many_as_told():

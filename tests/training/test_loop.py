@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fashioncnn.config import FashionCNNConfig
 from fashioncnn.data.batches import dropout_seed, epoch_order
 from fashioncnn.errors import DivergedError
 from fashioncnn.models import build_model
 from fashioncnn.models.preprocessing import Preprocessing
+from fashioncnn.settings import FashionCNNConfig
 from fashioncnn.training.loop import Progress, Recipe, fit
 
 PREPROCESSING = Preprocessing(28, 0.0, 1.0, "fashion")

@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from fashioncnn import kernels
-from fashioncnn.config import (
-    AdamConfig,
-    ConstantSchedule,
-    DecaySchedule,
-    MuonConfig,
-    SGDConfig,
-)
 from fashioncnn.models.layers import PictureLinear
+from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
 from fashioncnn.training.optim import build_optimizer, learning_rate_at, orthogonalised
 
 

@@ -11,10 +11,10 @@ from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.errors import DataError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
-    from fashioncnn.config import Settings
     from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.store import TrainedModel
     from fashioncnn.runs import RunFolder
+    from fashioncnn.settings import Settings
 
 
 def evaluate(

@@ -13,10 +13,10 @@ from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from fashioncnn.config import Settings
     from fashioncnn.data.dataset import Dataset
     from fashioncnn.models.store import TrainedModel
     from fashioncnn.runs import RunFolder
+    from fashioncnn.settings import Settings
 
 KEPT_BY_RESUME = ("--epochs", "--data")
 """Flags that may go with --resume; all else was decided when the run began."""

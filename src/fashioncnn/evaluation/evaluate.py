@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fashioncnn.config import Settings
 from fashioncnn.data.dataset import Dataset, Split, split_validation, validation_size
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
@@ -12,6 +11,7 @@ from fashioncnn.evaluation.metrics import Labels, Logits, judge
 from fashioncnn.evaluation.predictions import load_predictions, save_predictions
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runs import RunFolder
+from fashioncnn.settings import Settings
 
 
 def evaluate_model(

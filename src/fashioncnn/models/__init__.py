@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from fashioncnn.config import ModelConfig
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
+from fashioncnn.settings import ModelConfig
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fashion_cnn": FashionCNN,

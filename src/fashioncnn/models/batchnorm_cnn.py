@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashioncnn.config import BatchNormCNNConfig
 from fashioncnn.models.layers import ConvPoolReLU, PictureLinear, pooled_side
+from fashioncnn.settings import BatchNormCNNConfig
 
 FLAT = 1e-3
 """Standard deviation of patches that tell nothing: the plain background."""

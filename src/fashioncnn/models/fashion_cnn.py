@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashioncnn.config import FashionCNNConfig
 from fashioncnn.models.layers import ConvPoolReLU, Dropout, PictureLinear, pooled_side
+from fashioncnn.settings import FashionCNNConfig
 
 
 class FashionCNN(nn.Module):

@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from fashioncnn.config import ModelConfig
 from fashioncnn.errors import ConfigError, ModelError, UsageError
 from fashioncnn.models import build_model, count_parameters, place_network
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.runs import write_atomic, write_json
+from fashioncnn.settings import ModelConfig
 
 SCHEMA = 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fashioncnn.config import Settings
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
 from fashioncnn.models.store import TrainedModel
+from fashioncnn.settings import Settings
 
 
 def plain_card(model: TrainedModel) -> str:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashioncnn.config import Settings
 from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.evaluation.logits import to_tensor
@@ -19,6 +18,7 @@ from fashioncnn.models import build_model, place_network
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.preprocessing import fit_preprocessing
 from fashioncnn.models.store import TrainedModel
+from fashioncnn.settings import Settings
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
 

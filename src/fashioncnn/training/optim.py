@@ -9,13 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fashioncnn import kernels
-from fashioncnn.config import (
-    AdamConfig,
-    ConstantSchedule,
-    DecaySchedule,
-    MuonConfig,
-    SGDConfig,
-)
+from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
 
 
 def build_optimizer(

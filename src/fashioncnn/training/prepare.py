@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fashioncnn.config import ConstantSchedule, Settings, validate
+from fashioncnn.config import validate
 from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout, validation_size
 from fashioncnn.errors import UsageError
 from fashioncnn.evaluation.evaluate import check_fit
@@ -15,6 +15,7 @@ from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runtime import resolve_runtime
+from fashioncnn.settings import ConstantSchedule, Settings
 
 
 def prepare_settings(

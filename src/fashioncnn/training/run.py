@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fashioncnn.config import Settings
 from fashioncnn.data.dataset import (
     Dataset,
     Split,
@@ -30,6 +29,7 @@ from fashioncnn.runtime import (
     peak_memory_bytes,
     prepare_torch,
 )
+from fashioncnn.settings import Settings
 from fashioncnn.training.card import model_card
 from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,

@@ -1,0 +1,188 @@
+"""What can be set, and what it may be: frozen models, checked when they are made."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+DEVICE_NAMES = "auto, cpu, mps, cuda or, for one GPU of several, cuda:1"
+
+UNNAMED_KINDS = {"model": "fashion_cnn"}
+"""What a section is that does not name its kind."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings; unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class FashionCNNConfig(Section):
+    """The described network: two convolutions, two linear layers."""
+
+    name: Literal["fashion_cnn"] = "fashion_cnn"
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+    ] = (32, 64)
+    """Output channels of each convolution, each followed by ReLU and 2×2 max pooling."""
+    kernel_size: int = Field(3, ge=1, le=11)
+    """Side of the square convolution kernels, in pixels."""
+    padding: int = Field(1, ge=0, le=5)
+    """Zeros added on each side before each convolution, in pixels."""
+    hidden: int = Field(256, ge=1, le=65536)
+    """Units of the first linear layer."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Share of hidden units dropped in training."""
+
+
+class BatchNormCNNConfig(Section):
+    """Convolutions, each pooled, rectified and batch-normalised, then one linear layer."""
+
+    name: Literal["batchnorm_cnn"]
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+    ] = (32, 64, 128)
+    """Output channels of each 3×3 convolution."""
+    whitening: bool = False
+    """Whether the first convolution begins as one that whitens the training pictures' patches."""
+
+
+ModelConfig = Annotated[FashionCNNConfig | BatchNormCNNConfig, Field(discriminator="name")]
+
+
+class DataConfig(Section):
+    """Which pictures are learnt from, and how they are fed."""
+
+    source: str | None = None
+    """A folder, or ``sketches``; none looks in the cache and then downloads."""
+    validation: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Pictures of the training part held out, stratified; ``auto`` is one sixth."""
+    image_size: int | None = Field(None, ge=8, le=256)
+    """Side that pictures of class folders are brought to, in pixels; none is 28."""
+    scaling: Literal["unit", "symmetric", "standard"] = "unit"
+    """Pixels to [0, 1], to [-1, 1], or to the training part's mean 0 and deviation 1."""
+    class_weights: Literal["none", "auto"] = "none"
+    """``auto`` weighs the loss of each class by n / (classes · n_class)."""
+
+
+class AdamConfig(Section):
+    """Adam (arXiv:1412.6980), or AdamW with decoupled decay (arXiv:1711.05101)."""
+
+    name: Literal["adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: Annotated[
+        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
+        Field(strict=False),
+    ] = (0.9, 0.999)
+
+
+class SGDConfig(Section):
+    """Stochastic gradient descent with Nesterov's momentum where momentum is not 0."""
+
+    name: Literal["sgd"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+
+class MuonConfig(Section):
+    """Muon for the inner convolutions, AdamW for everything else."""
+
+    name: Literal["muon"]
+    learning_rate: float = Field(gt=0)
+    """Of Muon: a step's spectral norm is this, times the square root of max(1, rows / columns)."""
+    adam_learning_rate: float = Field(gt=0)
+    """Of AdamW; follows the same schedule."""
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+
+OptimizerConfig = Annotated[AdamConfig | SGDConfig | MuonConfig, Field(discriminator="name")]
+
+
+class ConstantSchedule(Section):
+    """The learning rate stays as it is."""
+
+    name: Literal["constant"] = "constant"
+
+
+class DecaySchedule(Section):
+    """A linear rise over the first steps, then a decay that reaches 0 after the last step."""
+
+    name: Literal["linear", "cosine"]
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises from 0."""
+
+
+class TrainingConfig(Section):
+    """How long, how, and what is kept."""
+
+    epochs: int = Field(20, ge=1, le=1_000_000)
+    batch_size: int = Field(128, ge=1, le=1_000_000)
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides the initial weights, the order of the pictures, dropout."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    select: Literal["last", "best_val"] = "last"
+    """Which weights are kept: the last, or those of the best validation epoch."""
+    select_by: Literal["loss", "accuracy"] = "loss"
+    """What ``best_val`` compares, on the validation part."""
+    track_test: bool = False
+    """Also draw the test curve. Nothing is ever decided by it."""
+    checkpoint_seconds: float = Field(60.0, gt=0)
+    """A checkpoint is written at every epoch's end, and within an epoch this often."""
+
+
+class RuntimeConfig(Section):
+    """What it runs on."""
+
+    device: str = "auto"
+    """``auto``, ``cpu``, ``mps``, ``cuda``, or one GPU of several as ``cuda:1``."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """``auto`` takes bf16 where the processor has the instructions for it."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    """CPU threads; ``auto`` is one for each core this process may use."""
+    kernels: Literal["auto", "native", "torch"] = "auto"
+    """What convolves on the CPU: kernels compiled for this processor at their first use, in fp32,
+    or PyTorch's; ``auto`` takes the compiled ones for fp32 where they can be had."""
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, device: str) -> str:
+        if not DEVICE_NAME.fullmatch(device):
+            raise ValueError(f"should be {DEVICE_NAMES}")
+        return device
+
+
+class Settings(Section):
+    """Everything a training run is decided by."""
+
+    recipe: str
+    description: str = ""
+    model: ModelConfig = FashionCNNConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig
+    schedule: Annotated[ConstantSchedule | DecaySchedule, Field(discriminator="name")] = (
+        ConstantSchedule()
+    )
+    training: TrainingConfig = TrainingConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _fashion_cnn_needs_no_name(cls, model: Any) -> Any:
+        return {"name": UNNAMED_KINDS["model"], **model} if isinstance(model, dict) else model
+
+    @model_validator(mode="after")
+    def _select_needs_validation(self) -> Settings:
+        if self.training.select == "best_val" and self.data.validation == 0:
+            raise ValueError("select = 'best_val' needs a validation part; set validation above 0")
+        return self
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML that `resolve` reads back to the same settings."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
