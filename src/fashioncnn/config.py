@@ -21,6 +21,7 @@ from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.settings import (
     UNNAMED_KINDS,
     AdamConfig,
+    AugmentationConfig,
     BatchNormCNNConfig,
     ConstantSchedule,
     DataConfig,
@@ -271,6 +272,7 @@ def _known_keys() -> list[str]:
     sections: dict[str, tuple[type[Section], ...]] = {
         "model": (FashionCNNConfig, BatchNormCNNConfig),
         "data": (DataConfig,),
+        "augmentation": (AugmentationConfig,),
         "optimizer": (AdamConfig, SGDConfig, MuonConfig),
         "schedule": (ConstantSchedule, DecaySchedule),
         "training": (TrainingConfig,),

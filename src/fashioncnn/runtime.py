@@ -28,7 +28,7 @@ RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "p
 
 def require_train_extra() -> None:
     """Raise `MissingExtraError` with the install command where a part of [train] is missing."""
-    for module in ("torch", "matplotlib", "jinja2"):
+    for module in ("torch", "matplotlib", "jinja2", "scipy"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("train", module)
 

@@ -69,6 +69,48 @@ class DataConfig(Section):
     """``auto`` weighs the loss of each class by n / (classes · n_class)."""
 
 
+class AugmentationConfig(Section):
+    """What is done to training pictures, anew in every epoch; 0 is nothing.
+
+    Where it says "up to", a value is drawn evenly for each picture.
+    """
+
+    flip: float = Field(0.0, ge=0, le=1)
+    """Share of pictures that are mirrored left to right."""
+    shift: int = Field(0, ge=0, le=64)
+    """Up to so many whole pixels each way, as a random crop of a padded picture does."""
+    crop: float = Field(0.0, ge=0, lt=1)
+    """A random square part is enlarged to the whole; its side is shorter by up to this share."""
+    rotation: float = Field(0.0, ge=0, le=180)
+    """Up to so many degrees either way."""
+    scale: float = Field(0.0, ge=0, le=4)
+    """Larger or smaller by up to the factor 1 + scale."""
+    shear: float = Field(0.0, ge=0, le=60)
+    """Slanted by up to so many degrees either way."""
+    brightness: float = Field(0.0, ge=0, le=1)
+    """Pixels are multiplied by 1 - brightness to 1 + brightness."""
+    contrast: float = Field(0.0, ge=0, le=1)
+    """Distances to the picture's mean are multiplied by 1 - contrast to 1 + contrast."""
+    blur: float = Field(0.0, ge=0, le=5)
+    """A Gaussian of up to so many pixels' standard deviation."""
+    noise: float = Field(0.0, ge=0, le=1)
+    """Normal noise of up to so much of the full range's standard deviation."""
+    erasing: float = Field(0.0, ge=0, le=1)
+    """Share of pictures in which a rectangle is covered with random values (arXiv:1708.04896)."""
+    cutout: float = Field(0.0, ge=0, lt=1)
+    """Side of a black square, as a share of the picture's (arXiv:1708.04552)."""
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Two pictures are blended, by a share drawn from Beta(mixup, mixup) (arXiv:1710.09412)."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """A square of another picture is pasted in; what is left is drawn from Beta(cutmix, cutmix)
+    (arXiv:1905.04899). With mixup too, either is done to half of the pictures."""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is done."""
+        return not any(self.model_dump().values())
+
+
 class AdamConfig(Section):
     """Adam (arXiv:1412.6980), or AdamW with decoupled decay (arXiv:1711.05101)."""
 
@@ -165,6 +207,7 @@ class Settings(Section):
     description: str = ""
     model: ModelConfig = FashionCNNConfig()
     data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig
     schedule: Annotated[ConstantSchedule | DecaySchedule, Field(discriminator="name")] = (
         ConstantSchedule()

@@ -10,7 +10,7 @@ from fashioncnn.errors import DivergedError
 from fashioncnn.models import build_model
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.settings import FashionCNNConfig
-from fashioncnn.training.loop import Progress, Recipe, fit
+from fashioncnn.training.loop import Progress, Recipe, _loss, fit
 
 PREPROCESSING = Preprocessing(28, 0.0, 1.0, "fashion")
 
@@ -114,3 +114,17 @@ def test_a_loss_that_is_not_finite_is_found_when_settled():
     progress.add(torch.tensor(math.nan), torch.tensor(0), 4)
     with pytest.raises(DivergedError, match="epoch 1, by step 1"):
         progress.settle()
+
+
+def test_the_loss_of_mixed_pictures_is_the_mix_of_their_losses():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 10, generator=generator)
+    target = torch.tensor([0, 1, 2, 3, 4, 5])
+    share = torch.tensor([1.0, 0.7, 0.2, 0.5, 0.0, 0.9])
+    own = F.cross_entropy(logits, target, reduction="none", label_smoothing=0.1)
+    partner = F.cross_entropy(logits, target.flip(0), reduction="none", label_smoothing=0.1)
+    expected = (share * own + (1 - share) * partner).mean()
+    torch.testing.assert_close(_loss(logits, target, share, None, 0.1), expected)
+    plain = F.cross_entropy(logits, target, label_smoothing=0.1)
+    torch.testing.assert_close(_loss(logits, target, torch.ones(6), None, 0.1), plain)
+    torch.testing.assert_close(_loss(logits, target, None, None, 0.1), plain)

@@ -56,6 +56,25 @@ VARIANTS = {
         "schedule.name=linear",
         "schedule.warmup=0.2",
     ),
+    "every augmentation": tuple(
+        f"augmentation.{setting}"
+        for setting in (
+            "flip=0.5",
+            "shift=2",
+            "crop=0.2",
+            "rotation=10",
+            "scale=0.1",
+            "shear=10",
+            "brightness=0.2",
+            "contrast=0.2",
+            "blur=0.5",
+            "noise=0.05",
+            "erasing=0.5",
+            "cutout=0.3",
+            "mixup=0.2",
+            "cutmix=1.0",
+        )
+    ),
     "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[32, 32]"),
 }
 
@@ -248,6 +267,7 @@ def test_a_loss_of_nothing_but_nan_is_found_in_judging(small, tiny_settings):
     [
         ("model.channels=[4, 4, 4, 4, 4, 4]", "leave nothing"),
         ("data.validation=300", "validation = 300"),
+        ("augmentation.shift=28", "augmentation.shift = 28"),
     ],
 )
 def test_what_can_only_fail_is_refused_before_it_begins(assignment, error, small):

@@ -46,6 +46,13 @@ Stored predictions are used again while model and pictures are the same.
 
 Example: fashioncnn report runs/train-1 runs/train-2
 """,
+    "compare": """Is B better than A? Tests and intervals on the same pictures.
+
+Example: fashioncnn compare runs/train-1 runs/train-2
+
+With one run each, McNemar's test; with folders of several seeds each, Welch's
+t test on their accuracies. What can be trusted is said in plain words.
+""",
     "predict": """What is on these pictures? Files and folders in, the likeliest classes out.
 
 Example: fashioncnn predict closet/ shoe.jpg --model runs/train-1

@@ -1,4 +1,4 @@
-"""The order in which pictures are fed: pure functions of seed, epoch and step."""
+"""What is drawn for feeding pictures: pure functions of seed, epoch and step."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Streams keep draws for different purposes apart, whatever the seed.
-INITIAL_WEIGHTS, ORDER, DROPOUT = range(3)
+INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION = range(4)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """Return the order of `n` pictures in an epoch, (n,) int64, the same at every call."""
     return np.random.default_rng([ORDER, seed, epoch]).permutation(n)
+
+
+def augmentation_generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """Return what an epoch's table of augmentations draws a column from."""
+    return np.random.default_rng([AUGMENTATION, seed, epoch, stream])
 
 
 def weights_seed(seed: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.evaluation.logits import to_tensor
@@ -35,6 +36,7 @@ class Learner:
         optimizer: of the network's parameters.
         images: (n, 1, size, size) uint8, on the network's device.
         labels: (n,) int64, there too.
+        augmentation: what is done to pictures first, or None.
         class_weights: (classes,) float32 weights of the loss, or None.
         recipe: what the loop needs to know.
     """
@@ -43,6 +45,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     images: Tensor
     labels: Tensor
+    augmentation: Augmentation | None
     class_weights: Tensor | None
     recipe: Recipe
 
@@ -73,6 +76,7 @@ class Learner:
             build_optimizer(settings.optimizer, model.network),
             to_tensor(part.images, device),
             torch.from_numpy(part.labels.astype(np.int64)).to(device),
+            _augmentation(settings, len(part)),
             None if weights is None else weights.to(device),
             _loop_recipe(settings, len(part)),
         )
@@ -93,6 +97,7 @@ class Learner:
             self.labels,
             self.recipe,
             progress,
+            augmentation=self.augmentation,
             class_weights=self.class_weights,
             on_step=on_step,
             on_epoch=on_epoch,
@@ -119,6 +124,11 @@ def _begin_model(
         preprocessing = start_from.preprocessing
     place_network(network, device)
     return TrainedModel(network, settings.model, names, preprocessing, dataset.name)
+
+
+def _augmentation(settings: Settings, n: int) -> Augmentation | None:
+    config = settings.augmentation
+    return None if config.is_off else Augmentation(config, settings.training.seed, n)
 
 
 def _loop_recipe(settings: Settings, n: int) -> Recipe:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import dropout_seed, epoch_order
 from fashioncnn.errors import DivergedError
 from fashioncnn.models.preprocessing import Preprocessing
@@ -28,7 +29,8 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         loss: mean over the pictures, in nats, dropout, smoothing and class weights included.
-        accuracy: in [0, 1], dropout included.
+        accuracy: in [0, 1], dropout and augmentation included; of mixed pictures, how often a
+            picture's own label was named, however little of it is left.
         seconds: spent learning.
         n: pictures learnt from.
     """
@@ -131,6 +133,7 @@ def fit(
     recipe: Recipe,
     progress: Progress,
     *,
+    augmentation: Augmentation | None = None,
     class_weights: Tensor | None = None,
     on_step: Callable[[Progress], None],
     on_epoch: Callable[[EpochResult], None],
@@ -145,6 +148,7 @@ def fit(
         labels: (n,) int64.
         recipe: what to do.
         progress: where to begin; kept up to date.
+        augmentation: what is done to the pictures first.
         class_weights: (classes,) float32 weights of the loss.
         on_step: called after every step; may raise to stop.
         on_epoch: called after every epoch, with what it came to.
@@ -162,14 +166,16 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(progress.step) * group.get("scale", 1.0)
             _seed(images.device, dropout_seed(recipe.seed, progress.step))
-            target = labels[batch]
+            pictures, target, share = images[batch], labels[batch], None
+            if augmentation is not None:
+                pictures = augmentation(pictures, batch, progress.epoch)
+                if augmentation.mixes:
+                    pictures, share = augmentation.mix(pictures, batch, progress.epoch)
             with torch.autocast(
                 images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
             ):
-                logits = model(preprocessing(images[batch])).float()
-            loss = F.cross_entropy(
-                logits, target, class_weights, label_smoothing=recipe.label_smoothing
-            )
+                logits = model(preprocessing(pictures)).float()
+            loss = _loss(logits, target, share, class_weights, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -177,6 +183,21 @@ def fit(
             progress.seconds += time.perf_counter() - started
             on_step(progress)
         on_epoch(progress.finish_epoch())
+
+
+def _loss(
+    logits: Tensor,
+    target: Tensor,
+    share: Tensor | None,
+    class_weights: Tensor | None,
+    smoothing: float,
+) -> Tensor:
+    """Return the mean cross-entropy of a batch, of mixed pictures by what they are made of."""
+    if share is None:
+        return F.cross_entropy(logits, target, class_weights, label_smoothing=smoothing)
+    own = F.one_hot(target, logits.shape[1]).to(logits.dtype)
+    mixed = torch.lerp(own.flip(0), own, share.unsqueeze(1))
+    return F.cross_entropy(logits, mixed, class_weights, label_smoothing=smoothing)
 
 
 def _seed(device: torch.device, seed: int) -> None:

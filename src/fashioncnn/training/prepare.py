@@ -39,6 +39,11 @@ def prepare_settings(
             f"image_size = {data.image_size}: only pictures of class folders are resized; "
             f"those of {dataset.source} are {size}×{size}"
         )
+    if settings.augmentation.shift >= size:
+        raise UsageError(
+            f"augmentation.shift = {settings.augmentation.shift}: moves pictures of {size}×{size} "
+            "out of sight; it must be less than their side"
+        )
     if settings.training.track_test:
         dataset.require_test()
     if start_from is not None:

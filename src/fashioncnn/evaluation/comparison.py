@@ -1,0 +1,248 @@
+"""Is B better than A? Tests and intervals of the difference on the same pictures.
+
+With one run each, what varies is the pictures: McNemar's exact test, and Newcombe's interval of the
+difference of paired shares. With several runs each, seeds vary too: Welch's t test on the runs'
+accuracies tells what other seeds would give, and the paired interval over pictures, of the mean
+run, what other pictures would; a difference is trusted where it holds for both.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.evaluation.metrics import Z95, Labels, Logits, log_softmax, wilson_interval
+
+LEVEL = 0.05
+"""Probability of an error of the first kind that a trusted difference is allowed."""
+
+Right = NDArray[np.bool_]
+"""(n,): whether each picture was named rightly."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One run, or several that differ in their seeds, judged on the same pictures.
+
+    Attributes:
+        name: to tell it by.
+        logits: (n, classes) float32 of each run.
+    """
+
+    name: str
+    logits: Sequence[Logits]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of B less A.
+
+    Attributes:
+        value: the difference.
+        ci95: its 95% interval, by the method that the comparison names.
+        p: of no difference, two-sided; None where nothing varies.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+    p: float | None
+
+    def as_dict(self, name: str) -> dict[str, Any]:
+        """Return JSON types under `name`."""
+        return {name: self.value, f"{name}_ci95": list(self.ci95), f"{name}_p": self.p}
+
+
+def compare_groups(
+    a: Group, b: Group, labels: Labels, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the comparison of B with A, as JSON types.
+
+    Args:
+        a: what is compared with.
+        b: what is compared; one run where `a` is one, several where `a` is several.
+        labels: (n,) uint8.
+        class_names: by label.
+
+    Raises:
+        ValueError: one side is one run, and the other several.
+    """
+    if (len(a.logits) == 1) != (len(b.logits) == 1):
+        raise ValueError(
+            "one run and several cannot be compared: how A's or B's seeds vary is unknown"
+        )
+    single = len(a.logits) == 1
+    right = [[(x.argmax(1) == labels) for x in group.logits] for group in (a, b)]
+    losses = [[_losses(x, labels) for x in group.logits] for group in (a, b)]
+    accuracy = _accuracy_difference(right[0], right[1])
+    loss = _mean_difference(losses[0], losses[1])
+    pictures = None if single else _over_pictures(*(np.mean(r, axis=0) for r in right))
+    trusted = _is_trusted(accuracy) and (pictures is None or _excludes_zero(pictures))
+    names = "McNemar's exact test, Newcombe's interval" if single else "Welch's t test"
+    return {
+        "schema": 1,
+        "n": len(labels),
+        "a": _side(a, right[0], losses[0]),
+        "b": _side(b, right[1], losses[1]),
+        "method": names,
+        **accuracy.as_dict("accuracy_difference"),
+        "accuracy_difference_pictures_ci95": None if pictures is None else list(pictures),
+        **loss.as_dict("loss_difference"),
+        "trusted": trusted,
+        "per_class": _per_class(right[0], right[1], labels, class_names),
+        "pairs": _pairs(a, b, labels),
+    }
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return the p value of McNemar's exact test (McNemar 1947, Psychometrika 12:153).
+
+    Args:
+        only_a: pictures that A alone names rightly.
+        only_b: pictures that B alone names rightly.
+    """
+    from scipy.stats import binomtest
+
+    if only_a + only_b == 0:
+        return 1.0
+    return float(binomtest(only_b, only_a + only_b).pvalue)
+
+
+def newcombe_interval(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
+    """Return the 95% interval of B's share less A's, of the same pictures.
+
+    Method 10 of Newcombe 1998, Statistics in Medicine 17:2635.
+    """
+    n = both + only_a + only_b + neither
+    right_b, right_a = both + only_b, both + only_a
+    p_b, p_a = right_b / n, right_a / n
+    (low_b, high_b), (low_a, high_a) = wilson_interval(right_b, n), wilson_interval(right_a, n)
+    product = right_b * (n - right_b) * right_a * (n - right_a)
+    excess: float = both * neither - only_a * only_b
+    if excess > 0:
+        excess = max(excess - n / 2, 0)  # a correction for continuity
+    phi = excess / math.sqrt(product) if product else 0.0
+
+    def reach(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
+    difference = p_b - p_a
+    return (
+        difference - reach(p_b - low_b, high_a - p_a),
+        difference + reach(high_b - p_b, p_a - low_a),
+    )
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p values adjusted for their number (Holm 1979, Scand. J. Statist. 6:65)."""
+    known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, at) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        adjusted[at] = largest
+    return adjusted
+
+
+def _losses(logits: Logits, labels: Labels) -> NDArray[np.float64]:
+    """Return each picture's negative log-probability of its label, in nats."""
+    losses: NDArray[np.float64] = -log_softmax(logits)[np.arange(len(labels)), labels]
+    return losses
+
+
+def _side(group: Group, right: list[Right], losses: list[NDArray[np.float64]]) -> dict[str, Any]:
+    accuracies = [float(r.mean()) for r in right]
+    several = len(accuracies) > 1
+    return {
+        "name": group.name,
+        "runs": len(accuracies),
+        "accuracy": statistics.fmean(accuracies),
+        "accuracy_sd": statistics.stdev(accuracies) if several else None,
+        "loss": float(np.mean([x.mean() for x in losses])),
+    }
+
+
+def _accuracy_difference(a: list[Right], b: list[Right]) -> Difference:
+    if len(a) > 1:
+        return _welch([float(r.mean()) for r in a], [float(r.mean()) for r in b])
+    both, only_a, only_b = ((a[0] & b[0]).sum(), (a[0] & ~b[0]).sum(), (~a[0] & b[0]).sum())
+    counts = int(both), int(only_a), int(only_b)
+    n = len(a[0])
+    interval = newcombe_interval(*counts, n - sum(counts))
+    return Difference((counts[2] - counts[1]) / n, interval, mcnemar(*counts[1:]))
+
+
+def _mean_difference(a: list[NDArray[np.float64]], b: list[NDArray[np.float64]]) -> Difference:
+    if len(a) > 1:
+        return _welch([float(x.mean()) for x in a], [float(x.mean()) for x in b])
+    from scipy.stats import norm
+
+    low, high = _over_pictures(a[0], b[0])
+    middle, error = (low + high) / 2, (high - low) / (2 * Z95)
+    p = float(2 * norm.sf(abs(middle) / error)) if error > 0 else None
+    return Difference(middle, (low, high), p)
+
+
+def _over_pictures(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95% interval of the mean of b - a, of many pictures, by the normal law."""
+    paired = b - a
+    half = Z95 * float(paired.std(ddof=1)) / math.sqrt(len(paired)) if len(paired) > 1 else math.inf
+    middle = float(paired.mean())
+    return middle - half, middle + half
+
+
+def _welch(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """Welch 1947, Biometrika 34:28."""
+    middle = statistics.fmean(b) - statistics.fmean(a)
+    if statistics.pvariance(a) + statistics.pvariance(b) == 0:
+        return Difference(middle, (middle, middle), None)
+    from scipy.stats import ttest_ind
+
+    result = ttest_ind(b, a, equal_var=False)
+    interval = result.confidence_interval(1 - LEVEL)
+    return Difference(middle, (float(interval.low), float(interval.high)), float(result.pvalue))
+
+
+def _is_trusted(difference: Difference) -> bool:
+    return difference.p is not None and difference.p < LEVEL
+
+
+def _excludes_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] > 0 or interval[1] < 0
+
+
+def _per_class(
+    a: list[Right], b: list[Right], labels: Labels, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for code, name in enumerate(class_names):
+        mine = labels == code
+        if not mine.any():
+            continue
+        difference = _accuracy_difference([r[mine] for r in a], [r[mine] for r in b])
+        shares = (float(np.mean([r[mine].mean() for r in group])) for group in (a, b))
+        row = dict(zip(("a", "b"), shares, strict=True)) | difference.as_dict("difference")
+        rows.append({"code": code, "name": name, "n": int(mine.sum()), **row})
+    for row, p in zip(rows, holm([row["difference_p"] for row in rows]), strict=True):
+        row["difference_p_holm"] = p
+    return rows
+
+
+def _pairs(a: Group, b: Group, labels: Labels) -> list[dict[str, Any]]:
+    """Return the confusions of both, as counts a run, those that changed most first."""
+    classes = a.logits[0].shape[1]
+    counts = []
+    for group in (a, b):
+        flat = [labels.astype(np.int64) * classes + x.argmax(1) for x in group.logits]
+        counts.append(np.mean([np.bincount(f, minlength=classes**2) for f in flat], axis=0))
+    pairs = [
+        {"true": at // classes, "predicted": at % classes, "a": float(x), "b": float(y)}
+        for at, (x, y) in enumerate(zip(*counts, strict=True))
+        if at // classes != at % classes and x != y
+    ]
+    return sorted(pairs, key=lambda p: (-abs(p["b"] - p["a"]), p["true"], p["predicted"]))
