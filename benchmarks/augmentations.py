@@ -174,11 +174,12 @@ def draw(path: Path) -> None:
     import matplotlib.pyplot as plt
     import torch
 
+    from fashioncnn.config import source_from_environment
     from fashioncnn.data.augment import Augmentation
     from fashioncnn.data.sources import load_dataset
     from fashioncnn.settings import AugmentationConfig
 
-    part = load_dataset(None).train
+    part = load_dataset(source_from_environment()).train
     firsts = [int((part.labels == code).argmax()) for code in (6, 0, 3, 1, 9, 7, 5, 8)]
     indices = torch.tensor(firsts[:EXAMPLES])
     pictures = torch.from_numpy(part.images[indices.numpy()]).unsqueeze(1)
