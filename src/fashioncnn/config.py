@@ -28,6 +28,7 @@ from fashioncnn.settings import (
     DecaySchedule,
     FashionCNNConfig,
     MuonConfig,
+    ResidualCNNConfig,
     RuntimeConfig,
     Section,
     Settings,
@@ -270,7 +271,7 @@ _UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})
 def _known_keys() -> list[str]:
     keys = ["recipe", "description"]
     sections: dict[str, tuple[type[Section], ...]] = {
-        "model": (FashionCNNConfig, BatchNormCNNConfig),
+        "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig),
         "data": (DataConfig,),
         "augmentation": (AugmentationConfig,),
         "optimizer": (AdamConfig, SGDConfig, MuonConfig),

@@ -51,7 +51,23 @@ class BatchNormCNNConfig(Section):
     """Whether the first convolution begins as one that whitens the training pictures' patches."""
 
 
-ModelConfig = Annotated[FashionCNNConfig | BatchNormCNNConfig, Field(discriminator="name")]
+class ResidualCNNConfig(Section):
+    """Stages of residual blocks, each stage at half the side of the one before."""
+
+    name: Literal["residual_cnn"]
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+    ] = (16, 32, 64)
+    """Channels of each stage."""
+    blocks: int = Field(3, ge=1, le=100)
+    """Residual blocks of each stage, of two 3×3 convolutions each."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the last stage's mean values dropped in training."""
+
+
+ModelConfig = Annotated[
+    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig, Field(discriminator="name")
+]
 
 
 class DataConfig(Section):

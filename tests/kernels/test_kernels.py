@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from fashioncnn import kernels
 from fashioncnn.errors import UsageError
-from fashioncnn.kernels import build, conv_pool_relu
+from fashioncnn.kernels import build, conv_pool_relu, convolve
 from fashioncnn.runtime import prepare_torch, resolve_runtime
 from fashioncnn.settings import RuntimeConfig
 
@@ -31,7 +31,7 @@ def by_torch(images, weight, bias, padding):
 
 def is_ours(values):
     """Whether the compiled kernels computed `values`; their order is changed outside of them."""
-    return "ConvPoolReLU" in str(values.grad_fn.next_functions)
+    return "_Convolution" in str(values.grad_fn.next_functions)
 
 
 def draw(n, in_channels, height, width, out_channels):
@@ -75,6 +75,28 @@ def test_values_and_gradients_are_pytorchs(native, shape, threads):
     theirs = torch.autograd.grad(
         expected, [exact[1], exact[2], exact[0]][: len(inputs)], gradient.double()
     )
+    for mine, exactly in zip((values, *ours), (expected, *theirs), strict=True):
+        difference = (mine.double() - exactly).norm() / exactly.norm()
+        assert difference < 1e-5, f"relative difference {difference:.1e}"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sides", [(28, 28), (14, 14), (7, 7), (5, 6), (9, 3), (1, 1)], ids=str)
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_a_convolution_alone_is_pytorchs(native, sides, padding, threads):
+    if min(sides) + 2 * padding < 3:
+        pytest.skip("nothing to convolve")
+    torch.set_num_threads(threads)
+    images, weight, _ = draw(3, 16, *sides, 32)
+    images = images.to(memory_format=torch.channels_last).requires_grad_()
+    weight.requires_grad_()
+    exact = [t.detach().double().requires_grad_() for t in (images, weight)]
+    values, expected = convolve(images, weight, padding), F.conv2d(*exact, padding=padding)
+    assert is_ours(values), "the compiled kernels were not used"
+    assert values.shape == expected.shape
+    gradient = torch.randn(values.shape, generator=torch.Generator().manual_seed(2))
+    ours = torch.autograd.grad(values, [images, weight], gradient)
+    theirs = torch.autograd.grad(expected, exact, gradient.double())
     for mine, exactly in zip((values, *ours), (expected, *theirs), strict=True):
         difference = (mine.double() - exactly).norm() / exactly.norm()
         assert difference < 1e-5, f"relative difference {difference:.1e}"

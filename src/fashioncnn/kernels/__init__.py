@@ -67,8 +67,9 @@ def _fault(fresh: Kernels) -> str | None:
     threads = torch.get_num_threads()
     if fresh.team(threads) != threads:
         return f"they run on {fresh.team(threads)} of {threads} threads (GCC with OpenMP is needed)"
-    differences = _differences(fresh, 1, fresh.multiple)
-    differences += _differences(fresh, fresh.multiple, fresh.multiple)
+    differences = _differences(fresh, 1, fresh.multiple, pooled=True)
+    for pooled in (True, False):
+        differences += _differences(fresh, fresh.multiple, fresh.multiple, pooled=pooled)
     differences.append(_adam_difference(fresh))
     # Not `any(d > TOLERANCE)`, which NaN would pass.
     if all(difference <= TOLERANCE for difference in differences):
@@ -76,20 +77,24 @@ def _fault(fresh: Kernels) -> str | None:
     return f"they answer otherwise than PyTorch (relative differences {differences})"
 
 
-def _differences(kernels: Kernels, in_channels: int, out_channels: int) -> list[float]:
+def _differences(
+    kernels: Kernels, in_channels: int, out_channels: int, *, pooled: bool
+) -> list[float]:
     """Return the relative differences of values and of gradients to those of PyTorch."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*size: int) -> Tensor:
         return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
 
-    images = draw(3, in_channels, 11, 14).requires_grad_(in_channels > 1)
+    images = draw(3, in_channels, 11, 14).requires_grad_(in_channels > 1)  # tiles of every kind
     weight = draw(out_channels, in_channels, KERNEL, KERNEL).requires_grad_()
-    bias = draw(out_channels).requires_grad_()
-    gradient = draw(3, out_channels, 5, 7)  # tiles of every kind
-    inputs = [tensor for tensor in (images, weight, bias) if tensor.requires_grad]
+    bias = draw(out_channels).requires_grad_() if pooled else None
+    gradient = draw(3, out_channels, 5, 7) if pooled else draw(3, out_channels, 11, 14)
+    inputs = [t for t in (images, weight, bias) if t is not None and t.requires_grad]
     with torch.enable_grad():
-        both = _native(kernels, images, weight, bias, 1), _by_torch(images, weight, bias, 1)
+        native = _native(kernels, images, weight, bias, 1)
+        theirs = F.conv2d(images, weight, padding=1)
+        both = native, theirs if bias is None else _by_torch(images, weight, bias, 1)
         answers = [[v.detach(), *torch.autograd.grad(v, inputs, gradient)] for v in both]
     return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]
 
@@ -122,14 +127,25 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor | None, padding:
     Returns:
         (n, out, (height + 2·padding - k + 1) // 2, likewise) float.
     """
-    if (
-        _active is not None
-        and bias is not None
-        and not torch.compiler.is_compiling()
-        and _suits(_active, images, weight, bias, padding)
-    ):
+    if _active is not None and bias is not None and _suits(_active, images, weight, bias, padding):
         return _native(_active, images, weight, bias, padding)
     return _by_torch(images, weight, bias, padding)
+
+
+def convolve(images: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """Return the convolution, without a bias and at every place (stride 1).
+
+    Args:
+        images: (n, in, height, width) float.
+        weight: (out, in, k, k) float.
+        padding: zeros around each picture, in pixels.
+
+    Returns:
+        (n, out, height + 2·padding - k + 1, likewise) float.
+    """
+    if _active is not None and _suits(_active, images, weight, None, padding):
+        return _native(_active, images, weight, None, padding)
+    return F.conv2d(images, weight, padding=padding)
 
 
 def adam_suits(weights: Tensor, *others: Tensor) -> bool:
@@ -223,27 +239,35 @@ def _by_torch(images: Tensor, weight: Tensor, bias: Tensor | None, padding: int)
     return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), POOL))
 
 
-def _native(kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+def _native(
+    kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
+) -> Tensor:
     learns = torch.is_grad_enabled()
-    kept: Tensor = _ConvPoolReLU.apply(images, weight, bias, padding, kernels, learns)  # type: ignore[no-untyped-call]
+    kept: Tensor = _Convolution.apply(images, weight, bias, padding, kernels, learns)  # type: ignore[no-untyped-call]
     return kept.permute(0, 3, 1, 2)
 
 
-def _suits(kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> bool:
-    """Whether the compiled kernels can do this layer. What is wrong is left to PyTorch to tell."""
-    if not (_is_plain(images) and _is_plain(weight) and _is_plain(bias)):
+def _suits(
+    kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
+) -> bool:
+    """Whether the compiled kernels can do this layer. What is wrong is left to PyTorch to tell.
+
+    With a bias it is pooled.
+    """
+    if torch.compiler.is_compiling() or not (_is_plain(images) and _is_plain(weight)):
         return False
     if images.dim() != 4 or weight.dim() != 4 or padding < 0 or not len(images):
         return False
     out_channels, in_channels, *sides = weight.shape
-    multiple = kernels.multiple
+    multiple, pooled = kernels.multiple, bias is not None
+    one_channel = pooled and in_channels == 1 and not images.requires_grad
     return (
         images.shape[1] == in_channels
-        and bias.shape == (out_channels,)
+        and (bias is None or (_is_plain(bias) and bias.shape == (out_channels,)))
         and sides == [KERNEL, KERNEL]
         and out_channels % multiple == 0
-        and (in_channels % multiple == 0 or (in_channels == 1 and not images.requires_grad))
-        and min(images.shape[2:]) + 2 * padding >= KERNEL + POOL - 1
+        and (in_channels % multiple == 0 or one_channel)
+        and min(images.shape[2:]) + 2 * padding >= KERNEL + (POOL - 1 if pooled else 0)
     )
 
 
@@ -256,28 +280,32 @@ def _is_plain(tensor: Tensor) -> bool:
     )
 
 
-class _ConvPoolReLU(torch.autograd.Function):
-    """Values in NHWC order, (n, rows, columns, out)."""
+class _Convolution(torch.autograd.Function):
+    """Pooled and rectified where there is a bias, else as it is; values in NHWC order."""
 
     @staticmethod
     def forward(
         ctx: Any,
         images: Tensor,
         weight: Tensor,
-        bias: Tensor,
+        bias: Tensor | None,
         padding: int,
         kernels: Kernels,
         learns: bool,
     ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
-        bias = bias.contiguous()
+        bias = None if bias is None else bias.contiguous()
+        pooled = bias is not None
         n, in_channels, height, width = images.shape
-        shape = Shape(n, height, width, in_channels, len(weight), padding)
-        rows, columns = ((side + 2 * padding - KERNEL + 1) // POOL for side in (height, width))
+        shape = Shape(n, height, width, in_channels, len(weight), padding, pooled)
+        sides = [side + 2 * padding - KERNEL + 1 for side in (height, width)]
+        rows, columns = (side // POOL for side in sides) if pooled else sides
         kept = torch.empty((n, rows, columns, len(weight)), **FLOATS)
-        places = torch.empty(kept.shape, dtype=torch.uint8, device="cpu") if learns else None
+        places = None
+        if learns and pooled:
+            places = torch.empty(kept.shape, dtype=torch.uint8, device="cpu")
         _check_memory(
-            kernels.conv_pool_forward(
+            kernels.convolve(
                 _pointer(images),
                 _pointer(weight),
                 _strides(weight),
@@ -302,9 +330,9 @@ class _ConvPoolReLU(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_images = torch.empty(images.shape, **FLOATS, memory_format=torch.channels_last)
         of_weight = torch.empty_strided(weight.shape, weight.stride(), **FLOATS)
-        of_bias = torch.empty(len(weight), **FLOATS)
+        of_bias = torch.empty(len(weight), **FLOATS) if ctx.shape.pooled else None
         _check_memory(
-            ctx.kernels.conv_pool_backward(
+            ctx.kernels.convolve_back(
                 _pointer(images),
                 _pointer(weight),
                 _strides(weight),

@@ -42,7 +42,7 @@ class Shape(ctypes.Structure):
 
     _fields_ = [
         (name, ctypes.c_long)
-        for name in ("pictures", "height", "width", "inputs", "outputs", "padding")
+        for name in ("pictures", "height", "width", "inputs", "outputs", "padding", "pooled")
     ]
 
 
@@ -68,8 +68,8 @@ class Kernels(ctypes.CDLL):
         shape, threads = ctypes.POINTER(Shape), ctypes.c_int
         images: list[Any] = [pointer, pointer, stride]  # and weights
         gradients: list[Any] = [pointer, pointer, pointer, pointer, stride, pointer]
-        self.conv_pool_forward.argtypes = [*images, *[pointer] * 3, shape, threads]
-        self.conv_pool_backward.argtypes = [*images, *gradients, shape, threads]
+        self.convolve.argtypes = [*images, *[pointer] * 3, shape, threads]
+        self.convolve_back.argtypes = [*images, *gradients, shape, threads]
         step = ctypes.POINTER(AdamStep)
         self.adam_step.argtypes = [*[pointer] * 4, ctypes.c_long, step, threads]
         self.adam_step.restype = None

@@ -43,10 +43,16 @@ typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias))
 
 typedef struct {
     long pictures, height, width, in, out, padding;
+    long pooled; /* 1, or 0 where the convolution's own output is wanted */
 } shape;
 
 INLINE long rows_of(shape s) { return (s.height + 2 * s.padding - 2) / 2; }
 INLINE long columns_of(shape s) { return (s.width + 2 * s.padding - 2) / 2; }
+/* The outputs that are computed, down and across: of whole windows where they are pooled. */
+INLINE long outputs_down(shape s) { return s.pooled ? 2 * rows_of(s) : s.height + 2 * s.padding - 2; }
+INLINE long outputs_across(shape s) {
+    return s.pooled ? 2 * columns_of(s) : s.width + 2 * s.padding - 2;
+}
 INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec splat(float x) { return x - (vec){0}; }
@@ -227,18 +233,24 @@ INLINE void of_weights_back(const int m, const vec *u, vec *w) { /* Gᵀ u */
     w[2] = sum + far / 6 + u[5];
 }
 
-/* One of the four kinds of tiles, of `high` × `wide` outputs, 4 or 2 each: the largest number of 4,
- * and 2 for what is left where the number of windows is odd. */
+/* One of the four kinds of tiles, of `high` × `wide` outputs, 4 or 2 each: as many of 4 as there is
+ * room for, then one of 2 where one or two outputs are left, or another one of 4 for three. Outputs
+ * beyond the picture are zeros on their way back, and dropped. */
 typedef struct {
     int high, wide;      /* outputs; inputs are 2 more */
     long rows, columns;  /* of tiles in a picture */
     long top, left;      /* output where they begin */
 } kind;
 
+INLINE long tiles_along(long outputs, const int size) {
+    long rest = outputs % 4;
+    return size == 4 ? outputs / 4 + (rest == 3) : rest == 1 || rest == 2;
+}
+
 INLINE kind kind_of(shape s, const int high, const int wide) {
-    long rows = rows_of(s), columns = columns_of(s);
-    return (kind){high, wide, high == 4 ? rows / 2 : rows % 2, wide == 4 ? columns / 2 : columns % 2,
-                  high == 4 ? 0 : rows / 2 * 4, wide == 4 ? 0 : columns / 2 * 4};
+    long down = outputs_down(s), across = outputs_across(s);
+    return (kind){high, wide, tiles_along(down, high), tiles_along(across, wide),
+                  high == 4 ? 0 : down / 4 * 4, wide == 4 ? 0 : across / 4 * 4};
 }
 
 #define SIDE 6 /* of the largest patch */
@@ -270,6 +282,12 @@ INLINE void locate(shape s, kind k, place p, float *values, float *outside, floa
 /* Where the windows of a tile lie in the pooled output, counted in values. */
 INLINE long window(shape s, place p, int i, int j) {
     return ((p.picture * rows_of(s) + p.top / 2 + i) * columns_of(s) + p.left / 2 + j) * s.out;
+}
+
+/* Where an output of a tile lies, counted in values, or -1 beyond the picture. */
+INLINE long output(shape s, place p, int i, int j) {
+    long y = p.top + i, x = p.left + j, down = outputs_down(s), across = outputs_across(s);
+    return y < down && x < across ? ((p.picture * down + y) * across + x) * s.out : -1;
 }
 
 /* v = Bᵀ d B of each tile, (patch, BLOCK, in). */
@@ -326,7 +344,7 @@ INLINE void transform_input_back(shape s, kind k, const float *dv, float *trash,
     }
 }
 
-/* Aᵀ m A of each tile, pooled. */
+/* Aᵀ m A of each tile, pooled or as it is. */
 INLINE void transform_output(shape s, kind k, const float *m, const float *bias, long first,
                              long count, float *y, uint8_t *places) {
     const int high = k.high + 2, wide = k.wide + 2;
@@ -344,7 +362,12 @@ INLINE void transform_output(shape s, kind k, const float *m, const float *bias,
             }
 #pragma GCC unroll 4
             for (int i = 0; i < k.high; i++) of_output(k.wide, half[i], full[i]);
-            for (int i = 0; i < k.high / 2; i++)
+            for (int i = 0; i < k.high && !s.pooled; i++)
+                for (int j = 0; j < k.wide; j++) {
+                    long at = output(s, p, i, j);
+                    if (at >= 0) store(y + at + c, full[i][j]);
+                }
+            for (int i = 0; i < k.high / 2 && s.pooled; i++)
                 for (int j = 0; j < k.wide / 2; j++) {
                     vec four[4] = {full[2 * i][2 * j], full[2 * i][2 * j + 1], full[2 * i + 1][2 * j],
                                    full[2 * i + 1][2 * j + 1]};
@@ -355,7 +378,7 @@ INLINE void transform_output(shape s, kind k, const float *m, const float *bias,
     }
 }
 
-/* dm = A dy Aᵀ of each tile; adds the gradient of the bias to db. */
+/* dm = A dy Aᵀ of each tile; where it was pooled, adds the gradient of the bias to db. */
 INLINE void transform_output_back(shape s, kind k, const float *dy, const uint8_t *places, long first,
                                   long count, float *dm, float *db) {
     const int high = k.high + 2, wide = k.wide + 2;
@@ -363,7 +386,12 @@ INLINE void transform_output_back(shape s, kind k, const float *dy, const uint8_
         place p = place_of(k, first + t);
         for (long c = 0; c < s.out; c += LANES) {
             vec full[4][4], half[SIDE][4], sum = load(db + c);
-            for (int i = 0; i < k.high / 2; i++)
+            for (int i = 0; i < k.high && !s.pooled; i++)
+                for (int j = 0; j < k.wide; j++) {
+                    long at = output(s, p, i, j);
+                    full[i][j] = at >= 0 ? load(dy + at + c) : (vec){0};
+                }
+            for (int i = 0; i < k.high / 2 && s.pooled; i++)
                 for (int j = 0; j < k.wide / 2; j++) {
                     long at = window(s, p, i, j) + c;
                     vec four[4];
@@ -578,8 +606,9 @@ static float *allocate(long values) {
     return aligned_alloc(64, (sizeof(float) * values + 63) / 64 * 64);
 }
 
-/* Returns 0, or 1 where there is not enough memory. */
-int conv_pool_forward(const float *x, const float *w, const long *stride, const float *bias, float *y,
+/* A convolution, pooled and rectified (then with bias and, to learn, places) or as it is. With one
+ * input channel it has to be pooled. Returns 0, or 1 where there is not enough memory. */
+int convolve(const float *x, const float *w, const long *stride, const float *bias, float *y,
                       uint8_t *places, const shape *shape_of, int threads) {
     const shape s = *shape_of;
     const int direct = s.in == 1;
@@ -607,8 +636,8 @@ int conv_pool_forward(const float *x, const float *w, const long *stride, const 
     return free(weights), free(scratch), 0;
 }
 
-/* dx may be null; it is filled, not added to. Returns as the above. */
-int conv_pool_backward(const float *x, const float *w, const long *stride, const float *dy,
+/* Its gradients. dx may be null; it is filled, not added to. db is the pooled one's alone. */
+int convolve_back(const float *x, const float *w, const long *stride, const float *dy,
                        const uint8_t *places, float *dx, float *dw, const long *dw_stride, float *db,
                        const shape *shape_of, int threads) {
     const shape s = *shape_of;
@@ -647,7 +676,7 @@ int conv_pool_backward(const float *x, const float *w, const long *stride, const
             for (long i = 0; i < s.in; i++)
                 dw[o * dw_stride[0] + i * dw_stride[1] + k / 3 * dw_stride[2] + k % 3 * dw_stride[3]] =
                     scratch[(k * s.in + i) * s.out + o];
-    memcpy(db, scratch + 9 * pairs, sizeof(float) * s.out);
+    if (s.pooled) memcpy(db, scratch + 9 * pairs, sizeof(float) * s.out);
     return free(weights), free(scratch), 0;
 }
 

@@ -9,11 +9,13 @@ from torch import nn
 
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
+from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.settings import ModelConfig
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fashion_cnn": FashionCNN,
     "batchnorm_cnn": BatchNormCNN,
+    "residual_cnn": ResidualCNN,
 }
 """Networks by the name that settings give them."""
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.kernels import conv_pool_relu
+from fashioncnn.kernels import conv_pool_relu, convolve
 
 BITS, INT64_MIN = 2**16, -(2**63)
 
@@ -21,6 +21,17 @@ class ConvPoolReLU(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, rows, columns) float for images (n, in, height, width) float."""
         return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))
+
+
+class Convolution(nn.Conv2d):
+    """A 3×3 convolution that keeps the picture's size, without a bias."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, out, height, width) float for images (n, in, height, width) float."""
+        return convolve(images, self.weight, 1)
 
 
 class Dropout(nn.Dropout):
