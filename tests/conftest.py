@@ -86,7 +86,7 @@ def tiny_settings(small):
     def make(*assignments: str, recipe: str = "baseline", **flags):
         flags = {"epochs": 2, "batch_size": 32, "threads": 1, "device": "cpu", **flags}
         # A network of another kind begins with nothing of TINY.
-        tiny = [] if "model.name=batchnorm_cnn" in assignments else TINY
+        tiny = [] if any(a.startswith("model.name=") for a in assignments) else TINY
         settings = resolve(recipe, flags=flags, assignments=[*tiny, *assignments])
         return prepare_settings(settings, small)
 

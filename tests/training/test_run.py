@@ -75,6 +75,13 @@ VARIANTS = {
             "cutmix=1.0",
         )
     ),
+    "residual": (
+        "model.name=residual_cnn",
+        "model.channels=[16, 32]",
+        "model.blocks=1",
+        "model.dropout=0.1",
+        "runtime.kernels=auto",
+    ),
     "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[32, 32]"),
 }
 

@@ -49,7 +49,8 @@ class ResidualCNN(nn.Module):
     def __init__(self, config: ResidualCNNConfig, image_size: int, classes: int) -> None:
         super().__init__()
         stages = len(config.channels)
-        if image_size >> (stages - 1) < 1:
+        self.side = image_size >> (stages - 1)
+        if self.side < 1:
             raise ConfigError(
                 f"model: {stages} stages leave nothing of {image_size}×{image_size} pictures"
             )

@@ -13,6 +13,7 @@ from fashioncnn.errors import UsageError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runtime import resolve_runtime
 from fashioncnn.settings import ConstantSchedule, Settings
@@ -65,7 +66,7 @@ def prepare_settings(
 def _refuse_lone_pictures(network: nn.Module, n: int, batch_size: int) -> None:
     """Refuse a batch of one picture whose batch norm would see one value a channel."""
     if (
-        isinstance(network, BatchNormCNN)
+        isinstance(network, BatchNormCNN | ResidualCNN)
         and network.side == 1
         and 1 in (n % batch_size, batch_size)
     ):

@@ -1,0 +1,84 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from fashioncnn import kernels
+from fashioncnn.errors import ConfigError
+from fashioncnn.models import build_model, count_parameters, place_network
+from fashioncnn.settings import ResidualCNNConfig
+
+CONFIG = ResidualCNNConfig(name="residual_cnn")
+
+
+def draw_network(**settings):
+    torch.manual_seed(0)
+    network = build_model(CONFIG.model_copy(update=settings), 28, 10)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):  # so that nothing is left at 0 or 1
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(layer.bias, -0.5, 0.5)
+    return network
+
+
+def test_parameters_and_arithmetic_are_as_documented():
+    network = build_model(CONFIG, 28, 10)
+    assert count_parameters(network) == 272_186
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(2, 1, 28, 28))
+    assert counter.get_total_flops() / 4 == pytest.approx(31.0e6, rel=0.001)
+
+
+def test_forward_against_one_written_out():
+    network = draw_network(channels=(16, 32), blocks=1).double().train()
+    images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
+
+    def normed(values, layer):
+        mean = values.mean((0, 2, 3), keepdim=True)
+        variance = values.var((0, 2, 3), unbiased=False, keepdim=True)
+        weight, bias = (p.view(1, -1, 1, 1) for p in (layer.weight, layer.bias))
+        return (values - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+    def conv(values, layer):
+        return F.conv2d(values, layer.weight, padding=layer.weight.shape[-1] // 2)
+
+    x = F.relu(normed(conv(images, network.stem), network.stem_norm))
+    for block in network.blocks:
+        if block.halves:
+            x = F.avg_pool2d(x, 2)
+        y = F.relu(normed(conv(x, block.first), block.first_norm))
+        y = normed(conv(y, block.second), block.second_norm)
+        if block.halves:
+            x = normed(conv(x, block.shortcut), block.shortcut_norm)
+        x = F.relu(x + y)
+    torch.testing.assert_close(network(images), network.output(x.mean((2, 3))))
+
+
+def test_it_begins_as_its_shortcuts():
+    torch.manual_seed(0)
+    block = build_model(CONFIG, 28, 10).blocks[0].eval()
+    features = torch.rand(2, 16, 28, 28)
+    torch.testing.assert_close(block(features), features)
+
+
+def test_the_compiled_kernels_give_the_same_gradients(compiled):
+    if kernels.why_not_native():
+        pytest.skip("no compiled kernels here")
+    gradients = []
+    for name in ("native", "torch"):
+        kernels.use(name)
+        network = draw_network(channels=(16, 32), blocks=1)
+        place_network(network, torch.device("cpu"))
+        images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+        network(images).square().sum().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters()})
+    for name, gradient in gradients[0].items():
+        difference = (gradient - gradients[1][name]).norm() / gradients[1][name].norm()
+        assert difference < 1e-3, f"{name}: relative difference {difference:.1e}"
+
+
+def test_stages_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match=r"6 stages leave nothing of 28×28"):
+        build_model(ResidualCNNConfig(name="residual_cnn", channels=(1, 2, 3, 4, 5, 6)), 28, 10)
+    with pytest.raises(ConfigError, match="each stage needs its own width"):
+        build_model(ResidualCNNConfig(name="residual_cnn", channels=(16, 16)), 28, 10)
