@@ -185,6 +185,9 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides the initial weights, the order of the pictures, dropout."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    averaging: float = Field(0.0, ge=0, lt=1)
+    """The weights that are judged and kept are a moving average, of which a step keeps this share;
+    0 takes them as they are."""
     select: Literal["last", "best_val"] = "last"
     """Which weights are kept: the last, or those of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"

@@ -9,8 +9,9 @@ from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
+from fashioncnn.training.observer import Silent
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.run import train_model
+from fashioncnn.training.run import _Job, train_model
 
 
 class StopAt:
@@ -55,6 +56,14 @@ VARIANTS = {
         "optimizer.adam_learning_rate=0.005",
         "schedule.name=linear",
         "schedule.warmup=0.2",
+    ),
+    "averaged weights": ("training.averaging=0.9",),
+    "averaged weights, best epoch, batch norm": (
+        "model.name=batchnorm_cnn",
+        "model.channels=[4, 8]",
+        "training.averaging=0.9",
+        "data.validation=60",
+        "training.select=best_val",
     ),
     "every augmentation": tuple(
         f"augmentation.{setting}"
@@ -345,3 +354,42 @@ def test_auto_values_are_resolved_to_what_is_used(small):
 def test_validation_as_large_as_the_data_is_refused(small):
     with pytest.raises(UsageError, match="validation = 300"):
         prepare_settings(resolve("honest", flags={"validation": 300}), small)
+
+
+def test_a_run_that_knew_fewer_settings_goes_on(small, tiny_settings, tmp_path):
+    """Begun by a version that had no augmentation and no averaging."""
+    settings = tiny_settings()
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=run, stop=StopAt(5))
+    for path in run.checkpoints.glob("*.json"):
+        manifest = json.loads(path.read_text())
+        del manifest["state"]["settings"]["augmentation"]
+        del manifest["state"]["settings"]["training"]["averaging"]
+        path.write_text(json.dumps(manifest))
+    outcome = train_model(settings, small, run=run)
+    assert len(outcome.history) == 2
+
+
+def test_averaged_weights_are_judged_and_kept(small, tiny_settings, tmp_path):
+    decay = 0.9
+    states = []
+
+    class Watch(Silent):
+        def step(self, progress):
+            states.append({k: v.clone() for k, v in job.model.network.state_dict().items()})
+
+    settings = tiny_settings(f"training.averaging={decay}")
+    job = _Job(settings, small, None, None, Watch(), lambda: None)
+    job.learn()
+    outcome = job.conclude()
+    mean = states[0]
+    for n, state in enumerate(states[1:], 1):
+        keep = min(decay, (1 + n) / (10 + n))
+        mean = {name: keep * mean[name] + (1 - keep) * state[name] for name in mean}
+    kept = outcome.model.network.state_dict()
+    for name, values in mean.items():
+        torch.testing.assert_close(kept[name], values, msg=f"{name} is not the mean")
+        assert not torch.equal(kept[name], states[-1][name])
+    logits = outcome.predictions["test"][0]
+    assert (logits.argmax(1) == small.test.labels).mean() == outcome.metrics["test"]["accuracy"]

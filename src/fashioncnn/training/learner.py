@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import weights_seed
@@ -20,6 +21,7 @@ from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.preprocessing import fit_preprocessing
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.settings import Settings
+from fashioncnn.training.averaging import average_of
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
@@ -37,6 +39,7 @@ class Learner:
         images: (n, 1, size, size) uint8, on the network's device.
         labels: (n,) int64, there too.
         augmentation: what is done to pictures first, or None.
+        averaged: the mean of the network's weights along the way, or None.
         class_weights: (classes,) float32 weights of the loss, or None.
         recipe: what the loop needs to know.
     """
@@ -46,6 +49,7 @@ class Learner:
     images: Tensor
     labels: Tensor
     augmentation: Augmentation | None
+    averaged: AveragedModel | None
     class_weights: Tensor | None
     recipe: Recipe
 
@@ -68,7 +72,7 @@ class Learner:
             start_from: a network whose weights and preprocessing to begin with.
         """
         model = _begin_model(settings, part, dataset, device, start_from)
-        weights = None
+        weights, decay = None, settings.training.averaging
         if settings.data.class_weights == "auto":
             weights = torch.from_numpy(_class_weights(part.labels, len(dataset.class_names)))
         return cls(
@@ -77,8 +81,18 @@ class Learner:
             to_tensor(part.images, device),
             torch.from_numpy(part.labels.astype(np.int64)).to(device),
             _augmentation(settings, len(part)),
+            average_of(model.network, decay) if decay > 0 else None,
             None if weights is None else weights.to(device),
             _loop_recipe(settings, len(part)),
+        )
+
+    @property
+    def judged(self) -> TrainedModel:
+        """What is judged and kept: the averaged weights, where they are averaged."""
+        return (
+            self.model
+            if self.averaged is None
+            else replace(self.model, network=self.averaged.module)
         )
 
     def learn(
@@ -98,6 +112,7 @@ class Learner:
             self.recipe,
             progress,
             augmentation=self.augmentation,
+            averaged=self.averaged,
             class_weights=self.class_weights,
             on_step=on_step,
             on_epoch=on_epoch,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import dropout_seed, epoch_order
@@ -134,6 +135,7 @@ def fit(
     progress: Progress,
     *,
     augmentation: Augmentation | None = None,
+    averaged: AveragedModel | None = None,
     class_weights: Tensor | None = None,
     on_step: Callable[[Progress], None],
     on_epoch: Callable[[EpochResult], None],
@@ -149,6 +151,7 @@ def fit(
         recipe: what to do.
         progress: where to begin; kept up to date.
         augmentation: what is done to the pictures first.
+        averaged: the mean of the network's weights, brought up to date at every step.
         class_weights: (classes,) float32 weights of the loss.
         on_step: called after every step; may raise to stop.
         on_epoch: called after every epoch, with what it came to.
@@ -179,6 +182,8 @@ def fit(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            if averaged is not None:
+                averaged.update_parameters(model)
             progress.add(loss.detach(), (logits.argmax(1) == target).sum(), len(batch))
             progress.seconds += time.perf_counter() - started
             on_step(progress)

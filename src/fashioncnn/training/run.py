@@ -151,8 +151,13 @@ class _Job:
 
     @property
     def model(self) -> TrainedModel:
-        """The network with what belongs to it."""
+        """The network that learns, with what belongs to it."""
         return self.learner.model
+
+    @property
+    def judged_model(self) -> TrainedModel:
+        """The network that is judged and kept: its averaged weights, where they are averaged."""
+        return self.learner.judged
 
     def _on_device(self, split: Split) -> tuple[Split, Tensor]:
         return split, to_tensor(split.images, self.device)
@@ -168,18 +173,23 @@ class _Job:
         try:
             if state["data_sha256"] != self.dataset.train.sha256:
                 raise RunError(f"{self.run.path}: was begun on other training data than these")
-            if state["settings"] != deciding_settings(self.settings):
+            # What was not set yet when the run began is what it is without being set.
+            begun = deciding_settings(Settings.model_validate(state["settings"], strict=False))
+            if begun != deciding_settings(self.settings):
                 raise RunError(
                     f"{self.run.path}: its config.toml was changed after it began; put it back, or "
                     f"begin a new run from its weights with --from {self.run.path}"
                 )
             self.model.network.load_state_dict(_unprefixed(tensors, "model."))
+            if self.learner.averaged is not None:
+                self.judged_model.network.load_state_dict(_unprefixed(tensors, "averaged."))
+                self.learner.averaged.n_averaged.fill_(state["progress"]["step"])
             restore_optimizer(self.learner.optimizer, tensors)
             preprocessing = Preprocessing(**state["preprocessing"])
             self.progress = Progress.from_dict(state["progress"])
             self.history = state["history"]
             self.best = Best(**state["best"], tensors=_unprefixed(tensors, "best."))
-        except (RuntimeError, KeyError, TypeError, IndexError) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(
                 f"{self.run.path}: its checkpoint does not fit its config.toml ({reason})"
@@ -237,7 +247,7 @@ class _Job:
         by_loss = training.select_by == "loss"
         score = -record["val_loss"] if by_loss else record["val_accuracy"]
         if score > self.best.score:
-            state = self.model.network.state_dict()
+            state = self.judged_model.network.state_dict()
             tensors = {name: t.detach().clone() for name, t in state.items()}
             self.best = Best(score, record["epoch"], tensors)
 
@@ -253,6 +263,8 @@ class _Job:
             **optimizer_tensors(self.learner.optimizer),
             **_prefixed(self.best.tensors, "best."),
         }
+        if self.learner.averaged is not None:
+            tensors |= _prefixed(self.judged_model.network.state_dict(), "averaged.")
         state = {
             "progress": progress.as_dict(),
             "history": self.history,
@@ -276,9 +288,10 @@ class _Job:
 
     def conclude(self) -> Outcome:
         """Choose the weights, judge them, and write what the run folder still lacks."""
+        model = self.judged_model
         if self.best.tensors:
-            self.model.network.load_state_dict(self.best.tensors)
-        self.model.network.eval()
+            model.network.load_state_dict(self.best.tensors)
+        model.network.eval()
         judgements: dict[str, Record | None] = {"validation": None, "test": None}
         for name, (part, images) in self.judged.items():
             split = SPLIT_NAMES[name]
@@ -287,24 +300,25 @@ class _Job:
             judgements[split] = judge(
                 logits,
                 part.labels,
-                self.model.class_names,
+                model.class_names,
                 dataset=self.dataset.name,
                 split=split,
-                parameters=self.model.parameters,
+                parameters=model.parameters,
             )
         metrics = {"schema": 1, **judgements, "summary": self._summary()}
         if self.run is not None:
-            card = model_card(self.model, self.settings, self.dataset.hashes, judgements)
-            save_model(self.model, self.run.model, card)
-            identity = {"model_sha256": self.model.sha256, "precision": self.precision}
+            card = model_card(model, self.settings, self.dataset.hashes, judgements)
+            save_model(model, self.run.model, card)
+            identity = {"model_sha256": model.sha256, "precision": self.precision}
             for name, (part, _) in self.judged.items():
                 identity[f"{SPLIT_NAMES[name]}_sha256"] = part.sha256
             save_predictions(self.run.predictions, self.predictions, identity)
             write_json(self.run.metrics, metrics)
-        return Outcome(self.model, self.history, metrics, self.predictions)
+        return Outcome(model, self.history, metrics, self.predictions)
 
     def _logits(self, images: Tensor) -> NDArray[np.float32]:
-        return compute_logits(self.model.network, self.model.preprocessing, images, self.precision)
+        model = self.judged_model
+        return compute_logits(model.network, model.preprocessing, images, self.precision)
 
     def _summary(self) -> dict[str, Any]:
         return {
