@@ -2,13 +2,13 @@
 
     python benchmarks/augmentations.py
     python benchmarks/augmentations.py --only flip erasing --seeds 0 1 2 --jobs 2
-    python benchmarks/augmentations.py --table
+    python benchmarks/augmentations.py --epochs 20 --table
     python benchmarks/augmentations.py --picture docs/img/augmentations.png
 
 Every variant trains on 50,000 pictures for the same epochs, with the same seeds: the same initial
 weights and order of pictures. Differences to no augmentation are paired by seed. The test part is
-never read. A finished run leaves ``benchmarks/results/augmentations/<variant>-seed<n>.json`` and is
-not run again.
+never read. A finished run leaves ``<variant>-seed<n>.json`` in a folder of its epochs under
+``benchmarks/results/augmentations``, and is not run again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run(variant: str, seed: int, epochs: int, threads: int) -> Path:
     values = settings.model_dump(mode="json", exclude_none=True)
     del values["data"]["source"]  # a path of this machine
     data = {"name": dataset.name, "sha256": dataset.hashes}
-    result = path_of(variant, seed)
+    result = path_of(variant, seed, epochs)
     result.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "name": variant,
@@ -79,14 +79,15 @@ def run(variant: str, seed: int, epochs: int, threads: int) -> Path:
     return result
 
 
-def path_of(variant: str, seed: int) -> Path:
+def path_of(variant: str, seed: int, epochs: int) -> Path:
     """Return where a run's result is kept."""
-    return RESULTS / f"{variant}-seed{seed}.json"
+    return RESULTS / str(epochs) / f"{variant}-seed{seed}.json"
 
 
 def run_missing(variants: list[str], options: argparse.Namespace) -> None:
     """Run what has no result yet, several at once."""
-    wanted = [(v, s) for s in options.seeds for v in variants if not path_of(v, s).exists()]
+    pairs = [(v, s) for s in options.seeds for v in variants]
+    wanted = [(v, s) for v, s in pairs if not path_of(v, s, options.epochs).exists()]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
         runs = [pool.submit(run, v, s, options.epochs, options.threads) for v, s in wanted]
@@ -94,9 +95,9 @@ def run_missing(variants: list[str], options: argparse.Namespace) -> None:
             print(f"{done} of {len(runs)}: {future.result()}", flush=True)
 
 
-def print_tables(variants: list[str]) -> None:
+def print_tables(variants: list[str], epochs: int) -> None:
     """Print the paired differences to no augmentation, all together and by class."""
-    results = {v: {r["seed"]: r for r in read(v)} for v in variants}
+    results = {v: {r["seed"]: r for r in read(v, epochs)} for v in variants}
     plain = results[NONE]
     if len(plain) < 2:
         raise SystemExit(f"{RESULTS}: the tables need two seeds of '{NONE}' or more")
@@ -132,9 +133,10 @@ def print_tables(variants: list[str]) -> None:
         print(f"| {variant} | " + " | ".join(cells) + " |")
 
 
-def read(variant: str) -> list[dict[str, Any]]:
+def read(variant: str, epochs: int) -> list[dict[str, Any]]:
     """Return a variant's results, by seed."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{variant}-seed*.json"))]
+    paths = sorted((RESULTS / str(epochs)).glob(f"{variant}-seed*.json"))
+    return [json.loads(path.read_text()) for path in paths]
 
 
 def describe(variant: str) -> str:
@@ -221,7 +223,7 @@ def main() -> None:
     variants = [NONE, *options.only] if options.only else list(VARIANTS)
     if not options.table:
         run_missing(variants, options)
-    print_tables(variants)
+    print_tables(variants, options.epochs)
 
 
 if __name__ == "__main__":
