@@ -125,6 +125,8 @@ def print_tables(variants: list[str], epochs: int) -> None:
     for variant in variants:
         runs = results[variant]
         seeds = sorted(runs.keys() & plain.keys())
+        if len(seeds) < 2:
+            continue
         cells = []
         for code in range(len(names)):
             mean = statistics.fmean(class_accuracy(runs[s], code) for s in seeds)

@@ -100,7 +100,7 @@ class AugmentationConfig(Section):
     rotation: float = Field(0.0, ge=0, le=180)
     """Up to so many degrees either way."""
     scale: float = Field(0.0, ge=0, le=4)
-    """Larger or smaller by up to the factor 1 + scale."""
+    """Larger or smaller by up to the factor 1 + scale, drawn evenly on a logarithmic scale."""
     shear: float = Field(0.0, ge=0, le=60)
     """Slanted by up to so many degrees either way."""
     brightness: float = Field(0.0, ge=0, le=1)

@@ -128,3 +128,11 @@ def test_the_loss_of_mixed_pictures_is_the_mix_of_their_losses():
     plain = F.cross_entropy(logits, target, label_smoothing=0.1)
     torch.testing.assert_close(_loss(logits, target, torch.ones(6), None, 0.1), plain)
     torch.testing.assert_close(_loss(logits, target, None, None, 0.1), plain)
+
+
+def test_class_weights_weigh_mixed_labels_as_they_do_whole_ones():
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(6, 10, generator=generator), torch.tensor([0, 1, 2, 3, 4, 5])
+    weights = torch.linspace(0.2, 5, 10)
+    plain = F.cross_entropy(logits, target, weights)
+    torch.testing.assert_close(_loss(logits, target, torch.ones(6), weights, 0.0), plain)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.console import note, print_json, print_tables, print_text
 from fashioncnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from fashioncnn.evaluation.comparison import Group
-    from fashioncnn.evaluation.metrics import Labels
+    from fashioncnn.evaluation.metrics import Labels, Logits
     from fashioncnn.runs import RunFolder
 
 SEED_ALONE: dict[str, Any] = {"training": {"seed"}, "runtime": True, "data": {"source"}}
@@ -36,16 +36,15 @@ def compare(
     b
         Likewise; a run where A is one, a folder where A is one.
     split
-        The part to compare on; auto is validation where every run has it, else test.
+        The part to compare on; auto is validation where all held out the same pictures, else test.
     json
         Print the comparison as one JSON document.
     """
     from fashioncnn.runtime import require_train_extra
 
     require_train_extra()
-    from fashioncnn.evaluation.comparison import compare_groups
+    from fashioncnn.evaluation.comparison import Group, compare_groups
     from fashioncnn.reporting.comparison import comparison_tables, verdict
-    from fashioncnn.runs import read_json
 
     runs = _runs_of(a), _runs_of(b)
     if (len(runs[0]) == 1) != (len(runs[1]) == 1):
@@ -59,9 +58,12 @@ def compare(
     chosen = _common_split(together) if split == "auto" else split
     pictures = {run.path: _predictions(run, chosen) for run in together}
     labels = _same_pictures(pictures, chosen)
-    groups = [_group(path, side, pictures) for path, side in zip((a, b), runs, strict=True)]
-    judged = read_json(runs[0][0].metrics, chosen)[chosen] or {"per_class": []}
-    names = [c["name"] for c in judged["per_class"]]
+    names = _same_classes(together, pictures, chosen)
+    told = (a.name, b.name) if a.name != b.name else (str(a), str(b))
+    groups = [
+        Group(name, [pictures[run.path][0] for run in side])
+        for name, side in zip(told, runs, strict=True)
+    ]
     compared: dict[str, Any] = {
         "split": chosen,
         **compare_groups(groups[0], groups[1], labels, names),
@@ -71,7 +73,7 @@ def compare(
         print_json(compared)
         return
     print_tables(comparison_tables(compared))
-    print(compared["verdict"])  # noqa: T201
+    print_text(compared["verdict"])
 
 
 def _runs_of(path: Path) -> list[RunFolder]:
@@ -81,7 +83,8 @@ def _runs_of(path: Path) -> list[RunFolder]:
     if not path.is_dir() or (path / "config.toml").exists():
         run = open_run(path)
         if not run.finished:
-            raise UsageError(f"{path}: not finished; go on with --resume {path}")
+            command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
+            raise UsageError(f"{path}: not finished; go on with {command}")
         return [run]
     found = [RunFolder(p) for p in sorted(path.iterdir()) if (p / "config.toml").exists()]
     finished = [run for run in found if run.finished]
@@ -90,6 +93,7 @@ def _runs_of(path: Path) -> list[RunFolder]:
             note(f"{run.path}: not finished, and left out")
     if not finished:
         raise UsageError(f"{path}: neither a run nor a folder of finished runs")
+    _refuse_equal_seeds(finished)
     _note_other_differences(finished)
     return finished
 
@@ -103,54 +107,73 @@ def _note_other_differences(runs: list[RunFolder]) -> None:
             note(f"{run.path}: differs from {runs[0].path} in more than its seed: {what}")
 
 
+def _refuse_equal_seeds(runs: list[RunFolder]) -> None:
+    seeds: dict[int, Path] = {}
+    for run in runs:
+        other = seeds.setdefault(run.settings().training.seed, run.path)
+        if other is not run.path:
+            raise UsageError(
+                f"{other} and {run.path}: have the same seed, so are not two of a group"
+            )
+
+
 def _count(runs: list[RunFolder]) -> str:
     return "one run" if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _common_split(runs: list[RunFolder]) -> str:
-    from fashioncnn.runs import read_json
+    """Return validation where every run was judged on the same pictures of it, else test."""
+    from fashioncnn.evaluation.predictions import load_predictions
 
-    metrics = [read_json(run.metrics, "validation", "test") for run in runs]
-    for split in ("validation", "test"):
-        if all(m[split] for m in metrics):
-            return split
-    missing = next(r for r, m in zip(runs, metrics, strict=True) if not m["test"])
-    raise UsageError(
-        f"{missing.path}: not judged on the part that the others were; run "
-        f"fashioncnn evaluate {missing.path}"
-    )
+    identities = [load_predictions(run.predictions)[1] for run in runs]
+    held_out = {identity.get("validation_sha256") for identity in identities}
+    return "validation" if len(held_out) == 1 and None not in held_out else "test"
 
 
-def _predictions(run: RunFolder, split: str) -> tuple[Any, Any, dict[str, str]]:
+def _predictions(run: RunFolder, split: str) -> tuple[Logits, Labels, dict[str, str]]:
     from fashioncnn.evaluation.predictions import load_predictions
 
     predictions, identity = load_predictions(run.predictions)
-    if split not in predictions:
-        option = "" if split == "test" else f" --split {split}"
-        raise UsageError(
-            f"{run.path}: no predictions of the {split} part; run "
-            f"fashioncnn evaluate {run.path}{option}"
-        )
+    if split not in predictions or not {"model_sha256", f"{split}_sha256"} <= identity.keys():
+        option = [] if split == "test" else ["--split", split]
+        command = shlex.join(["fashioncnn", "evaluate", str(run.path), *option])
+        raise UsageError(f"{run.path}: no predictions of the {split} part; run {command}")
     return *predictions[split], identity
 
 
-def _same_pictures(pictures: dict[Path, tuple[Any, Any, dict[str, str]]], split: str) -> Labels:
+def _same_pictures(
+    pictures: dict[Path, tuple[Logits, Labels, dict[str, str]]], split: str
+) -> Labels:
     """Return the labels of all, which have to be of the same pictures and of different networks."""
     (first, (_, labels, identity)), *others = pictures.items()
     seen = {identity["model_sha256"]: first}
-    for path, (_, _, other) in others:
-        if other[f"{split}_sha256"] != identity[f"{split}_sha256"]:
-            raise DataError(f"{first} and {path}: judged on different pictures, so not comparable")
+    for path, (_, other_labels, other) in others:
+        same = other[f"{split}_sha256"] == identity[f"{split}_sha256"]
+        if not same or len(other_labels) != len(labels):
+            raise DataError(
+                f"{first} and {path}: judged on different pictures, or other sizes of them, in the "
+                f"{split} part, so not comparable on it"
+            )
         twin = seen.setdefault(other["model_sha256"], path)
         if twin is not path:
             raise UsageError(f"{twin} and {path}: hold the very same network")
-    result: Labels = labels
-    return result
+    return labels
 
 
-def _group(
-    path: Path, runs: list[RunFolder], pictures: dict[Path, tuple[Any, Any, dict[str, str]]]
-) -> Group:
-    from fashioncnn.evaluation.comparison import Group
+def _same_classes(
+    runs: list[RunFolder], pictures: dict[Path, tuple[Logits, Labels, dict[str, str]]], split: str
+) -> list[str]:
+    """Return the names of the classes, which have to be the same for all."""
+    from fashioncnn.runs import read_json
 
-    return Group(path.name or str(path), [pictures[run.path][0] for run in runs])
+    told: list[list[str]] = []
+    for run in runs:
+        try:
+            judged = read_json(run.metrics, split)[split]
+            names = [str(c["name"]) for c in judged["per_class"]]
+        except (TypeError, KeyError):
+            raise DataError(f"{run.metrics}: damaged, or not judged on the {split} part") from None
+        if names != (told or [names])[0] or len(names) != pictures[run.path][0].shape[1]:
+            raise DataError(f"{runs[0].path} and {run.path}: know different classes")
+        told.append(names)
+    return told[0]

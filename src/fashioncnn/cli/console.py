@@ -39,3 +39,9 @@ def print_tables(tables: Iterable[Table]) -> None:
         console.print(table.to_rich())
         if table.note:
             console.print(f"{escape(printable(table.note))}\n")
+
+
+def print_text(text: str) -> None:
+    """Print a paragraph on stdout, wrapped by words on a terminal."""
+    width = None if sys.stdout.isatty() else WIDER_THAN_ANY_TABLE
+    Console(width=width, highlight=False).print(escape(printable(text)))

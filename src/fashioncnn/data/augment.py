@@ -55,7 +55,7 @@ COLUMNS: dict[str, tuple[str, Draw]] = {
     "part_y": ("crop", lambda g, n, _: g.uniform(-1, 1, n)),
     "turn": ("rotation", lambda g, n, c: _even(g, n, math.radians(c.rotation))),
     "size": ("scale", lambda g, n, c: _factor(g, n, c.scale)),
-    "lean": ("shear", lambda g, n, c: _even(g, n, math.tan(math.radians(c.shear)))),
+    "lean": ("shear", lambda g, n, c: np.tan(_even(g, n, math.radians(c.shear)))),
     "bright": ("brightness", lambda g, n, c: 1 + _even(g, n, c.brightness)),
     "contrast": ("contrast", lambda g, n, c: 1 + _even(g, n, c.contrast)),
     "sigma": ("blur", lambda g, n, c: g.uniform(0, c.blur, n)),
@@ -208,6 +208,7 @@ def _tone(pictures: Tensor, drawn: dict[str, Tensor]) -> Tensor:
     if "contrast" in drawn:
         mean = pictures.mean((1, 2, 3), keepdim=True)
         pictures = mean + (pictures - mean) * drawn["contrast"].view(-1, 1, 1, 1)
+        pictures = pictures.clamp_(0, WHITE)
     return pictures
 
 
@@ -230,8 +231,9 @@ def _cover(pictures: Tensor, drawn: dict[str, Tensor], cutout: float) -> Tensor:
     """Cover a rectangle with random values (random erasing), and a square with black (cutout)."""
     if "erased" in drawn:
         area, aspect = drawn["erased_area"], drawn["erased_aspect"]
-        high, wide = (area * aspect).sqrt(), (area / aspect).sqrt()
-        x, y = drawn["erased_x"], drawn["erased_y"]
+        high, wide = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        x = wide / 2 + (1 - wide) * drawn["erased_x"]  # it lies within the picture
+        y = high / 2 + (1 - high) * drawn["erased_y"]
         box = _rectangle(pictures, x, y, wide, high) * drawn["erased"].view(-1, 1, 1, 1)
         pictures = torch.where(box > 0, WHITE * _uniform(pictures, drawn["key"], 2), pictures)
     if "cut_x" in drawn:

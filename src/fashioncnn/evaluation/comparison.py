@@ -1,9 +1,9 @@
 """Is B better than A? Tests and intervals of the difference on the same pictures.
 
 With one run each, what varies is the pictures: McNemar's exact test, and Newcombe's interval of the
-difference of paired shares. With several runs each, seeds vary too: Welch's t test on the runs'
-accuracies tells what other seeds would give, and the paired interval over pictures, of the mean
-run, what other pictures would; a difference is trusted where it holds for both.
+difference of paired shares. With several runs each, seeds vary too: a t test whose variance is that
+of the runs' means (Welch) and that of the pictures together, with Satterthwaite's degrees of
+freedom, so that a difference that is trusted holds for other seeds and for other pictures at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.evaluation.metrics import Z95, Labels, Logits, log_softmax, wilson_interval
+from fashioncnn.evaluation.metrics import Labels, Logits, log_softmax, wilson_interval
 
+PAIRED = "McNemar's exact test, Newcombe's interval"
+SEVERAL = "a t test over seeds and pictures together"
 LEVEL = 0.05
 """Probability of an error of the first kind that a trusted difference is allowed."""
 
@@ -45,17 +47,28 @@ class Difference:
 
     Attributes:
         value: the difference.
-        ci95: its 95% interval, by the method that the comparison names.
-        p: of no difference, two-sided; None where nothing varies.
+        ci95: its 95% interval, by the method that the comparison names; None where nothing varies.
+        p: of no difference, two-sided; likewise.
     """
 
     value: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     p: float | None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether both test and interval speak against no difference."""
+        return self.p is not None and self.p < LEVEL and self.interval_excludes_zero
+
+    @property
+    def interval_excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of 0."""
+        return self.ci95 is not None and (self.ci95[0] > 0 or self.ci95[1] < 0)
 
     def as_dict(self, name: str) -> dict[str, Any]:
         """Return JSON types under `name`."""
-        return {name: self.value, f"{name}_ci95": list(self.ci95), f"{name}_p": self.p}
+        interval = None if self.ci95 is None else list(self.ci95)
+        return {name: self.value, f"{name}_ci95": interval, f"{name}_p": self.p}
 
 
 def compare_groups(
@@ -80,20 +93,16 @@ def compare_groups(
     right = [[(x.argmax(1) == labels) for x in group.logits] for group in (a, b)]
     losses = [[_losses(x, labels) for x in group.logits] for group in (a, b)]
     accuracy = _accuracy_difference(right[0], right[1])
-    loss = _mean_difference(losses[0], losses[1])
-    pictures = None if single else _over_pictures(*(np.mean(r, axis=0) for r in right))
-    trusted = _is_trusted(accuracy) and (pictures is None or _excludes_zero(pictures))
-    names = "McNemar's exact test, Newcombe's interval" if single else "Welch's t test"
     return {
         "schema": 1,
         "n": len(labels),
+        "class_names": list(class_names),
         "a": _side(a, right[0], losses[0]),
         "b": _side(b, right[1], losses[1]),
-        "method": names,
+        "method": PAIRED if single else SEVERAL,
         **accuracy.as_dict("accuracy_difference"),
-        "accuracy_difference_pictures_ci95": None if pictures is None else list(pictures),
-        **loss.as_dict("loss_difference"),
-        "trusted": trusted,
+        **_t_difference(losses[0], losses[1]).as_dict("loss_difference"),
+        "trusted": accuracy.is_trusted,
         "per_class": _per_class(right[0], right[1], labels, class_names),
         "pairs": _pairs(a, b, labels),
     }
@@ -169,7 +178,7 @@ def _side(group: Group, right: list[Right], losses: list[NDArray[np.float64]]) -
 
 def _accuracy_difference(a: list[Right], b: list[Right]) -> Difference:
     if len(a) > 1:
-        return _welch([float(r.mean()) for r in a], [float(r.mean()) for r in b])
+        return _t_difference(a, b)
     both, only_a, only_b = ((a[0] & b[0]).sum(), (a[0] & ~b[0]).sum(), (~a[0] & b[0]).sum())
     counts = int(both), int(only_a), int(only_b)
     n = len(a[0])
@@ -177,43 +186,33 @@ def _accuracy_difference(a: list[Right], b: list[Right]) -> Difference:
     return Difference((counts[2] - counts[1]) / n, interval, mcnemar(*counts[1:]))
 
 
-def _mean_difference(a: list[NDArray[np.float64]], b: list[NDArray[np.float64]]) -> Difference:
-    if len(a) > 1:
-        return _welch([float(x.mean()) for x in a], [float(x.mean()) for x in b])
-    from scipy.stats import norm
+def _t_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Difference:
+    """Return the difference of means over runs and pictures.
 
-    low, high = _over_pictures(a[0], b[0])
-    middle, error = (low + high) / 2, (high - low) / (2 * Z95)
-    p = float(2 * norm.sf(abs(middle) / error)) if error > 0 else None
-    return Difference(middle, (low, high), p)
+    The variances of the runs' means (Welch 1947, Biometrika 34:28) and of the mean run's paired
+    differences over pictures are added; the degrees of freedom are Satterthwaite's (1946,
+    Biometrics Bulletin 2:110). With one run each, pictures are all that varies.
 
-
-def _over_pictures(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95% interval of the mean of b - a, of many pictures, by the normal law."""
-    paired = b - a
-    half = Z95 * float(paired.std(ddof=1)) / math.sqrt(len(paired)) if len(paired) > 1 else math.inf
+    Args:
+        a: (n,) of each run.
+        b: likewise, of the same pictures.
+    """
+    means = [[float(run.mean()) for run in side] for side in (a, b)]
+    paired = np.mean(b, axis=0) - np.mean(a, axis=0)
     middle = float(paired.mean())
-    return middle - half, middle + half
+    parts = [(statistics.variance(m) / len(m), len(m) - 1) for m in means if len(m) > 1]
+    if len(paired) > 1:
+        parts.append((float(paired.var(ddof=1)) / len(paired), len(paired) - 1))
+    total = sum(part for part, _ in parts)
+    if total <= 0:
+        return Difference(middle, None, None)
+    from scipy.stats import t
 
-
-def _welch(a: Sequence[float], b: Sequence[float]) -> Difference:
-    """Welch 1947, Biometrika 34:28."""
-    middle = statistics.fmean(b) - statistics.fmean(a)
-    if statistics.pvariance(a) + statistics.pvariance(b) == 0:
-        return Difference(middle, (middle, middle), None)
-    from scipy.stats import ttest_ind
-
-    result = ttest_ind(b, a, equal_var=False)
-    interval = result.confidence_interval(1 - LEVEL)
-    return Difference(middle, (float(interval.low), float(interval.high)), float(result.pvalue))
-
-
-def _is_trusted(difference: Difference) -> bool:
-    return difference.p is not None and difference.p < LEVEL
-
-
-def _excludes_zero(interval: tuple[float, float]) -> bool:
-    return interval[0] > 0 or interval[1] < 0
+    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts)
+    error = math.sqrt(total)
+    half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
+    p = float(2 * t.sf(abs(middle) / error, freedom))
+    return Difference(middle, (middle - half, middle + half), p)
 
 
 def _per_class(

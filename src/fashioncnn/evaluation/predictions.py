@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +38,18 @@ def load_predictions(path: Path) -> tuple[Predictions, dict[str, str]]:
             content = dict(arrays)
         splits = [k.removesuffix("_logits") for k in content if k.endswith("_logits")]
         predictions = {s: (content[f"{s}_logits"], content[f"{s}_labels"]) for s in splits}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        if not all(_belong_together(*pair) for pair in predictions.values()):
+            raise ValueError("logits and labels do not belong together")
+    except Exception:  # damaged in any way: zipfile and numpy raise a dozen kinds of errors
         return {}, {}
     return predictions, {k: str(v) for k, v in content.items() if v.ndim == 0}
+
+
+def _belong_together(logits: NDArray[np.generic], labels: NDArray[np.generic]) -> bool:
+    return (
+        logits.dtype == np.float32
+        and labels.dtype == np.uint8
+        and logits.ndim == 2
+        and labels.shape == logits.shape[:1]
+        and bool(np.isfinite(logits).all())
+    )

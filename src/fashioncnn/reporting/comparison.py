@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fashioncnn.evaluation.comparison import LEVEL
 from fashioncnn.reporting.tables import Table, percent
 
 PAIRS = 8
@@ -12,32 +13,33 @@ PAIRS = 8
 
 def verdict(compared: dict[str, Any]) -> str:
     """Return whether the difference can be trusted, and how far, in a few sentences."""
-    a, b = compared["a"], compared["b"]
-    difference = compared["accuracy_difference"]
-    low, high = compared["accuracy_difference_ci95"]
-    said = f"{points(difference)} points [{points(low)}, {points(high)}]"
-    p = compared["accuracy_difference_p"]
-    chance = "nothing varies to test by" if p is None else f"p {p_value(p)}"
-    if not compared["trusted"]:
-        first = f"No difference that can be trusted: B less A is {said}, {chance}."
-    else:
+    difference, p = compared["accuracy_difference"], compared["accuracy_difference_p"]
+    interval = compared["accuracy_difference_ci95"]
+    said = f"B's accuracy less A's is {points(difference)} points"
+    if interval is None:
+        return (
+            f"No difference that can be trusted: {said}, and nothing varies that it could be "
+            "tested by. More seeds or more pictures are needed."
+        )
+    said += f", 95% interval {bracket(interval)}, p {p_value(p)}"
+    if compared["trusted"]:
         better, worse = ("B", "A") if difference > 0 else ("A", "B")
-        first = (
-            f"{better} is better than {worse}, and that can be trusted: B less A is {said}, "
-            f"{chance}."
-        )
-    if a["runs"] == 1:
-        second = (
-            "It is about these two networks, whatever pictures of this kind they are shown; other "
-            "seeds may give another difference (train several of each, and compare those)."
-        )
+        first = f"{better} is more accurate than {worse}, and that can be trusted: {said}."
+    elif (p < LEVEL) != (interval[0] > 0 or interval[1] < 0):
+        first = f"Borderline, so not to be trusted: {said}; test and interval do not agree."
     else:
-        inside, outside = compared["accuracy_difference_pictures_ci95"]
-        second = (
-            f"It is about what other seeds would give, {a['runs']} and {b['runs']} runs; with "
-            f"other pictures instead, it would lie in [{points(inside)}, {points(outside)}]."
+        first = f"No difference that can be trusted: {said}."
+    a, b = compared["a"], compared["b"]
+    if a["runs"] == 1:
+        return (
+            f"{first} This is about these two networks, whatever pictures of this kind they are "
+            "shown; other seeds may give another difference (train several of each, and compare "
+            "those)."
         )
-    return f"{first} {second}"
+    return (
+        f"{first} This is about what other seeds and other pictures of this kind would give, by "
+        f"{a['runs']} and {b['runs']} runs on {compared['n']:,} pictures."
+    )
 
 
 def comparison_tables(compared: dict[str, Any]) -> list[Table]:
@@ -47,7 +49,12 @@ def comparison_tables(compared: dict[str, Any]) -> list[Table]:
 
 def points(share: float) -> str:
     """Return a difference of shares in signed percentage points."""
-    return f"{100 * share:+.2f}"
+    return f"{100 * share + 0.0:+.2f}".replace("-0.00", "+0.00")
+
+
+def bracket(interval: list[float] | None) -> str:
+    """Return an interval of shares in signed percentage points."""
+    return "–" if interval is None else f"[{points(interval[0])}, {points(interval[1])}]"
 
 
 def p_value(p: float | None) -> str:
@@ -59,8 +66,7 @@ def p_value(p: float | None) -> str:
 
 def _figures(compared: dict[str, Any]) -> Table:
     a, b = compared["a"], compared["b"]
-    low, high = compared["accuracy_difference_ci95"]
-    least, most = compared["loss_difference_ci95"]
+    losses = compared["loss_difference_ci95"]
     rows = (
         ("Runs", str(a["runs"]), str(b["runs"]), "", "", ""),
         (
@@ -68,7 +74,7 @@ def _figures(compared: dict[str, Any]) -> Table:
             _spread(a),
             _spread(b),
             points(compared["accuracy_difference"]),
-            f"{points(low)} to {points(high)}",
+            bracket(compared["accuracy_difference_ci95"]),
             p_value(compared["accuracy_difference_p"]),
         ),
         (
@@ -76,7 +82,7 @@ def _figures(compared: dict[str, Any]) -> Table:
             f"{a['loss']:.4f}",
             f"{b['loss']:.4f}",
             f"{compared['loss_difference']:+.4f}",
-            f"{least:+.4f} to {most:+.4f}",
+            "–" if losses is None else f"[{losses[0]:+.4f}, {losses[1]:+.4f}]",
             p_value(compared["loss_difference_p"]),
         ),
     )
@@ -84,7 +90,8 @@ def _figures(compared: dict[str, Any]) -> Table:
         f"{a['name']} (A) and {b['name']} (B), {compared['split']} part, {compared['n']:,} pictures"
     )
     header = ("Figure", "A", "B", "B less A", "95% interval", "p")
-    return Table(title, header, rows, "lr", f"Accuracy by {compared['method']}.")
+    loss = "" if "t test" in compared["method"] else "; loss by a paired t test over pictures"
+    return Table(title, header, rows, "lr", f"Accuracy by {compared['method']}{loss}.")
 
 
 def _spread(side: dict[str, Any]) -> str:
@@ -103,16 +110,17 @@ def _classes(compared: dict[str, Any]) -> Table:
         )
         for c in sorted(compared["per_class"], key=lambda c: -abs(c["difference"]))
     )
-    header = ("Class", "A", "B", "B less A", "p, for so many classes (Holm)")
-    return Table("Where it comes from: classes", header, rows)
+    header = ("Class", "A", "B", "B less A", "p (Holm)")
+    note = "p is adjusted for the number of classes, by Holm's method."
+    return Table("Where it comes from: classes", header, rows, "lr", note)
 
 
 def _pairs(compared: dict[str, Any]) -> Table:
-    names = {c["code"]: c["name"] for c in compared["per_class"]}
+    names = compared["class_names"]
     rows = tuple(
         (
-            names.get(pair["true"], str(pair["true"])),
-            names.get(pair["predicted"], str(pair["predicted"])),
+            names[pair["true"]],
+            names[pair["predicted"]],
             f"{pair['a']:g}",
             f"{pair['b']:g}",
             f"{pair['b'] - pair['a']:+g}",
@@ -120,4 +128,4 @@ def _pairs(compared: dict[str, Any]) -> Table:
         for pair in compared["pairs"][:PAIRS]
     )
     header = ("It is", "It was taken for", "A", "B", "B less A")
-    return Table("Where it comes from: confusions, a run", header, rows, "llr")
+    return Table("Where it comes from: confusions, counted for one run", header, rows, "llr")

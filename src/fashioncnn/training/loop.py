@@ -202,7 +202,13 @@ def _loss(
         return F.cross_entropy(logits, target, class_weights, label_smoothing=smoothing)
     own = F.one_hot(target, logits.shape[1]).to(logits.dtype)
     mixed = torch.lerp(own.flip(0), own, share.unsqueeze(1))
-    return F.cross_entropy(logits, mixed, class_weights, label_smoothing=smoothing)
+    if class_weights is None:
+        return F.cross_entropy(logits, mixed, label_smoothing=smoothing)
+    # A weighted mean, as PyTorch takes it of whole labels.
+    total = F.cross_entropy(
+        logits, mixed, class_weights, reduction="sum", label_smoothing=smoothing
+    )
+    return total / (mixed @ class_weights).sum()
 
 
 def _seed(device: torch.device, seed: int) -> None:
