@@ -50,8 +50,8 @@ Example: fashioncnn report runs/train-1 runs/train-2
 
 Example: fashioncnn compare runs/train-1 runs/train-2
 
-With one run each, McNemar's test; with folders of several seeds each, Welch's
-t test on their accuracies. What can be trusted is said in plain words.
+With one run each, McNemar's test; with folders of several seeds each, a t test
+in which seeds and pictures vary. What can be trusted is said in plain words.
 """,
     "predict": """What is on these pictures? Files and folders in, the likeliest classes out.
 
