@@ -102,6 +102,36 @@ def test_a_convolution_alone_is_pytorchs(native, sides, padding, threads):
         assert difference < 1e-5, f"relative difference {difference:.1e}"
 
 
+def test_expanded_weights_get_their_whole_gradient(native):
+    images, _, _ = draw(2, 32, 8, 8, 32)
+    weight = torch.randn(1, 32, 3, 3, requires_grad=True)
+    gradients = [
+        torch.autograd.grad(function(images, weight.expand(32, 32, 3, 3)).sum(), weight)[0]
+        for function in (lambda x, w: convolve(x, w, 1), lambda x, w: F.conv2d(x, w, padding=1))
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
+
+
+def test_saved_pictures_may_be_laid_out_anew(native):
+    images, weight, bias = draw(2, 32, 8, 8, 32)
+    images, weight = images.requires_grad_(), weight.requires_grad_()
+    expected = torch.autograd.grad(conv_pool_relu(images, weight, bias, 1).sum(), weight)[0]
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.contiguous().clone(), lambda t: t):
+        values = conv_pool_relu(images, weight, bias, 1)
+    assert torch.equal(torch.autograd.grad(values.sum(), weight)[0], expected)
+
+
+def test_what_has_no_memory_of_its_own_is_left_to_pytorch(native):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        values = convolve(torch.randn(2, 32, 8, 8), torch.randn(32, 32, 3, 3), 1)
+    assert values.shape == (2, 32, 8, 8)
+    images, weight, _ = draw(2, 32, 8, 8, 32)
+    negative = torch._neg_view(images)
+    assert torch.equal(convolve(negative, weight, 1), F.conv2d(-images, weight, padding=1))
+
+
 def test_of_equal_values_one_gets_the_gradient(native):
     """In a plain picture all four outputs of a window are the same, but for rounding."""
     images = torch.ones(1, 32, 8, 8, requires_grad=True)

@@ -69,6 +69,12 @@ def test_a_linear_layer_on_pictures_is_one_on_their_flattened_values(shape, layo
     torch.testing.assert_close(*answers)
 
 
+def test_weights_of_another_shape_are_refused():
+    layer = PictureLinear(3, 2, 4, 5)
+    with pytest.raises(RuntimeError, match="size mismatch for weight"):
+        layer.load_state_dict({"weight": torch.zeros(24, 5), "bias": torch.zeros(5)})
+
+
 def test_a_linear_layer_on_pictures_is_saved_as_a_plain_one():
     layer = PictureLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
     saved = layer.state_dict()

@@ -116,6 +116,14 @@ def test_a_restored_optimiser_steps_to_the_same_bits(build):
     assert torch.equal(layer.bias, twin.bias)
 
 
+def test_moments_of_another_size_are_refused():
+    parameter = torch.nn.Parameter(torch.ones(1000))
+    optimizer = torch.optim.Adam([parameter], fused=True)
+    moments = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(5), "exp_avg_sq": torch.zeros(5)}
+    with pytest.raises(RuntimeError):
+        restore_optimizer(optimizer, {f"optimizer.0.{name}": t for name, t in moments.items()})
+
+
 def test_moments_that_were_kept_flat_are_put_back_in_order():
     """As version 0.1.0 kept them, whose layer had a plain linear layer's weight."""
     torch.manual_seed(0)

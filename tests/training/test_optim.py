@@ -8,7 +8,7 @@ import torch
 from fashioncnn import kernels
 from fashioncnn.models.layers import PictureLinear
 from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
-from fashioncnn.training.optim import build_optimizer, learning_rate_at, orthogonalised
+from fashioncnn.training.optim import Adam, build_optimizer, learning_rate_at, orthogonalised
 
 
 def rates(schedule, steps=100):
@@ -164,3 +164,18 @@ def test_muon_passes_by_what_has_no_gradient():
     before = {name: p.detach().clone() for name, p in ours.items()}
     build_optimizer(MUON, network).step()
     assert all(torch.equal(ours[name], before[name]) for name in ours)
+
+
+@pytest.mark.parametrize("option", ["amsgrad", "maximize"])
+def test_what_the_compiled_step_does_not_do_is_left_to_torch(compiled, option):
+    results = []
+    for kind in (Adam, torch.optim.Adam):
+        if kind is Adam and not kernels.why_not_native():
+            kernels.use("native")
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 8))
+        optimizer = kind([weight], lr=0.1, fused=True, **{option: True})
+        for _ in range(3):
+            weight.grad = weight.detach() ** 2
+            optimizer.step()
+        results.append(weight.detach())
+    torch.testing.assert_close(*results)

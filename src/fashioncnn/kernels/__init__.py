@@ -157,7 +157,10 @@ def adam_suits(weights: Tensor, *others: Tensor) -> bool:
         _active is not None
         and dense
         and _is_plain(weights)
-        and all(_is_plain(o) and o.stride() == weights.stride() for o in others)
+        and all(
+            _is_plain(o) and o.shape == weights.shape and o.stride() == weights.stride()
+            for o in others
+        )
     )
 
 
@@ -256,7 +259,9 @@ def _suits(
     """
     if torch.compiler.is_compiling() or not (_is_plain(images) and _is_plain(weight)):
         return False
-    if images.dim() != 4 or weight.dim() != 4 or padding < 0 or not len(images):
+    if images.dim() != 4 or weight.dim() != 4 or padding < 0:
+        return False
+    if not images.numel() or not weight.numel():
         return False
     out_channels, in_channels, *sides = weight.shape
     multiple, pooled = kernels.multiple, bias is not None
@@ -272,9 +277,11 @@ def _suits(
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether the tensor's memory is float32 that this process can read."""
+    """Whether the tensor's memory is float32 that this process can read, as it is."""
     return (
-        tensor.device.type == "cpu"
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and not tensor.is_neg()
+        and tensor.device.type == "cpu"
         and tensor.dtype == torch.float32
         and tensor.layout == torch.strided
     )
@@ -326,10 +333,13 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, places = ctx.saved_tensors
         gradient = gradient.contiguous()
+        # Hooks on saved tensors may have laid them out anew.
+        images = images.contiguous(memory_format=torch.channels_last)
+        places = None if places is None else places.contiguous()
         of_images = None
         if ctx.needs_input_grad[0]:
             of_images = torch.empty(images.shape, **FLOATS, memory_format=torch.channels_last)
-        of_weight = torch.empty_strided(weight.shape, weight.stride(), **FLOATS)
+        of_weight = torch.empty_like(weight)
         of_bias = torch.empty(len(weight), **FLOATS) if ctx.shape.pooled else None
         _check_memory(
             ctx.kernels.convolve_back(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,7 +84,10 @@ def _flatten_weight(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _:
 
 def _unflatten_weight(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     weight = state.get(prefix + "weight")
-    if weight is not None and isinstance(layer, PictureLinear):
+    if weight is None or not isinstance(layer, PictureLinear):
+        return
+    outputs, *sides = layer.shape
+    if weight.shape == (outputs, math.prod(sides)):  # PyTorch tells of what does not fit
         state[prefix + "weight"] = weight.reshape(layer.shape)
 
 

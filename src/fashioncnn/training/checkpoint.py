@@ -99,7 +99,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             continue
         index, _, name = rest.partition(".")
         parameter = parameters[int(index)]
-        if value.numel() == parameter.numel() and value.dim() > 0:
+        value = value.clone()  # noqa: PLW2901
+        if value.dim() > 0:
             # Fused kernels walk memory, so the state must be laid out like its parameter. (In
             # version 0.1.0 a `PictureLinear` was a `torch.nn.Linear`: the same values, flat.)
             value = torch.empty_like(parameter).copy_(value.view_as(parameter))  # noqa: PLW2901

@@ -46,6 +46,9 @@ class Adam(torch.optim.Adam):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
+        if any(group["amsgrad"] or group["maximize"] for group in self.param_groups):
+            super().step()
+            return
         steps = [(p, g) for g in self.param_groups for p in g["params"] if p.grad is not None]
         states = [self._state_of(parameter) for parameter, _ in steps]
         if not all(
