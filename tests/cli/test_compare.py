@@ -34,6 +34,7 @@ def test_two_runs_are_compared_on_validation(cli, trained, train):
     for expected in (
         "validation part",
         "50 pictures",
+        "loss by a paired t test",
         "It was taken for",
         "less A's is",
         "other seeds",
