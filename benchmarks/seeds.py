@@ -6,9 +6,10 @@
     python benchmarks/seeds.py --compare baseline baseline-native
 
 Seeds are fastest side by side, one process a core: run it twice with different ``--seeds``.
-Each finished seed leaves ``benchmarks/results/<recipe>/seed<n>.json`` (settings, environment,
-history, judgements) and is not run again. The test part is read once, after training, unless the
-recipe draws its curve.
+Each trains in its run folder, ``runs/seeds/<recipe>/seed<n>``, and stopped at any moment goes on
+from there. When finished it leaves ``benchmarks/results/<recipe>/seed<n>.json`` (settings,
+environment, history, judgements) and is not run again. The test part is read once, after training,
+unless the recipe draws its curve.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs") / "seeds"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "fashion-mnist"
 PUBLISHED = {
     "final_test_accuracy": 0.9269,
@@ -39,7 +41,7 @@ def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threa
     from fashioncnn.config import resolve
     from fashioncnn.data.sources import load_dataset
     from fashioncnn.evaluation.evaluate import evaluate_model
-    from fashioncnn.runs import write_json
+    from fashioncnn.runs import RunFolder, create_run, write_json
     from fashioncnn.runtime import describe_environment
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
@@ -47,10 +49,13 @@ def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threa
     settings = resolve(recipe, flags={"seed": seed, "threads": threads}, assignments=assignments)
     dataset = load_dataset(settings.data.source)
     settings = prepare_settings(settings, dataset)
-    outcome = train_model(settings, dataset)
-    test = outcome.metrics["test"] or evaluate_model(
-        outcome.model, dataset, dataset.require_test(), "test"
-    )
+    path = RUNS / result.parent.name / result.stem
+    run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
+    with run.lock():
+        outcome = train_model(settings, dataset, run=run)
+    part = dataset.require_test()
+    test = outcome.metrics["test"] or evaluate_model(outcome.model, dataset, part, "test", run=run)
+    flipped = evaluate_model(outcome.model, dataset, part, "test", tta="flip")
     values = settings.model_dump(mode="json", exclude_none=True)
     del values["data"]["source"]  # a path of this machine
     data = {"name": dataset.name, "sha256": dataset.hashes}
@@ -63,6 +68,7 @@ def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threa
         "summary": outcome.metrics["summary"],
         "validation": outcome.metrics["validation"],
         "test": test,
+        "test_flip": flipped,
         "history": outcome.history,
     }
     result.parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,7 @@ from fashioncnn.config import FLAGS, resolve
 from fashioncnn.data.dataset import Dataset, check_split
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import UsageError, nearest
-from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
-from fashioncnn.evaluation.metrics import judge
+from fashioncnn.evaluation.evaluate import evaluate_model, judge_model, splits_of
 from fashioncnn.inference.predictor import as_images, predict_logits, predict_probabilities
 from fashioncnn.models.store import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
@@ -140,14 +139,8 @@ class Classifier:
         images = as_images(pictures, self._model.preprocessing)
         codes = _as_labels(labels)
         part = check_split(images, codes, len(self.class_names), "Classifier.evaluate")
-        return judge(
-            predict_logits(self._model, part.images),
-            part.labels,
-            self.class_names,
-            dataset="arrays",
-            split="test",
-            parameters=self._model.parameters,
-        )
+        logits = predict_logits(self._model, part.images)
+        return judge_model(self._model, logits, part.labels, "arrays", "test")
 
     def __repr__(self) -> str:
         return (

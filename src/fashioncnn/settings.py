@@ -57,10 +57,14 @@ class ResidualCNNConfig(Section):
     name: Literal["residual_cnn"]
     channels: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
-    ] = (16, 32, 64)
-    """Channels of each stage."""
-    blocks: int = Field(3, ge=1, le=100)
-    """Residual blocks of each stage, of two 3×3 convolutions each."""
+    ] = (16, 64, 96)
+    """Channels of each stage; the first is at the picture's own size."""
+    blocks: Annotated[tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(strict=False)] = (
+        0,
+        2,
+        2,
+    )
+    """Blocks of each stage, of two 3×3 convolutions each; the first stage can do without."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the last stage's mean values dropped in training."""
 
@@ -188,6 +192,9 @@ class TrainingConfig(Section):
     averaging: float = Field(0.0, ge=0, lt=1)
     """The weights that are judged and kept are a moving average, of which a step keeps this share;
     0 takes them as they are."""
+    temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """What logits are divided by to make probabilities (arXiv:1706.04599); ``auto`` is what the
+    validation part asks for, and 1 without one."""
     select: Literal["last", "best_val"] = "last"
     """Which weights are kept: the last, or those of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"

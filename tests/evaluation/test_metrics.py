@@ -90,7 +90,7 @@ def test_calibration_error_of_a_liar_is_one():
 def judged():
     names = ("a", "b", "c", "d", "e", "never")
     padded = np.pad(LOGITS, ((0, 0), (0, 1)), constant_values=-50)
-    return judge(padded, LABELS, names, dataset="x", split="test", parameters=7)
+    return judge(padded, LABELS, names, dataset="x", split="test", parameters=7, multiply_adds=9)
 
 
 def test_judgement_has_the_promised_keys_in_json_types(judged):
@@ -100,10 +100,12 @@ def test_judgement_has_the_promised_keys_in_json_types(judged):
         "split",
         "n",
         "parameters",
+        "multiply_adds",
         "accuracy",
         "accuracy_ci95",
         "loss",
         "ece",
+        "calibrated",
         "macro_f1",
         "per_class",
         "confusion",

@@ -23,6 +23,7 @@ def evaluate(
     *,
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
+    tta: Literal["none", "flip"] = "none",
     device: str = "auto",
     min_accuracy: float | None = None,
     offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
@@ -38,6 +39,9 @@ def evaluate(
         As for train. Default: the data that the run learnt from.
     split
         The part to judge on; validation is the part that the run held out.
+    tta
+        Test-time augmentation: flip takes the mean of the answers for each picture and its mirror
+        image, at twice the work. The run's own judgements stay without it.
     device
         auto, cpu, cuda, cuda:1, mps.
     min_accuracy
@@ -67,10 +71,12 @@ def evaluate(
     parts = splits_of(dataset, settings)
     if split not in parts:
         raise DataError(f"{model}: has no {split} part to judge on")
-    if run is not None and not _is_own_data(run, dataset):
-        run = None  # other data must not touch the run's own judgements
+    if run is not None and (tta != "none" or not _is_own_data(run, dataset)):
+        run = None  # what is judged otherwise must not touch the run's own judgements
     precision = str(settings.runtime.precision) if settings else "fp32"
-    judged = evaluate_model(trained, dataset, parts[split], split, run=run, precision=precision)
+    judged = evaluate_model(
+        trained, dataset, parts[split], split, run=run, precision=precision, tta=tta
+    )
     summary = None
     if run is not None and settings is not None:
         summary = _complete(run, settings, trained, judged, dataset, parts)

@@ -22,6 +22,7 @@ def evaluate_model(
     *,
     run: RunFolder | None = None,
     precision: str = "fp32",
+    tta: str = "none",
 ) -> dict[str, Any]:
     """Return the judgement of `model` on `part`.
 
@@ -31,32 +32,49 @@ def evaluate_model(
         part: the pictures to judge on.
         split: ``validation`` or ``test``.
         run: its stored predictions are used while model and pictures are the same, and
-            brought up to date where they are not.
+            brought up to date where they are not; left alone with `tta`.
         precision: ``fp32`` or ``bf16``.
+        tta: test-time augmentation, see `fashioncnn.evaluation.logits.compute_logits`.
 
     Raises:
         DataError: the data has other classes or another size than the model.
     """
-    logits, labels = _predictions(model, dataset, part, split, run, precision)
+    check_fit(model, dataset)
+    if tta == "none":
+        logits, labels = _predictions(model, part, split, run, precision)
+        return judge_model(model, logits, labels, dataset.name, split)
+    images = to_tensor(part.images, model.device)
+    logits = compute_logits(model.network, model.preprocessing, images, precision, tta)
+    return {**judge_model(model, logits, part.labels, dataset.name, split), "tta": tta}
+
+
+def judge_model(
+    model: TrainedModel, logits: Logits, labels: Labels, dataset: str, split: str
+) -> dict[str, Any]:
+    """Return the judgement of `model` by the logits that it gave.
+
+    Args:
+        model: whose they are.
+        logits: (n, classes) float32.
+        labels: (n,) uint8.
+        dataset: name of the data set.
+        split: ``validation`` or ``test``.
+    """
     return judge(
         logits,
         labels,
         model.class_names,
-        dataset=dataset.name,
+        dataset=dataset,
         split=split,
         parameters=model.parameters,
+        multiply_adds=model.multiply_adds,
+        temperature=model.temperature,
     )
 
 
 def _predictions(
-    model: TrainedModel,
-    dataset: Dataset,
-    part: Split,
-    split: str,
-    run: RunFolder | None,
-    precision: str,
+    model: TrainedModel, part: Split, split: str, run: RunFolder | None, precision: str
 ) -> tuple[Logits, Labels]:
-    check_fit(model, dataset)
     identity = {"model_sha256": model.sha256, "precision": precision}
     pictures = {f"{split}_sha256": part.sha256}
     predictions, stored = load_predictions(run.predictions) if run else ({}, {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,8 +14,16 @@ from fashioncnn.models.preprocessing import Preprocessing
 BATCH = 500
 
 
+TTA = "none", "flip"
+"""Kinds of test-time augmentation."""
+
+
 def compute_logits(
-    model: nn.Module, preprocessing: Preprocessing, images: Tensor, precision: str = "fp32"
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    images: Tensor,
+    precision: str = "fp32",
+    tta: str = "none",
 ) -> NDArray[np.float32]:
     """Return logits, (n, classes) float32, for images (n, 1, size, size) uint8.
 
@@ -22,14 +32,25 @@ def compute_logits(
         preprocessing: the network's own.
         images: on the network's device.
         precision: ``fp32`` or ``bf16``.
+        tta: test-time augmentation; ``flip`` takes the mean of the probabilities for each picture
+            and its mirror image, at twice the work.
     """
+
+    def answer(part: Tensor) -> Tensor:
+        inputs = preprocessing(part)
+        logits: Tensor = model(inputs).float()
+        if tta == "flip":
+            views = torch.stack([logits, model(inputs.flip(3)).float()]).log_softmax(2)
+            logits = views.logsumexp(0) - math.log(2)
+        return logits.cpu()
+
     was_training = model.training
     model.eval()
     with (
         torch.inference_mode(),
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
     ):
-        parts = [model(preprocessing(part)).float().cpu() for part in torch.split(images, BATCH)]
+        parts = [answer(part) for part in torch.split(images, BATCH)]
     model.train(was_training)
     return torch.cat(parts).numpy()
 

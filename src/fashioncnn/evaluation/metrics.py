@@ -87,6 +87,8 @@ def judge(
     dataset: str,
     split: str,
     parameters: int,
+    multiply_adds: int,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Return the judgement of one network on one split, as JSON types.
 
@@ -97,7 +99,10 @@ def judge(
         dataset: name of the data set.
         split: ``validation`` or ``test``.
         parameters: trainable values of the network.
+        multiply_adds: that it takes for one picture.
+        temperature: what logits are divided by for the figures under ``calibrated``.
     """
+    tempered = logits / np.float32(temperature)
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(predicted, labels, len(class_names))
     n, correct = len(labels), int(np.trace(confusion))
@@ -107,10 +112,16 @@ def judge(
         "split": split,
         "n": n,
         "parameters": parameters,
+        "multiply_adds": multiply_adds,
         "accuracy": correct / n,
         "accuracy_ci95": list(wilson_interval(correct, n)),
         "loss": cross_entropy(logits, labels),
         "ece": expected_calibration_error(logits, labels),
+        "calibrated": {
+            "temperature": temperature,
+            "loss": cross_entropy(tempered, labels),
+            "ece": expected_calibration_error(tempered, labels),
+        },
         "macro_f1": macro_f1(confusion),
         "per_class": _per_class(confusion, class_names),
         "confusion": confusion.tolist(),

@@ -65,9 +65,13 @@ def predict_logits(model: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np
 
 
 def predict_probabilities(model: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return (n, classes) float64 for (n, size, size) uint8 images."""
+    """Return (n, classes) float64, calibrated, for (n, size, size) uint8 images."""
     logits = predict_logits(model, images)
-    return softmax(logits) if len(logits) else logits.astype(np.float64)
+    return (
+        softmax(logits / np.float32(model.temperature))
+        if len(logits)
+        else logits.astype(np.float64)
+    )
 
 
 def expand_sources(sources: Sequence[str]) -> list[Path]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
+from fashioncnn.models.layers import PictureLinear
 from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.settings import ModelConfig
 
@@ -34,6 +37,30 @@ def place_network(network: nn.Module, device: torch.device) -> None:
     network.to(device)
     if device.type != "mps":  # where it is not supported throughout
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@lru_cache
+def count_multiply_adds(config: ModelConfig, image_size: int) -> int:
+    """Return the multiplications of convolutions and linear layers for one picture.
+
+    Each goes with an addition. Norms, pooling and biases, a few percent, are left out, as is usual.
+    """
+    counts: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+        places = 1
+        if isinstance(layer, nn.Conv2d):  # square, not strided; its own output may be pooled
+            shrinks = 2 * int(layer.padding[0]) + 1 - layer.kernel_size[0]
+            places = math.prod(side + shrinks for side in inputs[0].shape[2:])
+        counts.append(places * next(layer.parameters()).numel())
+
+    with torch.device("meta"):
+        network = build_model(config, image_size, 10).eval()
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | PictureLinear):
+                layer.register_forward_hook(count)
+        network(torch.empty(1, 1, image_size, image_size))
+    return sum(counts)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from fashioncnn.errors import ConfigError, ModelError, UsageError
-from fashioncnn.models import build_model, count_parameters, place_network
+from fashioncnn.models import build_model, count_multiply_adds, count_parameters, place_network
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.runs import write_atomic, write_json
 from fashioncnn.settings import ModelConfig
@@ -33,6 +33,7 @@ class TrainedModel:
         class_names: by label.
         preprocessing: from pixels to input.
         dataset: name of the data set that it learnt from.
+        temperature: what logits are divided by to make probabilities.
     """
 
     network: nn.Module
@@ -40,11 +41,17 @@ class TrainedModel:
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     dataset: str
+    temperature: float = 1.0
 
     @property
     def parameters(self) -> int:
         """The number of trainable values."""
         return count_parameters(self.network)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Those of convolutions and linear layers, for one picture."""
+        return count_multiply_adds(self.config, self.preprocessing.image_size)
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +66,9 @@ class TrainedModel:
             "labels": list(self.class_names),
             "preprocessing": asdict(self.preprocessing),
             "dataset": self.dataset,
+            "temperature": self.temperature,
             "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
             "weights_sha256": hashlib.sha256(self.weights()).hexdigest(),
         }
 
@@ -125,6 +134,7 @@ def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
         tuple(names),
         description.preprocessing,
         description.dataset,
+        description.temperature,
     )
 
 
@@ -136,6 +146,7 @@ class _Description(BaseModel):
     labels: Annotated[list[str], Field(min_length=2, max_length=256)]
     preprocessing: Preprocessing
     dataset: str
+    temperature: Annotated[float, Field(gt=0)] = 1.0
     weights_sha256: str
 
 

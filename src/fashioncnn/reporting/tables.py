@@ -99,7 +99,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
 def judgement_table(judged: dict[str, Any]) -> Table:
     """Return the overall figures of one judgement."""
     low, high = judged["accuracy_ci95"]
-    rows = (
+    rows = [
         ("Accuracy", percent(judged["accuracy"])),
         ("95% interval (Wilson)", f"{percent(low)} – {percent(high)}"),
         ("Loss", f"{judged['loss']:.4f}"),
@@ -107,9 +107,18 @@ def judgement_table(judged: dict[str, Any]) -> Table:
         ("Macro F1", f"{judged['macro_f1']:.4f}"),
         ("Pictures", f"{judged['n']:,}"),
         ("Parameters", f"{judged['parameters']:,}"),
-    )
+    ]
+    if "multiply_adds" in judged:  # not in judgements stored by earlier versions
+        calibrated, views = judged["calibrated"], 2 if judged.get("tta") == "flip" else 1
+        rows.append(("Multiply-adds a picture", f"{views * judged['multiply_adds']:,}"))
+        if calibrated["temperature"] != 1:
+            tempered = f"at temperature {calibrated['temperature']:.2f}"
+            rows[3:3] = [(f"Loss, {tempered}", f"{calibrated['loss']:.4f}")]
+            rows[5:5] = [(f"ECE, {tempered}", f"{calibrated['ece']:.4f}")]
     title = f"{judged['dataset']}, {judged['split']} part"
-    return Table(title, ("Metric", "Value"), rows)
+    if judged.get("tta"):
+        title += f", mean of each picture and its mirror image (tta {judged['tta']})"
+    return Table(title, ("Metric", "Value"), tuple(rows))
 
 
 def per_class_table(judged: dict[str, Any]) -> Table:

@@ -18,8 +18,10 @@ from fashioncnn.data.dataset import (
     split_validation,
 )
 from fashioncnn.errors import DivergedError, FashionCNNError, RunError
+from fashioncnn.evaluation.calibration import fit_temperature
+from fashioncnn.evaluation.evaluate import judge_model
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
-from fashioncnn.evaluation.metrics import accuracy, cross_entropy, judge
+from fashioncnn.evaluation.metrics import accuracy, cross_entropy
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel, save_model
@@ -292,19 +294,12 @@ class _Job:
         if self.best.tensors:
             model.network.load_state_dict(self.best.tensors)
         model.network.eval()
-        judgements: dict[str, Record | None] = {"validation": None, "test": None}
         for name, (part, images) in self.judged.items():
-            split = SPLIT_NAMES[name]
-            logits = self._logits(images)
-            self.predictions[split] = (logits, part.labels)
-            judgements[split] = judge(
-                logits,
-                part.labels,
-                model.class_names,
-                dataset=self.dataset.name,
-                split=split,
-                parameters=model.parameters,
-            )
+            self.predictions[SPLIT_NAMES[name]] = (self._logits(images), part.labels)
+        model = replace(model, temperature=self._temperature())
+        judgements: dict[str, Record | None] = {"validation": None, "test": None}
+        for split, (logits, labels) in self.predictions.items():
+            judgements[split] = judge_model(model, logits, labels, self.dataset.name, split)
         metrics = {"schema": 1, **judgements, "summary": self._summary()}
         if self.run is not None:
             card = model_card(model, self.settings, self.dataset.hashes, judgements)
@@ -315,6 +310,15 @@ class _Job:
             save_predictions(self.run.predictions, self.predictions, identity)
             write_json(self.run.metrics, metrics)
         return Outcome(model, self.history, metrics, self.predictions)
+
+    def _temperature(self) -> float:
+        """Return the temperature that was set, or else the one that validation asks for."""
+        wished = self.settings.training.temperature
+        if wished != "auto":
+            return float(wished)
+        if "validation" not in self.predictions:
+            return 1.0
+        return fit_temperature(*self.predictions["validation"])
 
     def _logits(self, images: Tensor) -> NDArray[np.float32]:
         model = self.judged_model
