@@ -34,13 +34,15 @@ PUBLISHED = {
 """What the description of FashionCNN reports, from one run."""
 
 
-def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threads: int) -> None:
-    """Train one seed and write its result, unless it is there."""
+def run_seed(
+    result: Path, recipe: str, seed: int, assignments: list[str], threads: int, *, test: bool
+) -> None:
+    """Train one seed and write its result, unless it is there; read the test part if `test`."""
     if result.exists():
         return
     from fashioncnn.config import resolve
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.evaluation.evaluate import evaluate_model
+    from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.runs import RunFolder, create_run, write_json
     from fashioncnn.runtime import describe_environment
     from fashioncnn.training.prepare import prepare_settings
@@ -53,9 +55,12 @@ def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threa
     run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
     with run.lock():
         outcome = train_model(settings, dataset, run=run)
-    part = dataset.require_test()
-    test = outcome.metrics["test"] or evaluate_model(outcome.model, dataset, part, "test", run=run)
-    flipped = evaluate_model(outcome.model, dataset, part, "test", tta="flip")
+    parts = splits_of(dataset, settings)
+    judged: dict[str, Any] = dict.fromkeys(("validation", "test"))
+    for split in [name for name in judged if name in parts and (test or name != "test")]:
+        given = outcome.model, dataset, parts[split], split
+        judged[split] = outcome.metrics[split] or evaluate_model(*given, run=run)
+        judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
     values = settings.model_dump(mode="json", exclude_none=True)
     del values["data"]["source"]  # a path of this machine
     data = {"name": dataset.name, "sha256": dataset.hashes}
@@ -66,14 +71,13 @@ def run_seed(result: Path, recipe: str, seed: int, assignments: list[str], threa
         "environment": describe_environment(settings.runtime, data),
         "parameters": outcome.model.parameters,
         "summary": outcome.metrics["summary"],
-        "validation": outcome.metrics["validation"],
-        "test": test,
-        "test_flip": flipped,
+        **judged,
         "history": outcome.history,
     }
     result.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, content)
-    print(f"{result}: test accuracy {test['accuracy']:.4f}", flush=True)
+    shown = judged["test"] or judged["validation"]
+    print(f"{result}: {shown['split']} accuracy {shown['accuracy']:.4f}", flush=True)
 
 
 def use_shared_data() -> None:
@@ -124,7 +128,9 @@ def print_tables() -> None:
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for recipe in sorted(p.name for p in RESULTS.iterdir() if (p / "seed0.json").exists()):
         results = read_results(RESULTS / recipe)
-        tests = [r["test"] for r in results]
+        tests = [r["test"] for r in results if r["test"]]
+        if not tests:  # chosen on validation alone
+            continue
         epochs = [r["summary"]["selected_epoch"] for r in results]
         kept = f"epoch {min(epochs)}" + (f"–{max(epochs)}" if len(set(epochs)) > 1 else "")
         shirt = [t["per_class"][6]["accuracy"] for t in tests]
@@ -176,6 +182,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--name", help="of the folder of results; default: the recipe's")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings")
+    parser.add_argument("--no-test", action="store_true", help="never read the test part")
     parser.add_argument("--compare", nargs=2, metavar="GROUP", help="two folders of results")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
     options = parser.parse_args()
@@ -185,7 +192,14 @@ def main() -> None:
         use_shared_data()
         for seed in options.seeds:
             result = RESULTS / (options.name or options.recipe) / f"seed{seed}.json"
-            run_seed(result, options.recipe, seed, options.set, options.threads)
+            run_seed(
+                result,
+                options.recipe,
+                seed,
+                options.set,
+                options.threads,
+                test=not options.no_test,
+            )
     else:
         print_tables()
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from fashioncnn import kernels
-from fashioncnn.models.layers import BatchNorm, Dropout, PictureLinear
+from fashioncnn.models.layers import Dropout, PictureLinear
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75, 0.9999])
@@ -84,71 +83,3 @@ def test_a_linear_layer_on_pictures_is_saved_as_a_plain_one():
     twin.load_state_dict(torch.nn.Sequential(torch.nn.Flatten(), layer)[1].state_dict())
     assert torch.equal(twin.weight, layer.weight)
     assert twin.weight.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("rectified", [True, False])
-@pytest.mark.parametrize("adds", [True, False])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_batch_norm_is_pytorchs_layer_by_layer(compiled, rectified, adds, threads):
-    if kernels.why_not_native():
-        pytest.skip("no compiled kernels here")
-    kernels.use("native")
-    torch.set_num_threads(threads)
-    generator = torch.Generator().manual_seed(3)
-    layer, plain = BatchNorm(32, rectified=rectified), torch.nn.BatchNorm2d(32).double()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(0.5, 1.5, generator=generator)
-    plain.load_state_dict(layer.state_dict())
-    for _ in range(2):  # statistics run on
-        # Far from 0, squares that are subtracted would lose every digit; and what is nearly 0
-        # may fall on either side of ReLU.
-        values = torch.randn(5, 32, 7, 9, generator=generator) + (0 if rectified else 1000)
-        inputs = [values, *([torch.randn(5, 32, 7, 9, generator=generator)] if adds else [])]
-        gradient = torch.randn(5, 32, 7, 9, generator=generator)
-        kinds = torch.float32, torch.float64
-        ours, theirs = ([t.detach().to(k).requires_grad_() for t in inputs] for k in kinds)
-        given = layer(*ours)
-        assert "_BatchNorm" in str(given.grad_fn), "PyTorch did it"
-        expected = plain(theirs[0]) + (theirs[1] if adds else 0)
-        expected = expected.relu() if rectified else expected
-        for network in (layer, plain):
-            network.zero_grad()
-        given.backward(gradient)
-        expected.backward(gradient.double())
-        pairs = [(given, expected), *zip(ours, theirs, strict=True)]
-        pairs[1:] = [(a.grad, b.grad) for a, b in pairs[1:]]
-        pairs += [
-            (a.grad, b.grad) for a, b in zip(layer.parameters(), plain.parameters(), strict=True)
-        ]
-        for a, b in pairs:
-            assert (a - b).norm() / b.norm() < 2e-4
-    for name, value in layer.state_dict().items():
-        torch.testing.assert_close(value.double(), plain.state_dict()[name].double())
-
-
-def test_batch_norm_uses_what_it_learnt_outside_of_training(compiled):
-    layer = BatchNorm(32, rectified=True).eval()
-    layer.running_mean.fill_(2)
-    values = torch.full((1, 32, 2, 2), 3.0)
-    torch.testing.assert_close(
-        layer(values, values), torch.full((1, 32, 2, 2), 4.0), rtol=1e-4, atol=0
-    )
-
-
-def test_batch_norm_of_one_value_a_channel_is_refused_as_pytorch_refuses_it(compiled):
-    if kernels.why_not_native() is None:
-        kernels.use("native")
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
-        BatchNorm(32, rectified=True)(torch.rand(1, 32, 1, 1))
-
-
-def test_batch_norm_lets_no_nan_disappear(compiled):
-    if kernels.why_not_native():
-        pytest.skip("no compiled kernels here")
-    values = torch.rand(4, 32, 2, 2)
-    values[0, 5, 0, 0] = float("nan")
-    for name in ("native", "torch"):
-        kernels.use(name)
-        broken = BatchNorm(32, rectified=True)(values).isnan().any(0).any(1).any(1)
-        assert broken.nonzero().flatten().tolist() == [5], name

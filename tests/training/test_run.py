@@ -87,7 +87,7 @@ VARIANTS = {
     "residual": (
         "model.name=residual_cnn",
         "model.channels=[16, 32]",
-        "model.blocks=1",
+        "model.blocks=[1, 1]",
         "model.dropout=0.1",
         "runtime.kernels=auto",
     ),

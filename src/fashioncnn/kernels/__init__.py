@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation and Adam: by PyTorch, or by our compiled kernels.
+"""Convolution, max pooling and ReLU as one step, and Adam: by PyTorch, or by our compiled kernels.
 
 The kernels (``kernels.c``) do the same mathematics as PyTorch with other roundings. They never
 write the convolution's full output to memory, and need up to 4 times fewer multiplications
@@ -70,7 +70,6 @@ def _fault(fresh: Kernels) -> str | None:
     differences = _differences(fresh, 1, fresh.multiple, pooled=True)
     for pooled in (True, False):
         differences += _differences(fresh, fresh.multiple, fresh.multiple, pooled=pooled)
-    differences += _norm_differences(fresh)
     differences.append(_adam_difference(fresh))
     # Not `any(d > TOLERANCE)`, which NaN would pass.
     if all(difference <= TOLERANCE for difference in differences):
@@ -97,29 +96,6 @@ def _differences(
         theirs = F.conv2d(images, weight, padding=1)
         both = native, theirs if bias is None else _by_torch(images, weight, bias, 1)
         answers = [[v.detach(), *torch.autograd.grad(v, inputs, gradient)] for v in both]
-    return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]
-
-
-def _norm_differences(kernels: Kernels) -> list[float]:
-    """Return the relative differences of values, statistics and gradients to those of PyTorch."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
-
-    channels = kernels.multiple
-    values, added = (draw(5, channels, 7, 9).requires_grad_() for _ in range(2))
-    weight, bias = (draw(channels).requires_grad_() for _ in range(2))
-    mean, variance = torch.zeros(channels, **FLOATS), torch.ones(channels, **FLOATS)
-    inputs, gradient = (values, weight, bias, added), draw(5, channels, 7, 9)
-    with torch.enable_grad():
-        native, *ours = _norm(kernels, values, weight, bias, 1e-5, added, True)
-        theirs = F.batch_norm(values, mean, variance, weight, bias, True, 1.0, 1e-5)
-        both = native, F.relu(theirs + added)
-        answers = [[v.detach(), *torch.autograd.grad(v, inputs, gradient)] for v in both]
-    n = values.numel() // channels
-    answers[0] += [ours[0], ours[1] * n / (n - 1)]
-    answers[1] += [mean, variance]
     return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]
 
 
@@ -170,43 +146,6 @@ def convolve(images: Tensor, weight: Tensor, padding: int) -> Tensor:
     if _active is not None and _suits(_active, images, weight, None, padding):
         return _native(_active, images, weight, None, padding)
     return F.conv2d(images, weight, padding=padding)
-
-
-def batch_norm(
-    values: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    added: Tensor | None,
-    *,
-    rectified: bool,
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return values normalised by channel over the batch, `added` to and rectified where asked.
-
-    Args:
-        values: (n, channels, height, width) float.
-        weight: (channels,) float.
-        bias: likewise.
-        eps: added to the variances.
-        added: like `values`, or None.
-        rectified: whether ReLU comes last.
-
-    Returns:
-        Like `values`; means and variances (divided by n · height · width), (channels,) float. None
-        where the compiled kernels cannot do it: it is left to PyTorch.
-    """
-    if _active is None or torch.compiler.is_compiling():
-        return None
-    given = [values, weight, bias, *([] if added is None else [added])]
-    suits = (
-        all(_is_plain(tensor) for tensor in given)
-        and values.dim() == 4
-        and values.numel() > 0
-        and values.shape[1] % _active.multiple == 0
-        and weight.shape == bias.shape == values.shape[1:2]
-        and (added is None or added.shape == values.shape)
-    )
-    return _norm(_active, values, weight, bias, eps, added, rectified) if suits else None
 
 
 def adam_suits(weights: Tensor, *others: Tensor) -> bool:
@@ -420,87 +359,9 @@ class _Convolution(torch.autograd.Function):
         return of_images, of_weight, of_bias, None, None, None
 
 
-def _norm(
-    kernels: Kernels,
-    values: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    added: Tensor | None,
-    rectified: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    given = values, weight, bias, eps, added, rectified, kernels
-    answer: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(*given)  # type: ignore[no-untyped-call]
-    return answer
-
-
-class _BatchNorm(torch.autograd.Function):
-    """By the batch's own statistics; then what is added, then ReLU where it is asked for."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        values: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        eps: float,
-        added: Tensor | None,
-        rectified: bool,
-        kernels: Kernels,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        values = _in_rows(values)
-        normed = torch.empty_like(values)
-        weight, bias = weight.contiguous(), bias.contiguous()
-        mean, variance, inverse = (torch.empty_like(weight) for _ in range(3))
-        added = None if added is None else _in_rows(added)
-        channels = values.shape[1]
-        _check_memory(
-            kernels.norm(
-                *(_pointer(tensor) for tensor in (values, added, weight, bias)),
-                eps,
-                rectified,
-                *(_pointer(tensor) for tensor in (normed, mean, variance, inverse)),
-                values.numel() // channels,
-                channels,
-                torch.get_num_threads(),
-            )
-        )
-        ctx.save_for_backward(values, normed if rectified else None, weight, mean, inverse)
-        ctx.kernels = kernels
-        ctx.mark_non_differentiable(mean, variance)
-        return normed, mean, variance
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        values, normed, weight, mean, inverse = ctx.saved_tensors
-        values, gradient = _in_rows(values), _in_rows(gradient)
-        normed = None if normed is None else _in_rows(normed)
-        of_values = torch.empty_like(values)
-        of_added = torch.empty_like(values) if ctx.needs_input_grad[4] else None
-        of_weight, of_bias = (torch.empty_like(weight) for _ in range(2))
-        channels = values.shape[1]
-        given = values, normed, gradient, weight, mean, inverse
-        _check_memory(
-            ctx.kernels.norm_back(
-                *(_pointer(tensor) for tensor in given),
-                *(_pointer(tensor) for tensor in (of_values, of_added, of_weight, of_bias)),
-                values.numel() // channels,
-                channels,
-                torch.get_num_threads(),
-            )
-        )
-        return of_values, of_weight, of_bias, None, of_added, None, None
-
-
-def _in_rows(values: Tensor) -> Tensor:
-    """Return values with the channels of each place side by side in memory."""
-    return values.contiguous(memory_format=torch.channels_last)
-
-
 def _check_memory(returned: int) -> None:
     if returned != 0:  # as torch's own allocator says it
-        raise RuntimeError("not enough memory for the scratch space of a kernel")
+        raise RuntimeError("not enough memory for the scratch space of a convolution")
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:

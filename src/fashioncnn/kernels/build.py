@@ -70,11 +70,6 @@ class Kernels(ctypes.CDLL):
         gradients: list[Any] = [pointer, pointer, pointer, pointer, stride, pointer]
         self.convolve.argtypes = [*images, *[pointer] * 3, shape, threads]
         self.convolve_back.argtypes = [*images, *gradients, shape, threads]
-        rows_and_channels = [ctypes.c_long, ctypes.c_long]
-        rectified, eps = ctypes.c_long, ctypes.c_float
-        self.norm.argtypes = [*[pointer] * 4, eps, rectified, *[pointer] * 4]
-        self.norm.argtypes += [*rows_and_channels, threads]
-        self.norm_back.argtypes = [*[pointer] * 10, *rows_and_channels, threads]
         step = ctypes.POINTER(AdamStep)
         self.adam_step.argtypes = [*[pointer] * 4, ctypes.c_long, step, threads]
         self.adam_step.restype = None

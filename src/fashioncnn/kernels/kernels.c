@@ -1,4 +1,4 @@
-/* What a step of training takes most time for: convolutions, batch normalisation, and Adam.
+/* What a step of training takes most time for: a convolution with pooling, and Adam.
  *
  * A 3×3 convolution, 2×2 max pooling and ReLU are one pass over the pictures, and so are their gradients.
  * Values are float32 in NHWC order. Of each pooling window's 2×2 outputs one is kept, with its place
@@ -678,104 +678,6 @@ int convolve_back(const float *x, const float *w, const long *stride, const floa
                     scratch[(k * s.in + i) * s.out + o];
     if (s.pooled) memcpy(db, scratch + 9 * pairs, sizeof(float) * s.out);
     return free(weights), free(scratch), 0;
-}
-
-#define TOGETHER 64 /* rows whose float sums are added up before they are made double */
-
-/* Of rows [from, to) of x, what batch normalisation sums by channel: forward, where there is no dy,
- * d = x - centre and d²; backward dy, where the output y was positive, and dy·d. */
-static void part_sums(long from, long to, long channels, const float *x, const float *centre,
-                      const float *dy, const float *y, double *sums) {
-    for (long row = from; row < to; row += TOGETHER) {
-        const long end = row + TOGETHER < to ? row + TOGETHER : to;
-        for (long c = 0; c < channels; c += PAIR) {
-            vec sum[2] = {{0}}, by_d[2] = {{0}};
-            for (long at = row * channels + c; at < end * channels; at += channels)
-                for (int v = 0; v < 2; v++) {
-                    const long i = at + v * LANES;
-                    const vec d = load(x + i) - load(centre + c + v * LANES);
-                    vec u = dy ? load(dy + i) : d;
-                    if (y) u = choose(load(y + i) > 0, u, splat(0));
-                    sum[v] += u, by_d[v] += u * d;
-                }
-            for (int v = 0; v < 2; v++)
-                for (int lane = 0; lane < LANES; lane++) {
-                    sums[c + v * LANES + lane] += sum[v][lane];
-                    sums[channels + c + v * LANES + lane] += by_d[v][lane];
-                }
-        }
-    }
-}
-
-/* The same over all rows, each thread a part of them: 2 × channels into `sums`, which has room for
- * as many for each thread. */
-static void all_sums(long rows, long channels, const float *x, const float *centre, const float *dy,
-                     const float *y, double *sums, int threads) {
-    memset(sums, 0, sizeof(double) * 2 * channels * threads);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int part = 0; part < threads; part++)
-        part_sums(rows * part / threads, rows * (part + 1) / threads, channels, x, centre, dy, y,
-                  sums + 2 * channels * part);
-    for (int part = 1; part < threads; part++)
-        for (long c = 0; c < 2 * channels; c++) sums[c] += sums[2 * channels * part + c];
-}
-
-/* Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167) of rows × channels values, then
- * `added` where there is any, then ReLU where `rectified`. Tells each channel's mean, variance
- * (divided by the number of rows) and 1 / its deviation. Returns 0, or 1 without memory. */
-int norm(const float *x, const float *added, const float *weight, const float *bias, float eps,
-         long rectified, float *y, float *mean, float *variance, float *inverse, long rows,
-         long channels, int threads) {
-    double *sums = malloc(sizeof(double) * 2 * channels * threads);
-    float *scale = malloc(sizeof(float) * 2 * channels), *shift = scale + channels;
-    if (!sums || !scale) return free(sums), free(scale), 1;
-    all_sums(rows, channels, x, x, NULL, NULL, sums, threads); /* about the first row */
-    for (long c = 0; c < channels; c++) {
-        const double from_first = sums[c] / rows;
-        const double v = sums[channels + c] / rows - from_first * from_first;
-        mean[c] = x[c] + from_first, variance[c] = v > 0 ? v : 0;
-        inverse[c] = 1 / __builtin_sqrt((v > 0 ? v : 0) + eps);
-        scale[c] = weight[c] * inverse[c], shift[c] = bias[c];
-    }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long row = 0; row < rows; row++)
-        for (long c = 0; c < channels; c += LANES) {
-            const long i = row * channels + c;
-            vec v = (load(x + i) - load(mean + c)) * load(scale + c) + load(shift + c);
-            if (added) v += load(added + i);
-            if (rectified) v = choose(v > 0, v, splat(0));
-            store(y + i, v);
-        }
-    return free(sums), free(scale), 0;
-}
-
-/* Its gradients: of x; of what was added, where that is asked for; of weight and bias. y is NULL where
- * nothing was rectified. Returns 0, or 1 without memory. */
-int norm_back(const float *x, const float *y, const float *dy, const float *weight, const float *mean,
-              const float *inverse, float *dx, float *d_added, float *d_weight, float *d_bias,
-              long rows, long channels, int threads) {
-    double *sums = malloc(sizeof(double) * 2 * channels * threads);
-    float *scale = malloc(sizeof(float) * 3 * channels);
-    float *lean = scale + channels, *shift = lean + channels;
-    if (!sums || !scale) return free(sums), free(scale), 1;
-    all_sums(rows, channels, x, mean, dy, y, sums, threads);
-    for (long c = 0; c < channels; c++) {
-        d_bias[c] = sums[c], d_weight[c] = sums[channels + c] * inverse[c];
-        scale[c] = weight[c] * inverse[c];
-        lean[c] = -scale[c] * inverse[c] * d_weight[c] / rows;
-        shift[c] = -scale[c] * d_bias[c] / rows;
-    }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long row = 0; row < rows; row++)
-        for (long c = 0; c < channels; c += LANES) {
-            const long i = row * channels + c;
-            vec u = load(dy + i);
-            if (y) u = choose(load(y + i) > 0, u, splat(0));
-            if (d_added) store(d_added + i, u);
-            store(dx + i, u * load(scale + c) + (load(x + i) - load(mean + c)) * load(lean + c) +
-                              load(shift + c));
-        }
-    return free(sums), free(scale), 0;
 }
 
 typedef struct {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.kernels import batch_norm, conv_pool_relu, convolve
+from fashioncnn.kernels import conv_pool_relu, convolve
 
 BITS, INT64_MIN = 2**16, -(2**63)
 
@@ -34,40 +34,6 @@ class Convolution(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, height, width) float for images (n, in, height, width) float."""
         return convolve(images, self.weight, 1)
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation, then what is added, then ReLU, in one piece."""
-
-    def __init__(self, channels: int, *, rectified: bool) -> None:
-        super().__init__(channels)
-        self.rectified = rectified
-
-    def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        """Return (n, channels, rows, columns) float for `features`, and `added`, of that shape."""
-        fused = self._by_kernels(features, added) if self.training else None
-        if fused is not None:
-            return fused
-        features = super().forward(features)
-        features = features if added is None else features + added
-        return F.relu(features) if self.rectified else features
-
-    def _by_kernels(self, features: Tensor, added: Tensor | None) -> Tensor | None:
-        n = features.numel() // self.num_features
-        if n < 2:  # PyTorch says that it cannot be done
-            return None
-        fused = batch_norm(
-            features, self.weight, self.bias, self.eps, added, rectified=self.rectified
-        )
-        if fused is None:
-            return None
-        normed, mean, variance = fused
-        with torch.no_grad():
-            share = float(self.momentum or 0)
-            self.get_buffer("num_batches_tracked").add_(1)
-            self.get_buffer("running_mean").lerp_(mean, share)
-            self.get_buffer("running_var").lerp_(variance * (n / (n - 1)), share)
-        return normed
 
 
 class Dropout(nn.Dropout):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.models.layers import BatchNorm, Convolution, ConvPoolReLU, Dropout
+from fashioncnn.models.layers import Convolution, ConvPoolReLU, Dropout
 from fashioncnn.settings import ResidualCNNConfig
 
 
@@ -18,16 +19,16 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = Convolution(channels, channels)
-        self.first_norm = BatchNorm(channels, rectified=True)
+        self.first_norm = nn.BatchNorm2d(channels)
         self.second = Convolution(channels, channels)
-        self.second_norm = BatchNorm(channels, rectified=True)
+        self.second_norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return float of the shape of `features`, (n, channels, height, width)."""
-        inner = self.first_norm(self.first(features))
-        changed: Tensor = self.second_norm(self.second(inner), features)
-        return changed
+        inner = F.relu(self.first_norm(self.first(features)), inplace=True)
+        change: Tensor = self.second_norm(self.second(inner))
+        return F.relu(change.add_(features), inplace=True)
 
 
 class HalvingBlock(nn.Module):
@@ -40,16 +41,16 @@ class HalvingBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.first = ConvPoolReLU(in_channels, out_channels, 3, padding=1)
-        self.first_norm = BatchNorm(out_channels, rectified=False)
+        self.first_norm = nn.BatchNorm2d(out_channels)
         self.second = Convolution(out_channels, out_channels)
-        self.second_norm = BatchNorm(out_channels, rectified=True)
+        self.second_norm = nn.BatchNorm2d(out_channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (n, out, height // 2, width // 2) float for (n, in, height, width) float."""
         halved = self.first_norm(self.first(features))
-        changed: Tensor = self.second_norm(self.second(halved), halved)
-        return changed
+        change: Tensor = self.second_norm(self.second(halved))
+        return F.relu(change.add_(halved), inplace=True)
 
 
 class ResidualCNN(nn.Module):
@@ -78,7 +79,7 @@ class ResidualCNN(nn.Module):
             )
         channels = config.channels[0]
         self.stem = Convolution(1, channels)
-        self.stem_norm = BatchNorm(channels, rectified=True)
+        self.stem_norm = nn.BatchNorm2d(channels)
         self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(config.blocks[0]))
         for out_channels, blocks in zip(config.channels[1:], config.blocks[1:], strict=True):
             self.blocks.append(HalvingBlock(channels, out_channels))
@@ -89,7 +90,7 @@ class ResidualCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
-        features = self.stem_norm(self.stem(images))
+        features = F.relu(self.stem_norm(self.stem(images)), inplace=True)
         for block in self.blocks:
             features = block(features)
         logits: Tensor = self.output(self.dropout(features.mean((2, 3))))
