@@ -34,7 +34,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder or a model folder.
+        A run folder, a model folder, or the name of a model that comes with the package: accurate.
     data
         As for train. Default: the data that the run learnt from.
     split

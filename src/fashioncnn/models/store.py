@@ -58,8 +58,8 @@ class TrainedModel:
         """Where its weights are."""
         return next(self.network.parameters()).device
 
-    def description(self) -> dict[str, Any]:
-        """Return the content of ``config.json``."""
+    def description(self, weights: bytes | None = None) -> dict[str, Any]:
+        """Return the content of ``config.json`` beside `weights`; None are those in fp32."""
         return {
             "schema": SCHEMA,
             "architecture": self.config.model_dump(mode="json"),
@@ -69,13 +69,18 @@ class TrainedModel:
             "temperature": self.temperature,
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
-            "weights_sha256": hashlib.sha256(self.weights()).hexdigest(),
+            "weights_sha256": hashlib.sha256(weights or self.weights()).hexdigest(),
         }
 
-    def weights(self) -> bytes:
-        """Return the weights as safetensors, always in the same layout and order."""
-        state = self.network.state_dict()
-        return save({name: t.detach().cpu().contiguous() for name, t in state.items()})
+    def weights(self, *, half: bool = False) -> bytes:
+        """Return the weights as safetensors, always in the same layout and order.
+
+        Args:
+            half: matrices and convolutions in fp16, half the bytes; the few others stay in fp32.
+        """
+        state = {n: t.detach().cpu() for n, t in self.network.state_dict().items()}
+        kept = {n: t.half() if half and t.dim() > 1 else t for n, t in state.items()}
+        return save({name: tensor.contiguous() for name, tensor in kept.items()})
 
     @property
     def sha256(self) -> str:
@@ -84,16 +89,33 @@ class TrainedModel:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def save_model(model: TrainedModel, folder: Path, card: str) -> None:
-    """Write the model folder; files that are there are replaced, each as a whole."""
+def save_model(model: TrainedModel, folder: Path, card: str, *, half: bool = False) -> None:
+    """Write the model folder; files that are there are replaced, each as a whole.
+
+    Args:
+        model: what to write.
+        folder: made where it is missing.
+        card: the content of its README.md.
+        half: weights in fp16, see `TrainedModel.weights`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "model.safetensors", model.weights())
-    write_json(folder / "config.json", model.description())
+    weights = model.weights(half=half)
+    write_atomic(folder / "model.safetensors", weights)
+    write_json(folder / "config.json", model.description(weights))
     write_atomic(folder / "README.md", card.encode())
 
 
+def shipped_models() -> dict[str, Path]:
+    """Return the model folders that come with the package, by name."""
+    folder = Path(__file__).parents[1] / "weights"
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+
+
 def find_model(path: Path) -> Path:
-    """Return the model folder that `path` names: itself, or the one within a run folder.
+    """Return the model folder that `path` names.
+
+    That is itself, or the one within a run folder, or the one of that name that comes with the
+    package; what lies in the current folder goes first.
 
     Raises:
         UsageError: there is none.
@@ -101,8 +123,12 @@ def find_model(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "config.json").exists():
             return folder
+    shipped = shipped_models()
+    if str(path) in shipped:
+        return shipped[str(path)]
     if not path.exists():
-        raise UsageError(f"{path}: no such run or model folder")
+        names = f", and no model of that name (there is {', '.join(shipped)})" if shipped else ""
+        raise UsageError(f"{path}: no such run or model folder{names}")
     if (path / "config.toml").exists():
         raise UsageError(f"{path}: this run has no model yet; finish it with --resume {path}")
     raise UsageError(f"{path}: neither a run nor a model folder (no config.json)")
@@ -172,9 +198,10 @@ def _load_weights(network: nn.Module, path: Path, sha256: str) -> None:
         tensors = load(content)
     except SafetensorError as error:
         raise ModelError(f"{path}: cannot be loaded ({error})") from None
-    expected = {name: t.shape for name, t in network.state_dict().items()}
-    if {name: t.shape for name, t in tensors.items()} != expected:
+    expected = network.state_dict()
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
         raise ModelError(f"{path}: not the weights of the architecture in its config.json")
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ModelError(f"{path}: holds weights that are not finite")
-    network.load_state_dict(tensors, assign=True)
+    whole = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    network.load_state_dict(whole, assign=True)

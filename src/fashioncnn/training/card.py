@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
@@ -19,6 +20,7 @@ def model_card(
     settings: Settings,
     data_hashes: dict[str, str],
     judgements: dict[str, dict[str, Any] | None],
+    notes: Sequence[str] = (),
 ) -> str:
     """Return a model card in Markdown with a Hub's front matter.
 
@@ -27,26 +29,35 @@ def model_card(
         settings: of the run.
         data_hashes: SHA-256 by split.
         judgements: by split; None where the split was not judged.
+        notes: further lines on how it was made.
     """
     lines = [
         *_head(model, settings.recipe),
         f"- **Trained**: {settings.training.epochs} epochs, seed {settings.training.seed}, "
         f"{settings.data.validation:,} pictures held out, kept: {settings.training.select}",
         *(f"- **Data, {split}**: SHA-256 `{digest}`" for split, digest in data_hashes.items()),
+        *notes,
         "",
-        "| split | pictures | accuracy | 95% interval | loss | ECE |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| split | pictures | accuracy | 95% interval | loss | ECE | ECE, calibrated |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for split, judged in judgements.items():
         if judged is not None:
             low, high = judged["accuracy_ci95"]
             lines.append(
                 f"| {split} | {judged['n']:,} | {judged['accuracy']:.2%} | {low:.2%} – {high:.2%} "
-                f"| {judged['loss']:.4f} | {judged['ece']:.4f} |"
+                f"| {judged['loss']:.4f} | {judged['ece']:.4f} | {_calibrated_ece(judged)} |"
             )
     if not any(judgements.values()):
-        lines.append("| not judged yet | | | | | |")
+        lines.append("| not judged yet | | | | | | |")
     return "\n".join([*lines, "", _intended_use(model.dataset), ""])
+
+
+def _calibrated_ece(judged: dict[str, Any]) -> str:
+    calibrated = judged.get("calibrated")  # not in judgements stored by earlier versions
+    if calibrated is None or calibrated["temperature"] == 1:
+        return "–"
+    return f"{calibrated['ece']:.4f}"
 
 
 def _head(model: TrainedModel, title: str) -> list[str]:
@@ -60,7 +71,9 @@ def _head(model: TrainedModel, title: str) -> list[str]:
         "---",
         f"# {title} on {model.dataset}",
         "",
-        f"- **Network**: `{model.config.name}`, {model.parameters:,} parameters",
+        f"- **Network**: `{model.config.name}`, {model.parameters:,} parameters, "
+        f"{model.multiply_adds:,} multiply-adds a picture",
+        f"- **Temperature**: logits are divided by {model.temperature:.4g} to make probabilities",
         f"- **Input**: grey, {size}×{size}, uint8",
         f"- **Classes**: {', '.join(model.class_names)}",
     ]
