@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,9 +74,43 @@ def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files under `folder`, sorted, known by their suffixes."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    """Return what `walk_pictures` finds."""
+    return list(walk_pictures(folder))
+
+
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """Yield the picture files under `folder`, sorted, known by their suffixes.
+
+    Hidden files and folders are left out, and no link to a folder is followed, so that none can
+    lead round in a circle. What has a picture's suffix and cannot be read, or a folder that cannot
+    be listed, is yielded too: whoever reads it is told.
+    """
+    waiting = [_listed(folder)]  # not recursive: folders can lie in each other by the thousand
+    while waiting:
+        here, names, folders = waiting[-1]
+        if not names:
+            waiting.pop()
+            continue
+        name = names.pop()
+        if name in folders:
+            waiting.append(_listed(here / name))
+        else:
+            yield here / name
+
+
+def _listed(folder: Path) -> tuple[Path, list[str], frozenset[str]]:
+    """Return a folder, the names wanted of it, last first, and which of them are folders."""
+    try:
+        with os.scandir(folder) as entries:
+            seen = [e for e in entries if not e.name.startswith(".")]
+            folders = frozenset(e.name for e in seen if e.is_dir(follow_symlinks=False))
+            names = [e.name for e in seen if e.name in folders or _is_picture(e)]
+    except OSError:
+        return folder, [""], frozenset()  # itself
+    return folder, sorted(names, reverse=True), folders
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    if Path(entry.name).suffix.lower() not in SUFFIXES:
+        return False
+    return not (entry.is_symlink() and Path(entry).is_dir())
