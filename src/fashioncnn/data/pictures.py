@@ -16,6 +16,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +156,7 @@ CONVERSIONS = {"fashion": fashion_picture, "plain": plain_picture}
 def _decode(
     file: MeteredFile, kind: str, name: str, max_pixels: int, enough: int | None
 ) -> Image.Image:
-    with Image.open(file, formats=(kind,)) as image:
+    with Image.open(cast(BinaryIO, file), formats=(kind,)) as image:
         file.header_is_read()
         width, height = image.size
         if width * height > max_pixels:  # a GIF's first frame may be larger than its header says
