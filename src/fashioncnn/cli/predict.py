@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
-from fashioncnn.errors import PictureError, UsageError
+from fashioncnn.errors import PictureError, UsageError, nearest
 
 if TYPE_CHECKING:
     from fashioncnn.inference.predictor import Prediction
@@ -28,14 +29,14 @@ NAME_LENGTH = 60
 
 
 def predict(
-    *sources: str,
+    *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: Path | None = None,
     top: int = 3,
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv"] | None, Parameter(name="--format")
     ] = None,
     out: Path | None = None,
-    from_file: str | None = None,
+    from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     save_seen: Path | None = None,
     explain: Path | None = None,
     max_megapixels: float = 16,
@@ -143,6 +144,9 @@ def _format(format_: str | None, json: bool, out: Path | None) -> str:
 def _check(sources: tuple[str, ...], from_file: str | None, top: int, megapixels: float) -> None:
     if not sources and from_file is None:
         raise UsageError("predict: name at least one picture or folder")
+    for source in sources:  # - stands for standard input, so that hyphens come through to here
+        if source.startswith("-") and source != "-" and not Path(source).exists():
+            raise UsageError(f"Unknown option: {source}{nearest(source, _options())}")
     if top < 1:
         raise UsageError(f"--top {top}: must be at least 1")
     if not 0 < megapixels <= MOST_MEGAPIXELS:
@@ -154,6 +158,11 @@ def _check(sources: tuple[str, ...], from_file: str | None, top: int, megapixels
         raise UsageError("-: standard input can be read once")
     if uses and sys.stdin.isatty():
         raise UsageError("-: nothing is piped into standard input")
+
+
+def _options() -> list[str]:
+    names = inspect.signature(predict).parameters
+    return [f"--{name.strip('_').replace('_', '-')}" for name in names if name != "sources"]
 
 
 def _check_places(

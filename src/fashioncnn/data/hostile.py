@@ -63,10 +63,10 @@ BOXES = {
 }
 """Brands of files that begin with a box ``ftyp`` (ISO 14496-12); others are films."""
 FILE_TYPES = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a FIFO, which is never read",
+    stat.S_IFSOCK: "a socket, which is never read",
+    stat.S_IFCHR: "a device, which is never read",
+    stat.S_IFBLK: "a device, which is never read",
     stat.S_IFDIR: "a folder that cannot be listed",
 }
 
@@ -173,7 +173,7 @@ def too_large(name: str, width: int, height: int, max_pixels: int) -> PictureErr
 def _check_regular(mode: int, name: str) -> None:
     if not stat.S_ISREG(mode):
         what = FILE_TYPES.get(stat.S_IFMT(mode), "no regular file")
-        raise PictureError(f"{name}: {what}, which is never read")
+        raise PictureError(f"{name}: {what}")
 
 
 def _kind_of(head: bytes) -> str | None:

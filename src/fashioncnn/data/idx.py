@@ -22,6 +22,8 @@ from fashioncnn.errors import DataError
 
 UINT8 = 8
 MAX_BYTES = 4 * 2**30
+MAX_PICTURE = 16_000_000
+"""Pixels of a picture, where pictures are read one by one."""
 CHUNK = 1 << 20
 
 
@@ -73,11 +75,14 @@ def stream_idx_pictures(path: Path) -> Iterator[NDArray[np.uint8]]:
     """Yield each picture, (height, width) uint8, of an IDX file of any length.
 
     Raises:
-        DataError: the file is missing or damaged; where it is cut short, after its last picture.
+        DataError: the file is missing, or not what its header claims; after its last picture where
+            that is found out at its end.
     """
     with _told_of(path), _open(path) as file:
         n, *shape = _read_header(file, path, 3)
         size = math.prod(shape)
+        if size > MAX_PICTURE:
+            raise DataError(f"{path}: pictures of {shape[0]}×{shape[1]} pixels, over 16 megapixels")
         at_once = max(1, CHUNK // size)
         for first in range(0, n, at_once):
             wanted = min(at_once, n - first)
@@ -89,6 +94,8 @@ def stream_idx_pictures(path: Path) -> Iterator[NDArray[np.uint8]]:
                     f"{path}: cut short, the header promises {n:,} pictures and {first + whole:,} "
                     "are there; get the file again"
                 )
+        if file.read(1):
+            raise DataError(f"{path}: bytes follow after the {n:,} pictures of the header")
 
 
 @contextmanager

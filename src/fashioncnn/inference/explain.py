@@ -67,6 +67,8 @@ def explain(model: TrainedModel, views: NDArray[np.uint8], code: int, caption: s
     heat = grad_cam(model, views, np.full(len(views), code, np.int64))
     highest = heat.max()
     shares = heat / highest if highest > 0 else heat
+    if highest == 0:
+        caption += "; by this map nothing spoke for it"
     side = SIDE // views.shape[1] * views.shape[1] or views.shape[1]  # whole pixels
     tiles = []
     for view, share in zip(views, shares, strict=True):

@@ -108,5 +108,5 @@ def _aligned(cells: list[str], widths: list[int]) -> str:
 def _csv_row(cells: list[Any]) -> str:
     line = io.StringIO()
     harmless = [f"'{c}" if isinstance(c, str) and c.startswith(FORMULAS) else c for c in cells]
-    csv.writer(line, lineterminator="\n").writerow(harmless)
-    return line.getvalue()
+    csv.writer(line).writerow(harmless)  # ends in \r\n, so that a \r within a cell is quoted, too
+    return line.getvalue().removesuffix("\r\n") + "\n"
