@@ -223,7 +223,11 @@ def test_a_bar_is_drawn_on_a_terminal_alone(cli, trained, pictures, monkeypatch)
     assert "predicting" in err and "3/3" in err
 
 
-def test_ctrl_c_ends_cleanly(trained, pictures):
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
     """A real process with a real signal, while pictures go by."""
     os.mkfifo("list")
     command = [sys.executable, "-m", "fashioncnn", "predict", "--model", trained]
@@ -236,10 +240,10 @@ def test_ctrl_c_ends_cleanly(trained, pictures):
         names.flush()
         while not list(Path().glob(".p.jsonl.*")):
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "fashioncnn: interrupted\n"
+    assert process.returncode == code
+    assert err == f"fashioncnn: {said}\n"
     assert not list(Path().glob("*p.jsonl*"))
     assert not list(Path().glob(".p.jsonl*"))
 

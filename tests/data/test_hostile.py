@@ -236,7 +236,7 @@ def test_devices_sockets_and_folders_are_never_read(tmp_path, monkeypatch):
 def test_links_that_lead_round_in_a_circle(tmp_path):
     (tmp_path / "a.png").symlink_to("b.png")
     (tmp_path / "b.png").symlink_to("a.png")
-    refused(tmp_path / "a.png", "a: ")
+    refused(tmp_path / "a.png", "a: cannot be read")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
+from fashioncnn.cli.signals import ended_by_sigterm
 from fashioncnn.errors import PictureError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ def predict(
     kind = _format(format_, json, out)
     _check(sources, from_file, top, max_megapixels)
     _check_places(sources, out, save_seen, explain)
-    from fashioncnn.runtime import prepare_prediction, require_train_extra
+    from fashioncnn.runtime import let_threads_sleep, prepare_prediction, require_train_extra
 
     require_train_extra()
+    let_threads_sleep()
     from fashioncnn.inference.predictor import predict_pictures
     from fashioncnn.models.store import load_model
     from fashioncnn.reporting.predictions import FORMATS, as_answer
@@ -93,6 +95,7 @@ def predict(
     names = trained.class_names
     tally = _Tally()
     with (
+        ended_by_sigterm(),
         _listed(from_file) as listed,
         _progress(sources, counted=from_file is None, rows_shown=out is None) as passing,
         _output(out) as output,

@@ -98,19 +98,26 @@ def walk_pictures(folder: Path) -> Iterator[Path]:
             yield here / name
 
 
-def _listed(folder: Path) -> tuple[Path, list[str], frozenset[str]]:
+def _listed(folder: Path) -> tuple[Path, list[str], set[str]]:
     """Return a folder, the names wanted of it, last first, and which of them are folders."""
+    names, folders = [], set()
     try:
         with os.scandir(folder) as entries:
-            seen = [e for e in entries if not e.name.startswith(".")]
-            folders = frozenset(e.name for e in seen if e.is_dir(follow_symlinks=False))
-            names = [e.name for e in seen if e.name in folders or _is_picture(e)]
+            for entry in entries:  # of which nothing but its name is held
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(entry.name)
+                elif not _is_picture(entry):
+                    continue
+                names.append(entry.name)
     except OSError:
-        return folder, [""], frozenset()  # itself
-    return folder, sorted(names, reverse=True), folders
+        return folder, [""], set()  # itself
+    names.sort(reverse=True)
+    return folder, names, folders
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
-    if Path(entry.name).suffix.lower() not in SUFFIXES:
+    if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:  # noqa: PTH122, a Path takes longer
         return False
     return not (entry.is_symlink() and Path(entry).is_dir())

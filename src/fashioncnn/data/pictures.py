@@ -94,8 +94,9 @@ def read_picture(
     except MemoryError:
         raise PictureError(f"{name}: needs more memory than there is") from None
     except DECODERS_FAIL_WITH as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PictureError(f"{name}: damaged picture ({reason})") from None
+        if isinstance(error, OSError) and error.strerror:
+            raise PictureError(f"{name}: cannot be read ({error.strerror})") from None
+        raise PictureError(f"{name}: damaged picture ({error})") from None
 
 
 def to_grey(image: Image.Image) -> Grey:

@@ -25,7 +25,7 @@ from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runtime import available_cores
 
-BATCH = 64
+BATCH = 128
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def as_json_lines(answers: Iterable[Answer], *_: object) -> Iterator[str]:
 def as_csv(answers: Iterable[Answer], _: str, top: int) -> Iterator[str]:
     """Yield a header and a row for each answer (RFC 4180, with plain newlines).
 
-    A cell of text that a spreadsheet would take for a formula gets an apostrophe before it.
+    A cell of text that a spreadsheet would take for a formula gets an apostrophe before it, and
+    what could steer a terminal is written as Python would.
     """
     kinds = ("code", "name", "probability")
     titles = [f"{kind}_{rank}" for rank in range(1, top + 1) for kind in kinds]
@@ -107,6 +108,12 @@ def _aligned(cells: list[str], widths: list[int]) -> str:
 
 def _csv_row(cells: list[Any]) -> str:
     line = io.StringIO()
-    harmless = [f"'{c}" if isinstance(c, str) and c.startswith(FORMULAS) else c for c in cells]
-    csv.writer(line).writerow(harmless)  # ends in \r\n, so that a \r within a cell is quoted, too
+    csv.writer(line).writerow(
+        _harmless(c) if isinstance(c, str) else c for c in cells
+    )  # ends in \r\n, so that a \r within a cell is quoted, too
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _harmless(cell: str) -> str:
+    shown = "".join(c if c.isprintable() or c in "\t\r\n" else repr(c)[1:-1] for c in cell)
+    return f"'{shown}" if cell.startswith(FORMULAS) else shown
