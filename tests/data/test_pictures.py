@@ -244,6 +244,18 @@ def test_first_frame_of_an_animation(tmp_path):
     assert to_grey(read_picture(path)).max() <= 12
 
 
+def test_the_first_picture_of_a_phones_several(tmp_path):
+    """An MPO file, as phones with two cameras write it, is a JPEG and more JPEGs after it."""
+    pictures = [Image.new("RGB", (1600, 1200), (level,) * 3) for level in (60, 200)]
+    path = saved(
+        tmp_path, pictures[0], "a.jpg", format="MPO", save_all=True, append_images=pictures[1:]
+    )
+    for enough, size in ((None, (1600, 1200)), (400, (400, 300))):
+        image = read_picture(path, enough=enough)
+        assert image.size == size
+        assert np.abs(to_grey(image).astype(int) - 60).max() <= 2
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

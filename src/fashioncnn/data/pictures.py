@@ -198,7 +198,7 @@ def _orientation(exif: bytes) -> int:
 def _from_wide(image: Image.Image) -> Image.Image:
     """Return 16 bits a pixel as `L`, or as `RGBA` where one value stands for see-through."""
     wide = np.asarray(image)
-    grey = np.clip(wide.astype(np.float64) / 257 + 0.5, 0, 255).astype(np.uint8)
+    grey = np.clip(wide.astype(np.float32) / 257 + 0.5, 0, 255).astype(np.uint8)
     clear = image.info.get("transparency")
     if clear is None:
         return Image.fromarray(grey)
