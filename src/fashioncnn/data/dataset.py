@@ -26,7 +26,7 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-PictureMode = Literal["fashion", "plain"]
+PictureMode = Literal["fashion", "plain", "cutout"]
 """How files become arrays, see `fashioncnn.data.pictures`."""
 SKETCHES = "sketches"
 SPLIT_SEED = 20170825

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fashioncnn.data.pictures import is_grey, to_grey, to_plain_mode
+
 SIDE = 72
 """Pixels on the longer side of the copy that is looked at."""
 COLOURS, ROUNDS, LEANINGS = 5, 5, 5
@@ -24,12 +26,17 @@ FLOOR = 12.0
 """Added to each variance, in squared units of CIELAB: no colour is exact."""
 LARGEST_ODDS = 6.0
 """Logarithm of the odds that colour alone may give a pixel."""
-PLACE, NEIGHBOURS, REACH = 0.7, 3.0, 1.2
-"""Weight of a pixel's place in the picture, of the pixels around it, and how far these lie."""
+PLACES = 0.7, 1.5
+"""How much it counts that a pixel lies about the middle: less loses light or dark parts that are
+like the border, more keeps some background; both are seen."""
+NEIGHBOURS, REACH = 3.0, 1.2
+"""Weight of the pixels around one, and how far these lie."""
 BORDER, NOVEL = 0.8, 6.0
 """Where the border begins, 1 being the edge; squared deviations from its colours that are news."""
 FIRM = 0.5
 """Probability above which a pixel is the garment's."""
+DARKEST = 26
+"""Grey level of the darkest garment, so that it is not background."""
 PART = 0.25
 """Share of the largest piece that another piece needs: shoes come in pairs."""
 
@@ -40,11 +47,34 @@ TO_XYZ = TO_XYZ / np.array([0.9505, 1.0, 1.089])
 Floats = NDArray[np.float64]
 
 
-def garment_mask(image: Image.Image) -> Floats:
+def cut_out(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Return the garment as Fashion-MNIST shows one: on black, as large as fits, in negative.
+
+    Args:
+        image: of any mode. What is see-through is background, and else it is looked for.
+        size: side in pixels.
+
+    Returns:
+        (views, size, size) uint8: a view for each of `PLACES`. A grey picture that already has the
+        size is one view, taken as it is.
+    """
+    grey = to_grey(image)
+    if grey.shape == (size, size) and is_grey(image):
+        return grey[None]
+    image = to_plain_mode(image)
+    if image.mode == "RGBA":
+        masks = [_or_all(np.asarray(image.getchannel("A")) / 255)]
+    else:
+        masks = [garment_mask(image.convert("RGB"), place) for place in PLACES]
+    return np.stack([_shown(Image.fromarray(255 - grey), mask, size) for mask in masks])
+
+
+def garment_mask(image: Image.Image, place: float) -> Floats:
     """Return how surely each pixel is the garment's, in [0, 1].
 
     Args:
         image: RGB.
+        place: how much it counts that a pixel lies about the middle.
 
     Returns:
         (rows, columns) of a copy with its longer side at most `SIDE`; 0 outside of the pieces that
@@ -52,9 +82,32 @@ def garment_mask(image: Image.Image) -> Floats:
     """
     small = image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    mask = _probabilities(np.asarray(small))
-    kept = mask * _large_pieces(mask > FIRM)
-    return kept if (kept > FIRM).any() else np.ones_like(mask)
+    mask = _probabilities(np.asarray(small), place)
+    return _or_all(mask * _large_pieces(mask > FIRM))
+
+
+def _or_all(mask: Floats) -> Floats:
+    return mask if (mask > FIRM).any() else np.ones_like(mask)
+
+
+def _shown(grey: Image.Image, mask: Floats, size: int) -> NDArray[np.uint8]:
+    """Return what lies under the mask, brought to (size, size)."""
+    rows, columns = (np.flatnonzero((mask > FIRM).any(axis)) for axis in (1, 0))
+    top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    scale = size / max(bottom - top, right - left)
+    fitted = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    across, down = grey.width / mask.shape[1], grey.height / mask.shape[0]
+    box = left * across, top * down, right * across, bottom * down
+    lanczos, bilinear = Image.Resampling.LANCZOS, Image.Resampling.BILINEAR
+    picture = np.asarray(grey.resize(fitted, lanczos, box))
+    cover = Image.fromarray(mask.astype(np.float32)).resize(
+        fitted, bilinear, (left, top, right, bottom)
+    )
+    shown = np.zeros((size, size), np.uint8)
+    x, y = (size - fitted[0]) // 2, (size - fitted[1]) // 2
+    visible = np.clip(picture, DARKEST, 255) * np.asarray(cover)
+    shown[y : y + fitted[1], x : x + fitted[0]] = np.round(visible)
+    return shown
 
 
 def to_lab(rgb: NDArray[np.uint8]) -> Floats:
@@ -105,7 +158,7 @@ class _Mixture:
         return nearest
 
 
-def _probabilities(rgb: NDArray[np.uint8]) -> Floats:
+def _probabilities(rgb: NDArray[np.uint8], weight_of_place: float) -> Floats:
     """Return (rows, columns) probabilities that (rows, columns, 3) pixels are the garment's."""
     rows, columns, _ = rgb.shape
     down, across = _blur(rows, 0.7), _blur(columns, 0.7)
@@ -115,7 +168,7 @@ def _probabilities(rgb: NDArray[np.uint8]) -> Floats:
     v, u = (np.abs((np.arange(n) + 0.5) / n * 2 - 1) for n in (rows, columns))
     outwards = np.maximum(v[:, None], u[None])
     place = np.clip(0.03 + 0.9 * (1 - outwards**2) ** 0.7, 0.02, 0.95)
-    place_odds = PLACE * np.log(place / (1 - place))
+    place_odds = weight_of_place * np.log(place / (1 - place))
     probable = np.where(outwards > 0.9, 0.02, place)
     border = (outwards > BORDER).ravel().astype(np.float64)
     behind = _Mixture.fit(colours, border[:, None] * _clusters(colours, border))

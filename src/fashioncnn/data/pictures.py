@@ -137,7 +137,7 @@ def fashion_picture(image: Image.Image, size: int) -> Grey:
     fitted in and centred.
     """
     grey = to_grey(image)
-    if grey.shape == (size, size) and _is_grey(image):
+    if grey.shape == (size, size) and is_grey(image):
         return grey
     border = _border_level(grey)
     if border > 127:
@@ -148,10 +148,6 @@ def fashion_picture(image: Image.Image, size: int) -> Grey:
     # The background becomes black, and what is lighter keeps its distance from it.
     lifted = np.clip((grey.astype(int) - border) * 255 // max(255 - border, 1), 0, 255)
     return _fit_square(lifted.astype(np.uint8), size, fill=0)
-
-
-CONVERSIONS = {"fashion": fashion_picture, "plain": plain_picture}
-"""Conversions by the name that a model's preprocessing keeps."""
 
 
 def _decode(
@@ -206,7 +202,7 @@ def _from_wide(image: Image.Image) -> Image.Image:
     return Image.merge("RGBA", [Image.fromarray(grey)] * 3 + [Image.fromarray(alpha)])
 
 
-def _is_grey(image: Image.Image) -> bool:
+def is_grey(image: Image.Image) -> bool:
     """Whether nothing is coloured and nothing can be seen through."""
     image = to_plain_mode(image)
     if image.mode == "RGB":

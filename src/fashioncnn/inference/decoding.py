@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.data.pictures import CONVERSIONS, read_picture
+from fashioncnn.data.conversions import CONVERSIONS
+from fashioncnn.data.pictures import read_picture
 from fashioncnn.errors import FashionCNNError, PictureError, UsageError
 from fashioncnn.inference.sources import Picture
 from fashioncnn.models.preprocessing import Preprocessing
@@ -57,7 +58,7 @@ def views_of(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uin
         image: as `read_picture` returns it, or of any mode.
         preprocessing: the network's own.
     """
-    return CONVERSIONS[preprocessing.pictures](image, preprocessing.image_size)[None]
+    return CONVERSIONS[preprocessing.pictures](image, preprocessing.image_size)
 
 
 def enough_for(preprocessing: Preprocessing) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import weights_seed
-from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.dataset import Dataset, PictureMode, Split
 from fashioncnn.evaluation.logits import to_tensor
 from fashioncnn.models import build_model, place_network
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
@@ -129,7 +130,9 @@ def _begin_model(
     start_from: TrainedModel | None,
 ) -> TrainedModel:
     names = dataset.class_names
-    preprocessing = fit_preprocessing(part.images, settings.data.scaling, dataset.pictures)
+    preprocessing = fit_preprocessing(
+        part.images, settings.data.scaling, cast(PictureMode, settings.data.pictures)
+    )
     torch.manual_seed(weights_seed(settings.training.seed))
     network = build_model(settings.model, preprocessing.image_size, len(names))
     if isinstance(network, BatchNormCNN) and network.whitening:

@@ -40,6 +40,12 @@ def prepare_settings(
             f"image_size = {data.image_size}: only pictures of class folders are resized; "
             f"those of {dataset.source} are {size}×{size}"
         )
+    kind = dataset.pictures if data.pictures == "auto" else data.pictures
+    if dataset.pictures == "plain" and kind != "plain":
+        raise UsageError(
+            f"data.pictures = '{kind}': the pictures of {dataset.source} were read as 'plain', and "
+            "so must be those that are predicted"
+        )
     if settings.augmentation.shift >= size:
         raise UsageError(
             f"augmentation.shift = {settings.augmentation.shift}: moves pictures of {size}×{size} "
@@ -50,6 +56,7 @@ def prepare_settings(
     if start_from is not None:
         check_fit(start_from, dataset)
         model = start_from.config
+        kind = start_from.preprocessing.pictures
         data = data.model_copy(update={"scaling": start_from.preprocessing.scaling})
     validation = validation_size(data.validation, len(dataset.train))
     stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
@@ -57,7 +64,7 @@ def prepare_settings(
         network = build_model(model, size, len(dataset.class_names))
     _refuse_lone_pictures(network, len(dataset.train) - validation, settings.training.batch_size)
     source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": validation, "source": source})
+    data = data.model_copy(update={"validation": validation, "source": source, "pictures": kind})
     runtime = resolve_runtime(settings.runtime)
     resolved = settings.model_copy(update={"data": data, "model": model, "runtime": runtime})
     return validate(resolved.model_dump())
