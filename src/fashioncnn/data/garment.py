@@ -20,6 +20,8 @@ from fashioncnn.data.pictures import is_grey, to_grey, to_plain_mode
 
 SIDE = 72
 """Pixels on the longer side of the copy that is looked at."""
+LEAST = 8
+"""Pixels on the shorter side of a copy below which nothing can be told apart."""
 COLOURS, ROUNDS, LEANINGS = 5, 5, 5
 """Normal distributions in a mixture; times that both are fitted; times that odds are smoothed."""
 FLOOR = 12.0
@@ -33,6 +35,8 @@ NEIGHBOURS, REACH = 3.0, 1.2
 """Weight of the pixels around one, and how far these lie."""
 BORDER, NOVEL = 0.8, 6.0
 """Where the border begins, 1 being the edge; squared deviations from its colours that are news."""
+TRACE = 1e-6
+"""Of every pixel belongs to both sides, so that neither is ever empty."""
 FIRM = 0.5
 """Probability above which a pixel is the garment's."""
 DARKEST = 26
@@ -82,6 +86,8 @@ def garment_mask(image: Image.Image, place: float) -> Floats:
     """
     small = image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if min(small.size) < LEAST:
+        return np.ones((small.height, small.width))
     mask = _probabilities(np.asarray(small), place)
     return _or_all(mask * _large_pieces(mask > FIRM))
 
@@ -176,7 +182,7 @@ def _probabilities(rgb: NDArray[np.uint8], weight_of_place: float) -> Floats:
     probable *= new.reshape(rows, columns)
     mixtures: list[_Mixture] = []
     for _ in range(ROUNDS):
-        sides = (1 - probable).ravel(), probable.ravel()
+        sides = (1 - probable).ravel() + TRACE, probable.ravel() + TRACE
         mixtures = [
             _Mixture.fit(colours, weight[:, None] * _belonging(colours, weight, before))
             for weight, before in zip(sides, mixtures or (None, None), strict=True)

@@ -87,7 +87,7 @@ def like_photographs(images: Tensor, values: Tensor, key: Tensor, paired: Tensor
 
 
 def _lay_out(pictures: Tensor, draws: _Draws) -> Tensor:
-    """Turn, stretch, slant, flare and crumple."""
+    """Turn, stretch, slant, flare and crumple; lift what is outside, as sleeves are laid out."""
     any_way = draws.chance(0.1)
     degrees = draws.even(-25, 25) * (1 - any_way) + draws.even(-180, 180) * any_way
     size, stretch = draws.even(0.75, 1.02), draws.even(-0.4, 0.4).exp()
@@ -96,10 +96,12 @@ def _lay_out(pictures: Tensor, draws: _Draws) -> Tensor:
     slant, right, below = draws.even(-0.2, 0.2), draws.even(-0.05, 0.05), draws.even(-0.05, 0.05)
     side = draws.side
     places = torch.linspace(-1, 1, side, device=pictures.device)
-    flare = _wide(draws.even(-0.35, 0.35)) * places.view(-1, 1) * places
+    flare = _wide(draws.even(-0.45, 0.45)) * places.view(-1, 1) * places
+    outside = (places.abs() - _wide(draws.even(0.3, 0.6))).clamp(min=0).expand(-1, -1, side, -1)
+    lifted = outside * _wide(draws.even(0, 1.5) * draws.chance(0.5))
     large, small = _wide(draws.even(0, 0.12)), _wide(draws.even(0, 0.05))
     x, y = (large * draws.field(3) + small * draws.field(6) for _ in range(2))
-    bent = torch.cat([x + flare, y], 1).permute(0, 2, 3, 1)
+    bent = torch.cat([x + flare, y + lifted], 1).permute(0, 2, 3, 1)
     return _warp(pictures, degrees, across, down, slant, right, below, bent)
 
 
@@ -173,7 +175,7 @@ def _enlarge(seen: Tensor, draws: _Draws) -> Tensor:
     """Bring what is to be seen to the full size, as a cut-out is."""
     visible = (seen > VISIBLE).to(torch.float32)
     places = torch.arange(draws.side, device=seen.device, dtype=torch.float32)
-    scale = draws.even(0.95, 1.12) / draws.side
+    scale = draws.even(0.95, 1.25) / draws.side
     theta = torch.zeros(len(seen), 2, 3, device=seen.device)
     spans = []
     for axis, dim in ((0, 2), (1, 3)):  # x, y

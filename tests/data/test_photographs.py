@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+from fashioncnn.data.augment import Augmentation
+from fashioncnn.data.noise import normal_field, uniform_field
+from fashioncnn.settings import AugmentationConfig
+
+
+@pytest.fixture
+def shown(sketches):
+    images = torch.from_numpy(sketches.train.images[:64].copy()).unsqueeze(1)
+    return images, torch.arange(64)
+
+
+def augment(shown, share=1.0, paired=None, epoch=0):
+    images, indices = shown
+    given = Augmentation(AugmentationConfig(photograph=share), 3, 64, paired)
+    return given(images.clone(), indices, epoch)
+
+
+def test_pictures_change_alike_in_any_batch(shown):
+    images, indices = shown
+    paired = indices % 2 == 0
+    whole = augment(shown, paired=paired)
+    some = torch.tensor([5, 40, 2])
+    given = Augmentation(AugmentationConfig(photograph=1.0), 3, 64, paired)
+    torch.testing.assert_close(given(images[some], some, 0), whole[some])
+    assert not torch.equal(augment(shown, epoch=1), whole)
+    assert torch.equal(augment(shown, paired=paired), whole)
+
+
+def test_only_the_share_that_is_asked_for_changes(shown):
+    changed = (augment(shown, 0.5) != shown[0]).flatten(1).any(1)
+    assert 0.3 < changed.float().mean() < 0.7
+
+
+def test_what_comes_out_is_a_picture(shown):
+    seen = augment(shown)
+    assert seen.shape == (64, 1, 28, 28)
+    assert seen.dtype == torch.float32
+    assert seen.isfinite().all()
+    assert seen.min() >= 0
+    assert seen.max() <= 255
+    lightness = seen.flatten(1).amax(1)
+    assert (lightness > 20).all(), "none is black"
+    assert lightness.std() > 20, "tones differ"
+
+
+def test_black_pictures_are_no_fault():
+    black = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
+    given = Augmentation(AugmentationConfig(photograph=1.0), 0, 4, torch.ones(4) > 0)
+    assert given(black, torch.arange(4), 0).isfinite().all()
+
+
+def test_most_of_what_comes_in_pairs_is_paired_and_nothing_else(shown):
+    single, paired = (augment(shown, paired=torch.full((64,), p)) for p in (False, True))
+    differ = (single != paired).flatten(1).any(1)
+    assert 0.6 < differ.float().mean() < 0.9
+    some = torch.arange(64) < 32
+    torch.testing.assert_close(augment(shown, paired=some)[32:], single[32:])
+    torch.testing.assert_close(augment(shown, paired=some)[:32], paired[:32])
+
+
+def test_noise_is_a_function_of_its_key_and_stream():
+    key = torch.tensor([1, 2, 2**32 - 1])
+    values = uniform_field(key, 10_000, 7)
+    assert torch.equal(values[1:2], uniform_field(key[1:2], 10_000, 7))
+    assert not torch.equal(values, uniform_field(key, 10_000, 8))
+    assert values.min() > 0
+    assert values.max() < 1
+    assert values.mean(1).numpy() == pytest.approx([0.5] * 3, abs=0.01)
+    assert np.abs(np.corrcoef(values.numpy()) - np.eye(3)).max() < 0.05
+    normal = normal_field(key, 10_000, 3)
+    assert normal.mean(1).numpy() == pytest.approx([0] * 3, abs=0.05)
+    assert normal.std(1).numpy() == pytest.approx([1] * 3, abs=0.03)
