@@ -200,7 +200,7 @@ def _open(folder: SearchFolder, search: Search) -> optuna.Study:
     lost = recover(study, search)
     before = sum(ended(trial) for trial in trials_of(study, search))
     if before or lost:
-        again = f"; {lost} that were not done are run again" if lost else ""
+        again = f"; running when it was killed, and run again: {lost}" if lost else ""
         note(f"{folder.path}: goes on after {before} trials{again}")
     return study
 

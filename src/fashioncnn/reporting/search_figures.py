@@ -169,9 +169,24 @@ def draw_slice(axes: Axes, trials: list[Trial], scale: Scale) -> None:
         names = [plain_text(value_text(value)) for value in scale.choices]
         axes.set_xticks(range(len(names)), names, fontsize=7)
         axes.set_xlim(-0.5, len(names) - 0.5)
-    elif scale.log:
-        axes.set_xscale("log")
+    else:
+        _span(axes, scale)
     axes.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def _span(axes: Axes, scale: Scale) -> None:
+    """Have an axis show the whole range, also where nothing was found good."""
+    if scale.log:
+        edge = (scale.high / scale.low) ** 0.04
+        axes.set(xscale="log", xlim=(scale.low / edge, scale.high * edge))
+        axes.set_xticks(ticks := [scale.low, math.sqrt(scale.low * scale.high), scale.high])
+        axes.set_xticklabels([f"{tick:.2g}" if tick < 100 else f"{tick:.0f}" for tick in ticks])
+        axes.minorticks_off()
+    else:
+        edge = 0.04 * (scale.high - scale.low)
+        axes.set_xlim(scale.low - edge, scale.high + edge)
+        whole = isinstance(scale.low, int) and isinstance(scale.high, int)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
 
 
 def highest_shown(complete: list[Trial]) -> float:

@@ -188,8 +188,8 @@ class _Running:
                 trial.set_user_attr(key, event.content[key])
         if event.kind == "done":
             self.study.tell(trial, event.content["loss"])
-            trials = trials_of(self.study, self.search)
-            self.folder.write_best(self.search, trials)
+            self._look()
+            self.folder.write_best(self.search, self.state.trials)
         else:
             pruned = event.kind == "pruned"
             self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
@@ -200,7 +200,7 @@ class _Running:
             frozen = self.study.get_trials(deepcopy=False)[trial.number]
             lose(self.study, self.search, frozen, attempt=attempt + 1)
             return
-        trial.set_user_attr("reason", f"its worker died {attempt} times, {how} at last")
+        trial.set_user_attr("reason", f"its worker {how}, {attempt} times in all")
         self.study.tell(trial, state=TrialState.FAIL)
 
     def _give_up(self) -> None:
@@ -213,4 +213,4 @@ class _Running:
         self.running.clear()
 
     def _look(self) -> None:
-        self.state.trials = trials_of(self.study, self.search)
+        self.state.trials = trials_of(self.study, self.search, self.state.trials)

@@ -246,13 +246,13 @@ def _folder() -> Any:
     return resources.files("fashioncnn") / "recipes" / "spaces"
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with what stands there: the first table that holds more than tables."""
+def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with what stands there, in sections as a recipe has, or without one."""
     for key, value in values.items():
-        if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):
-            yield from _leaves(value, f"{prefix}{key}.")
+        if isinstance(value, dict) and not value.keys() & {"choices", *RANGE_KEYS}:
+            yield from ((f"{key}.{field}", table) for field, table in value.items())
         else:
-            yield prefix + key, value
+            yield key, value
 
 
 def _refuse_what_decides_the_measure(key: str) -> None:

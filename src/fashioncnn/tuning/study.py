@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -107,10 +108,11 @@ class SearchFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            foreign = not self.search.exists() and any(self.path.iterdir())
+            # A hidden file is what a process killed in its first write has left.
+            held = any(not p.name.startswith(".") for p in self.path.iterdir())
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error.strerror})") from None
-        if foreign:
+        if held and not self.search.exists():
             raise UsageError(
                 f"--out {self.path}: holds something, but no search; name a new folder"
             )
@@ -263,8 +265,10 @@ def recover(study: optuna.Study, search: Search) -> int:
     return len(left)
 
 
-def trials_of(study: optuna.Study, search: Search) -> list[Trial]:
+def trials_of(study: optuna.Study, search: Search, known: Sequence[Trial] = ()) -> list[Trial]:
     """Return what became of every trial, in the order they were begun.
+
+    An earlier answer, `known`, saves reading again what has ended, which does not change.
 
     A trial has ``number``, ``state`` (complete, pruned, failed, lost, running, waiting), ``loss``
     and ``accuracy`` (on validation, of the kept weights; of a pruned one, of its last epoch),
@@ -272,7 +276,11 @@ def trials_of(study: optuna.Study, search: Search) -> list[Trial]:
     ``reason``, why it failed.
     """
     own = point_of(search.recipe, search.space)
-    return [_trial(trial, search, own) for trial in study.get_trials(deepcopy=False)]
+    done = {t["number"]: t for t in known if t["state"] not in ("running", "waiting")}
+    return [
+        done.get(trial.number) or _trial(trial, search, own)
+        for trial in study.get_trials(deepcopy=False)
+    ]
 
 
 def ended(trial: Trial) -> bool:
@@ -297,7 +305,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
     if len(complete) < 8 or len({t.value for t in complete}) == 1:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
-    values = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+    values = evaluator.evaluate(study)
     total = sum(values.values())
     return {key: value / total for key, value in values.items()} if total > 0 else {}
 

@@ -181,7 +181,7 @@ def _train(settings: Settings, dataset: Any, teller: _Teller) -> tuple[str, dict
 def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
-            return f"killed by {signal.Signals(-code).name}"
+            return f"was killed by {signal.Signals(-code).name}"
     return f"ended with {code}"
 
 
