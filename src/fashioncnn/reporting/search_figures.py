@@ -193,7 +193,8 @@ def highest_shown(complete: list[Trial]) -> float:
     """Return the loss at which figures end: bad trials would leave no room for the good ones."""
     losses: list[float] = [t["loss"] for t in complete]
     middle = statistics.median(losses)
-    return min(max(losses), middle + 2 * (middle - min(losses)) or max(losses))
+    spread = middle - min(losses)
+    return min(max(losses), middle + 2 * spread) if spread else max(losses)
 
 
 def value_text(value: Any) -> str:
