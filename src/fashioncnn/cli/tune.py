@@ -207,11 +207,11 @@ def _open(folder: SearchFolder, search: Search) -> optuna.Study:
 
 def _tell_what_begins(search: Search, folder: SearchFolder, jobs: int, wanted: float) -> None:
     settings = search.settings
-    count = "trials until the time is up" if wanted == math.inf else f"{wanted:.0f} trials"
+    count = "until the time is up" if wanted == math.inf else f"{wanted:.0f} trials"
     note(
         f"{search.recipe.recipe} on {search.data['name']}: {count}, {len(search.space)} settings, "
-        f"{settings.training.epochs} epochs each, {search.sampler}, {jobs} at once, "
-        f"{settings.runtime.device}, {settings.runtime.threads} threads each → {folder.path}"
+        f"epochs {settings.training.epochs}, {search.sampler}, {jobs} at once, "
+        f"{settings.runtime.device}, threads {settings.runtime.threads} → {folder.path}"
     )
 
 
