@@ -33,6 +33,8 @@ SEARCHES = Path("runs") / "tune-bench"
 SAMPLERS = ("tpe", "random")
 DESCRIBED = "described"
 OVERHEAD_TRIALS = 60
+SMALL = ("model.channels=[4, 8]", "model.hidden=16", "runtime.threads=1")
+"""A network for measuring the overhead, which does not depend on what is trained."""
 LONG_TRIAL = 60.0
 """Seconds of a trial that the overhead is given as a share of."""
 
@@ -68,9 +70,10 @@ def journal(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def tune(recipe: str, *, out: Path, **flags: Any) -> dict[str, Any]:
+def tune(recipe: str, *settings: str, out: Path, **flags: Any) -> dict[str, Any]:
     """Run ``fashioncnn tune`` and return what it says."""
     command = [sys.executable, "-m", "fashioncnn", "tune", recipe, "--out", str(out), "--json"]
+    command += [f"--set={assignment}" for assignment in settings]
     command += [f"--{name}={value}" for name, value in flags.items()]
     document: dict[str, Any] = json.loads(
         subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
@@ -133,7 +136,7 @@ def measure_speed(options: argparse.Namespace) -> None:
             )  # fmt: skip
             rates[jobs] = trials_per_hour(out)
         out = Path(place) / "overhead"
-        tune("baseline", out=out, epochs=2, trials=OVERHEAD_TRIALS, data="sketches")
+        tune("baseline", *SMALL, out=out, epochs=2, trials=OVERHEAD_TRIALS, data="sketches")
         overheads = overhead_seconds(out)
     content = {
         "date": str(date.today()),

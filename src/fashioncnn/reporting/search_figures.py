@@ -85,11 +85,11 @@ def slices_svg(trials: list[Trial], scales: list[Scale]) -> str:
     rows = math.ceil(len(scales) / PER_ROW)
     with mpl.rc_context({**STYLE, "svg.hashsalt": "slices", "font.size": 9}):
         figure = Figure(figsize=(9.6, 2.2 * rows), layout="constrained")
-        panels = figure.subplots(rows, PER_ROW, squeeze=False, sharey=True).flat
+        panels = list(figure.subplots(rows, PER_ROW, squeeze=False, sharey=True).flat)
         for panel, scale in zip(panels, scales, strict=False):
             draw_slice(panel, trials, scale)
-        for panel in list(panels)[len(scales) :]:
-            panel.set_visible(False)
+        for panel in panels[len(scales) :]:
+            panel.remove()
         return to_svg(figure, "validation loss by each setting")
 
 
@@ -186,7 +186,8 @@ def _span(axes: Axes, scale: Scale) -> None:
         edge = 0.04 * (scale.high - scale.low)
         axes.set_xlim(scale.low - edge, scale.high + edge)
         whole = isinstance(scale.low, int) and isinstance(scale.high, int)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda value, _: value_text(float(value)))
 
 
 def highest_shown(complete: list[Trial]) -> float:
