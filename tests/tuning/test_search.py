@@ -156,6 +156,7 @@ def test_time_that_is_up_ends_it_without_an_error(plan, go):
     trials = go(plan(), trials=math.inf, seconds=0.3)
     assert trials[-1]["state"] in ("lost", "waiting", "complete", "pruned")
     assert not [t for t in trials if t["state"] == "running"]
+    assert trials == go(plan(), trials=1)
 
 
 def test_a_dead_worker_loses_its_trial_alone_and_it_is_run_again(plan, go, undisturbed):

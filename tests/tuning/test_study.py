@@ -117,6 +117,14 @@ def test_killed_while_it_gives_up_a_trial_it_is_still_run_again_once(plan, folde
     assert ask(study, search, distributions(search)).params == left.params
 
 
+def test_killed_while_it_tells_a_failure_it_has_failed_once(plan, folder):
+    search = plan()
+    study = reopen(folder, search)
+    ask(study, search, distributions(search)).set_user_attr("reason", "the loss became nan")
+    study = reopen(folder, search)
+    assert [t["state"] for t in trials_of(study, search)] == ["failed"]
+
+
 def test_a_journal_cut_anywhere_is_read_up_to_its_last_whole_line(plan, folder):
     search = plan()
     study = reopen(folder, search)

@@ -211,6 +211,7 @@ class _Running:
                 attempt = trial.user_attrs.get("attempt", 1)
                 lose(self.study, self.search, trials[trial.number], attempt=attempt)
         self.running.clear()
+        self._look()
 
     def _look(self) -> None:
         self.state.trials = trials_of(self.study, self.search, self.state.trials)

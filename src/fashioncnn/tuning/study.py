@@ -251,7 +251,8 @@ def lose(study: optuna.Study, search: Search, trial: FrozenTrial, **attributes: 
     """
     trials = study.get_trials(deepcopy=False)
     queued = any(t.user_attrs.get(AGAIN) == trial.number for t in trials)
-    if _is_drawn(trial, search) and not queued:
+    failed = "reason" in trial.user_attrs  # and was killed before it could be told so
+    if _is_drawn(trial, search) and not queued and not failed:
         values = trial.system_attrs.get("fixed_params", trial.params)
         study.enqueue_trial(values, user_attrs={**attributes, AGAIN: trial.number})
     study.tell(trial.number, state=TrialState.FAIL)
