@@ -3,6 +3,7 @@
 #   make test  [ARGS='-k resume']
 #   make check
 #   make bench [ARGS='--only ours keras']      speed of training beside others, 10 minutes
+#   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md: trains what is missing
 #   make speedrun                              seconds to accuracy, an hour; goes on where it was
 #   make clean
 
@@ -10,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= baseline
+SEEDS ?= 0 1 2
 DATA ?=
 ARGS ?=
 
@@ -22,10 +24,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format bench speedrun clean
+.PHONY: help train test check format bench results speedrun clean
 
 help:
-	@sed -n '1,7s/^# \{0,1\}//p' Makefile
+	@sed -n '1,8s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -41,6 +43,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.train
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+results: $(VENV)/.train
+	$(BIN)/python benchmarks/seeds.py $(RECIPE) --seeds $(SEEDS)
+	@$(BIN)/python benchmarks/results.py
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)

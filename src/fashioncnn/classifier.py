@@ -14,7 +14,7 @@ from fashioncnn.data.dataset import Dataset, check_split
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import UsageError, nearest
 from fashioncnn.evaluation.evaluate import evaluate_model, judge_model, splits_of
-from fashioncnn.inference.predictor import as_images, predict_logits, predict_probabilities
+from fashioncnn.inference.predictor import as_images, as_views, predict_logits, predict_views
 from fashioncnn.models.store import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
@@ -120,8 +120,7 @@ class Classifier:
             UsageError: an array's shape or range fits none of these.
             PictureError: a file cannot be read.
         """
-        images = as_images(pictures, self._model.preprocessing)
-        return predict_probabilities(self._model, images)
+        return predict_views(self._model, as_views(pictures, self._model.preprocessing))
 
     def evaluate(self, pictures: Any = None, labels: Any = None) -> dict[str, Any]:
         """Return the judgement, as ``fashioncnn evaluate --json`` prints it.

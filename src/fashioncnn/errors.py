@@ -12,7 +12,7 @@ FashionCNNError               1   failed
 ├── MissingExtraError         1   an optional part is not installed
 ├── QualityGateError          3   measured, and found worse than what was asked for
 ├── InterruptedRun          130   Ctrl-C; a checkpoint was saved
-└── TerminatedRun           143   SIGTERM; a checkpoint was saved
+└── TerminatedRun           143   SIGTERM; of a training, a checkpoint was saved
 
 A message is one line: what it is about, its value, and what to do.
 """
@@ -85,7 +85,7 @@ class InterruptedRun(FashionCNNError):  # noqa: N818
 
 
 class TerminatedRun(FashionCNNError):  # noqa: N818
-    """Training was terminated (SIGTERM) and can be resumed."""
+    """Ended by SIGTERM; a training can be resumed."""
 
     exit_code = 143
 

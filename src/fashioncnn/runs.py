@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fashioncnn.config import read_settings
 from fashioncnn.errors import RunError, UsageError
@@ -147,10 +147,20 @@ def open_run(path: Path) -> RunFolder:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds either all of it or what it held before."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; `path` holds all of it once the block ends, what it held till then.
+
+    Where the block ends with an error, it goes on holding that.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o666 & ~_umask())

@@ -120,6 +120,16 @@ def prepare_prediction(name: str) -> torch.device:
     return device
 
 
+def let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait, not spin; to be called before torch is imported.
+
+    What decodes pictures on the same cores needs them meanwhile: on two cores that others share,
+    pictures from files took a third to a half less processor time so (docs/LOG.md). A person's own
+    ``OMP_WAIT_POLICY`` goes first.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def available_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -124,6 +124,9 @@ class AugmentationConfig(Section):
     cutmix: float = Field(0.0, ge=0, le=100)
     """A square of another picture is pasted in; what is left is drawn from Beta(cutmix, cutmix)
     (arXiv:1905.04899). With mixup too, either is done to half of the pictures."""
+    photograph: float = Field(0.0, ge=0, le=1)
+    """Share of pictures that are made to look cut out of photographs: laid out, crumpled, of any
+    cloth, shoes in pairs, badly cut; done before anything else."""
 
     @property
     def is_off(self) -> bool:

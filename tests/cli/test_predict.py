@@ -1,9 +1,21 @@
+import csv
+import io
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from fashioncnn.reporting.predictions import FORMATS
+
+from ..idx import write_idx
 
 
 @pytest.fixture
@@ -59,7 +71,199 @@ def test_newest_run_is_the_default(cli, idx_folder, pictures):
     assert "model: runs/train-1" in err
 
 
-def test_wrong_usage(cli, trained, tmp_path):
+@pytest.fixture
+def piped(monkeypatch):
+    """Return a function that puts bytes on standard input."""
+
+    def pipe(content):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    return pipe
+
+
+def test_a_model_that_comes_with_the_package_is_the_default(
+    cli, trained, pictures, small, monkeypatch
+):
+    models = {"photo": Path(trained, "model"), "accurate": Path(trained, "model")}
+    monkeypatch.setattr("fashioncnn.models.store.shipped_models", lambda: models)
+    write_idx(Path("images"), small.test.images[:2])
+    assert cli.json("predict", pictures)["model"] == "photo"
+    assert cli.json("predict", "images")["model"] == "accurate"
+    assert cli.json("predict", "images", pictures)["model"] == "photo"
+    assert cli.json("predict", pictures, "--model", trained)["model"] == trained
+
+
+def test_every_kind_of_source_keeps_its_place(cli, trained, pictures, small, piped):
+    write_idx(Path("t10k-images-idx3-ubyte.gz"), small.test.images[:3])
+    piped(Path(pictures, "2.png").read_bytes())
+    sources = ["pictures/1.png", "-", "t10k-images-idx3-ubyte.gz", "pictures/[02].png", pictures]
+    predictions = cli.json("predict", *sources, "--model", trained, "--top", "10")["predictions"]
+    names = ["pictures/1.png", "-", *(f"t10k-images-idx3-ubyte.gz[{i}]" for i in range(3))]
+    names += [f"pictures/{i}.png" for i in (0, 2, 0, 1, 2)]
+    assert [p["source"] for p in predictions] == names
+    with np.load(Path(trained, "predictions.npz")) as stored:
+        expected = stored["test_logits"][[1, 2, 0, 1, 2, 0, 2, 0, 1, 2]].argmax(axis=1)
+    assert [p["top"][0]["code"] for p in predictions] == expected.tolist()
+
+
+@pytest.mark.parametrize("end", ["\n", "\0"])
+def test_names_from_a_list(cli, trained, pictures, piped, end):
+    names = [f"pictures/{i}.png" for i in (2, 0)]
+    Path("list").write_text(end.join(names) + end)
+    piped(Path("list").read_bytes())
+    for source in ("list", "-"):
+        document = cli.json("predict", "--from-file", source, "--model", trained)
+        assert [p["source"] for p in document["predictions"]] == names
+    assert "--from-file gone" in cli.fails(2, "predict", "--from-file", "gone", "--model", trained)
+
+
+def test_formats(cli, trained, pictures):
+    Path(pictures, "1.png").write_bytes(b"broken")
+    base = ["predict", pictures, "--model", trained, "--top", "99"]
+    _, document, _ = cli(*base, "--json")
+    predictions = json.loads(document)["predictions"]
+    _, lines, _ = cli(*base, "--format", "jsonl")
+    assert [json.loads(line) for line in lines.splitlines()] == predictions
+    _, table, _ = cli(*base, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["source"] for row in rows] == [p["source"] for p in predictions]
+    assert "name_10" in rows[0] and "name_11" not in rows[0]
+    assert rows[0]["name_1"] == predictions[0]["top"][0]["name"]
+    assert rows[1]["error"] == predictions[1]["error"]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.json", "p.jsonl", "p.txt"])
+def test_a_file_holds_what_would_be_printed(cli, trained, pictures, name):
+    kind = {"p.txt": "table"}.get(name, name[2:])
+    printed = cli.ok("predict", pictures, "--model", trained, "--format", kind)
+    assert cli.ok("predict", pictures, "--model", trained, "--out", name) == ""
+    assert Path(name).read_text() == printed
+    assert [p.name for p in Path().glob(".p*")] == []
+
+
+def test_a_file_is_left_alone_until_all_is_done(cli, trained, pictures, monkeypatch):
+    Path("p.csv").write_text("before")
+
+    def interrupted(*_):
+        yield "half"
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(FORMATS, "csv", interrupted)
+    code, _, err = cli("predict", pictures, "--model", trained, "--out", "p.csv")
+    assert code == 130
+    assert err.endswith("fashioncnn: interrupted\n")
+    assert Path("p.csv").read_text() == "before"
+    assert sorted(p.name for p in Path().iterdir() if "p.csv" in p.name) == ["p.csv"]
+
+
+def test_what_is_found_nowhere(cli, trained, pictures):
+    Path("empty").mkdir()
+    for source in ("gone.jpg", "*.jpg", "empty"):
+        assert "no picture found" in cli.fails(2, "predict", source, "--model", trained)
+        code, out, err = cli("predict", source, pictures, "--model", trained)
+        assert code == 1
+        assert f"skipped: {source}: " in err
+        assert "1 of 4 pictures could not be read" in err
+        assert "pictures/2.png" in out
+
+
+def test_hostile_files_are_named_and_the_rest_goes_on(cli, trained, pictures):
+    os.mkfifo("pictures/fifo.png")
+    Path("pictures/circle.png").symlink_to("circle.png")
+    Path("pictures/drawing.png").write_text("<svg/>")
+    Path("pictures/page.jpg").write_text("%!PS-Adobe")
+    odd = os.fsdecode(b"pictures/\xff\x1b[31m.png")
+    shutil.copy("pictures/0.png", odd)
+    shutil.copy("pictures/0.png", "pictures/=cmd().png")
+    code, out, err = cli("predict", pictures, "--model", trained, "--json")
+    assert code == 1
+    predictions = {p["source"]: p for p in json.loads(out)["predictions"]}
+    assert len(predictions) == 9
+    assert predictions[odd]["top"] == predictions["pictures/0.png"]["top"]
+    assert "4 of 9 pictures could not be read" in err
+    assert "a FIFO" in predictions["pictures/fifo.png"]["error"]
+    for kind in ("table", "csv"):
+        code, out, err = cli("predict", pictures, "--model", trained, "--format", kind)
+        assert code == 1
+        assert "\x1b" not in err
+    os.chdir(pictures)
+    _, out, _ = cli("predict", "=cmd().png", "--model", f"../{trained}", "--format", "csv")
+    assert out.splitlines()[1].startswith("'=cmd().png,")
+
+
+def test_the_limit_of_megapixels(cli, trained, pictures):
+    base = ["predict", pictures, "--model", trained, "--max-megapixels"]
+    assert "3 of 3 pictures" in cli.fails(1, *base, "0.0007")
+    cli.ok(*base, "0.000784")
+    assert "must be above 0" in cli.fails(2, *base, "0")
+    assert "at most 178" in cli.fails(2, *base, "1000")
+
+
+def test_what_the_network_saw_gives_the_same_answer(cli, trained, pictures):
+    Image.new("RGB", (90, 60), "white").save("pictures/white.jpg")
+    Path(pictures, "1.png").write_bytes(b"broken")
+    base = ["--model", trained, "--json"]
+    _, out, _ = cli("predict", pictures, *base, "--save-seen", "seen/here", "--explain", "why")
+    names = ["000001-0.png", "000003-2.png", "000004-white.png"]
+    assert sorted(p.name for p in Path("seen/here").iterdir()) == names
+    assert sorted(p.name for p in Path("why").iterdir()) == names
+    first = [p["top"] for p in json.loads(out)["predictions"] if not p["error"]]
+    again = cli.json("predict", "seen/here", "--model", trained)["predictions"]
+    assert [p["top"] for p in again] == first
+    with Image.open("why/000001-0.png") as drawn:
+        assert drawn.width > 2 * 28
+
+
+def test_a_bar_is_drawn_on_a_terminal_alone(cli, trained, pictures, monkeypatch):
+    _, _, err = cli("predict", pictures, "--model", trained, "--out", "a.csv")
+    assert "predicting" not in err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    _, _, err = cli("predict", pictures, "--model", trained, "--out", "a.csv")
+    assert "predicting" in err and "3/3" in err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
+    """A real process with a real signal, while pictures go by."""
+    os.mkfifo("list")
+    command = [sys.executable, "-m", "fashioncnn", "predict", "--model", trained]
+    command += ["--from-file", "list", "--out", "p.jsonl"]
+    with (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
+        Path("list").open("w") as names,
+    ):
+        names.write("pictures/0.png\n" * 3000)
+        names.flush()
+        while not list(Path().glob(".p.jsonl.*")):
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err == f"fashioncnn: {said}\n"
+    assert not list(Path().glob("*p.jsonl*"))
+    assert not list(Path().glob(".p.jsonl*"))
+
+
+def test_wrong_usage(cli, trained, pictures, tmp_path, monkeypatch, piped):
     assert "at least one picture" in cli.fails(2, "predict")
     assert "--top 0" in cli.fails(2, "predict", "a.png", "--top", "0")
-    assert "without a picture" in cli.fails(2, "predict", tmp_path, "--model", trained)
+    base = ["predict", pictures, "--model", trained]
+    assert "choose one" in cli.fails(2, *base, "--json", "--format", "csv")
+    assert "no such folder" in cli.fails(2, *base, "--out", "gone/a.csv")
+    assert "something else than a file" in cli.fails(2, *base, "--out", pictures)
+    assert "something else than a file" in cli.fails(2, *base, "--out", "/dev/null")
+    assert "not a folder" in cli.fails(2, *base, "--explain", "pictures/0.png")
+    assert "lies in pictures" in cli.fails(2, *base, "--save-seen", "pictures/seen")
+    assert not Path("pictures/seen").exists()
+    assert "two folders" in cli.fails(2, *base, "--save-seen", "a", "--explain", "a")
+    unknown = cli.fails(2, *base, "--sav-seen", "x")
+    assert "Unknown option: --sav-seen; did you mean '--save-seen'?" in unknown
+    piped(b"")
+    assert "read once" in cli.fails(2, "predict", "-", "-", "--model", trained)
+    assert "read once" in cli.fails(2, "predict", "-", "--from-file", "-", "--model", trained)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert "nothing is piped" in cli.fails(2, "predict", "-", "--model", trained)

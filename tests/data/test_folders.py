@@ -1,8 +1,11 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from fashioncnn.data.folders import read_class_folders
+from fashioncnn.data.folders import find_pictures, read_class_folders
 from fashioncnn.errors import DataError
 
 
@@ -77,3 +80,32 @@ def test_too_few_classes(tmp_path, classes):
     fill(tmp_path, classes)
     with pytest.raises(DataError):
         read_class_folders(tmp_path, 28)
+
+
+def test_pictures_are_found_in_order_without_hidden_ones_or_circles(tmp_path):
+    for name in ("b.png", "a/z.JPG", "a.png", "a/notes.txt", ".x.png", ".git/a.png", "c/d/e.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "c" / "round.png").symlink_to(tmp_path)
+    (tmp_path / "c" / "round").symlink_to(tmp_path)
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
+    found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)]
+    names = ["a/z.JPG", "a.png", "b.png", "c/d/e.webp", "gone.png", "link.png", "self.png"]
+    assert found == names
+
+
+def test_folders_may_lie_in_each_other_by_the_thousand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    depth = 1500
+    for _ in range(depth):
+        os.mkdir("d")  # noqa: PTH102
+        os.chdir("d")
+    Path("a.png").write_bytes(b"")
+    os.chdir(tmp_path)
+    (found,) = find_pictures(Path("d"))
+    assert found.parts == ("d",) * depth + ("a.png",)
+    found.unlink()
+    for folder in list(found.parents)[:depth]:  # pytest could not, for it goes about it recursively
+        folder.rmdir()

@@ -1,10 +1,11 @@
 import gzip
+import os
 import struct
 
 import numpy as np
 import pytest
 
-from fashioncnn.data.idx import read_idx
+from fashioncnn.data.idx import count_idx_pictures, is_idx, read_idx, stream_idx_pictures
 from fashioncnn.errors import DataError
 
 from ..idx import write_idx
@@ -69,3 +70,49 @@ def test_gzip_cut_short_is_found(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_idx(tmp_path / "nothing", 3)
+
+
+MANY = np.random.default_rng(0).integers(0, 256, (2500, 28, 28)).astype(np.uint8)
+"""More than are read at once."""
+
+
+@pytest.mark.parametrize("name", ["images", "images.gz"])
+def test_pictures_come_one_by_one(tmp_path, name):
+    write_idx(tmp_path / name, MANY)
+    assert is_idx(tmp_path / name)
+    assert count_idx_pictures(tmp_path / name) == 2500
+    np.testing.assert_array_equal(list(stream_idx_pictures(tmp_path / name)), MANY)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_of_a_malformed_file_the_pictures_before_the_fault_come(tmp_path, fault):
+    path = tmp_path / "images"
+    path.write_bytes(FAULTS[fault][0])
+    pictures = []
+    with pytest.raises(DataError, match="images: "):
+        pictures.extend(stream_idx_pictures(path))
+    assert len(pictures) == {"cut short": 1, "trailing byte": 2}.get(fault, 0)
+
+
+def test_pictures_of_a_file_cut_short_are_counted(tmp_path):
+    write_idx(tmp_path / "images", MANY)
+    path = tmp_path / "short"
+    path.write_bytes((tmp_path / "images").read_bytes()[:-1])
+    pictures = []
+    with pytest.raises(DataError, match="promises 2,500 pictures and 2,499 are there"):
+        pictures.extend(stream_idx_pictures(path))
+    assert len(pictures) == 2499
+
+
+def test_an_enormous_picture_in_a_small_file_is_not_made(tmp_path):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(header(1, 60000, 60000) + bytes(10_000_000)))
+    with pytest.raises(DataError, match="60000×60000 pixels"):
+        next(stream_idx_pictures(path))
+
+
+def test_what_is_no_idx_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"hello")
+    (tmp_path / "b").write_bytes(gzip.compress(b"hello")[:12])
+    os.mkfifo(tmp_path / "c")
+    assert not any(is_idx(tmp_path / name) for name in ("a", "b", "c", "d", "."))

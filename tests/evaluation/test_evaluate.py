@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from fashioncnn.errors import DataError
 from fashioncnn.evaluation import evaluate as module
 from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
 from fashioncnn.evaluation.predictions import load_predictions, save_predictions
+from fashioncnn.inference.predictor import predict_probabilities
 from fashioncnn.runs import create_run
 from fashioncnn.training.run import train_model
 
@@ -80,3 +83,16 @@ def test_predictions_survive_as_they_were(tmp_path):
     np.testing.assert_array_equal(predictions["test"][0], logits)
     assert identity == {"model_sha256": "abc"}
     assert load_predictions(tmp_path / "none.npz") == ({}, {})
+
+
+def test_flip_is_the_mean_of_both_views(tiny_outcome, sketches):
+    model, part = replace(tiny_outcome.model, temperature=1.0), sketches.require_test()
+    flipped = replace(part, images=np.ascontiguousarray(part.images[:, :, ::-1]))
+    views = [predict_probabilities(model, p.images) for p in (part, flipped)]
+    expected = np.log(np.mean(views, axis=0))
+    judged = evaluate_model(model, sketches, part, "test", tta="flip")
+    assert judged["tta"] == "flip"
+    assert judged["loss"] == pytest.approx(
+        -expected[np.arange(len(part)), part.labels].mean(), rel=1e-5
+    )
+    assert judged["loss"] != evaluate_model(model, sketches, part, "test")["loss"]

@@ -1,4 +1,5 @@
-from pathlib import Path
+import itertools
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -6,13 +7,16 @@ import torch
 from PIL import Image
 
 from fashioncnn.errors import UsageError
+from fashioncnn.inference.decoding import views_of
 from fashioncnn.inference.predictor import (
     BATCH,
     as_images,
-    expand_sources,
     predict_files,
+    predict_pictures,
     predict_probabilities,
+    predict_views,
 )
+from fashioncnn.inference.sources import Picture
 
 
 @pytest.fixture
@@ -119,15 +123,43 @@ def test_batch_of_nothing_but_broken_files(model, tmp_path):
     assert BATCH > 1
 
 
-def test_folders_are_searched_and_files_taken_as_they_are(tmp_path):
-    (tmp_path / "in").mkdir()
-    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "in/c.webp"):
-        (tmp_path / name).write_bytes(b"")
-    found = expand_sources([str(tmp_path), "elsewhere.png"])
-    assert [p.name for p in found] == ["a.JPG", "b.png", "c.webp", "elsewhere.png"]
-    assert found[-1] == Path("elsewhere.png")
+def test_probabilities_are_the_mean_over_views(model, small):
+    images = small.test.images
+    views = [images[:3], images[3:4], images[4:6]]
+    each = predict_probabilities(model, images[:6])
+    expected = [each[:3].mean(axis=0), each[3], each[4:6].mean(axis=0)]
+    np.testing.assert_allclose(predict_views(model, views), expected)
+    assert predict_views(model, []).shape == (0, 10)
 
 
-def test_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="without a picture"):
-        expand_sources([str(tmp_path)])
+def test_predictions_come_with_what_the_network_saw(model, small, monkeypatch):
+    """As many views as it is given, of every picture, in the order of the pictures."""
+
+    def twice(image, preprocessing):
+        view = views_of(image, preprocessing)
+        return np.concatenate([view, view[:, :, ::-1]])
+
+    monkeypatch.setattr("fashioncnn.inference.decoding.views_of", twice)
+    images = small.test.images
+    pictures = [Picture(str(i), png(images[i])) for i in range(5)]
+    predictions = list(predict_pictures(model, pictures))
+    for i, prediction in enumerate(predictions):
+        views = np.stack([images[i], images[i][:, ::-1]])
+        np.testing.assert_array_equal(prediction.views, views)
+        expected = predict_probabilities(model, views).mean(axis=0)
+        np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
+
+
+def test_endless_pictures_are_predicted_as_they_come(model, small):
+    pictures = (Picture(str(i), small.test.images[i % 100]) for i in itertools.count())
+    predictions = predict_pictures(model, pictures)
+    assert [next(predictions).source for _ in range(3 * BATCH)] == [
+        str(i) for i in range(3 * BATCH)
+    ]
+    predictions.close()
+
+
+def png(image):
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()

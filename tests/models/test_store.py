@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from fashioncnn.errors import ModelError, UsageError
+from fashioncnn.models import store
 from fashioncnn.models.preprocessing import fit_preprocessing
-from fashioncnn.models.store import load_model, save_model
+from fashioncnn.models.store import find_model, load_model, save_model
 
 
 @pytest.fixture
@@ -26,6 +29,39 @@ def test_saving_again_writes_the_same_bytes(folder, tmp_path):
     save_model(load_model(folder), tmp_path / "again", "# card\n")
     for name in ("config.json", "model.safetensors", "README.md"):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_half_the_bytes_and_nearly_the_same_answers(folder, tmp_path, tiny_outcome):
+    model = replace(tiny_outcome.model, temperature=1.25)
+    save_model(model, tmp_path / "half", "", half=True)
+    sizes = [(path / "model.safetensors").stat().st_size for path in (folder, tmp_path / "half")]
+    assert sizes[1] < 0.55 * sizes[0]
+    loaded = load_model(tmp_path / "half")
+    assert loaded.temperature == 1.25
+    assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
+    images = torch.rand(3, 1, 28, 28)
+    expected = model.network(images)
+    torch.testing.assert_close(loaded.network(images), expected, rtol=0.02, atol=0.02)
+    save_model(loaded, tmp_path / "again", "", half=True)
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_model_that_comes_with_the_package_is_found_by_its_name(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "shipped_models", lambda: {"own": folder})
+    assert find_model(Path("own")) == folder
+    with pytest.raises(UsageError, match=r"other: no such run .* no model of that name .*own"):
+        find_model(Path("other"))
+    own = Path("own/model")  # of a run that a person called so
+    own.mkdir(parents=True)
+    (own / "config.json").write_text("{}")
+    assert find_model(Path("own")) == own
+
+
+def test_every_shipped_model_loads_and_is_small():
+    for name, path in store.shipped_models().items():
+        assert load_model(path).class_names[9] == "Ankle boot", name
+        assert sum(p.stat().st_size for p in path.iterdir()) < 2_000_000, name
 
 
 def test_one_changed_byte_in_the_weights_is_found(folder):
@@ -53,6 +89,7 @@ def change(folder, **values):
         ({"preprocessing": {"image_size": 28, "mean": 0, "std": 0, "pictures": "plain"}}, "std"),
         ({"architecture": {"name": "fashion_cnn", "hidden": 10**13}}, "hidden"),
         ({"architecture": {"name": "fashion_cnn", "hidden": 60000}}, "not the weights of"),
+        ({"temperature": 0}, "temperature: Input should be greater than 0"),
         ({"weights_sha256": "0" * 64}, "damaged"),
     ],
 )

@@ -393,3 +393,18 @@ def test_averaged_weights_are_judged_and_kept(small, tiny_settings, tmp_path):
         assert not torch.equal(kept[name], states[-1][name])
     logits = outcome.predictions["test"][0]
     assert (logits.argmax(1) == small.test.labels).mean() == outcome.metrics["test"]["accuracy"]
+
+
+def test_a_validation_part_sets_the_temperature(small, tiny_settings):
+    outcome = train_model(
+        tiny_settings("training.label_smoothing=0.3", "data.validation=auto"), small
+    )
+    calibrated = outcome.metrics["validation"]["calibrated"]
+    assert outcome.model.temperature == calibrated["temperature"] != 1
+    assert calibrated["loss"] < outcome.metrics["validation"]["loss"]
+    set_to = train_model(tiny_settings("training.temperature=0.7", "data.validation=auto"), small)
+    assert set_to.metrics["validation"]["calibrated"]["temperature"] == 0.7
+
+
+def test_without_a_validation_part_the_temperature_is_one(small, tiny_settings):
+    assert train_model(tiny_settings("data.validation=0"), small).model.temperature == 1

@@ -53,11 +53,13 @@ Example: fashioncnn compare runs/train-1 runs/train-2
 With one run each, McNemar's test; with folders of several seeds each, a t test
 in which seeds and pictures vary. What can be trusted is said in plain words.
 """,
-    "predict": """What is on these pictures? Files and folders in, the likeliest classes out.
+    "predict": """What is on these pictures? Pictures in, the likeliest classes out.
 
-Example: fashioncnn predict closet/ shoe.jpg --model runs/train-1
+Example: fashioncnn predict closet/ shoe.jpg --out answers.csv
 
-A file that cannot be read is named and skipped; the exit code is then 1.
+Files, folders, patterns, IDX files, and - for standard input, as many as there
+are: answers come as they are found. A file that cannot be read is named and
+skipped; the exit code is then 1, and 2 where nothing was found at all.
 """,
     "data": """Find, fetch and verify the data; draw a sheet of it.
 

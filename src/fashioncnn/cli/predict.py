@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import inspect
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
 
 from cyclopts import Parameter
 
-from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.errors import PictureError, UsageError
+from fashioncnn.cli.console import note
+from fashioncnn.cli.signals import ended_by_sigterm
+from fashioncnn.errors import PictureError, UsageError, nearest
 
 if TYPE_CHECKING:
     from fashioncnn.inference.predictor import Prediction
+    from fashioncnn.inference.sources import Picture
+    from fashioncnn.models.store import TrainedModel
+
+FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+MOST_MEGAPIXELS = 178
+"""Over twice its `MAX_IMAGE_PIXELS` Pillow opens no picture, and that is its own to change."""
+NAME_LENGTH = 60
 
 
 def predict(
-    *sources: str,
+    *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: Path | None = None,
     top: int = 3,
+    format_: Annotated[
+        Literal["table", "json", "jsonl", "csv"] | None, Parameter(name="--format")
+    ] = None,
+    out: Path | None = None,
+    from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    save_seen: Path | None = None,
+    explain: Path | None = None,
+    max_megapixels: float = 16,
     device: str = "auto",
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
@@ -26,43 +49,158 @@ def predict(
     Parameters
     ----------
     sources
-        Picture files (JPEG, PNG, WEBP, GIF, BMP), and folders of them.
+        Picture files (JPEG, PNG, WEBP, GIF, BMP), folders of them, patterns such as 'closet/*.jpg',
+        IDX files of pictures, and - for one picture on standard input.
     model
-        A run folder or a model folder. Default: the newest finished run in runs/.
+        A run folder, a model folder, or the name of a model that comes with the package. Default:
+        photo for pictures and accurate for IDX files where they are there, else the newest finished
+        run in runs/.
     top
         How many classes to tell for each picture.
+    format_
+        table, json (one document), jsonl (a document a line) or csv. Default: what the name of
+        --out ends in, else table.
+    out
+        A file for the predictions, written as a whole or not at all.
+    from_file
+        A file that names more sources, one a line or each ended by a zero byte (find -print0);
+        - is standard input.
+    save_seen
+        A folder for what the network saw of each picture, as PNG.
+    explain
+        A folder for a heat map of each picture (Grad-CAM): what spoke for the likeliest class.
+    max_megapixels
+        Larger pictures are refused before they are decoded.
     device
         auto, cpu, cuda, cuda:1, mps.
     json
-        Print the predictions as one JSON document.
+        The same as --format json.
     """
-    if not sources:
-        raise UsageError("predict: name at least one picture or folder")
-    if top < 1:
-        raise UsageError(f"--top {top}: must be at least 1")
-    from fashioncnn.runtime import prepare_prediction, require_train_extra
+    kind = _format(format_, json, out)
+    _check(sources, from_file, top, max_megapixels)
+    _check_places(sources, out, save_seen, explain)
+    from fashioncnn.runtime import let_threads_sleep, prepare_prediction, require_train_extra
 
     require_train_extra()
-    from fashioncnn.inference.predictor import expand_sources, predict_files
+    let_threads_sleep()
+    from fashioncnn.inference.predictor import predict_pictures
     from fashioncnn.models.store import load_model
+    from fashioncnn.reporting.predictions import FORMATS, as_answer
 
-    paths = expand_sources(sources)
-    folder = model or _newest_run()
-    trained = load_model(folder, prepare_prediction(device))
-    predictions = []
-    failed = 0
-    for prediction in predict_files(trained, paths):
-        if prediction.error:
-            failed += 1
-            note(f"skipped: {prediction.error}")
-        predictions.append(_as_json(prediction, trained.class_names, top))
-    if json:
-        name = str(folder)
-        print_json({"schema": 1, "model": name, "predictions": predictions})
-    elif failed < len(predictions):
-        print_tables([_table(predictions, top)])
-    if failed:
-        raise PictureError(f"{failed} of {len(predictions)} pictures could not be read")
+    place = prepare_prediction(device)
+    chosen = model or _default_model(sources, listed=from_file is not None)
+    trained = load_model(chosen, place)
+    max_pixels = round(max_megapixels * 1e6)
+    top = min(top, len(trained.class_names))
+    names = trained.class_names
+    tally = _Tally()
+    with (
+        ended_by_sigterm(),
+        _listed(from_file) as listed,
+        _progress(sources, counted=from_file is None, rows_shown=out is None) as passing,
+        _output(out) as output,
+        closing(
+            predict_pictures(trained, _find(sources, listed, max_pixels), max_pixels)
+        ) as predictions,
+    ):
+        drawn = _draw(predictions, trained, save_seen, explain)
+        answers = (as_answer(one, names, top) for one in tally.of(passing(drawn)))
+        for text in FORMATS[kind](answers, str(chosen), top):
+            output.write(text)
+            output.flush()
+    if out is not None:
+        note(f"wrote {out}: {tally.all:,} predictions" if tally.all != 1 else f"wrote {out}")
+    tally.tell()
+
+
+class _Tally:
+    """How many pictures there were, and what became of them."""
+
+    def __init__(self) -> None:
+        self.all = self.failed = self.found = 0
+
+    def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yield the predictions, count them, and name those that could not be made."""
+        for prediction in predictions:
+            self.all += 1
+            self.found += prediction.found
+            if prediction.error:
+                self.failed += 1
+                note(f"skipped: {prediction.error}")
+            yield prediction
+
+    def tell(self) -> None:
+        """Raise where nothing was found, or something could not be read."""
+        if not self.found:
+            raise UsageError("predict: no picture found")
+        if self.failed:
+            raise PictureError(f"{self.failed:,} of {self.all:,} pictures could not be read")
+
+
+def _format(format_: str | None, json: bool, out: Path | None) -> str:
+    if json and format_ not in (None, "json"):
+        raise UsageError(f"--json and --format {format_}: choose one")
+    suffix = FORMAT_OF_SUFFIX.get(out.suffix.lower()) if out else None
+    return "json" if json else format_ or suffix or "table"
+
+
+def _check(sources: tuple[str, ...], from_file: str | None, top: int, megapixels: float) -> None:
+    if not sources and from_file is None:
+        raise UsageError("predict: name at least one picture or folder")
+    for source in sources:  # - stands for standard input, so that hyphens come through to here
+        if source.startswith("-") and source != "-" and not Path(source).exists():
+            raise UsageError(f"Unknown option: {source}{nearest(source, _options())}")
+    if top < 1:
+        raise UsageError(f"--top {top}: must be at least 1")
+    if not 0 < megapixels <= MOST_MEGAPIXELS:
+        raise UsageError(
+            f"--max-megapixels {megapixels:g}: must be above 0, and at most {MOST_MEGAPIXELS}"
+        )
+    uses = [*sources, from_file].count("-")
+    if uses > 1:
+        raise UsageError("-: standard input can be read once")
+    if uses and sys.stdin.isatty():
+        raise UsageError("-: nothing is piped into standard input")
+
+
+def _options() -> list[str]:
+    names = inspect.signature(predict).parameters
+    return [f"--{name.strip('_').replace('_', '-')}" for name in names if name != "sources"]
+
+
+def _check_places(
+    sources: tuple[str, ...], out: Path | None, save_seen: Path | None, explain: Path | None
+) -> None:
+    """Refuse what would fail after all the work, or be read as one of the pictures."""
+    if out is not None and out.exists() and not out.is_file():
+        raise UsageError(f"--out {out}: there is something else than a file")
+    if out is not None and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: no such folder {out.parent}")
+    for flag, folder in (("--save-seen", save_seen), ("--explain", explain)):
+        if folder is None:
+            continue
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{flag} {folder}: not a folder")
+        for source in sources:
+            if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
+                raise UsageError(
+                    f"{flag} {folder}: lies in {source}, whose pictures are read; name a folder "
+                    "elsewhere"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+    if save_seen is not None and explain is not None and save_seen.samefile(explain):
+        raise UsageError("--save-seen and --explain: name two folders")
+
+
+def _default_model(sources: tuple[str, ...], *, listed: bool) -> Path:
+    from fashioncnn.inference.sources import only_idx
+    from fashioncnn.models.store import shipped_models
+
+    name = "accurate" if not listed and only_idx(sources) else "photo"
+    if name in shipped_models():
+        note(f"model: {name}, which comes with the package")
+        return Path(name)
+    return _newest_run()
 
 
 def _newest_run() -> Path:
@@ -74,34 +212,98 @@ def _newest_run() -> Path:
     return newest
 
 
-def _as_json(prediction: Prediction, class_names: tuple[str, ...], top: int) -> dict[str, Any]:
-    likeliest: list[dict[str, Any]] = []
-    if prediction.probabilities is not None:
-        order = (-prediction.probabilities).argsort(kind="stable")[:top]
-        likeliest = [
-            {
-                "code": int(code),
-                "name": class_names[code],
-                "probability": float(prediction.probabilities[code]),
-            }
-            for code in order
-        ]
-    return {
-        "source": prediction.source,
-        "top": likeliest,
-        "abstained": False,
-        "error": prediction.error,
-    }
+@contextmanager
+def _listed(from_file: str | None) -> Iterator[Iterable[str]]:
+    """Give the sources that a list names; none without a list."""
+    from fashioncnn.inference.sources import read_list
+
+    if from_file is None:
+        yield ()
+    elif from_file == "-":
+        yield read_list(sys.stdin.buffer)
+    else:
+        with _opened(Path(from_file)) as file:
+            yield read_list(file)
 
 
-def _table(predictions: list[dict[str, Any]], top: int) -> Any:
-    from fashioncnn.reporting.tables import Table, percent
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"--from-file {path}: {error.strerror}") from None
 
-    header = ("Picture", *(f"{rank}." for rank in range(1, top + 1)))
-    rows = tuple(
-        (p["source"], *(f"{c['name']} {percent(c['probability'])}" for c in p["top"]))
-        for p in predictions
-        if not p["error"]
-    )
-    width = max(len(row) for row in rows)
-    return Table("Predictions", header[:width], rows, "l")
+
+def _find(sources: tuple[str, ...], listed: Iterable[str], max_pixels: int) -> Iterator[Picture]:
+    from fashioncnn.data.hostile import max_bytes
+    from fashioncnn.inference.sources import find_sources
+
+    most = max_bytes(max_pixels)
+    stdin = sys.stdin.buffer if "-" in sources else io.BytesIO()
+    return chain(find_sources(sources, stdin, most), find_sources(listed, io.BytesIO(), most))
+
+
+@contextmanager
+def _progress(
+    sources: tuple[str, ...], *, counted: bool, rows_shown: bool
+) -> Iterator[Callable[[Iterable[Prediction]], Iterable[Prediction]]]:
+    """Give a function that yields what it is given, and draws a bar of it on a terminal.
+
+    None is drawn where the predictions themselves appear on it, for they tell as much.
+    """
+    if not sys.stderr.isatty() or (rows_shown and sys.stdout.isatty()):
+        yield lambda predictions: predictions
+        return
+    from fashioncnn.cli.progress import picture_bar
+    from fashioncnn.inference.sources import count_sources
+
+    with picture_bar() as bar:
+        total = count_sources(sources) if counted else None
+        yield lambda predictions: bar.track(predictions, total, description="predicting")
+
+
+@contextmanager
+def _output(out: Path | None) -> Iterator[TextIO]:
+    """Give what predictions are written to: standard output, or a file that appears when whole."""
+    if out is None:
+        yield sys.stdout
+        return
+    from fashioncnn.runs import atomic_file
+
+    with atomic_file(out.resolve()) as file:
+        text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+        yield text
+        text.flush()
+        text.detach()  # the file is not ours to close
+
+
+def _draw(
+    predictions: Iterable[Prediction],
+    trained: TrainedModel,
+    save_seen: Path | None,
+    explain: Path | None,
+) -> Iterator[Prediction]:
+    """Yield the predictions, and leave what was asked for of each in the folders."""
+    from fashioncnn.inference.explain import explain as draw_explanation
+    from fashioncnn.inference.explain import side_by_side
+
+    for number, prediction in enumerate(predictions, 1):
+        views, probabilities = prediction.views, prediction.probabilities
+        if views is not None and probabilities is not None:
+            name = _file_name(number, prediction.source)
+            if save_seen is not None:
+                side_by_side(views).save(save_seen / name)
+            if explain is not None:
+                code = int(probabilities.argmax())
+                caption = f"{trained.class_names[code]} {100 * probabilities[code]:.1f}%"
+                draw_explanation(trained, views, code, caption).save(explain / name)
+        yield prediction
+
+
+def _file_name(number: int, source: str) -> str:
+    """Return a name of its own for each picture, in their order, harmless to every system."""
+    from fashioncnn.data.pictures import SUFFIXES
+
+    path = Path(source)
+    kept = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    stem = re.sub(r"[^\w.-]+", "_", kept)[:NAME_LENGTH].strip("._")
+    return f"{number:06}-{stem}.png"

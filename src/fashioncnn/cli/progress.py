@@ -1,4 +1,4 @@
-"""Training as it goes: a live bar on a terminal, a line for each epoch elsewhere."""
+"""Work as it goes: a live bar on a terminal; of training, a line for each epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from fashioncnn.cli.console import note
 from fashioncnn.training.loop import Progress as TrainingProgress
@@ -102,6 +111,28 @@ class LiveBar:
     def stop(self) -> None:
         """Take the bar away."""
         self.bar.stop()
+
+
+def picture_bar() -> Progress:
+    """Return a bar for pictures that go by, with their number and how many go by in a second."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        PicturesPerSecond(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # results are none of the bar's business
+    )
+
+
+class PicturesPerSecond(ProgressColumn):
+    """How many pictures go by in a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return it; nothing until it is known."""
+        return Text(f"{task.speed:,.0f} pictures/s" if task.speed else "")
 
 
 def make_observer(epochs: int) -> EpochLines | LiveBar:

@@ -1,12 +1,32 @@
-"""Ctrl-C and SIGTERM while training or searching: ask the loop to save and stop."""
+"""Ctrl-C and SIGTERM: ask a training or a search to save and stop; end other work tidily."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 from fashioncnn.errors import FashionCNNError, InterruptedRun, TerminatedRun
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into an error, so that what is half written is taken away.
+
+    Raises:
+        TerminatedRun: the signal came.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise TerminatedRun("terminated")
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class StopSignals:

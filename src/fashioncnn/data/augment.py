@@ -2,7 +2,8 @@
 
 What is done to a picture is a pure function of (seed, epoch, index): for each epoch a table of
 parameters is drawn for all pictures at once, and pixels' own random values are hashes of a key in
-that table. A batch is so augmented alike whenever and wherever it is made.
+that table (`fashioncnn.data.noise`). A batch is so augmented alike whenever and wherever it is
+made.
 
 Geometry comes first, as one affine map and one interpolation, then tones, blur and noise, then
 rectangles, and last the mixing of pictures.
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fashioncnn.data.batches import augmentation_generator
+from fashioncnn.data.noise import normal_field, uniform_field
+from fashioncnn.data.photographs import DRAWS, like_photographs
 from fashioncnn.settings import AugmentationConfig
 
 WHITE = 255.0
@@ -72,6 +75,8 @@ COLUMNS: dict[str, tuple[str, Draw]] = {
     "pasted_x": ("cutmix", lambda g, n, _: g.random(n)),
     "pasted_y": ("cutmix", lambda g, n, _: g.random(n)),
     "pastes": ("cutmix", lambda g, n, c: g.random(n) < (0.5 if c.mixup else 1)),
+    "photographed": ("photograph", lambda g, n, c: g.random(n) < c.photograph),
+    "scene": ("photograph", lambda g, n, _: g.random((n, DRAWS), np.float32)),
 }
 """What is drawn for each picture, the setting that asks for it, and how. The place in this dict is
 the stream that a column is drawn from: new ones go to its end."""
@@ -86,11 +91,13 @@ class Augmentation:
         config: what is done.
         seed: of the training.
         n: pictures in the data set.
+        paired: (n,) bool, which pictures show what comes in pairs; None is none.
     """
 
     config: AugmentationConfig
     seed: int
     n: int
+    paired: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._epoch = -1
@@ -108,15 +115,27 @@ class Augmentation:
             (b, 1, size, size) float32 in [0, 255], on the device of `images`.
         """
         drawn = self._drawn(indices, epoch)
-        pictures = _warp(images.float(), drawn)
+        pictures = _warp(self._photographed(images.float(), indices, drawn), drawn)
         pictures = _tone(pictures, drawn)
         if "sigma" in drawn:
             pictures = _blur(pictures, drawn["sigma"], self.config.blur)
         if "deviation" in drawn:
-            normal = _normal(pictures, drawn["key"])
+            normal = normal_field(drawn["key"], pictures[0].numel(), 0).view(pictures.shape)
             pictures = pictures + WHITE * drawn["deviation"].view(-1, 1, 1, 1) * normal
         pictures = pictures.clamp_(0, WHITE)
         return _cover(pictures, drawn, self.config.cutout)
+
+    def _photographed(self, images: Tensor, indices: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        """Make a share of the pictures look like photographs."""
+        if "photographed" not in drawn:
+            return images
+        (chosen,) = drawn["photographed"].nonzero(as_tuple=True)
+        if len(chosen):
+            some = indices[chosen]
+            paired = torch.zeros_like(some) > 0 if self.paired is None else self.paired[some]
+            given = images[chosen], drawn["scene"][chosen], drawn["key"][chosen], paired
+            images[chosen] = like_photographs(*given)
+        return images
 
     @property
     def mixes(self) -> bool:
@@ -164,7 +183,7 @@ class Augmentation:
                 generator = augmentation_generator(self.seed, epoch, stream)
                 values = draw(generator, self.n, self.config).astype(np.float32)
                 table[name] = torch.from_numpy(values).to(device)
-        if self.config.noise > 0 or self.config.erasing > 0:
+        if max(self.config.noise, self.config.erasing, self.config.photograph) > 0:
             generator = augmentation_generator(self.seed, epoch, KEY_STREAM)
             table["key"] = torch.from_numpy(generator.integers(0, 2**32, self.n)).to(device)
         return table
@@ -235,7 +254,8 @@ def _cover(pictures: Tensor, drawn: dict[str, Tensor], cutout: float) -> Tensor:
         x = wide / 2 + (1 - wide) * drawn["erased_x"]  # it lies within the picture
         y = high / 2 + (1 - high) * drawn["erased_y"]
         box = _rectangle(pictures, x, y, wide, high) * drawn["erased"].view(-1, 1, 1, 1)
-        pictures = torch.where(box > 0, WHITE * _uniform(pictures, drawn["key"], 2), pictures)
+        random = uniform_field(drawn["key"], pictures[0].numel(), 2).view(pictures.shape)
+        pictures = torch.where(box > 0, WHITE * random, pictures)
     if "cut_x" in drawn:
         side = torch.full_like(drawn["cut_x"], cutout)
         pictures = pictures * (1 - _rectangle(pictures, drawn["cut_x"], drawn["cut_y"], side, side))
@@ -257,22 +277,3 @@ def _rectangle(pictures: Tensor, x: Tensor, y: Tensor, wide: Tensor, high: Tenso
     across = (places - x.unsqueeze(1)).abs() < wide.unsqueeze(1) / 2
     down = (places - y.unsqueeze(1)).abs() < high.unsqueeze(1) / 2
     return (down.unsqueeze(2) & across.unsqueeze(1)).unsqueeze(1).to(pictures.dtype)
-
-
-def _uniform(pictures: Tensor, key: Tensor, stream: int) -> Tensor:
-    """Return a random value in (0, 1) for each pixel, from the picture's key alone.
-
-    The hash is ``lowbias32`` (Wellons 2018, https://nullprogram.com/blog/2018/07/31/).
-    """
-    pixels = torch.arange(pictures[0].numel(), device=pictures.device)
-    x = key.unsqueeze(1) ^ (pixels * 4 + stream + 1) * 0x9E3779B1 & 0xFFFFFFFF
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = (x ^ (x >> shift)) * factor & 0xFFFFFFFF
-    x = x ^ (x >> 16)
-    return ((x + 0.5) / 2**32).to(torch.float32).clamp_(2**-33, 1 - 2**-24).view(pictures.shape)
-
-
-def _normal(pictures: Tensor, key: Tensor) -> Tensor:
-    """Return a normal value for each pixel (Box and Muller 1958)."""
-    radius = (-2 * _uniform(pictures, key, 0).log()).sqrt()
-    return radius * (2 * math.pi * _uniform(pictures, key, 1)).cos()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,9 +74,50 @@ def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files under `folder`, sorted, known by their suffixes."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    """Return what `walk_pictures` finds."""
+    return list(walk_pictures(folder))
+
+
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """Yield the picture files under `folder`, sorted, known by their suffixes.
+
+    Hidden files and folders are left out, and no link to a folder is followed, so that none can
+    lead round in a circle. What has a picture's suffix and cannot be read, or a folder that cannot
+    be listed, is yielded too: whoever reads it is told.
+    """
+    waiting = [_listed(folder)]  # not recursive: folders can lie in each other by the thousand
+    while waiting:
+        here, names, folders = waiting[-1]
+        if not names:
+            waiting.pop()
+            continue
+        name = names.pop()
+        if name in folders:
+            waiting.append(_listed(here / name))
+        else:
+            yield here / name
+
+
+def _listed(folder: Path) -> tuple[Path, list[str], set[str]]:
+    """Return a folder, the names wanted of it, last first, and which of them are folders."""
+    names, folders = [], set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:  # of which nothing but its name is held
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(entry.name)
+                elif not _is_picture(entry):
+                    continue
+                names.append(entry.name)
+    except OSError:
+        return folder, [""], set()  # itself
+    names.sort(reverse=True)
+    return folder, names, folders
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:  # noqa: PTH122, a Path takes longer
+        return False
+    return not (entry.is_symlink() and Path(entry).is_dir())

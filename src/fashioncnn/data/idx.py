@@ -10,6 +10,8 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ from fashioncnn.errors import DataError
 
 UINT8 = 8
 MAX_BYTES = 4 * 2**30
+MAX_PICTURE = 16_000_000
+"""Pixels of a picture, where pictures are read one by one."""
 CHUNK = 1 << 20
 
 
@@ -32,23 +36,77 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing, damaged, or not what its header claims.
     """
+    with _told_of(path), _open(path) as file:
+        shape = _read_header(file, path, dimensions)
+        size = math.prod(shape)
+        values = _read_up_to(file, size)
+        if len(values) < size:
+            raise DataError(
+                f"{path}: cut short, the header promises {size:,} values and "
+                f"{len(values):,} are there; get the file again"
+            )
+        if file.read(1):
+            raise DataError(f"{path}: bytes follow after the {size:,} values of the header")
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def is_idx(path: Path) -> bool:
+    """Whether a regular file begins as an IDX file of bytes does, gzipped or not."""
     try:
+        if not path.is_file():  # whatever else it is, opening it might wait for ever
+            return False
         with _open(path) as file:
-            shape = _read_header(file, path, dimensions)
-            size = math.prod(shape)
-            values = _read_up_to(file, size)
-            if len(values) < size:
+            return file.read(3) == bytes((0, 0, UINT8))
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def count_idx_pictures(path: Path) -> int:
+    """Return how many pictures the header of an IDX file promises.
+
+    Raises:
+        DataError: it is missing or damaged, or holds no pictures.
+    """
+    with _told_of(path), _open(path) as file:
+        return _read_header(file, path, 3)[0]
+
+
+def stream_idx_pictures(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Yield each picture, (height, width) uint8, of an IDX file of any length.
+
+    Raises:
+        DataError: the file is missing, or not what its header claims; after its last picture where
+            that is found out at its end.
+    """
+    with _told_of(path), _open(path) as file:
+        n, *shape = _read_header(file, path, 3)
+        size = math.prod(shape)
+        if size > MAX_PICTURE:
+            raise DataError(f"{path}: pictures of {shape[0]}×{shape[1]} pixels, over 16 megapixels")
+        at_once = max(1, CHUNK // size)
+        for first in range(0, n, at_once):
+            wanted = min(at_once, n - first)
+            values = _read_up_to(file, wanted * size)
+            whole = len(values) // size
+            yield from np.frombuffer(values, np.uint8, whole * size).reshape(whole, *shape)
+            if whole < wanted:
                 raise DataError(
-                    f"{path}: cut short, the header promises {size:,} values and "
-                    f"{len(values):,} are there; get the file again"
+                    f"{path}: cut short, the header promises {n:,} pictures and {first + whole:,} "
+                    "are there; get the file again"
                 )
-            if file.read(1):
-                raise DataError(f"{path}: bytes follow after the {size:,} values of the header")
+        if file.read(1):
+            raise DataError(f"{path}: bytes follow after the {n:,} pictures of the header")
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Raise what can go wrong with a file as a `DataError`."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); get the file again") from None
-    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def _open(path: Path) -> gzip.GzipFile | BinaryIO:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.data.folders import find_pictures
-from fashioncnn.data.pictures import CONVERSIONS, read_picture
-from fashioncnn.errors import PictureError, UsageError
+from fashioncnn.data.pictures import MAX_PIXELS, read_picture
+from fashioncnn.errors import UsageError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import softmax
+from fashioncnn.inference.decoding import enough_for, look_at, map_in_order, views_of
+from fashioncnn.inference.sources import Picture
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel
+from fashioncnn.runtime import available_cores
 
-BATCH = 256
+BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -29,31 +33,58 @@ class Prediction:
     """What one picture was taken for.
 
     Attributes:
-        source: the file.
+        source: the file, or what else it is called.
         probabilities: (classes,) float64; None where the picture could not be read.
         error: why not.
+        views: what the network saw of it, (views, size, size) uint8.
+        found: whether the source named anything at all.
     """
 
     source: str
     probabilities: NDArray[np.float64] | None
     error: str | None
+    views: NDArray[np.uint8] | None = None
+    found: bool = True
 
 
-def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Iterator[Prediction]:
-    """Yield a prediction for each file, in order, a batch at a time in memory."""
-    convert = CONVERSIONS[model.preprocessing.pictures]
-    remaining = iter(paths)
-    while batch := list(islice(remaining, BATCH)):
-        images, errors = [], {}
-        for path in batch:
-            try:
-                images.append(convert(read_picture(path), model.preprocessing.image_size))
-            except PictureError as error:
-                errors[path] = str(error)
-        rows = iter(predict_probabilities(model, np.stack(images))) if images else iter(())
-        for path in batch:
-            reason = errors.get(path)
-            yield Prediction(str(path), None if reason else next(rows), reason)
+def predict_pictures(
+    model: TrainedModel, pictures: Iterable[Picture], max_pixels: int = MAX_PIXELS
+) -> Generator[Prediction, None, None]:
+    """Yield a prediction for each picture, in order, however many there are.
+
+    They are decoded on all cores, a little ahead of the network; nothing that has been yielded is
+    held.
+    """
+    look = partial(look_at, preprocessing=model.preprocessing, max_pixels=max_pixels)
+    seen = map_in_order(look, pictures, available_cores())
+    with closing(seen):
+        while batch := list(islice(seen, BATCH)):
+            views = [one.views for one in batch if one.views is not None]
+            rows = iter(predict_views(model, views))
+            for one in batch:
+                row = None if one.views is None else next(rows)
+                yield Prediction(one.name, row, one.error, one.views, one.found)
+
+
+def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Generator[Prediction, None, None]:
+    """Yield a prediction for each file, in order."""
+    return predict_pictures(model, (Picture(str(path), path) for path in paths))
+
+
+def predict_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Return (n, classes) float64, for each picture the mean over its views.
+
+    Args:
+        model: what predicts.
+        views: for each picture (views, size, size) uint8, at least one.
+    """
+    if not views:
+        return np.empty((0, len(model.class_names)))
+    probabilities = predict_probabilities(model, np.concatenate(views))
+    counts = np.array([len(of_one) for of_one in views])
+    sums = np.add.reduceat(probabilities, np.cumsum(counts) - counts)
+    means: NDArray[np.float64] = sums / counts[:, None]
+    return means
 
 
 def predict_logits(model: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -74,29 +105,15 @@ def predict_probabilities(model: TrainedModel, images: NDArray[np.uint8]) -> NDA
     )
 
 
-def expand_sources(sources: Sequence[str]) -> list[Path]:
-    """Return the files that `sources` name: files as they are, of folders every picture.
-
-    Raises:
-        UsageError: a folder holds no pictures.
-    """
-    paths: list[Path] = []
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            found = find_pictures(path)
-            if not found:
-                raise UsageError(
-                    f"{source}: a folder without a picture (JPEG, PNG, WEBP, GIF, BMP)"
-                )
-            paths += found
-        else:
-            paths.append(path)
-    return paths
-
-
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return (n, size, size) uint8 for whatever holds pictures.
+    """Return (n, size, size) uint8, the first view of each picture; see `as_views`."""
+    views = as_views(inputs, preprocessing)
+    size = preprocessing.image_size
+    return np.stack([one[0] for one in views]) if views else np.empty((0, size, size), np.uint8)
+
+
+def as_views(inputs: Any, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
+    """Return (views, size, size) uint8 for each picture in whatever holds pictures.
 
     Args:
         inputs: a path or PIL image, or an array or tensor: (height, width) one grey picture,
@@ -110,22 +127,20 @@ def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         PictureError: a file cannot be read.
     """
     if isinstance(inputs, str | Path | Image.Image):
-        return _convert(inputs, preprocessing)[None]
+        return [_views(inputs, preprocessing)]
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.detach().cpu()
         inputs = (inputs.float() if inputs.is_floating_point() else inputs).numpy()
     if isinstance(inputs, np.ndarray):
         return _from_array(inputs, preprocessing)
     if isinstance(inputs, Sequence):
-        parts = [as_images(one, preprocessing) for one in inputs]
-        size = preprocessing.image_size
-        return np.concatenate(parts) if parts else np.empty((0, size, size), np.uint8)
+        return [views for one in inputs for views in as_views(one, preprocessing)]
     raise UsageError(
         f"pictures of type {type(inputs).__name__}; give paths, PIL images, arrays or tensors"
     )
 
 
-def _from_array(array: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def _from_array(array: NDArray[Any], preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
     shape = array.shape
     if array.ndim == 2:
         array = array[None]
@@ -141,9 +156,8 @@ def _from_array(array: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np
     images = _as_uint8(array)
     size = preprocessing.image_size
     if images.shape[1:] == (size, size):
-        return images
-    convert = CONVERSIONS[preprocessing.pictures]
-    return np.stack([convert(Image.fromarray(image), size) for image in images])
+        return list(images[:, None])
+    return [views_of(Image.fromarray(image), preprocessing) for image in images]
 
 
 def _as_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -164,6 +178,7 @@ def _as_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     )
 
 
-def _convert(picture: str | Path | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    image = picture if isinstance(picture, Image.Image) else read_picture(Path(picture))
-    return CONVERSIONS[preprocessing.pictures](image, preprocessing.image_size)
+def _views(picture: str | Path | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    if isinstance(picture, Image.Image):
+        return views_of(picture, preprocessing)
+    return views_of(read_picture(Path(picture), enough=enough_for(preprocessing)), preprocessing)

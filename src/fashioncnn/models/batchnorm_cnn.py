@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashioncnn.models.layers import ConvPoolReLU, PictureLinear, pooled_side
+from fashioncnn.models.layers import ConvolutionalNetwork, ConvPoolReLU, PictureLinear, pooled_side
 from fashioncnn.settings import BatchNormCNNConfig
 
 FLAT = 1e-3
@@ -15,7 +15,7 @@ WHITENING_EPS = 5e-4
 """Added to eigenvalues, so that directions with next to no variance are not blown up."""
 
 
-class BatchNormCNN(nn.Module):
+class BatchNormCNN(ConvolutionalNetwork):
     """3×3 convolutions, each with 2×2 max pooling, ReLU and batch normalisation; a linear layer.
 
     Normalising after pooling is a quarter of the work, and leaves convolution, pooling and ReLU
@@ -59,10 +59,14 @@ class BatchNormCNN(nn.Module):
         weight[:n] = filters[:n]
         bias.zero_()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
-        features = images
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = norm(convolution(features))
-        logits: Tensor = self.output(features)
+    def features(self, images: Tensor) -> Tensor:
+        """See `ConvolutionalNetwork.features`; pooled and rectified, not yet normalised."""
+        features: Tensor = self.convolutions[0](images)
+        for convolution, norm in zip(self.convolutions[1:], self.norms, strict=False):
+            features = convolution(norm(features))
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """See `ConvolutionalNetwork.head`."""
+        logits: Tensor = self.output(self.norms[-1](features))
         return logits

@@ -5,11 +5,17 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashioncnn.models.layers import ConvPoolReLU, Dropout, PictureLinear, pooled_side
+from fashioncnn.models.layers import (
+    ConvolutionalNetwork,
+    ConvPoolReLU,
+    Dropout,
+    PictureLinear,
+    pooled_side,
+)
 from fashioncnn.settings import FashionCNNConfig
 
 
-class FashionCNN(nn.Module):
+class FashionCNN(ConvolutionalNetwork):
     """Convolutions with ReLU and 2×2 max pooling, then two linear layers with dropout between.
 
     With its defaults on 28×28 pictures: Conv 1→32, Conv 32→64, Linear 3136→256, Linear 256→10,
@@ -33,11 +39,15 @@ class FashionCNN(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
+    def features(self, images: Tensor) -> Tensor:
+        """See `ConvolutionalNetwork.features`; pooled and rectified."""
         features = images
         for convolution in self.convolutions:
             features = convolution(features)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """See `ConvolutionalNetwork.head`."""
         hidden = F.relu(self.hidden(features))
         logits: Tensor = self.output(self.dropout(hidden))
         return logits

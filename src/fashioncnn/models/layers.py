@@ -14,6 +14,26 @@ from fashioncnn.kernels import conv_pool_relu, convolve
 BITS, INT64_MIN = 2**16, -(2**63)
 
 
+class ConvolutionalNetwork(nn.Module):
+    """A network in two parts, so that what its last convolution found can be looked at."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the last convolution makes, (n, channels, rows, columns) float.
+
+        Args:
+            images: (n, 1, size, size) float.
+        """
+        raise NotImplementedError
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return logits, (n, classes) float, for what `features` returns."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
+        return self.head(self.features(images))
+
+
 class ConvPoolReLU(nn.Conv2d):
     """A convolution, 2×2 max pooling and ReLU; its weights are those of the convolution."""
 

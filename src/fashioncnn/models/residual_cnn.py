@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.models.layers import Convolution, ConvPoolReLU, Dropout
+from fashioncnn.models.layers import Convolution, ConvolutionalNetwork, ConvPoolReLU, Dropout
 from fashioncnn.settings import ResidualCNNConfig
 
 
@@ -53,7 +53,7 @@ class HalvingBlock(nn.Module):
         return F.relu(change.add_(halved), inplace=True)
 
 
-class ResidualCNN(nn.Module):
+class ResidualCNN(ConvolutionalNetwork):
     """A convolution, stages of blocks, the mean over the picture, a linear layer.
 
     The first stage is at the picture's own size; every later one begins with a `HalvingBlock`.
@@ -88,10 +88,14 @@ class ResidualCNN(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(channels, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
+    def features(self, images: Tensor) -> Tensor:
+        """See `ConvolutionalNetwork.features`; of the last block, rectified."""
         features = F.relu(self.stem_norm(self.stem(images)), inplace=True)
         for block in self.blocks:
             features = block(features)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """See `ConvolutionalNetwork.head`."""
         logits: Tensor = self.output(self.dropout(features.mean((2, 3))))
         return logits

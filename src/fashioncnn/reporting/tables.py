@@ -61,7 +61,7 @@ class Table:
         for name, side in zip(self.header, self.alignments, strict=True):
             table.add_column(escape(name), justify=side, overflow="fold")
         for row in self.rows:
-            table.add_row(*(escape(_one_line(cell)) for cell in row))
+            table.add_row(*(escape(one_line(cell)) for cell in row))
         return table
 
 
@@ -170,9 +170,9 @@ def judgement_tables(judged: dict[str, Any]) -> list[Table]:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _one_line(cell: str) -> str:
+def one_line(cell: str) -> str:
     """Return a cell without what would break a row or steer a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,8 @@ from fashioncnn.training.averaging import average_of
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
+SHOES = frozenset({"Sandal", "Sneaker", "Ankle boot"})
+"""Names of classes whose garments come in pairs."""
 WHITENED_PIXELS = 2000 * 28 * 28
 """Of training pictures that a whitening first layer is measured on, spread over all of them."""
 
@@ -80,7 +82,7 @@ class Learner:
             build_optimizer(settings.optimizer, model.network),
             to_tensor(part.images, device),
             torch.from_numpy(part.labels.astype(np.int64)).to(device),
-            _augmentation(settings, len(part)),
+            _augmentation(settings, part, dataset.class_names, device),
             average_of(model.network, decay) if decay > 0 else None,
             None if weights is None else weights.to(device),
             _loop_recipe(settings, len(part)),
@@ -141,9 +143,15 @@ def _begin_model(
     return TrainedModel(network, settings.model, names, preprocessing, dataset.name)
 
 
-def _augmentation(settings: Settings, n: int) -> Augmentation | None:
-    config = settings.augmentation
-    return None if config.is_off else Augmentation(config, settings.training.seed, n)
+def _augmentation(
+    settings: Settings, part: Split, class_names: Sequence[str], device: torch.device
+) -> Augmentation | None:
+    config, n = settings.augmentation, len(part)
+    if config.is_off:
+        return None
+    comes_in_pairs = np.array([name in SHOES for name in class_names])
+    paired = torch.from_numpy(comes_in_pairs[part.labels]).to(device)
+    return Augmentation(config, settings.training.seed, n, paired)
 
 
 def _loop_recipe(settings: Settings, n: int) -> Recipe:

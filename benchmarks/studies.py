@@ -1,14 +1,15 @@
-"""What each augmentation gives FashionCNN: equal budgets, several seeds, judged on validation.
+"""What one change gives: equal budgets, several seeds, paired differences on validation.
 
-    python benchmarks/augmentations.py
-    python benchmarks/augmentations.py --only flip erasing --seeds 0 1 2 --jobs 2
-    python benchmarks/augmentations.py --epochs 20 --table
-    python benchmarks/augmentations.py --picture docs/img/augmentations.png
+    python benchmarks/studies.py augmentations --epochs 20 --jobs 2
+    python benchmarks/studies.py augmentations --only flip erasing --seeds 0 1 2
+    python benchmarks/studies.py networks --epochs 20 --table
+    python benchmarks/studies.py augmentations --picture docs/img/augmentations.png
 
-Every variant trains on 50,000 pictures for the same epochs, with the same seeds: the same initial
-weights and order of pictures. Differences to no augmentation are paired by seed. The test part is
-never read. A finished run leaves ``<variant>-seed<n>.json`` in a folder of its epochs under
-``benchmarks/results/augmentations``, and is not run again.
+Every variant trains on 50,000 pictures for the same epochs, with the same seeds: the same order of
+pictures, and where the network is the same, the same initial weights. Differences to the plain
+variant are paired by seed. The test part is never read. A finished run leaves
+``<variant>-seed<n>.json`` in a folder of its epochs under ``benchmarks/results/<study>``, and is
+not run again.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import json
 import multiprocessing
 import statistics
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seeds import mean_sd, use_shared_data
 
-RESULTS = Path(__file__).parent / "results" / "augmentations"
-NONE = "none"
-VARIANTS: dict[str, dict[str, float]] = {
-    NONE: {},
+RESULTS = Path(__file__).parent / "results"
+PLAIN = "none"
+"""The variant that the others are compared with."""
+SHIRT, EXAMPLES = 6, 8
+AUGMENTATIONS: dict[str, dict[str, float]] = {
     "flip": {"flip": 0.5},
     "shift": {"shift": 2},
     "crop": {"crop": 0.2},
@@ -43,11 +46,50 @@ VARIANTS: dict[str, dict[str, float]] = {
     "cutmix": {"cutmix": 1.0},
 }
 """Settings under ``augmentation``, of the strength that is usual for 28×28 pictures."""
-TRAINING = ["schedule.name=linear", "training.select=last"]
-SHIRT, EXAMPLES = 6, 8
 
 
-def run(variant: str, seed: int, epochs: int, threads: int) -> Path:
+@dataclass(frozen=True)
+class Study:
+    """Variants of a recipe.
+
+    Attributes:
+        recipe: what all have in common.
+        settings: changed in all, as ``--set`` takes them.
+        variants: the changes of each.
+    """
+
+    recipe: str
+    settings: list[str]
+    variants: dict[str, list[str]]
+
+
+TRAINED_ALIKE = ["data.validation=auto", "schedule.name=linear", "training.select=last"]
+AUGMENTED = {
+    name: [f"augmentation.{key}={value:g}" for key, value in changes.items()]
+    for name, changes in AUGMENTATIONS.items()
+}
+STUDIES = {
+    "augmentations": Study("baseline", [*TRAINED_ALIKE, "training.track_test=false"], AUGMENTED),
+    "networks": Study(
+        "baseline",
+        [*TRAINED_ALIKE, "training.track_test=false"],
+        {
+            "half the width": ["model.channels=[16, 32]"],
+            "twice the width": ["model.channels=[64, 128]"],
+            "one convolution": ["model.channels=[32]"],
+            "three convolutions": ["model.channels=[32, 64, 128]"],
+            "5×5 kernels": ["model.kernel_size=5", "model.padding=2"],
+            "7×7 kernels": ["model.kernel_size=7", "model.padding=3"],
+            "128 hidden units": ["model.hidden=128"],
+            "512 hidden units": ["model.hidden=512"],
+            "batch norm, no hidden layer": ["model.name=batchnorm_cnn", "model.channels=[32, 64]"],
+            "batch norm, three convolutions": ["model.name=batchnorm_cnn"],
+        },
+    ),
+}
+
+
+def run(study: str, variant: str, seed: int, epochs: int, threads: int) -> Path:
     """Train one variant with one seed and write what validation says of it."""
     from fashioncnn.config import resolve
     from fashioncnn.data.sources import load_dataset
@@ -56,16 +98,17 @@ def run(variant: str, seed: int, epochs: int, threads: int) -> Path:
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
-    changes = [f"augmentation.{key}={value}" for key, value in VARIANTS[variant].items()]
+    given = STUDIES[study]
+    changes = [*given.settings, *given.variants.get(variant, [])]
     flags = {"seed": seed, "threads": threads, "epochs": epochs}
-    settings = resolve("honest", flags=flags, assignments=TRAINING + changes)
+    settings = resolve(given.recipe, flags=flags, assignments=changes)
     dataset = load_dataset(settings.data.source)
     settings = prepare_settings(settings, dataset)
     outcome = train_model(settings, dataset)
     values = settings.model_dump(mode="json", exclude_none=True)
     del values["data"]["source"]  # a path of this machine
     data = {"name": dataset.name, "sha256": dataset.hashes}
-    result = path_of(variant, seed, epochs)
+    result = path_of(study, variant, seed, epochs)
     result.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "name": variant,
@@ -79,71 +122,82 @@ def run(variant: str, seed: int, epochs: int, threads: int) -> Path:
     return result
 
 
-def path_of(variant: str, seed: int, epochs: int) -> Path:
+def path_of(study: str, variant: str, seed: int, epochs: int) -> Path:
     """Return where a run's result is kept."""
-    return RESULTS / str(epochs) / f"{variant}-seed{seed}.json"
+    name = variant.replace(", ", "-").replace(" ", "-")
+    return RESULTS / study / str(epochs) / f"{name}-seed{seed}.json"
 
 
 def run_missing(variants: list[str], options: argparse.Namespace) -> None:
     """Run what has no result yet, several at once."""
     pairs = [(v, s) for s in options.seeds for v in variants]
-    wanted = [(v, s) for v, s in pairs if not path_of(v, s, options.epochs).exists()]
+    study, epochs = options.study, options.epochs
+    wanted = [(v, s) for v, s in pairs if not path_of(study, v, s, epochs).exists()]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
-        runs = [pool.submit(run, v, s, options.epochs, options.threads) for v, s in wanted]
+        runs = [pool.submit(run, study, v, s, epochs, options.threads) for v, s in wanted]
         for done, future in enumerate(as_completed(runs), 1):
             print(f"{done} of {len(runs)}: {future.result()}", flush=True)
 
 
-def print_tables(variants: list[str], epochs: int) -> None:
-    """Print the paired differences to no augmentation, all together and by class."""
-    results = {v: {r["seed"]: r for r in read(v, epochs)} for v in variants}
-    plain = results[NONE]
+def print_tables(study: str, variants: list[str], epochs: int) -> None:
+    """Print the paired differences to the plain variant, all together and by class."""
+    from fashioncnn.config import validate
+    from fashioncnn.models import build_model, count_multiply_adds, count_parameters
+
+    results = {v: {r["seed"]: r for r in read(study, v, epochs)} for v in variants}
+    plain = results[PLAIN]
     if len(plain) < 2:
-        raise SystemExit(f"{RESULTS}: the tables need two seeds of '{NONE}' or more")
-    print("| augmentation | n | validation loss | difference | accuracy | difference | Shirt |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        raise SystemExit(f"{RESULTS / study}: the tables need two seeds of '{PLAIN}' or more")
+    shared = {v: sorted(runs.keys() & plain.keys()) for v, runs in results.items()}
+    variants = [v for v in variants if len(shared[v]) > 1]
+    print(
+        "| change | n | validation loss | difference | accuracy | difference | Shirt | parameters "
+        "| multiply-adds | seconds |"
+    )
+    print("| --- |" + " ---: |" * 9)
     for variant in variants:
-        runs = results[variant]
-        seeds = sorted(runs.keys() & plain.keys())
-        if len(seeds) < 2:
-            continue
+        runs, seeds = results[variant], shared[variant]
         loss, accuracy, shirt = (
             ([figure(plain[s]) for s in seeds], [figure(runs[s]) for s in seeds])
             for figure in (loss_of, accuracy_of, lambda r: class_accuracy(r, SHIRT))
         )
         told = [paired(*loss, 4), paired(*accuracy, 2), paired(*shirt, 1)]
-        if variant == NONE:
+        if variant == PLAIN:
             told = ["", "", f"{statistics.fmean(shirt[0]):.1f}%"]
+        network = validate(runs[seeds[0]]["settings"]).model
+        seconds = [sum(epoch["seconds"] for epoch in runs[s]["history"]) for s in seeds]
         print(
             f"| {describe(variant)} | {len(seeds)} | {mean_sd(loss[1])} | {told[0]} "
-            f"| {mean_sd(accuracy[1], 1, 2)}% | {told[1]} | {told[2]} |"
+            f"| {mean_sd(accuracy[1], 1, 2)}% | {told[1]} | {told[2]} "
+            f"| {count_parameters(build_model(network, 28, 10)):,} "
+            f"| {count_multiply_adds(network, 28) / 1e6:.1f} M "
+            f"| {statistics.median(seconds):,.0f} |"
         )
     names = [c["name"] for c in next(iter(plain.values()))["validation"]["per_class"]]
-    print("\n| augmentation | " + " | ".join(names) + " |")
+    print("\n| change | " + " | ".join(names) + " |")
     print("| --- |" + " ---: |" * len(names))
     for variant in variants:
-        runs = results[variant]
-        seeds = sorted(runs.keys() & plain.keys())
-        if len(seeds) < 2:
-            continue
         cells = []
         for code in range(len(names)):
-            mean = statistics.fmean(class_accuracy(runs[s], code) for s in seeds)
-            base = statistics.fmean(class_accuracy(plain[s], code) for s in seeds)
-            cells.append(f"{mean:.1f}" if variant == NONE else f"{mean - base:+.1f}")
+            mean, base = (
+                statistics.fmean(class_accuracy(runs[s], code) for s in shared[variant])
+                for runs in (results[variant], plain)
+            )
+            cells.append(f"{mean:.1f}" if variant == PLAIN else f"{mean - base:+.1f}")
         print(f"| {variant} | " + " | ".join(cells) + " |")
 
 
-def read(variant: str, epochs: int) -> list[dict[str, Any]]:
+def read(study: str, variant: str, epochs: int) -> list[dict[str, Any]]:
     """Return a variant's results, by seed."""
-    paths = sorted((RESULTS / str(epochs)).glob(f"{variant}-seed*.json"))
+    pattern = path_of(study, variant, 0, epochs).name.replace("-seed0", "-seed*")
+    paths = sorted((RESULTS / study / str(epochs)).glob(pattern))
     return [json.loads(path.read_text()) for path in paths]
 
 
 def describe(variant: str) -> str:
-    """Return a variant with its strength."""
-    return " ".join([variant, *(f"{value:g}" for value in VARIANTS[variant].values())])
+    """Return a variant with its strength, where it is one number."""
+    return f"{variant} {AUGMENTED[variant][0].split('=')[1]}" if variant in AUGMENTED else variant
 
 
 def loss_of(result: dict[str, Any]) -> float:
@@ -187,10 +241,11 @@ def draw(path: Path) -> None:
     firsts = [int((part.labels == code).argmax()) for code in (6, 0, 3, 1, 9, 7, 5, 8)]
     indices = torch.tensor(firsts[:EXAMPLES])
     pictures = torch.from_numpy(part.images[indices.numpy()]).unsqueeze(1)
+    rows: dict[str, dict[str, float]] = {PLAIN: {}, **AUGMENTATIONS}
     figure, axes = plt.subplots(
-        len(VARIANTS), EXAMPLES, figsize=(EXAMPLES * 0.8 + 1.2, len(VARIANTS) * 0.8)
+        len(rows), EXAMPLES, figsize=(EXAMPLES * 0.8 + 1.2, len(rows) * 0.8)
     )
-    for row, (variant, settings) in zip(axes, VARIANTS.items(), strict=True):
+    for row, (variant, settings) in zip(axes, rows.items(), strict=True):
         given = Augmentation(AugmentationConfig.model_validate(settings), 0, len(part))
         drawn = given(pictures, indices, 0)
         if given.mixes:
@@ -210,22 +265,27 @@ def draw(path: Path) -> None:
 def main() -> None:
     """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=[v for v in VARIANTS if v != NONE])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--only", nargs="+", metavar="VARIANT")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
-    parser.add_argument("--picture", type=Path, help="draw what they do, and run nothing")
+    parser.add_argument("--picture", type=Path, help="draw the augmentations, and run nothing")
     options = parser.parse_args()
     use_shared_data()
     if options.picture:
         draw(options.picture)
         return
-    variants = [NONE, *options.only] if options.only else list(VARIANTS)
+    known = STUDIES[options.study].variants
+    unknown = set(options.only or ()) - known.keys()
+    if unknown:
+        parser.error(f"--only {min(unknown)}: there are {', '.join(known)}")
+    variants = [PLAIN, *(options.only or known)]
     if not options.table:
         run_missing(variants, options)
-    print_tables(variants, options.epochs)
+    print_tables(options.study, variants, options.epochs)
 
 
 if __name__ == "__main__":
