@@ -69,9 +69,9 @@ Example: fashioncnn data --sheet sheet.png
 
 Example: fashioncnn tune baseline --trials 20 --epochs 2
 
-Stopped at any moment and called again it goes on where it was; with more --trials it
-goes further. It leaves report.html and best.toml, a recipe that train takes as it is.
-The test part is never read.
+Stopped at any moment and called again it goes on where it was; with more
+--trials it goes further. It leaves report.html and best.toml, a recipe that
+train takes as it is. The test part is never read.
 """,
     "bench": """Speed here, against the machine's own limit.
 

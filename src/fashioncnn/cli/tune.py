@@ -61,7 +61,8 @@ def tune(
     epochs
         Of each trial, and of the recipe that comes out. Default: the recipe's.
     space
-        What is searched: a name, or a .toml file. Default: by the recipe's network and optimiser.
+        What is searched: a name, as regularisation, or a .toml file. Default: what suits the
+        recipe's network and optimiser.
     sampler
         How values are drawn.
     seed
