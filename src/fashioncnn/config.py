@@ -89,7 +89,7 @@ def resolve(
     """
     layers = [_read_recipe(recipe)]
     if config is not None:
-        layers.append(_read_toml(config))
+        layers.append(read_toml(config))
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
     given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
@@ -112,6 +112,22 @@ def validate(values: Mapping[str, Any], told_by: Mapping[str, str] | None = None
         return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_faults(error, told_by or {}))) from None
+
+
+def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return the settings with other `values`, by dotted key, or raise `ConfigError`."""
+    base = settings.model_dump(exclude_none=True)
+    return validate(_merge(base, _nested({setting_key(k): v for k, v in values.items()})))
+
+
+def setting_key(name: str) -> str:
+    """Return the dotted key that a name as ``--set`` takes it stands for."""
+    return FLAGS.get(name, name)
+
+
+def assigned_keys(assignments: list[str]) -> set[str]:
+    """Return the dotted keys that ``key=value`` assignments set."""
+    return {_parse_assignment(text)[0] for text in assignments}
 
 
 def cache_folder() -> Path:
@@ -143,13 +159,13 @@ def kernels_from_environment() -> str:
 
 def read_settings(path: Path) -> Settings:
     """Read the ``config.toml`` of a run; those of version 0.1.0 knew PyTorch's kernels alone."""
-    values = _read_toml(path)
+    values = read_toml(path)
     return validate({**values, "runtime": {"kernels": "torch", **values.get("runtime", {})}})
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     if recipe.endswith(".toml"):
-        return {"recipe": Path(recipe).stem, **_read_toml(Path(recipe))}
+        return {"recipe": Path(recipe).stem, **read_toml(Path(recipe))}
     if recipe not in recipe_names():
         known = ", ".join(recipe_names())
         raise UsageError(
@@ -159,7 +175,13 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
     return {"recipe": recipe, **tomllib.loads(text)}
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        UsageError: there is no such file.
+        ConfigError: it is no TOML.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -193,7 +215,7 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"--set {text}: write key=value, as in --set model.hidden=256")
     key = key.strip()
-    return FLAGS.get(key, key), _parse_value(value.strip())
+    return setting_key(key), _parse_value(value.strip())
 
 
 def _parse_value(text: str) -> Any:
@@ -253,6 +275,8 @@ def _fault(fault: ErrorDetails) -> tuple[str, str]:
         del parts[1]  # the kind that was chosen, which is no part of the key
     key = ".".join(parts) or "settings"
     if fault["type"] == "extra_forbidden":
+        if key in _known_keys():
+            return key, f"no such setting of this kind of {parts[0]}"
         return key, f"no such setting{nearest(key, _known_keys())}"
     if fault["type"] == "missing":
         why = f" (another {parts[0]}.name keeps nothing of the recipe's)" if len(parts) > 1 else ""

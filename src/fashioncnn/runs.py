@@ -83,23 +83,32 @@ class RunFolder:
         text = "".join(json.dumps(record) + "\n" for record in records)
         write_atomic(self.history, text.encode())
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Keep every other process from training in this folder."""
+        return lock_folder(self.path, "another process is training in this run")
+
+
+@contextlib.contextmanager
+def lock_folder(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets go of it however the process ends.
+
+    Raises:
+        RunError: another process holds it, which `otherwise` says.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
         try:
-            import fcntl
-        except ImportError:  # Windows has no flock
-            yield
-            return
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"{self.path}: another process is training in this run") from None
-            yield
-        finally:
-            os.close(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{path}: {otherwise}") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def create_run(out: Path | None, settings: Settings, root: Path = Path("runs")) -> RunFolder:

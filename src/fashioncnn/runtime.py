@@ -33,6 +33,13 @@ def require_train_extra() -> None:
             raise MissingExtraError("train", module)
 
 
+def require_tune_extra() -> None:
+    """Raise `MissingExtraError` with the install command where [train] or [tune] is missing."""
+    require_train_extra()
+    if importlib.util.find_spec("optuna") is None:
+        raise MissingExtraError("tune", "optuna")
+
+
 def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
     """Return the settings with every ``auto`` replaced by what this machine offers.
 

@@ -57,4 +57,4 @@ def test_live_bar_shows_loss_accuracy_pace_and_time_left():
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (125, "2:05"), (3725, "1:02:05")])
 def test_durations(seconds, text):
-    assert module._duration(seconds) == text
+    assert module.duration(seconds) == text

@@ -65,6 +65,14 @@ skipped; the exit code is then 1, and 2 where nothing was found at all.
 
 Example: fashioncnn data --sheet sheet.png
 """,
+    "tune": """Search the hyper-parameters of a recipe, by its loss on the validation part.
+
+Example: fashioncnn tune baseline --trials 20 --epochs 2
+
+Stopped at any moment and called again it goes on where it was; with more
+--trials it goes further. It leaves report.html and best.toml, a recipe that
+train takes as it is. The test part is never read.
+""",
     "bench": """Speed here, against the machine's own limit.
 
 Example: fashioncnn bench train

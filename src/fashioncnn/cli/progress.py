@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -55,7 +57,7 @@ class EpochLines:
         """Write the epoch, with the time that the others will take at this pace."""
         done = record["epoch"] - self.first_epoch
         left = (time.monotonic() - self.began) / done * (self.epochs - record["epoch"])
-        note(f"{epoch_line(record, self.epochs)}  {_duration(left)} left")
+        note(f"{epoch_line(record, self.epochs)}  {duration(left)} left")
 
 
 class LiveBar:
@@ -138,7 +140,18 @@ def make_observer(epochs: int) -> EpochLines | LiveBar:
     return LiveBar(epochs) if sys.stderr.isatty() else EpochLines(epochs)
 
 
-def _duration(seconds: float) -> str:
+@contextlib.contextmanager
+def stopping(observer: Any) -> Iterator[None]:
+    """Take away in the end what an observer has drawn, if it draws."""
+    try:
+        yield
+    finally:
+        if hasattr(observer, "stop"):
+            observer.stop()
+
+
+def duration(seconds: float) -> str:
+    """Return ``1:05``, or ``2:01:05`` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: ask the training loop to save and stop; end other work tidily."""
+"""Ctrl-C and SIGTERM: ask a training or a search to save and stop; end other work tidily."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def ended_by_sigterm() -> Iterator[None]:
 class StopSignals:
     """While entered, the first SIGINT or SIGTERM is kept for `reason`; a second one kills."""
 
-    def __init__(self, how_to_go_on: str) -> None:
-        self.how_to_go_on = how_to_go_on
+    def __init__(self, how_to_go_on: str, kept: str = "checkpoint saved") -> None:
+        self.how_to_go_on, self.kept = how_to_go_on, kept
         self.received: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -55,8 +55,8 @@ class StopSignals:
         if self.received is None:
             return None
         if self.received == signal.SIGTERM:
-            return TerminatedRun(f"terminated, checkpoint saved; {self.how_to_go_on}")
-        return InterruptedRun(f"interrupted, checkpoint saved; {self.how_to_go_on}")
+            return TerminatedRun(f"terminated, {self.kept}; {self.how_to_go_on}")
+        return InterruptedRun(f"interrupted, {self.kept}; {self.how_to_go_on}")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.received = number

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -239,7 +237,7 @@ def _train(
     start_from: TrainedModel | None,
     json: bool,
 ) -> None:
-    from fashioncnn.cli.progress import make_observer
+    from fashioncnn.cli.progress import make_observer, stopping
     from fashioncnn.cli.signals import StopSignals
     from fashioncnn.evaluation.evaluate import splits_of
     from fashioncnn.reporting.report import write_run_report
@@ -257,7 +255,7 @@ def _train(
         note("bf16: this processor has no instructions for it; fp32 would be faster")
     observer = make_observer(settings.training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
-    with run.lock(), stop, _stopped(observer):
+    with run.lock(), stop, stopping(observer):
         outcome = train_model(
             settings,
             dataset,
@@ -276,15 +274,6 @@ def _train(
     note(f"report: {page}")
     if metrics["test"] is None and dataset.test is not None:
         note(f"the test part was not read; once all is decided: fashioncnn evaluate {run.path}")
-
-
-@contextlib.contextmanager
-def _stopped(observer: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if hasattr(observer, "stop"):
-            observer.stop()
 
 
 def _flag(name: str) -> str:

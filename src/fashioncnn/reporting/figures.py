@@ -68,7 +68,7 @@ def write_curves(history: list[Record], path: Path) -> None:
 def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
     """Write the confusion matrix as a heat map: shares of each true class, counts as text."""
     counts = np.array(judged["confusion"])
-    names = [_plain(c["name"]) for c in judged["per_class"]]
+    names = [plain_text(c["name"]) for c in judged["per_class"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(5.0, 0.62 * len(names) + 1.6)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
@@ -80,8 +80,8 @@ def write_confusion_matrix(judged: dict[str, Any], path: Path) -> None:
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true")
         axes.set_title(
-            f"{_plain(judged['dataset'])}, {judged['split']}: {100 * judged['accuracy']:.2f}% of "
-            f"{judged['n']:,}"
+            f"{plain_text(judged['dataset'])}, {judged['split']}: "
+            f"{100 * judged['accuracy']:.2f}% of {judged['n']:,}"
         )
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -100,7 +100,7 @@ def curves_svg(history: list[Record], quantity: str) -> str:
     with mpl.rc_context({**STYLE, "svg.hashsalt": quantity}):
         figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         _draw_splits(figure.subplots(), history, quantity)
-        return _to_svg(figure, f"{quantity} by epoch")
+        return to_svg(figure, f"{quantity} by epoch")
 
 
 def comparison_svg(histories: dict[str, list[Record]], split: str, quantity: str) -> str:
@@ -111,12 +111,12 @@ def comparison_svg(histories: dict[str, list[Record]], split: str, quantity: str
         for index, (name, history) in enumerate(histories.items()):
             colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
             dashes = ("-", "--", ":", "-.")[index // len(SERIES_COLOURS) % 4]
-            _draw_line(axes, history, f"{split}_{quantity}", _plain(name), colour, dashes)
+            _draw_line(axes, history, f"{split}_{quantity}", plain_text(name), colour, dashes)
         _finish(axes, f"{SPLIT_LABELS[split].capitalize()} {quantity}", quantity)
-        return _to_svg(figure, f"{SPLIT_LABELS[split]} {quantity} of every run by epoch")
+        return to_svg(figure, f"{SPLIT_LABELS[split]} {quantity} of every run by epoch")
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return `text` as matplotlib shows it letter by letter, no formula in it."""
     return text.replace("$", r"\$")
 
@@ -159,7 +159,7 @@ def _write_png(figure: Figure, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _to_svg(figure: Figure, label: str) -> str:
+def to_svg(figure: Figure, label: str) -> str:
     """Return SVG whose ink follows the page, light or dark."""
     buffer = io.StringIO()
     with warnings.catch_warnings():

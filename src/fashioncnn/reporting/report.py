@@ -83,11 +83,7 @@ class RunReport:
     @property
     def warning(self) -> str:
         """What a reader must know before the first figure."""
-        if self.dataset == FASHION_MNIST:
-            return ""
-        if self.dataset == SKETCHES:
-            return "Drawn by the program itself: this is not Fashion-MNIST."
-        return f"Judged on '{self.dataset}': this is not Fashion-MNIST."
+        return data_warning(self.dataset)
 
     @property
     def tables(self) -> list[Table]:
@@ -97,6 +93,15 @@ class RunReport:
             summary_table(self.metrics["summary"]),
             *(t for j in judged for t in judgement_tables(j)),
         ]
+
+
+def data_warning(dataset: str) -> str:
+    """Return what a reader must know of data that is not Fashion-MNIST; else nothing."""
+    if dataset == FASHION_MNIST:
+        return ""
+    if dataset == SKETCHES:
+        return "Drawn by the program itself: this is not Fashion-MNIST."
+    return f"Judged on '{dataset}': this is not Fashion-MNIST."
 
 
 def read_run(
@@ -210,7 +215,7 @@ def _write(reports: list[RunReport], folder: Path) -> Path:
     drawn = [
         s for s in ("val", "test") if any(r.history[-1][f"{s}_loss"] is not None for r in reports)
     ]
-    page = _template().render(
+    page = page_template("page.html.j2").render(
         reports=reports,
         several=len(reports) > 1,
         version=__version__,
@@ -228,8 +233,9 @@ def _write(reports: list[RunReport], folder: Path) -> Path:
     return path
 
 
-@lru_cache(maxsize=1)
-def _template() -> Template:
+@lru_cache
+def page_template(name: str) -> Template:
+    """Return a page's template; all share their looks."""
     environment = Environment(
         loader=PackageLoader("fashioncnn", "reporting"),
         autoescape=True,
@@ -245,7 +251,7 @@ def _template() -> Template:
         "curves_svg": curves_svg,
         "summary_table": summary_table,
     }
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _heat(count: int, row: list[int]) -> int:

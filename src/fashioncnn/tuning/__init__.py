@@ -1,0 +1,1 @@
+"""Search the hyper-parameters of a recipe: spaces, the study in its folder, workers."""
