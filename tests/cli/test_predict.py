@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashioncnn.models.store import save_model
 from fashioncnn.reporting.predictions import FORMATS
 
 from ..idx import write_idx
@@ -49,6 +50,29 @@ def test_predictions_are_those_of_the_judged_network(cli, trained, pictures):
 def test_table_names_every_picture(cli, trained, pictures):
     out = cli.ok("predict", pictures, "--model", trained)
     assert all(f"pictures/{i}.png" in out for i in range(3))
+
+
+def test_fit_decides_what_the_network_sees(cli, tiny_outcome):
+    """A dark square on the left of a light picture: whole, squeezed, cut off, or found."""
+    pixels = np.full((60, 120, 3), 240, np.uint8)
+    pixels[15:45, 6:36] = (30, 30, 90)
+    Image.fromarray(pixels).save("square.png")
+    save_model(tiny_outcome.model, Path("model"), "")
+    lit = {}
+    for fit in ("auto", "cutout", "fashion", "pad", "stretch", "crop"):
+        cli.ok("predict", "square.png", "--model", "model", "--fit", fit, "--save-seen", fit)
+        (path,) = Path(fit).iterdir()
+        seen = np.asarray(Image.open(path)) > 128
+        lit[fit] = seen[:, :28].mean()
+    assert lit["auto"] == lit["fashion"] > 0.9
+    assert lit["cutout"] > 0.7  # its edge is soft
+    assert lit["pad"] == pytest.approx(30 * 30 / 120**2, abs=0.02)
+    assert lit["stretch"] == pytest.approx(2 * lit["pad"], abs=0.02)
+    assert lit["crop"] == pytest.approx(6 * 30 / 60**2, abs=0.03)
+
+
+def test_fit_is_refused_for_networks_of_other_pictures(cli, trained, pictures):
+    assert "leave --fit away" in cli.fails(2, "predict", pictures, "--model", trained, "--fit=pad")
 
 
 def test_broken_files_are_named_and_skipped_and_the_rest_goes_on(cli, trained, pictures):

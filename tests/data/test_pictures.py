@@ -12,6 +12,7 @@ from fashioncnn.data.pictures import (
     read_picture,
     to_grey,
     to_plain_mode,
+    whole_picture,
 )
 from fashioncnn.errors import PictureError
 
@@ -333,3 +334,19 @@ def test_garment_becomes_light_on_black_and_fills_the_frame(ground):
 
 def test_an_empty_picture_becomes_black():
     assert fashion_picture(Image.new("L", (50, 50), 255), 28).max() == 0
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_whole_pictures_by_each_fit(light):
+    """A black square on the left half of a white 40×20, or the other way round."""
+    pixels = np.full((20, 40), 250, np.uint8)
+    pixels[5:15, 4:14] = 10
+    image = Image.fromarray(pixels if light else 255 - pixels)
+    padded, stretched, cropped = (whole_picture(image, 20, f) for f in ("pad", "stretch", "crop"))
+    assert (padded[:4] == 5).all()
+    assert padded[10, 4] > 200
+    assert stretched[10, 4] > 200
+    assert stretched[4, 4] < 60
+    assert stretched[10, 12] < 60
+    assert cropped[10, 1] > 200  # columns 10 to 29 are left
+    assert cropped[10, 8] < 60

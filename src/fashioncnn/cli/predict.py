@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fashioncnn.inference.sources import Picture
     from fashioncnn.models.store import TrainedModel
 
+Fit = Literal["auto", "cutout", "fashion", "pad", "stretch", "crop"]
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
 MOST_MEGAPIXELS = 178
 """Over twice its `MAX_IMAGE_PIXELS` Pillow opens no picture, and that is its own to change."""
@@ -32,6 +34,7 @@ NAME_LENGTH = 60
 def predict(
     *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: Path | None = None,
+    fit: Fit = "auto",
     top: int = 3,
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv"] | None, Parameter(name="--format")
@@ -55,6 +58,10 @@ def predict(
         A run folder, a model folder, or the name of a model that comes with the package. Default:
         photo for pictures and accurate for IDX files where they are there, else the newest finished
         run in runs/.
+    fit
+        From photograph to network: cutout looks for the garment and sets it on black; fashion is
+        the data set's own way, which trims the border colour; pad, stretch and crop take the whole
+        picture, or the square in its middle. Default: what the model was made for.
     top
         How many classes to tell for each picture.
     format_
@@ -89,7 +96,7 @@ def predict(
 
     place = prepare_prediction(device)
     chosen = model or _default_model(sources, listed=from_file is not None)
-    trained = load_model(chosen, place)
+    trained = _fitted(load_model(chosen, place), fit)
     max_pixels = round(max_megapixels * 1e6)
     top = min(top, len(trained.class_names))
     names = trained.class_names
@@ -111,6 +118,18 @@ def predict(
     if out is not None:
         note(f"wrote {out}: {tally.all:,} predictions" if tally.all != 1 else f"wrote {out}")
     tally.tell()
+
+
+def _fitted(model: TrainedModel, fit: Fit) -> TrainedModel:
+    """Return the model with another way from photograph to network, where one is asked for."""
+    if fit == "auto":
+        return model
+    if model.preprocessing.pictures == "plain":
+        raise UsageError(
+            f"--fit {fit}: the model learnt from whole pictures of class folders, and sees others "
+            "as it saw those; leave --fit away"
+        )
+    return replace(model, preprocessing=replace(model.preprocessing, pictures=fit))
 
 
 class _Tally:

@@ -26,8 +26,8 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-PictureMode = Literal["fashion", "plain", "cutout"]
-"""How files become arrays, see `fashioncnn.data.pictures`."""
+PictureMode = Literal["fashion", "plain", "cutout", "pad", "stretch", "crop"]
+"""How files become arrays, see `fashioncnn.data.conversions`."""
 SKETCHES = "sketches"
 SPLIT_SEED = 20170825
 """Seed of every split, so that all runs hold out the same pictures (the data's release date)."""

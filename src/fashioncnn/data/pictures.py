@@ -150,6 +150,30 @@ def fashion_picture(image: Image.Image, size: int) -> Grey:
     return _fit_square(lifted.astype(np.uint8), size, fill=0)
 
 
+def whole_picture(image: Image.Image, size: int, fit: str) -> Grey:
+    """Return (size, size) uint8 of the whole picture: grey, inverted where its border is light.
+
+    Args:
+        image: of any mode.
+        size: side in pixels.
+        fit: ``pad`` keeps the proportions and pads with the border's grey, ``stretch`` gives them
+            up, ``crop`` takes the square in the middle.
+    """
+    grey = to_grey(image)
+    border = _border_level(grey)
+    if border > 127:
+        grey, border = 255 - grey, 255 - border
+    if fit == "pad":
+        return _fit_square(grey, size, fill=border)
+    if fit == "crop":
+        height, width = grey.shape
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        grey = grey[top : top + side, left : left + side]
+    resized = Image.fromarray(grey).resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
 def _decode(
     file: MeteredFile, kind: str, name: str, max_pixels: int, enough: int | None
 ) -> Image.Image:

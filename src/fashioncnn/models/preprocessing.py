@@ -21,7 +21,7 @@ class Preprocessing:
         image_size: side in pixels.
         mean: subtracted, in units of [0, 1].
         std: divided by, in units of [0, 1].
-        pictures: how files become arrays, see `fashioncnn.data.pictures`.
+        pictures: how files become arrays, see `fashioncnn.data.conversions`.
     """
 
     image_size: Annotated[int, Field(ge=1, le=4096)]
