@@ -143,11 +143,13 @@ def space_names() -> list[str]:
 
 
 def default_space(settings: Settings) -> str:
-    """Return the name of the space for a recipe's network and optimiser.
+    """Return the name of the recipe's own space, or else of its kind of network and optimiser.
 
     Raises:
         UsageError: none comes with the package.
     """
+    if settings.recipe in space_names():
+        return settings.recipe
     name = f"{settings.model.name}-{settings.optimizer.name}"
     if name not in space_names():
         raise UsageError(
