@@ -129,7 +129,10 @@ class AugmentationConfig(Section):
     (arXiv:1905.04899). With mixup too, either is done to half of the pictures."""
     photograph: float = Field(0.0, ge=0, le=1)
     """Share of pictures that are made to look cut out of photographs: laid out, crumpled, of any
-    cloth, shoes in pairs, badly cut; done before anything else."""
+    cloth, shoes in pairs, badly cut; done before all that is above."""
+    outliers: float = Field(0.0, ge=0, lt=1)
+    """Share of pictures in whose place comes one of no class, of which no class is to be likelier
+    than another (arXiv:1812.04606); done first."""
 
     @property
     def is_off(self) -> bool:

@@ -124,10 +124,23 @@ def test_the_loss_of_mixed_pictures_is_the_mix_of_their_losses():
     own = F.cross_entropy(logits, target, reduction="none", label_smoothing=0.1)
     partner = F.cross_entropy(logits, target.flip(0), reduction="none", label_smoothing=0.1)
     expected = (share * own + (1 - share) * partner).mean()
-    torch.testing.assert_close(_loss(logits, target, share, None, 0.1), expected)
+    torch.testing.assert_close(_loss(logits, target, share, None, None, 0.1), expected)
     plain = F.cross_entropy(logits, target, label_smoothing=0.1)
-    torch.testing.assert_close(_loss(logits, target, torch.ones(6), None, 0.1), plain)
-    torch.testing.assert_close(_loss(logits, target, None, None, 0.1), plain)
+    torch.testing.assert_close(_loss(logits, target, torch.ones(6), None, None, 0.1), plain)
+    torch.testing.assert_close(_loss(logits, target, None, None, None, 0.1), plain)
+
+
+def test_pictures_outside_of_all_classes_are_to_be_any_of_them():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, generator=generator)
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    outside = torch.tensor([True, False, False, True, False, False])
+    each = F.cross_entropy(logits, target, reduction="none")
+    each = torch.where(outside, -logits.log_softmax(1).mean(1), each)
+    torch.testing.assert_close(_loss(logits, target, None, outside, None, 0.0), each.mean())
+    inside = torch.zeros(6) > 0
+    plain = _loss(logits, target, None, None, None, 0.1)
+    torch.testing.assert_close(_loss(logits, target, None, inside, None, 0.1), plain)
 
 
 def test_class_weights_weigh_mixed_labels_as_they_do_whole_ones():
@@ -135,4 +148,4 @@ def test_class_weights_weigh_mixed_labels_as_they_do_whole_ones():
     logits, target = torch.randn(6, 10, generator=generator), torch.tensor([0, 1, 2, 3, 4, 5])
     weights = torch.linspace(0.2, 5, 10)
     plain = F.cross_entropy(logits, target, weights)
-    torch.testing.assert_close(_loss(logits, target, torch.ones(6), weights, 0.0), plain)
+    torch.testing.assert_close(_loss(logits, target, torch.ones(6), None, weights, 0.0), plain)

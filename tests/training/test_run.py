@@ -82,6 +82,8 @@ VARIANTS = {
             "cutout=0.3",
             "mixup=0.2",
             "cutmix=1.0",
+            "photograph=0.5",
+            "outliers=0.2",
         )
     ),
     "residual": (

@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fashioncnn.data.batches import augmentation_generator
+from fashioncnn.data.draws import DRAWS, Draws
 from fashioncnn.data.noise import normal_field, uniform_field
-from fashioncnn.data.photographs import DRAWS, like_photographs
+from fashioncnn.data.outliers import outliers
+from fashioncnn.data.photographs import like_photographs
 from fashioncnn.settings import AugmentationConfig
 
 WHITE = 255.0
@@ -77,10 +79,14 @@ COLUMNS: dict[str, tuple[str, Draw]] = {
     "pastes": ("cutmix", lambda g, n, c: g.random(n) < (0.5 if c.mixup else 1)),
     "photographed": ("photograph", lambda g, n, c: g.random(n) < c.photograph),
     "scene": ("photograph", lambda g, n, _: g.random((n, DRAWS), np.float32)),
+    "outside": ("outliers", lambda g, n, c: g.random(n) < c.outliers),
+    "piece": ("outliers", lambda g, n, _: g.random((n, DRAWS), np.float32)),
 }
 """What is drawn for each picture, the setting that asks for it, and how. The place in this dict is
 the stream that a column is drawn from: new ones go to its end."""
 KEY_STREAM = 1000
+STREAMS = {"scene": 0x5CE7E000, "piece": 0x91ECE000}
+"""What keys are mixed with for the noise within each table's pictures; any constants do."""
 
 
 @dataclass
@@ -92,12 +98,15 @@ class Augmentation:
         seed: of the training.
         n: pictures in the data set.
         paired: (n,) bool, which pictures show what comes in pairs; None is none.
+        parts: (n,) int64, of which part of each another kind of garment is made, see
+            `fashioncnn.data.outliers`; None is of none.
     """
 
     config: AugmentationConfig
     seed: int
     n: int
     paired: Tensor | None = None
+    parts: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._epoch = -1
@@ -115,7 +124,9 @@ class Augmentation:
             (b, 1, size, size) float32 in [0, 255], on the device of `images`.
         """
         drawn = self._drawn(indices, epoch)
-        pictures = _warp(self._photographed(images.float(), indices, drawn), drawn)
+        pictures = self._taken_out(images.float(), indices, drawn)
+        pictures = self._photographed(pictures, indices, drawn)
+        pictures = _warp(pictures, drawn)
         pictures = _tone(pictures, drawn)
         if "sigma" in drawn:
             pictures = _blur(pictures, drawn["sigma"], self.config.blur)
@@ -125,17 +136,30 @@ class Augmentation:
         pictures = pictures.clamp_(0, WHITE)
         return _cover(pictures, drawn, self.config.cutout)
 
+    def outside(self, indices: Tensor, epoch: int) -> Tensor | None:
+        """Return (b,) bool: which pictures became some of no class; None where none ever do."""
+        outside = self._drawn(indices, epoch).get("outside")
+        return None if outside is None else outside > 0
+
+    def _taken_out(self, images: Tensor, indices: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        """Put pictures of none of the classes in the place of a share."""
+
+        def changed(some: Tensor, chosen: Tensor, draws: Draws) -> Tensor:
+            numbers = indices[chosen]
+            parts = torch.zeros_like(numbers) if self.parts is None else self.parts[numbers]
+            return outliers(some, draws, parts)
+
+        return _in_a_share(images, drawn, "outside", "piece", changed)
+
     def _photographed(self, images: Tensor, indices: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Make a share of the pictures look like photographs."""
-        if "photographed" not in drawn:
-            return images
-        (chosen,) = drawn["photographed"].nonzero(as_tuple=True)
-        if len(chosen):
-            some = indices[chosen]
-            paired = torch.zeros_like(some) > 0 if self.paired is None else self.paired[some]
-            given = images[chosen], drawn["scene"][chosen], drawn["key"][chosen], paired
-            images[chosen] = like_photographs(*given)
-        return images
+
+        def changed(some: Tensor, chosen: Tensor, draws: Draws) -> Tensor:
+            numbers = indices[chosen]
+            paired = torch.zeros_like(numbers) > 0 if self.paired is None else self.paired[numbers]
+            return like_photographs(some, draws, paired)
+
+        return _in_a_share(images, drawn, "photographed", "scene", changed)
 
     @property
     def mixes(self) -> bool:
@@ -183,10 +207,30 @@ class Augmentation:
                 generator = augmentation_generator(self.seed, epoch, stream)
                 values = draw(generator, self.n, self.config).astype(np.float32)
                 table[name] = torch.from_numpy(values).to(device)
-        if max(self.config.noise, self.config.erasing, self.config.photograph) > 0:
+        config = self.config
+        if max(config.noise, config.erasing, config.photograph, config.outliers) > 0:
             generator = augmentation_generator(self.seed, epoch, KEY_STREAM)
             table["key"] = torch.from_numpy(generator.integers(0, 2**32, self.n)).to(device)
         return table
+
+
+def _in_a_share(
+    images: Tensor,
+    drawn: dict[str, Tensor],
+    share: str,
+    table: str,
+    change: Callable[[Tensor, Tensor, Draws], Tensor],
+) -> Tensor:
+    """Change the pictures for which the column `share` was drawn, by what `table` has for them."""
+    if share not in drawn:
+        return images
+    (chosen,) = drawn[share].nonzero(as_tuple=True)
+    if len(chosen):
+        # A stream of keys for each, or both would draw the same noise.
+        key = drawn["key"][chosen] ^ STREAMS[table]
+        draws = Draws(drawn[table][chosen], key, images.shape[-1])
+        images[chosen] = change(images[chosen], chosen, draws)
+    return images
 
 
 def _warp(pictures: Tensor, drawn: dict[str, Tensor]) -> Tensor:

@@ -8,85 +8,40 @@ All of that is drawn anew for each picture, from tables and keys as in `fashionc
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fashioncnn.data.noise import normal_field
+from fashioncnn.data.draws import Draws, wide
 
-DRAWS = 48
-"""Values in [0, 1) that are drawn for each picture; more than are used."""
 VISIBLE = 0.06
 """Lightness above which a pixel belongs to the garment; the data set's background is black."""
 DARKEST = 0.1
 """Of what was cut out, so that black cloth is not background."""
 
 
-@dataclass
-class _Draws:
-    """What was drawn for a batch, taken one after the other.
-
-    Attributes:
-        values: (b, DRAWS) float in [0, 1).
-        key: (b,) int64, see `fashioncnn.data.noise`.
-        side: of the pictures, in pixels.
-    """
-
-    values: Tensor
-    key: Tensor
-    side: int
-    taken: int = 0
-    fields: int = 0
-
-    def even(self, low: float, high: float) -> Tensor:
-        """Return (b,), anything from `low` to `high`."""
-        self.taken += 1
-        return low + (high - low) * self.values[:, self.taken - 1]
-
-    def chance(self, share: float) -> Tensor:
-        """Return (b,), 1 with the probability `share` and else 0."""
-        return (self.even(0, 1) < share).to(torch.float32)
-
-    def sign(self, negative: float = 0.5) -> Tensor:
-        """Return (b,), -1 with the probability `negative` and else 1."""
-        return 1 - 2 * self.chance(negative)
-
-    def field(self, cells: int) -> Tensor:
-        """Return (b, 1, side, side): normal values at `cells` × `cells` places, smooth between."""
-        self.fields += 1
-        coarse = normal_field(self.key, cells * cells, self.fields).view(-1, 1, cells, cells)
-        size = (self.side, self.side)
-        return F.interpolate(coarse, size, mode="bicubic", align_corners=True)
-
-
-def like_photographs(images: Tensor, values: Tensor, key: Tensor, paired: Tensor) -> Tensor:
+def like_photographs(images: Tensor, draws: Draws, paired: Tensor) -> Tensor:
     """Return the pictures as if each had been cut out of a photograph.
 
     Args:
         images: (b, 1, side, side) float in [0, 255], light on black.
-        values: (b, DRAWS) float in [0, 1), drawn for them.
-        key: (b,) int64 in [0, 2³²), likewise.
+        draws: for them.
         paired: (b,) bool: what may lie there as a pair.
 
     Returns:
         (b, 1, side, side) float in [0, 255].
     """
-    draws = _Draws(values, key, images.shape[-1])
     pictures = _lay_out(images / 255, draws)
     pictures = _pair_up(pictures, paired, draws)
     mask = _closed((pictures > VISIBLE).to(torch.float32))
     cloth = _colour(pictures, mask, draws)
     seen = _cut_out(cloth, mask, draws)
     seen = _enlarge(seen, draws)
-    grain = normal_field(key, seen[0].numel(), draws.fields + 1).view(seen.shape)
-    seen = seen + _wide(draws.even(0, 0.04)) * grain
+    seen = seen + wide(draws.even(0, 0.04)) * draws.grain()
     return 255 * seen.clamp_(0, 1)
 
 
-def _lay_out(pictures: Tensor, draws: _Draws) -> Tensor:
+def _lay_out(pictures: Tensor, draws: Draws) -> Tensor:
     """Turn, stretch, slant, flare and crumple; lift what is outside, as sleeves are laid out."""
     any_way = draws.chance(0.1)
     degrees = draws.even(-25, 25) * (1 - any_way) + draws.even(-180, 180) * any_way
@@ -96,16 +51,16 @@ def _lay_out(pictures: Tensor, draws: _Draws) -> Tensor:
     slant, right, below = draws.even(-0.2, 0.2), draws.even(-0.05, 0.05), draws.even(-0.05, 0.05)
     side = draws.side
     places = torch.linspace(-1, 1, side, device=pictures.device)
-    flare = _wide(draws.even(-0.45, 0.45)) * places.view(-1, 1) * places
-    outside = (places.abs() - _wide(draws.even(0.3, 0.6))).clamp(min=0).expand(-1, -1, side, -1)
-    lifted = outside * _wide(draws.even(0, 1.5) * draws.chance(0.5))
-    large, small = _wide(draws.even(0, 0.12)), _wide(draws.even(0, 0.05))
+    flare = wide(draws.even(-0.45, 0.45)) * places.view(-1, 1) * places
+    outside = (places.abs() - wide(draws.even(0.3, 0.6))).clamp(min=0).expand(-1, -1, side, -1)
+    lifted = outside * wide(draws.even(0, 1.5) * draws.chance(0.5))
+    large, small = wide(draws.even(0, 0.12)), wide(draws.even(0, 0.05))
     x, y = (large * draws.field(3) + small * draws.field(6) for _ in range(2))
     bent = torch.cat([x + flare, y + lifted], 1).permute(0, 2, 3, 1)
     return _warp(pictures, degrees, across, down, slant, right, below, bent)
 
 
-def _pair_up(pictures: Tensor, paired: Tensor, draws: _Draws) -> Tensor:
+def _pair_up(pictures: Tensor, paired: Tensor, draws: Draws) -> Tensor:
     """Put most of what may be a pair beside its mirror image, or behind itself."""
     pairs = draws.chance(0.75) * paired
     beside = draws.chance(0.6)
@@ -128,50 +83,33 @@ def _pair_up(pictures: Tensor, paired: Tensor, draws: _Draws) -> Tensor:
         )
     )
     both = torch.where(other > VISIBLE, other, one)
-    return torch.where(_wide(pairs) > 0, both, pictures)
+    return torch.where(wide(pairs) > 0, both, pictures)
 
 
-def _colour(pictures: Tensor, mask: Tensor, draws: _Draws) -> Tensor:
+def _colour(pictures: Tensor, mask: Tensor, draws: Draws) -> Tensor:
     """Give the garment any tone, contrast (of either sign), print and shadow."""
     area = mask.sum((1, 2, 3), keepdim=True).clamp(min=1)
     mean = (pictures * mask).sum((1, 2, 3), keepdim=True) / area
-    cloth = (pictures - mean) * _wide(draws.even(-1.2, 1.2)) + _wide(draws.even(0.25, 0.95))
-    printed = _wide(draws.even(0, 0.25) * draws.chance(0.35))
-    cloth = cloth + printed * _print(draws, pictures.device)
-    cloth = cloth + _wide(draws.even(0, 0.15)) * draws.field(4)
+    cloth = (pictures - mean) * wide(draws.even(-1.2, 1.2)) + wide(draws.even(0.25, 0.95))
+    printed = wide(draws.even(0, 0.25) * draws.chance(0.35))
+    cloth = cloth + printed * draws.print()
+    cloth = cloth + wide(draws.even(0, 0.15)) * draws.field(4)
     return cloth.clamp(DARKEST, 1)
 
 
-def _print(draws: _Draws, device: torch.device) -> Tensor:
-    """Return stripes, checks, blots or specks, of about deviation 1."""
-    kind, angle = draws.even(0, 4).floor(), draws.even(0, math.pi)
-    often, phase = _wide(draws.even(4, 25)), _wide(draws.even(0, 2 * math.pi))
-    places = torch.linspace(-1, 1, draws.side, device=device)
-    cosine, sine = _wide(angle.cos()), _wide(angle.sin())
-    along = cosine * places + sine * places.view(-1, 1)
-    across = cosine * places.view(-1, 1) - sine * places
-    stripes = (often * along + phase).sin().sign()
-    checks = stripes * (often * across + phase).sin().sign()
-    kinds = (stripes, checks, draws.field(6), draws.field(14))
-    shown = kinds[0]
-    for number, other in enumerate(kinds[1:], 1):
-        shown = torch.where(_wide(kind) == number, other, shown)
-    return shown
-
-
-def _cut_out(cloth: Tensor, mask: Tensor, draws: _Draws) -> Tensor:
+def _cut_out(cloth: Tensor, mask: Tensor, draws: Draws) -> Tensor:
     """Cut the garment out as badly as it happens: some background left, some garment lost."""
     soft = 0.6 * mask + 0.4 * mask * F.avg_pool2d(mask, 3, 1, 1)
     around = F.max_pool2d(mask, 7, 1, 3) * (1 - mask)
-    left = (draws.field(7) > _wide(draws.even(0.3, 1.6))) * around * _wide(draws.chance(0.25))
-    lost = (draws.field(7) > _wide(draws.even(1.8, 4.0))).to(torch.float32)
-    ground = (_wide(draws.even(0.1, 1)) + 0.12 * draws.field(9)).clamp(DARKEST, 1)
-    whole = _wide(draws.chance(0.03))  # nothing could be told apart
+    left = (draws.field(7) > wide(draws.even(0.3, 1.6))) * around * wide(draws.chance(0.25))
+    lost = (draws.field(7) > wide(draws.even(1.8, 4.0))).to(torch.float32)
+    ground = (wide(draws.even(0.1, 1)) + 0.12 * draws.field(9)).clamp(DARKEST, 1)
+    whole = wide(draws.chance(0.03))  # nothing could be told apart
     kept = torch.maximum(torch.maximum(soft * (1 - lost), left), whole)
     return kept * (mask * cloth + (1 - mask) * ground)
 
 
-def _enlarge(seen: Tensor, draws: _Draws) -> Tensor:
+def _enlarge(seen: Tensor, draws: Draws) -> Tensor:
     """Bring what is to be seen to the full size, as a cut-out is."""
     visible = (seen > VISIBLE).to(torch.float32)
     places = torch.arange(draws.side, device=seen.device, dtype=torch.float32)
@@ -228,8 +166,3 @@ def _warp(
 def _closed(mask: Tensor) -> Tensor:
     """Fill gaps of a pixel's width."""
     return -F.max_pool2d(-F.max_pool2d(mask, 3, 1, 1), 3, 1, 1)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Return (b,) as (b, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)

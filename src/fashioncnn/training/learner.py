@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import Dataset, PictureMode, Split
+from fashioncnn.data.outliers import LOWER, UPPER, WHOLE
 from fashioncnn.evaluation.logits import to_tensor
 from fashioncnn.models import build_model, place_network
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
@@ -28,6 +29,8 @@ from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
 SHOES = frozenset({"Sandal", "Sneaker", "Ankle boot"})
 """Names of classes whose garments come in pairs."""
+PARTS = {"Trouser": UPPER, "Dress": LOWER}
+"""Names of classes of which a part is a garment of no class: shorts, skirts."""
 WHITENED_PIXELS = 2000 * 28 * 28
 """Of training pictures that a whitening first layer is measured on, spread over all of them."""
 
@@ -153,8 +156,11 @@ def _augmentation(
     if config.is_off:
         return None
     comes_in_pairs = np.array([name in SHOES for name in class_names])
-    paired = torch.from_numpy(comes_in_pairs[part.labels]).to(device)
-    return Augmentation(config, settings.training.seed, n, paired)
+    part_of = np.array([PARTS.get(name, WHOLE) for name in class_names])
+    paired, parts = (
+        torch.from_numpy(of_class[part.labels]).to(device) for of_class in (comes_in_pairs, part_of)
+    )
+    return Augmentation(config, settings.training.seed, n, paired, parts)
 
 
 def _loop_recipe(settings: Settings, n: int) -> Recipe:

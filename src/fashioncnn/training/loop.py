@@ -169,16 +169,17 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(progress.step) * group.get("scale", 1.0)
             _seed(images.device, dropout_seed(recipe.seed, progress.step))
-            pictures, target, share = images[batch], labels[batch], None
+            pictures, target, share, outside = images[batch], labels[batch], None, None
             if augmentation is not None:
                 pictures = augmentation(pictures, batch, progress.epoch)
+                outside = augmentation.outside(batch, progress.epoch)
                 if augmentation.mixes:
                     pictures, share = augmentation.mix(pictures, batch, progress.epoch)
             with torch.autocast(
                 images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
             ):
                 logits = model(preprocessing(pictures)).float()
-            loss = _loss(logits, target, share, class_weights, recipe.label_smoothing)
+            loss = _loss(logits, target, share, outside, class_weights, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -194,21 +195,29 @@ def _loss(
     logits: Tensor,
     target: Tensor,
     share: Tensor | None,
+    outside: Tensor | None,
     class_weights: Tensor | None,
     smoothing: float,
 ) -> Tensor:
-    """Return the mean cross-entropy of a batch, of mixed pictures by what they are made of."""
-    if share is None:
+    """Return the mean cross-entropy of a batch.
+
+    Of pictures outside of all classes every class is as right as another, and mixed pictures are
+    judged by what they are made of.
+    """
+    if share is None and outside is None:
         return F.cross_entropy(logits, target, class_weights, label_smoothing=smoothing)
-    own = F.one_hot(target, logits.shape[1]).to(logits.dtype)
-    mixed = torch.lerp(own.flip(0), own, share.unsqueeze(1))
+    right = F.one_hot(target, logits.shape[1]).to(logits.dtype)
+    if outside is not None:
+        right = torch.where(outside.unsqueeze(1), 1 / logits.shape[1], right)
+    if share is not None:
+        right = torch.lerp(right.flip(0), right, share.unsqueeze(1))
     if class_weights is None:
-        return F.cross_entropy(logits, mixed, label_smoothing=smoothing)
+        return F.cross_entropy(logits, right, label_smoothing=smoothing)
     # A weighted mean, as PyTorch takes it of whole labels.
     total = F.cross_entropy(
-        logits, mixed, class_weights, reduction="sum", label_smoothing=smoothing
+        logits, right, class_weights, reduction="sum", label_smoothing=smoothing
     )
-    return total / (mixed @ class_weights).sum()
+    return total / (right @ class_weights).sum()
 
 
 def _seed(device: torch.device, seed: int) -> None:

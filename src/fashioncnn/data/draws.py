@@ -1,0 +1,79 @@
+"""What is drawn for a batch of pictures, taken one after the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fashioncnn.data.noise import normal_field
+
+DRAWS = 96
+"""Values in [0, 1) that are drawn for each picture; more than are used."""
+
+
+@dataclass
+class Draws:
+    """What was drawn for a batch, taken one after the other.
+
+    Attributes:
+        values: (b, DRAWS) float in [0, 1).
+        key: (b,) int64, see `fashioncnn.data.noise`.
+        side: of the pictures, in pixels.
+    """
+
+    values: Tensor
+    key: Tensor
+    side: int
+    taken: int = 0
+    fields: int = 0
+
+    def even(self, low: float, high: float) -> Tensor:
+        """Return (b,), anything from `low` to `high`."""
+        self.taken += 1
+        return low + (high - low) * self.values[:, self.taken - 1]
+
+    def chance(self, share: float) -> Tensor:
+        """Return (b,), 1 with the probability `share` and else 0."""
+        return (self.even(0, 1) < share).to(torch.float32)
+
+    def sign(self, negative: float = 0.5) -> Tensor:
+        """Return (b,), -1 with the probability `negative` and else 1."""
+        return 1 - 2 * self.chance(negative)
+
+    def field(self, cells: int) -> Tensor:
+        """Return (b, 1, side, side): normal values at `cells` × `cells` places, smooth between."""
+        self.fields += 1
+        coarse = normal_field(self.key, cells * cells, self.fields).view(-1, 1, cells, cells)
+        size = (self.side, self.side)
+        return F.interpolate(coarse, size, mode="bicubic", align_corners=True)
+
+    def grain(self) -> Tensor:
+        """Return (b, 1, side, side): a normal value for each pixel."""
+        self.fields += 1
+        values = normal_field(self.key, self.side * self.side, self.fields)
+        return values.view(-1, 1, self.side, self.side)
+
+    def print(self) -> Tensor:
+        """Return stripes, checks, blots or specks, of about deviation 1."""
+        kind, angle = self.even(0, 4).floor(), self.even(0, math.pi)
+        often, phase = wide(self.even(4, 25)), wide(self.even(0, 2 * math.pi))
+        places = torch.linspace(-1, 1, self.side, device=self.values.device)
+        cosine, sine = wide(angle.cos()), wide(angle.sin())
+        along = cosine * places + sine * places.view(-1, 1)
+        across = cosine * places.view(-1, 1) - sine * places
+        stripes = (often * along + phase).sin().sign()
+        checks = stripes * (often * across + phase).sin().sign()
+        kinds = (stripes, checks, self.field(6), self.field(14))
+        shown = kinds[0]
+        for number, other in enumerate(kinds[1:], 1):
+            shown = torch.where(wide(kind) == number, other, shown)
+        return shown
+
+
+def wide(values: Tensor) -> Tensor:
+    """Return (b,) as (b, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
