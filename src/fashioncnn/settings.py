@@ -204,6 +204,8 @@ class TrainingConfig(Section):
     temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """What logits are divided by to make probabilities (arXiv:1706.04599); ``auto`` is what the
     validation part asks for, and 1 without one."""
+    unsure_below: float = Field(0.0, ge=0, lt=1)
+    """Probability of the likeliest class below which ``predict`` says that it is unsure."""
     select: Literal["last", "best_val"] = "last"
     """Which weights are kept: the last, or those of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"

@@ -75,6 +75,17 @@ def test_fit_is_refused_for_networks_of_other_pictures(cli, trained, pictures):
     assert "leave --fit away" in cli.fails(2, "predict", pictures, "--model", trained, "--fit=pad")
 
 
+def test_what_is_not_likely_enough_is_unsure(cli, trained, pictures):
+    asked = ("predict", pictures, "--model", trained)
+    likely = [p["top"][0]["probability"] for p in cli.json(*asked)["predictions"]]
+    bound = sorted(likely)[1]  # not below itself: one of the three is
+    predictions = cli.json(*asked, "--unsure-below", repr(bound))["predictions"]
+    assert [p["abstained"] for p in predictions] == [value < bound for value in likely]
+    assert cli.ok(*asked, "--unsure-below", "1").count("unsure (") == 3
+    assert "unsure" not in cli.ok(*asked)
+    assert "must be from 0 to 1" in cli.fails(2, *asked, "--unsure-below", "1.5")
+
+
 def test_broken_files_are_named_and_skipped_and_the_rest_goes_on(cli, trained, pictures):
     Path(pictures, "1.png").write_bytes(b"broken")
     code, out, err = cli("predict", pictures, "gone.jpg", "--model", trained, "--json")

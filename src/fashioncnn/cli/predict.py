@@ -35,6 +35,7 @@ def predict(
     *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: Path | None = None,
     fit: Fit = "auto",
+    unsure_below: float | None = None,
     top: int = 3,
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv"] | None, Parameter(name="--format")
@@ -62,6 +63,9 @@ def predict(
         From photograph to network: cutout looks for the garment and sets it on black; fashion is
         the data set's own way, which trims the border colour; pad, stretch and crop take the whole
         picture, or the square in its middle. Default: what the model was made for.
+    unsure_below
+        The probability of the likeliest class, from 0 to 1, below which the answer is "unsure".
+        Default: what the model was made with, 0 for most.
     top
         How many classes to tell for each picture.
     format_
@@ -85,6 +89,8 @@ def predict(
     """
     kind = _format(format_, json, out)
     _check(sources, from_file, top, max_megapixels)
+    if unsure_below is not None and not 0 <= unsure_below <= 1:
+        raise UsageError(f"--unsure-below {unsure_below:g}: must be from 0 to 1, as in 0.5")
     _check_places(sources, out, save_seen, explain)
     from fashioncnn.runtime import let_threads_sleep, prepare_prediction, require_train_extra
 
@@ -97,6 +103,8 @@ def predict(
     place = prepare_prediction(device)
     chosen = model or _default_model(sources, listed=from_file is not None)
     trained = _fitted(load_model(chosen, place), fit)
+    if unsure_below is not None:
+        trained = replace(trained, unsure_below=unsure_below)
     max_pixels = round(max_megapixels * 1e6)
     top = min(top, len(trained.class_names))
     names = trained.class_names

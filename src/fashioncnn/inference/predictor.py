@@ -38,6 +38,7 @@ class Prediction:
         error: why not.
         views: what the network saw of it, (views, size, size) uint8.
         found: whether the source named anything at all.
+        abstained: whether no class is likely enough to be an answer.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Prediction:
     error: str | None
     views: NDArray[np.uint8] | None = None
     found: bool = True
+    abstained: bool = False
 
 
 def predict_pictures(
@@ -63,7 +65,8 @@ def predict_pictures(
             rows = iter(predict_views(model, views))
             for one in batch:
                 row = None if one.views is None else next(rows)
-                yield Prediction(one.name, row, one.error, one.views, one.found)
+                unsure = row is not None and float(row.max()) < model.unsure_below
+                yield Prediction(one.name, row, one.error, one.views, one.found, unsure)
 
 
 def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Generator[Prediction, None, None]:

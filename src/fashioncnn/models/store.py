@@ -34,6 +34,7 @@ class TrainedModel:
         preprocessing: from pixels to input.
         dataset: name of the data set that it learnt from.
         temperature: what logits are divided by to make probabilities.
+        unsure_below: the probability of the likeliest class below which it is no answer.
     """
 
     network: nn.Module
@@ -42,6 +43,7 @@ class TrainedModel:
     preprocessing: Preprocessing
     dataset: str
     temperature: float = 1.0
+    unsure_below: float = 0.0
 
     @property
     def parameters(self) -> int:
@@ -67,6 +69,7 @@ class TrainedModel:
             "preprocessing": asdict(self.preprocessing),
             "dataset": self.dataset,
             "temperature": self.temperature,
+            "unsure_below": self.unsure_below,
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
             "weights_sha256": hashlib.sha256(weights or self.weights()).hexdigest(),
@@ -161,6 +164,7 @@ def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
         description.preprocessing,
         description.dataset,
         description.temperature,
+        description.unsure_below,
     )
 
 
@@ -173,6 +177,7 @@ class _Description(BaseModel):
     preprocessing: Preprocessing
     dataset: str
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    unsure_below: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weights_sha256: str
 
 

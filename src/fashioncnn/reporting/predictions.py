@@ -38,7 +38,7 @@ def as_answer(prediction: Prediction, class_names: tuple[str, ...], top: int) ->
     return {
         "source": prediction.source,
         "top": likeliest,
-        "abstained": False,
+        "abstained": prediction.abstained,
         "error": prediction.error,
     }
 
@@ -98,6 +98,8 @@ FORMATS: dict[str, Callable[[Iterable[Answer], str, int], Iterator[str]]] = {
 
 def _table_row(answer: Answer) -> list[str]:
     likely = [f"{one['name']} {percent(one['probability'])}" for one in answer["top"]]
+    if answer["abstained"]:
+        likely[0] = f"unsure ({likely[0]})"
     return [one_line(cell) for cell in (answer["source"], *likely)]
 
 

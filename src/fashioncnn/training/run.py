@@ -296,7 +296,11 @@ class _Job:
         model.network.eval()
         for name, (part, images) in self.judged.items():
             self.predictions[SPLIT_NAMES[name]] = (self._logits(images), part.labels)
-        model = replace(model, temperature=self._temperature())
+        model = replace(
+            model,
+            temperature=self._temperature(),
+            unsure_below=self.settings.training.unsure_below,
+        )
         judgements: dict[str, Record | None] = {"validation": None, "test": None}
         for split, (logits, labels) in self.predictions.items():
             judgements[split] = judge_model(model, logits, labels, self.dataset.name, split)

@@ -32,6 +32,7 @@ NOT_SEARCHED = {
     "training.epochs": "trials are compared after the same epochs; see --epochs",
     "training.seed": "the luckiest seed is not the best recipe",
     "training.temperature": "it does not change the loss that is searched for",
+    "training.unsure_below": "it does not change the loss that is searched for",
     "training.track_test": "nothing is decided by the test part",
     "training.checkpoint_seconds": "it does not change what is learnt",
 }
