@@ -63,7 +63,7 @@ def row(recipe: str, results: list[dict[str, Any]]) -> str:
     cells = (
         f"`{recipe}`",
         f"{results[0]['parameters'] / 1e6:.2f} M",
-        f"{count_multiply_adds(settings.model, 28) / 1e6:.1f} M",
+        f"{count_multiply_adds(settings.model, 28, 10) / 1e6:.1f} M",
         f"{seconds:,.0f}",
         f"{settings.runtime.threads}",
         str(len(results)),

@@ -171,7 +171,7 @@ def print_tables(study: str, variants: list[str], epochs: int) -> None:
             f"| {describe(variant)} | {len(seeds)} | {mean_sd(loss[1])} | {told[0]} "
             f"| {mean_sd(accuracy[1], 1, 2)}% | {told[1]} | {told[2]} "
             f"| {count_parameters(build_model(network, 28, 10)):,} "
-            f"| {count_multiply_adds(network, 28) / 1e6:.1f} M "
+            f"| {count_multiply_adds(network, 28, 10) / 1e6:.1f} M "
             f"| {statistics.median(seconds):,.0f} |"
         )
     names = [c["name"] for c in next(iter(plain.values()))["validation"]["per_class"]]

@@ -34,7 +34,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder, a model folder, or the name of a model that comes with the package: accurate.
+        A run folder, a model folder, or the name of a model that comes with the package
+        (none does yet).
     data
         As for train. Default: the data that the run learnt from.
     split

@@ -51,7 +51,7 @@ def tune(
     Parameters
     ----------
     recipe
-        Name of a recipe (baseline, honest, fast93, accurate) or a .toml file.
+        Name of a recipe (baseline, honest, fast93, accurate …) or a .toml file.
     trials
         How many are to end, those of earlier calls included. Default: 50, without --timeout.
     timeout

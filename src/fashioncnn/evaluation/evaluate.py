@@ -6,7 +6,7 @@ from typing import Any
 
 from fashioncnn.data.dataset import Dataset, Split, split_validation, validation_size
 from fashioncnn.errors import DataError
-from fashioncnn.evaluation.logits import compute_logits, to_tensor
+from fashioncnn.evaluation.logits import TTA, compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import Labels, Logits, judge
 from fashioncnn.evaluation.predictions import load_predictions, save_predictions
 from fashioncnn.models.store import TrainedModel
@@ -22,7 +22,7 @@ def evaluate_model(
     *,
     run: RunFolder | None = None,
     precision: str = "fp32",
-    tta: str = "none",
+    tta: TTA = "none",
 ) -> dict[str, Any]:
     """Return the judgement of `model` on `part`.
 

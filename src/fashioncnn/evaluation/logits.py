@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,7 @@ from torch import Tensor, nn
 from fashioncnn.models.preprocessing import Preprocessing
 
 BATCH = 500
-
-
-TTA = "none", "flip"
+TTA = Literal["none", "flip"]
 """Kinds of test-time augmentation."""
 
 
@@ -23,7 +22,7 @@ def compute_logits(
     preprocessing: Preprocessing,
     images: Tensor,
     precision: str = "fp32",
-    tta: str = "none",
+    tta: TTA = "none",
 ) -> NDArray[np.float32]:
     """Return logits, (n, classes) float32, for images (n, 1, size, size) uint8.
 

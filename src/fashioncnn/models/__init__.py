@@ -40,7 +40,7 @@ def place_network(network: nn.Module, device: torch.device) -> None:
 
 
 @lru_cache
-def count_multiply_adds(config: ModelConfig, image_size: int) -> int:
+def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> int:
     """Return the multiplications of convolutions and linear layers for one picture.
 
     Each goes with an addition. Norms, pooling and biases, a few percent, are left out, as is usual.
@@ -55,7 +55,7 @@ def count_multiply_adds(config: ModelConfig, image_size: int) -> int:
         counts.append(places * next(layer.parameters()).numel())
 
     with torch.device("meta"):
-        network = build_model(config, image_size, 10).eval()
+        network = build_model(config, image_size, classes).eval()
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | PictureLinear):
                 layer.register_forward_hook(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +15,20 @@ from fashioncnn.kernels import conv_pool_relu, convolve
 BITS, INT64_MIN = 2**16, -(2**63)
 
 
-class ConvolutionalNetwork(nn.Module):
+class ConvolutionalNetwork(nn.Module, ABC):
     """A network in two parts, so that what its last convolution found can be looked at."""
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Return what the last convolution makes, (n, channels, rows, columns) float.
 
         Args:
             images: (n, 1, size, size) float.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def head(self, features: Tensor) -> Tensor:
         """Return logits, (n, classes) float, for what `features` returns."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (n, classes) float, for images (n, 1, size, size) float."""

@@ -53,7 +53,8 @@ class TrainedModel:
     @property
     def multiply_adds(self) -> int:
         """Those of convolutions and linear layers, for one picture."""
-        return count_multiply_adds(self.config, self.preprocessing.image_size)
+        size, classes = self.preprocessing.image_size, len(self.class_names)
+        return count_multiply_adds(self.config, size, classes)
 
     @property
     def device(self) -> torch.device:
