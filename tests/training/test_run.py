@@ -367,6 +367,7 @@ def test_a_run_that_knew_fewer_settings_goes_on(small, tiny_settings, tmp_path):
     for path in run.checkpoints.glob("*.json"):
         manifest = json.loads(path.read_text())
         del manifest["state"]["settings"]["augmentation"]
+        del manifest["state"]["settings"]["data"]["pictures"]  # ``auto`` by default, and resolved
         del manifest["state"]["settings"]["training"]["averaging"]
         path.write_text(json.dumps(manifest))
     outcome = train_model(settings, small, run=run)

@@ -175,8 +175,7 @@ class _Job:
         try:
             if state["data_sha256"] != self.dataset.train.sha256:
                 raise RunError(f"{self.run.path}: was begun on other training data than these")
-            # What was not set yet when the run began is what it is without being set.
-            begun = deciding_settings(Settings.model_validate(state["settings"], strict=False))
+            begun = deciding_settings(_settings_begun_with(state))
             if begun != deciding_settings(self.settings):
                 raise RunError(
                     f"{self.run.path}: its config.toml was changed after it began; put it back, or "
@@ -354,6 +353,16 @@ def summarise(history: list[Record]) -> dict[str, Any]:
             f"final_{name}_loss": last[f"{short}_loss"],
         }
     return summary
+
+
+def _settings_begun_with(state: dict[str, Any]) -> Settings:
+    """Return the settings of a checkpoint; one that there was not yet is as without being set."""
+    settings = Settings.model_validate(state["settings"], strict=False)
+    if settings.data.pictures != "auto":
+        return settings
+    pictures = state["preprocessing"]["pictures"]
+    data = settings.data.model_copy(update={"pictures": pictures})
+    return settings.model_copy(update={"data": data})
 
 
 def deciding_settings(settings: Settings) -> dict[str, Any]:
