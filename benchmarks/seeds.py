@@ -181,7 +181,9 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--name", help="of the folder of results; default: the recipe's")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings"
+    )
     parser.add_argument("--no-test", action="store_true", help="never read the test part")
     parser.add_argument("--compare", nargs=2, metavar="GROUP", help="two folders of results")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")

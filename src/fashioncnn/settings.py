@@ -203,9 +203,12 @@ class TrainingConfig(Section):
     0 takes them as they are."""
     temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """What logits are divided by to make probabilities (arXiv:1706.04599); ``auto`` is what the
-    validation part asks for, and 1 without one."""
-    unsure_below: float = Field(0.0, ge=0, lt=1)
-    """Probability of the likeliest class below which ``predict`` says that it is unsure."""
+    validation part asks for, and 1 without one. Where training shows pictures as photographs, so
+    is the validation part shown for this."""
+    unsure_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
+    """Probability of the likeliest class below which ``predict`` says that it is unsure; ``auto``
+    is where a twentieth of the right answers on the validation part is given up, and 0 without
+    one."""
     select: Literal["last", "best_val"] = "last"
     """Which weights are kept: the last, or those of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -267,8 +268,10 @@ def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
     os.mkfifo("list")
     command = [sys.executable, "-m", "fashioncnn", "predict", "--model", trained]
     command += ["--from-file", "list", "--out", "p.jsonl"]
+    # What was begun in a shell's background has inherited that interrupts are ignored.
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with (
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeded) as process,
         Path("list").open("w") as names,
     ):
         names.write("pictures/0.png\n" * 3000)

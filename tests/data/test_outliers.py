@@ -9,7 +9,7 @@ N = 200
 
 
 def augment(images, share, parts=None, indices=None):
-    given = Augmentation(AugmentationConfig(outliers=share), 1, N, None, parts)
+    given = Augmentation(AugmentationConfig(outliers=share), 1, N, parts=parts)
     indices = torch.arange(N) if indices is None else indices
     return given(images[indices], indices, 0), given.outside(indices, 0)
 

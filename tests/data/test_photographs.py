@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from fashioncnn.data.augment import Augmentation
+from fashioncnn.data.draws import Draws
 from fashioncnn.data.noise import normal_field, uniform_field
+from fashioncnn.data.photographs import VISIBLE, _spread_sleeves
 from fashioncnn.settings import AugmentationConfig
 
 
@@ -45,6 +47,35 @@ def test_what_comes_out_is_a_picture(shown):
     lightness = seen.flatten(1).amax(1)
     assert (lightness > 20).all(), "none is black"
     assert lightness.std() > 20, "tones differ"
+
+
+def test_sleeves_are_spread_where_there_may_be_some():
+    """A column beside the trunk, as a sleeve hangs: spread, it reaches further out."""
+    garment = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
+    garment[:, :, 4:26, 10:18] = 150  # the trunk
+    garment[:, :, 4:26, 4:8] = garment[:, :, 4:26, 20:24] = 250
+    shown, every = (garment, torch.arange(64)), torch.ones(64) > 0
+    hanging, laid = (
+        Augmentation(AugmentationConfig(photograph=1.0), 3, 64, None, sleeved)(*shown, 0)
+        for sleeved in (~every, every)
+    )
+    differ = (hanging != laid).flatten(1).any(1)
+    assert 0.4 < differ.float().mean() < 0.8
+    spread = _spread_sleeves(
+        garment / 255, every, Draws(torch.full((64, 96), 0.5), every.long(), 28)
+    )
+    across = (spread > VISIBLE).any(2).sum(2).float().mean()
+    assert across > 20, "wider than the trunk and two sleeves beside it, though all became smaller"
+    trunk = spread[:, 0, 13, 14]
+    torch.testing.assert_close(trunk, torch.full((64,), 150 / 255))
+
+
+def test_a_share_lies_whole_before_a_background(shown):
+    edges = torch.ones(28, 28)
+    edges[1:-1, 1:-1] = 0
+    seen = augment(shown)[:, 0] * edges
+    filled = (seen.sum((1, 2)) / edges.sum() > 30).float().mean()
+    assert 0.2 < filled < 0.6
 
 
 def test_black_pictures_are_no_fault():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fashioncnn.evaluation.calibration import fit_temperature
-from fashioncnn.evaluation.metrics import cross_entropy, expected_calibration_error
+from fashioncnn.evaluation.calibration import fit_bound, fit_temperature
+from fashioncnn.evaluation.metrics import cross_entropy, expected_calibration_error, softmax
 
 
 def draw(temperature, n=20_000):
@@ -27,3 +27,16 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(temperature):
 def test_a_network_that_is_never_wrong_gets_the_lowest_temperature():
     logits = np.eye(3, dtype=np.float32)
     assert fit_temperature(logits, np.arange(3, dtype=np.uint8)) == pytest.approx(0.05, rel=0.01)
+
+
+def test_the_bound_gives_up_a_twentieth_of_the_right_answers():
+    logits, labels = draw(1.0)
+    bound = fit_bound(logits, labels, 2.0)
+    probabilities = softmax(logits / np.float32(2))
+    likeliest = probabilities.max(1)[probabilities.argmax(1) == labels]
+    assert (likeliest < bound).mean() == pytest.approx(0.05, abs=0.001)
+
+
+def test_a_network_that_is_never_right_has_no_bound():
+    logits = np.eye(3, dtype=np.float32)
+    assert fit_bound(logits, np.array([1, 2, 0], np.uint8), 1.0) == 0

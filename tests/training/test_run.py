@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
+from fashioncnn.evaluation.calibration import fit_bound
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
 from fashioncnn.training.observer import Silent
@@ -410,4 +413,28 @@ def test_a_validation_part_sets_the_temperature(small, tiny_settings):
 
 
 def test_without_a_validation_part_the_temperature_is_one(small, tiny_settings):
-    assert train_model(tiny_settings("data.validation=0"), small).model.temperature == 1
+    settings = tiny_settings("data.validation=0", "training.unsure_below=auto")
+    model = train_model(settings, small).model
+    assert (model.temperature, model.unsure_below) == (1, 0)
+
+
+def test_a_validation_part_sets_what_is_unsure(small, tiny_settings):
+    held = "data.validation=auto"
+    model = train_model(tiny_settings(held, "training.unsure_below=auto"), small).model
+    assert 0.1 < model.unsure_below < 1
+    assert train_model(tiny_settings(held, "training.unsure_below=0.3"), small).model == replace(
+        model, network=ANY, unsure_below=0.3
+    )
+
+
+def test_who_learns_photographs_is_calibrated_on_them(small, tiny_settings):
+    settings = tiny_settings(
+        "data.validation=auto",
+        "augmentation.photograph=0.5",
+        "training.unsure_below=auto",
+        "training.temperature=1",
+    )
+    outcome = train_model(settings, small)
+    bound = outcome.model.unsure_below
+    assert bound != fit_bound(*outcome.predictions["validation"], 1.0)
+    assert train_model(settings, small).model.unsure_below == bound

@@ -98,6 +98,7 @@ class Augmentation:
         seed: of the training.
         n: pictures in the data set.
         paired: (n,) bool, which pictures show what comes in pairs; None is none.
+        sleeved: (n,) bool, which show what may have sleeves; None is none.
         parts: (n,) int64, of which part of each another kind of garment is made, see
             `fashioncnn.data.outliers`; None is of none.
     """
@@ -106,6 +107,7 @@ class Augmentation:
     seed: int
     n: int
     paired: Tensor | None = None
+    sleeved: Tensor | None = None
     parts: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -156,8 +158,11 @@ class Augmentation:
 
         def changed(some: Tensor, chosen: Tensor, draws: Draws) -> Tensor:
             numbers = indices[chosen]
-            paired = torch.zeros_like(numbers) > 0 if self.paired is None else self.paired[numbers]
-            return like_photographs(some, draws, paired)
+            paired, sleeved = (
+                torch.zeros_like(numbers) > 0 if of_all is None else of_all[numbers]
+                for of_all in (self.paired, self.sleeved)
+            )
+            return like_photographs(some, draws, paired, sleeved)
 
         return _in_a_share(images, drawn, "photographed", "scene", changed)
 

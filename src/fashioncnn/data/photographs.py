@@ -1,12 +1,17 @@
 """Fashion-MNIST's pictures made to look like garments cut out of photographs.
 
 What `fashioncnn.data.garment` cuts out of a photograph differs from the data set's pictures in form
-(laid out, stretched, turned, crumpled), in tone (any cloth in any light, prints and stripes), in
-number (shoes lie there in pairs), and in its outline, where background was left or garment lost.
+(laid out, sleeves spread, stretched, turned, crumpled), in tone (any cloth in any light, prints and
+stripes), in number (shoes lie there in pairs), and in its outline, where background was left or
+garment lost. A share is not cut out at all but lies whole before a background of its own, for
+photographs are looked at whole as well.
+
 All of that is drawn anew for each picture, from tables and keys as in `fashioncnn.data.augment`.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -20,25 +25,60 @@ DARKEST = 0.1
 """Of what was cut out, so that black cloth is not background."""
 
 
-def like_photographs(images: Tensor, draws: Draws, paired: Tensor) -> Tensor:
-    """Return the pictures as if each had been cut out of a photograph.
+WHOLE = 0.35
+"""Share of the pictures that are shown whole, before a background."""
+
+
+def like_photographs(images: Tensor, draws: Draws, paired: Tensor, sleeved: Tensor) -> Tensor:
+    """Return the pictures as if each were a photograph, or had been cut out of one.
 
     Args:
         images: (b, 1, side, side) float in [0, 255], light on black.
         draws: for them.
         paired: (b,) bool: what may lie there as a pair.
+        sleeved: (b,) bool: what may have sleeves, and may lie there with them spread.
 
     Returns:
         (b, 1, side, side) float in [0, 255].
     """
-    pictures = _lay_out(images / 255, draws)
+    pictures = _spread_sleeves(images / 255, sleeved, draws)
+    pictures = _lay_out(pictures, draws)
     pictures = _pair_up(pictures, paired, draws)
     mask = _closed((pictures > VISIBLE).to(torch.float32))
     cloth = _colour(pictures, mask, draws)
-    seen = _cut_out(cloth, mask, draws)
-    seen = _enlarge(seen, draws)
+    cut = _enlarge(_cut_out(cloth, mask, draws), draws)
+    whole = _before_background(cloth, mask, draws)
+    seen = torch.where(wide(draws.chance(WHOLE)) > 0, whole, cut)
     seen = seen + wide(draws.even(0, 0.04)) * draws.grain()
     return 255 * seen.clamp_(0, 1)
+
+
+def _spread_sleeves(pictures: Tensor, sleeved: Tensor, draws: Draws) -> Tensor:
+    """Turn what lies outside of the trunk about the shoulders, as sleeves are laid out.
+
+    In the data set they hang down beside it.
+    """
+    spread = draws.chance(0.6) * sleeved
+    side = pictures.shape[-1]
+    places = torch.linspace(-1, 1, side, device=pictures.device)
+    trunk = wide(draws.even(0.36, 0.52))
+    shoulder = draws.even(-0.8, -0.5)
+    angle = draws.even(10, 75)
+    uneven = draws.even(0.7, 1.3)
+    room = torch.full_like(angle, 0.72)  # for sleeves at each side
+    straight = torch.zeros_like(angle)
+    laid = pictures * (places.abs() <= trunk)
+    laid = _warp(laid, straight, room, room, straight, straight, straight)
+    for sign, degrees in ((-1, angle), (1, -angle * uneven)):
+        sleeve = pictures * (sign * places > trunk)
+        x = sign * trunk.flatten()
+        turned = torch.deg2rad(degrees)
+        # Where the shoulder stays: what a turn about the middle moves is moved back.
+        right = room * (x - (turned.cos() * x - turned.sin() * shoulder))
+        below = room * (shoulder - (turned.sin() * x + turned.cos() * shoulder))
+        sleeve = _warp(sleeve, degrees, room, room, straight, right, below)
+        laid = torch.maximum(laid, sleeve)
+    return torch.where(wide(spread) > 0, laid, pictures)
 
 
 def _lay_out(pictures: Tensor, draws: Draws) -> Tensor:
@@ -104,9 +144,44 @@ def _cut_out(cloth: Tensor, mask: Tensor, draws: Draws) -> Tensor:
     left = (draws.field(7) > wide(draws.even(0.3, 1.6))) * around * wide(draws.chance(0.25))
     lost = (draws.field(7) > wide(draws.even(1.8, 4.0))).to(torch.float32)
     ground = (wide(draws.even(0.1, 1)) + 0.12 * draws.field(9)).clamp(DARKEST, 1)
-    whole = wide(draws.chance(0.03))  # nothing could be told apart
-    kept = torch.maximum(torch.maximum(soft * (1 - lost), left), whole)
+    kept = torch.maximum(soft * (1 - lost), left)
     return kept * (mask * cloth + (1 - mask) * ground)
+
+
+def _before_background(cloth: Tensor, mask: Tensor, draws: Draws) -> Tensor:
+    """Lay the garment, at any size and place, on a ground with its pattern, things and shadows."""
+    straight = torch.zeros_like(draws.values[:, 0])
+    size, right, below = draws.even(0.65, 1.1), draws.even(-0.15, 0.15), draws.even(-0.15, 0.15)
+    garment = torch.cat([cloth * mask, mask], 1)
+    garment = _warp(garment, straight, size, size, straight, right, below)
+    cloth, mask = garment[:, :1], garment[:, 1:]
+    places = torch.linspace(-1, 1, draws.side, device=mask.device)
+    angle = draws.even(0, 2 * math.pi)
+    light = wide(angle.cos()) * places + wide(angle.sin()) * places.view(-1, 1)
+    ground = wide(draws.even(0, 1)) + wide(draws.even(0, 0.25)) * light
+    ground = ground + wide(draws.even(0, 0.2) * draws.chance(0.5)) * draws.print()
+    ground = ground + wide(draws.even(0, 0.12)) * draws.field(5)
+    for _ in range(2):  # furniture, edges of what it lies on
+        thing = wide(draws.chance(0.3)) * (_half_plane(draws, places) > 0)
+        ground = ground + thing * (wide(draws.even(0, 1)) - ground)
+    fallen = F.avg_pool2d(_moved(mask, draws), 3, 1, 1)
+    ground = ground * (1 - wide(draws.even(0, 0.6) * draws.chance(0.6)) * fallen)
+    return cloth + (1 - mask) * ground.clamp(0, 1)
+
+
+def _half_plane(draws: Draws, places: Tensor) -> Tensor:
+    """Return what is positive beyond a line that passes the middle at some distance."""
+    angle, distance = draws.even(0, 2 * math.pi), draws.even(0.3, 1.1)
+    along = wide(angle.cos()) * places + wide(angle.sin()) * places.view(-1, 1)
+    beyond: Tensor = along - wide(distance)
+    return beyond
+
+
+def _moved(mask: Tensor, draws: Draws) -> Tensor:
+    """Move a mask a little, as a shadow falls."""
+    straight, one = torch.zeros_like(draws.values[:, 0]), torch.ones_like(draws.values[:, 0])
+    right, below = draws.even(-0.12, 0.12), draws.even(-0.05, 0.15)
+    return _warp(mask, straight, one, one, straight, right, below)
 
 
 def _enlarge(seen: Tensor, draws: Draws) -> Tensor:

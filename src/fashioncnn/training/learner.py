@@ -29,6 +29,9 @@ from fashioncnn.training.optim import build_optimizer, learning_rate_at
 
 SHOES = frozenset({"Sandal", "Sneaker", "Ankle boot"})
 """Names of classes whose garments come in pairs."""
+SLEEVED = frozenset({"T-shirt/top", "Pullover", "Coat", "Shirt"})
+"""Names of classes whose garments may have sleeves that stand off from the trunk. Dresses have them
+too, but their skirts would be taken for some."""
 PARTS = {"Trouser": UPPER, "Dress": LOWER}
 """Names of classes of which a part is a garment of no class: shorts, skirts."""
 WHITENED_PIXELS = 2000 * 28 * 28
@@ -86,7 +89,7 @@ class Learner:
             build_optimizer(settings.optimizer, model.network),
             to_tensor(part.images, device),
             torch.from_numpy(part.labels.astype(np.int64)).to(device),
-            _augmentation(settings, part, dataset.class_names, device),
+            augmentation_of(settings, part, dataset.class_names, device),
             average_of(model.network, decay) if decay > 0 else None,
             None if weights is None else weights.to(device),
             _loop_recipe(settings, len(part)),
@@ -149,18 +152,20 @@ def _begin_model(
     return TrainedModel(network, settings.model, names, preprocessing, dataset.name)
 
 
-def _augmentation(
+def augmentation_of(
     settings: Settings, part: Split, class_names: Sequence[str], device: torch.device
 ) -> Augmentation | None:
+    """Return what augments the pictures of a part as the settings ask; None where nothing does."""
     config, n = settings.augmentation, len(part)
     if config.is_off:
         return None
-    comes_in_pairs = np.array([name in SHOES for name in class_names])
-    part_of = np.array([PARTS.get(name, WHOLE) for name in class_names])
-    paired, parts = (
-        torch.from_numpy(of_class[part.labels]).to(device) for of_class in (comes_in_pairs, part_of)
+    of_classes = (
+        [name in SHOES for name in class_names],
+        [name in SLEEVED for name in class_names],
+        [PARTS.get(name, WHOLE) for name in class_names],
     )
-    return Augmentation(config, settings.training.seed, n, paired, parts)
+    of_pictures = (torch.from_numpy(np.array(of)[part.labels]).to(device) for of in of_classes)
+    return Augmentation(config, settings.training.seed, n, *of_pictures)
 
 
 def _loop_recipe(settings: Settings, n: int) -> Recipe:

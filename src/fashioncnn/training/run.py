@@ -18,7 +18,6 @@ from fashioncnn.data.dataset import (
     split_validation,
 )
 from fashioncnn.errors import DivergedError, FashionCNNError, RunError
-from fashioncnn.evaluation.calibration import fit_temperature
 from fashioncnn.evaluation.evaluate import judge_model
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy
@@ -32,6 +31,7 @@ from fashioncnn.runtime import (
     prepare_torch,
 )
 from fashioncnn.settings import Settings
+from fashioncnn.training.calibrate import calibrate
 from fashioncnn.training.card import model_card
 from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,
@@ -295,11 +295,7 @@ class _Job:
         model.network.eval()
         for name, (part, images) in self.judged.items():
             self.predictions[SPLIT_NAMES[name]] = (self._logits(images), part.labels)
-        model = replace(
-            model,
-            temperature=self._temperature(),
-            unsure_below=self.settings.training.unsure_below,
-        )
+        model = self._calibrated(model)
         judgements: dict[str, Record | None] = {"validation": None, "test": None}
         for split, (logits, labels) in self.predictions.items():
             judgements[split] = judge_model(model, logits, labels, self.dataset.name, split)
@@ -314,14 +310,10 @@ class _Job:
             write_json(self.run.metrics, metrics)
         return Outcome(model, self.history, metrics, self.predictions)
 
-    def _temperature(self) -> float:
-        """Return the temperature that was set, or else the one that validation asks for."""
-        wished = self.settings.training.temperature
-        if wished != "auto":
-            return float(wished)
-        if "validation" not in self.predictions:
-            return 1.0
-        return fit_temperature(*self.predictions["validation"])
+    def _calibrated(self, model: TrainedModel) -> TrainedModel:
+        part, images = self.judged.get("val", (None, self.learner.images[:0]))
+        logits, _ = self.predictions.get("validation", (np.empty((0, 0), np.float32), None))
+        return calibrate(model, self.settings, part, images, logits, self.precision)
 
     def _logits(self, images: Tensor) -> NDArray[np.float32]:
         model = self.judged_model
