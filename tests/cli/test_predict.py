@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +258,15 @@ def test_a_bar_is_drawn_on_a_terminal_alone(cli, trained, pictures, monkeypatch)
     assert "predicting" in err and "3/3" in err
 
 
+@pytest.fixture
+def heeded():
+    """What a shell began in its background ignores interrupts, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
@@ -268,10 +276,8 @@ def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
     os.mkfifo("list")
     command = [sys.executable, "-m", "fashioncnn", "predict", "--model", trained]
     command += ["--from-file", "list", "--out", "p.jsonl"]
-    # What was begun in a shell's background has inherited that interrupts are ignored.
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with (
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeded) as process,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
         Path("list").open("w") as names,
     ):
         names.write("pictures/0.png\n" * 3000)
