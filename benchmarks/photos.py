@@ -1,22 +1,27 @@
 """How well photographs are named, and what each step from the naive way gives.
 
-    python benchmarks/photos.py --photos ../shared/photos --model photo
-    python benchmarks/photos.py --photos ../shared/photos --model photo --plain accurate
+    python benchmarks/photos.py --photos ../shared/photos --model photo --plain runs/some-run
+    python benchmarks/photos.py --photos ../shared/photos --not-clothing not-clothing
 
 The photographs are those of https://github.com/alexeygrigorev/clothing-dataset-small (validation
 part, CC0): folders by name, of which seven stand for classes of Fashion-MNIST and three for none.
-Nothing is trained on them.
+Nothing is trained on them, and the bound of "unsure" is fitted without them. ``--not-clothing``
+takes the folder that ``benchmarks/not_clothing.py`` draws.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from fashioncnn.models.store import TrainedModel
 
 CLASSES: dict[str, tuple[int, ...]] = {
     "t-shirt": (0,),
@@ -29,6 +34,9 @@ CLASSES: dict[str, tuple[int, ...]] = {
 }
 """Folders and what is right for them; the data tells no kinds of shoes apart."""
 NONE_OF_THE_TEN = ("hat", "shorts", "skirt")
+NOT_CLOTHING = ("noise", "textures", "text", "charts", "shapes")
+BOUNDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Probabilities to show the trade-off of abstaining at, besides the model's own bound."""
 
 Views = NDArray[np.uint8]
 See = Callable[[Image.Image, int], Views]
@@ -40,23 +48,20 @@ def naive(image: Image.Image, size: int) -> Views:
     return 255 - np.asarray(grey)[None]
 
 
-def read(folder: Path) -> dict[str, list[Image.Image]]:
-    """Return the photographs, upright, by folder."""
+def read(folder: Path, names: Sequence[str]) -> dict[str, list[Image.Image]]:
+    """Return the pictures, upright, by folder."""
     from fashioncnn.data.folders import find_pictures
     from fashioncnn.data.pictures import read_picture
 
-    names = [*CLASSES, *NONE_OF_THE_TEN]
     return {name: [read_picture(p) for p in find_pictures(folder / name)] for name in names}
 
 
 def probabilities(
-    model: Path, photos: dict[str, list[Image.Image]], see: See
+    trained: TrainedModel, photos: dict[str, list[Image.Image]], see: See
 ) -> dict[str, NDArray[np.float64]]:
     """Return (n, classes) for each folder."""
     from fashioncnn.inference.predictor import predict_views
-    from fashioncnn.models.store import load_model
 
-    trained = load_model(model)
     size = trained.preprocessing.image_size
     return {
         name: predict_views(trained, [see(image, size) for image in images])
@@ -92,31 +97,73 @@ def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
     return float(u / (len(inside) * len(outside)))
 
 
+def likeliest(answers: dict[str, NDArray[np.float64]], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return (n,), the highest probability of each picture of the named folders."""
+    return np.concatenate([answers[name].max(1) for name in names])
+
+
+def detections(answers: dict[str, NDArray[np.float64]]) -> str:
+    """Return a table of how well the highest probability tells what is none of the ten."""
+    inside = likeliest(answers, list(CLASSES))
+    lines = ["| none of the ten | n | AUROC |", "| --- | ---: | ---: |"]
+    for names in (NONE_OF_THE_TEN, NOT_CLOTHING):
+        known = [name for name in names if name in answers]
+        for some in [known, *([name] for name in known)] if known else []:
+            outside = likeliest(answers, some)
+            lines.append(f"| {', '.join(some)} | {len(outside)} | {auroc(inside, outside):.3f} |")
+    return "\n".join(lines)
+
+
+def trade_off(answers: dict[str, NDArray[np.float64]], own: float) -> str:
+    """Return a table of right answers lost and wrong ones avoided, by the bound of "unsure"."""
+    inside = likeliest(answers, list(CLASSES))
+    hits = np.concatenate([right(name, answers[name]) for name in CLASSES])
+    others = likeliest(answers, NONE_OF_THE_TEN)
+    lines = [
+        "| unsure below | right answers lost | wrong ones avoided | none of the ten avoided "
+        "| right among those answered |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for bound in sorted({*BOUNDS, own}):
+        kept = inside >= bound
+        lost, avoided = (~kept & hits).sum(), (~kept & ~hits).sum()
+        lines.append(
+            f"| {bound:.3f}{' (its own)' if bound == own else ''} | {lost} of {hits.sum()} "
+            f"| {avoided} of {(~hits).sum()} | {(others < bound).sum()} of {len(others)} "
+            f"| {100 * hits[kept].mean():.1f}% of {kept.sum()} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the tables."""
     from fashioncnn.data.conversions import CONVERSIONS
+    from fashioncnn.models.store import load_model
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--photos", type=Path, required=True, help="their folder")
     parser.add_argument("--model", type=Path, default=Path("photo"))
     parser.add_argument("--plain", type=Path, help="a network that has seen no photograph's like")
+    parser.add_argument("--not-clothing", type=Path, help="pictures of none, drawn")
     options = parser.parse_args()
-    photos = read(options.photos)
-    steps: list[tuple[str, Path, See]] = []
+    photos = read(options.photos, [*CLASSES, *NONE_OF_THE_TEN])
+    trained = load_model(options.model)
+
+    def by(fit: str) -> See:
+        return CONVERSIONS[fit]
+
+    steps: list[tuple[str, TrainedModel, See]] = []
     if options.plain:
+        plain = load_model(options.plain)
         steps = [
-            ("grey, squeezed, inverted", options.plain, naive),
-            ("its border colour trimmed", options.plain, CONVERSIONS["fashion"]),
-            ("the garment cut out", options.plain, CONVERSIONS["cutout"]),
+            ("grey, squeezed, inverted", plain, naive),
+            ("its border colour trimmed", plain, by("fashion")),
+            ("the garment cut out", plain, by("cutout")),
         ]
     steps += [
-        ("photo network: grey, squeezed, inverted", options.model, naive),
-        (
-            "photo network: cut out, one view",
-            options.model,
-            lambda i, s: CONVERSIONS["cutout"](i, s)[:1],
-        ),
-        ("photo network: as `predict` does", options.model, CONVERSIONS["cutout"]),
+        ("photo network: grey, squeezed, inverted", trained, naive),
+        ("photo network: cut out", trained, by("cutout")),
+        ("photo network: as `predict` does", trained, by(trained.preprocessing.pictures)),
     ]
     counts = " | ".join(f"{name} ({len(photos[name])})" for name in CLASSES)
     print(f"| step | right | 95% interval | macro | {counts} |")
@@ -124,13 +171,10 @@ def main() -> None:
     for title, model, see in steps:
         answers = probabilities(model, photos, see)
         print(row(title, answers), flush=True)
-    score = {name: given.max(1) for name, given in answers.items()}
-    inside = np.concatenate([score[name] for name in CLASSES])
-    outside = np.concatenate([score[name] for name in NONE_OF_THE_TEN])
-    print(
-        f"\nAUROC of the highest probability, hat, shorts and skirt against the rest: "
-        f"{auroc(inside, outside):.3f} (n = {len(outside)} and {len(inside)})"
-    )
+    if options.not_clothing:
+        others = read(options.not_clothing, NOT_CLOTHING)
+        answers |= probabilities(trained, others, by(trained.preprocessing.pictures))
+    print(f"\n{detections(answers)}\n\n{trade_off(answers, trained.unsure_below)}")
 
 
 if __name__ == "__main__":

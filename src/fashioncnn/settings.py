@@ -85,9 +85,10 @@ class DataConfig(Section):
     """Side that pictures of class folders are brought to, in pixels; none is 28."""
     scaling: Literal["unit", "symmetric", "standard"] = "unit"
     """Pixels to [0, 1], to [-1, 1], or to the training part's mean 0 and deviation 1."""
-    pictures: Literal["auto", "fashion", "plain", "cutout"] = "auto"
+    pictures: Literal["auto", "fashion", "plain", "photo", "cutout"] = "auto"
     """What is done to picture files before the network sees them (`fashioncnn.data.conversions`);
-    ``auto`` is what suits the data, ``cutout`` is for networks that are to see photographs."""
+    ``auto`` is what suits the data, ``photo`` and ``cutout`` are for networks that are to see
+    photographs."""
     class_weights: Literal["none", "auto"] = "none"
     """``auto`` weighs the loss of each class by n / (classes · n_class)."""
 

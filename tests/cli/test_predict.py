@@ -59,7 +59,7 @@ def test_fit_decides_what_the_network_sees(cli, tiny_outcome):
     Image.fromarray(pixels).save("square.png")
     save_model(tiny_outcome.model, Path("model"), "")
     lit = {}
-    for fit in ("auto", "cutout", "fashion", "pad", "stretch", "crop"):
+    for fit in ("auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"):
         cli.ok("predict", "square.png", "--model", "model", "--fit", fit, "--save-seen", fit)
         (path,) = Path(fit).iterdir()
         seen = np.asarray(Image.open(path)) > 128

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fashioncnn.inference.sources import Picture
     from fashioncnn.models.store import TrainedModel
 
-Fit = Literal["auto", "cutout", "fashion", "pad", "stretch", "crop"]
+Fit = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
 MOST_MEGAPIXELS = 178
 """Over twice its `MAX_IMAGE_PIXELS` Pillow opens no picture, and that is its own to change."""
@@ -60,9 +60,10 @@ def predict(
         photo for pictures and accurate for IDX files where they are there, else the newest finished
         run in runs/.
     fit
-        From photograph to network: cutout looks for the garment and sets it on black; fashion is
-        the data set's own way, which trims the border colour; pad, stretch and crop take the whole
-        picture, or the square in its middle. Default: what the model was made for.
+        From photograph to network: cutout looks for the garment and sets it on black; pad, stretch
+        and crop take the whole picture, or the square in its middle; photo is the mean of cutout,
+        stretch and crop; fashion is the data set's own way, which trims the border colour. Default:
+        what the model was made for.
     unsure_below
         The probability of the likeliest class, from 0 to 1, below which the answer is "unsure".
         Default: what the model was made with, 0 for most.

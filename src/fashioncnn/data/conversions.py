@@ -14,9 +14,24 @@ from fashioncnn.data.pictures import fashion_picture, plain_picture, whole_pictu
 Views = NDArray[np.uint8]
 """(views, size, size)."""
 
+
+def photo_views(image: Image.Image, size: int) -> Views:
+    """Return the garment cut out (see `cut_out`), and the whole picture: stretched, and cropped.
+
+    What is wrong with one is often right with another. A grey picture that already has the size
+    is one view, taken as it is.
+    """
+    cut = cut_out(image, size)
+    if len(cut) == 1 and image.size == (size, size):
+        return cut
+    whole = [whole_picture(image, size, fit) for fit in ("stretch", "crop")]
+    return np.concatenate([cut, np.stack(whole)])
+
+
 CONVERSIONS: dict[str, Callable[[Image.Image, int], Views]] = {
     "fashion": lambda image, size: fashion_picture(image, size)[None],
     "plain": lambda image, size: plain_picture(image, size)[None],
+    "photo": photo_views,
     "cutout": cut_out,
     "pad": lambda image, size: whole_picture(image, size, "pad")[None],
     "stretch": lambda image, size: whole_picture(image, size, "stretch")[None],

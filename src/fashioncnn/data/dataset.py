@@ -26,7 +26,7 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-PictureMode = Literal["fashion", "plain", "cutout", "pad", "stretch", "crop"]
+PictureMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
 """How files become arrays, see `fashioncnn.data.conversions`."""
 SKETCHES = "sketches"
 SPLIT_SEED = 20170825

@@ -2,9 +2,9 @@
 
 A network that has seen some is less sure of others too (Hendrycks, Mazeika and Dietterich 2019,
 "Deep anomaly detection with outlier exposure", arXiv:1812.04606). Some are drawn: patches of noise,
-stripes and checks. Others are parts of garments that are garments of another kind by themselves:
-the upper half of trousers are shorts, the lower half of a dress is a skirt, and any garment's
-corner, enlarged, is cloth.
+stripes and checks, lines, the same from edge to edge, nothing at all. Others are parts of garments
+that are garments of another kind by themselves: the upper half of trousers are shorts, the lower
+half of a dress is a skirt, and any garment's corner, enlarged, is cloth.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def _enlarged_corner(images: Tensor, draws: Draws) -> Tensor:
 
 
 def _drawn(draws: Draws) -> Tensor:
-    """Return a patch of any form, of noise, stripes, checks or one tone."""
+    """Return a patch of any form, or everything or nothing, of noise, prints or one tone."""
     filled = wide(draws.even(0.2, 1)) + wide(draws.even(0, 0.5)) * draws.print()
     rough = torch.where(wide(draws.chance(0.5)) > 0, draws.field(3), draws.field(6))
     blot = rough > wide(draws.even(-0.8, 0.8))
-    box = _box(draws)
-    round_ = _ellipse(draws)
-    kind = wide(draws.even(0, 4).floor())
-    form = torch.where(kind == 0, blot, torch.where(kind == 1, box, kind == 3))
-    form = torch.where(kind == 2, round_, form)
+    lines = rough.abs() < wide(draws.even(0.05, 0.3))
+    everything = torch.ones_like(blot)
+    forms = (blot, lines, _box(draws), _ellipse(draws), everything, ~everything)
+    kind = wide(draws.even(0, len(forms)).floor())
+    form = sum(shape * (kind == number) for number, shape in enumerate(forms))
     return 255 * filled.clamp(0, 1) * form
 
 
