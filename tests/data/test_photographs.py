@@ -5,7 +5,7 @@ import torch
 from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.draws import Draws
 from fashioncnn.data.noise import normal_field, uniform_field
-from fashioncnn.data.photographs import VISIBLE, _spread_sleeves
+from fashioncnn.data.photographs import VISIBLE, Traits, _lay_out, _spread_sleeves
 from fashioncnn.settings import AugmentationConfig
 
 
@@ -15,9 +15,14 @@ def shown(sketches):
     return images, torch.arange(64)
 
 
-def augment(shown, share=1.0, paired=None, epoch=0):
+def traits(**known):
+    """Of 64 garments, of which nothing else is known."""
+    return Traits(**{name: torch.zeros(64) > 0 for name in ("paired", "sleeved", "broad")} | known)
+
+
+def augment(shown, share=1.0, epoch=0, **known):
     images, indices = shown
-    given = Augmentation(AugmentationConfig(photograph=share), 3, 64, paired)
+    given = Augmentation(AugmentationConfig(photograph=share), 3, 64, traits(**known))
     return given(images.clone(), indices, epoch)
 
 
@@ -26,7 +31,7 @@ def test_pictures_change_alike_in_any_batch(shown):
     paired = indices % 2 == 0
     whole = augment(shown, paired=paired)
     some = torch.tensor([5, 40, 2])
-    given = Augmentation(AugmentationConfig(photograph=1.0), 3, 64, paired)
+    given = Augmentation(AugmentationConfig(photograph=1.0), 3, 64, traits(paired=paired))
     torch.testing.assert_close(given(images[some], some, 0), whole[some])
     assert not torch.equal(augment(shown, epoch=1), whole)
     assert torch.equal(augment(shown, paired=paired), whole)
@@ -55,10 +60,7 @@ def test_sleeves_are_spread_where_there_may_be_some():
     garment[:, :, 4:26, 10:18] = 150  # the trunk
     garment[:, :, 4:26, 4:8] = garment[:, :, 4:26, 20:24] = 250
     shown, every = (garment, torch.arange(64)), torch.ones(64) > 0
-    hanging, laid = (
-        Augmentation(AugmentationConfig(photograph=1.0), 3, 64, None, sleeved)(*shown, 0)
-        for sleeved in (~every, every)
-    )
+    hanging, laid = (augment(shown, sleeved=sleeved) for sleeved in (~every, every))
     differ = (hanging != laid).flatten(1).any(1)
     assert 0.4 < differ.float().mean() < 0.8
     spread = _spread_sleeves(
@@ -68,6 +70,19 @@ def test_sleeves_are_spread_where_there_may_be_some():
     assert across > 20, "wider than the trunk and two sleeves beside it, though all became smaller"
     trunk = spread[:, 0, 13, 14]
     torch.testing.assert_close(trunk, torch.full((64,), 150 / 255))
+
+
+def test_what_is_worn_in_folds_lies_broader():
+    garment = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
+    garment[:, :, 2:26, 11:17] = 200
+    straight = torch.zeros(64) > 0
+    draws = torch.full((64, 96), 0.5)
+    narrow, broad = (
+        _lay_out(garment / 255, some, Draws(draws, straight.long(), 28))
+        for some in (straight, ~straight)
+    )
+    across = [(laid > VISIBLE).any(2).sum().item() for laid in (narrow, broad)]
+    assert across[1] > 1.15 * across[0]
 
 
 def test_a_share_lies_whole_before_a_background(shown):
@@ -80,7 +95,7 @@ def test_a_share_lies_whole_before_a_background(shown):
 
 def test_black_pictures_are_no_fault():
     black = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
-    given = Augmentation(AugmentationConfig(photograph=1.0), 0, 4, torch.ones(4) > 0)
+    given = Augmentation(AugmentationConfig(photograph=1.0), 0, 4, Traits(*[torch.ones(4) > 0] * 3))
     assert given(black, torch.arange(4), 0).isfinite().all()
 
 

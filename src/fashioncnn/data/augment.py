@@ -26,7 +26,7 @@ from fashioncnn.data.batches import augmentation_generator
 from fashioncnn.data.draws import DRAWS, Draws
 from fashioncnn.data.noise import normal_field, uniform_field
 from fashioncnn.data.outliers import outliers
-from fashioncnn.data.photographs import like_photographs
+from fashioncnn.data.photographs import Traits, like_photographs
 from fashioncnn.settings import AugmentationConfig
 
 WHITE = 255.0
@@ -97,8 +97,7 @@ class Augmentation:
         config: what is done.
         seed: of the training.
         n: pictures in the data set.
-        paired: (n,) bool, which pictures show what comes in pairs; None is none.
-        sleeved: (n,) bool, which show what may have sleeves; None is none.
+        traits: of each, see `fashioncnn.data.photographs`; None where nothing is known.
         parts: (n,) int64, of which part of each another kind of garment is made, see
             `fashioncnn.data.outliers`; None is of none.
     """
@@ -106,8 +105,7 @@ class Augmentation:
     config: AugmentationConfig
     seed: int
     n: int
-    paired: Tensor | None = None
-    sleeved: Tensor | None = None
+    traits: Traits | None = None
     parts: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -158,11 +156,13 @@ class Augmentation:
 
         def changed(some: Tensor, chosen: Tensor, draws: Draws) -> Tensor:
             numbers = indices[chosen]
-            paired, sleeved = (
-                torch.zeros_like(numbers) > 0 if of_all is None else of_all[numbers]
-                for of_all in (self.paired, self.sleeved)
-            )
-            return like_photographs(some, draws, paired, sleeved)
+            traits = Traits.none(numbers) if self.traits is None else self.traits.of(numbers)
+            if "outside" in drawn:
+                outside = drawn["outside"][chosen] > 0
+                traits = Traits(
+                    traits.paired & ~outside, traits.sleeved & ~outside, traits.broad | outside
+                )
+            return like_photographs(some, draws, traits)
 
         return _in_a_share(images, drawn, "photographed", "scene", changed)
 

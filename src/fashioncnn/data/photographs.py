@@ -12,6 +12,7 @@ All of that is drawn anew for each picture, from tables and keys as in `fashionc
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,30 +26,54 @@ DARKEST = 0.1
 """Of what was cut out, so that black cloth is not background."""
 
 
-WHOLE = 0.35
+BEFORE_BACKGROUND = 0.35
 """Share of the pictures that are shown whole, before a background."""
 
 
-def like_photographs(images: Tensor, draws: Draws, paired: Tensor, sleeved: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Traits:
+    """What is known of garments by their classes; each (n,) bool.
+
+    Attributes:
+        paired: may lie there as a pair.
+        sleeved: may have sleeves, and may lie there with them spread.
+        broad: are worn in folds, so that they are broader where they lie.
+    """
+
+    paired: Tensor
+    sleeved: Tensor
+    broad: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> Traits:
+        """Return that nothing is known of as many garments as `like` has values."""
+        no = torch.zeros_like(like, dtype=torch.bool)
+        return cls(no, no, no)
+
+    def of(self, indices: Tensor) -> Traits:
+        """Return those of some garments."""
+        return Traits(self.paired[indices], self.sleeved[indices], self.broad[indices])
+
+
+def like_photographs(images: Tensor, draws: Draws, traits: Traits) -> Tensor:
     """Return the pictures as if each were a photograph, or had been cut out of one.
 
     Args:
         images: (b, 1, side, side) float in [0, 255], light on black.
         draws: for them.
-        paired: (b,) bool: what may lie there as a pair.
-        sleeved: (b,) bool: what may have sleeves, and may lie there with them spread.
+        traits: of them.
 
     Returns:
         (b, 1, side, side) float in [0, 255].
     """
-    pictures = _spread_sleeves(images / 255, sleeved, draws)
-    pictures = _lay_out(pictures, draws)
-    pictures = _pair_up(pictures, paired, draws)
+    pictures = _spread_sleeves(images / 255, traits.sleeved, draws)
+    pictures = _lay_out(pictures, traits.broad, draws)
+    pictures = _pair_up(pictures, traits.paired, draws)
     mask = _closed((pictures > VISIBLE).to(torch.float32))
     cloth = _colour(pictures, mask, draws)
     cut = _enlarge(_cut_out(cloth, mask, draws), draws)
     whole = _before_background(cloth, mask, draws)
-    seen = torch.where(wide(draws.chance(WHOLE)) > 0, whole, cut)
+    seen = torch.where(wide(draws.chance(BEFORE_BACKGROUND)) > 0, whole, cut)
     seen = seen + wide(draws.even(0, 0.04)) * draws.grain()
     return 255 * seen.clamp_(0, 1)
 
@@ -81,11 +106,12 @@ def _spread_sleeves(pictures: Tensor, sleeved: Tensor, draws: Draws) -> Tensor:
     return torch.where(wide(spread) > 0, laid, pictures)
 
 
-def _lay_out(pictures: Tensor, draws: Draws) -> Tensor:
+def _lay_out(pictures: Tensor, broad: Tensor, draws: Draws) -> Tensor:
     """Turn, stretch, slant, flare and crumple; lift what is outside, as sleeves are laid out."""
-    any_way = draws.chance(0.1)
-    degrees = draws.even(-25, 25) * (1 - any_way) + draws.even(-180, 180) * any_way
-    size, stretch = draws.even(0.75, 1.02), draws.even(-0.4, 0.4).exp()
+    any_way = draws.chance(0.06)
+    degrees = draws.even(-20, 20) * (1 - any_way) + draws.even(-180, 180) * any_way
+    size, broader = draws.even(0.75, 1.02), broad * draws.even(0, 0.4)
+    stretch = (draws.even(-0.4, 0.4) + broader).exp()
     across = size * stretch.clamp(max=1.15) * draws.sign()
     down = size / stretch.clamp(min=0.87)
     slant, right, below = draws.even(-0.2, 0.2), draws.even(-0.05, 0.05), draws.even(-0.05, 0.05)
@@ -94,7 +120,7 @@ def _lay_out(pictures: Tensor, draws: Draws) -> Tensor:
     flare = wide(draws.even(-0.45, 0.45)) * places.view(-1, 1) * places
     outside = (places.abs() - wide(draws.even(0.3, 0.6))).clamp(min=0).expand(-1, -1, side, -1)
     lifted = outside * wide(draws.even(0, 1.5) * draws.chance(0.5))
-    large, small = wide(draws.even(0, 0.12)), wide(draws.even(0, 0.05))
+    large, small = wide(draws.even(0, 0.1)), wide(draws.even(0, 0.04))
     x, y = (large * draws.field(3) + small * draws.field(6) for _ in range(2))
     bent = torch.cat([x + flare, y + lifted], 1).permute(0, 2, 3, 1)
     return _warp(pictures, degrees, across, down, slant, right, below, bent)

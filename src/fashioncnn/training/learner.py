@@ -17,6 +17,7 @@ from fashioncnn.data.augment import Augmentation
 from fashioncnn.data.batches import weights_seed
 from fashioncnn.data.dataset import Dataset, PictureMode, Split
 from fashioncnn.data.outliers import LOWER, UPPER, WHOLE
+from fashioncnn.data.photographs import Traits
 from fashioncnn.evaluation.logits import to_tensor
 from fashioncnn.models import build_model, place_network
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
@@ -32,6 +33,8 @@ SHOES = frozenset({"Sandal", "Sneaker", "Ankle boot"})
 SLEEVED = frozenset({"T-shirt/top", "Pullover", "Coat", "Shirt"})
 """Names of classes whose garments may have sleeves that stand off from the trunk. Dresses have them
 too, but their skirts would be taken for some."""
+BROAD = frozenset({"Dress"})
+"""Names of classes whose garments hang in folds."""
 PARTS = {"Trouser": UPPER, "Dress": LOWER}
 """Names of classes of which a part is a garment of no class: shorts, skirts."""
 WHITENED_PIXELS = 2000 * 28 * 28
@@ -160,12 +163,15 @@ def augmentation_of(
     if config.is_off:
         return None
     of_classes = (
+        [PARTS.get(name, WHOLE) for name in class_names],
         [name in SHOES for name in class_names],
         [name in SLEEVED for name in class_names],
-        [PARTS.get(name, WHOLE) for name in class_names],
+        [name in BROAD for name in class_names],
     )
-    of_pictures = (torch.from_numpy(np.array(of)[part.labels]).to(device) for of in of_classes)
-    return Augmentation(config, settings.training.seed, n, *of_pictures)
+    parts, *traits = (
+        torch.from_numpy(np.array(of_class)[part.labels]).to(device) for of_class in of_classes
+    )
+    return Augmentation(config, settings.training.seed, n, Traits(*traits), parts)
 
 
 def _loop_recipe(settings: Settings, n: int) -> Recipe:
