@@ -91,11 +91,10 @@ def _intended_use(model: TrainedModel) -> str:
     dataset = model.dataset
     if dataset == FASHION_MNIST and model.preprocessing.pictures in FOR_PHOTOGRAPHS:
         return (
-            "**Intended use**: naming the one garment, or pair of shoes, on a photograph, laid out, "
-            "hung up or standing before any ground. People who wear it, several garments, and "
-            "whatever else is none of the ten classes are beyond it. It learnt from "
-            "Fashion-MNIST alone, one shop's goods; docs/RESULTS.md tells how often it is right on "
-            "photographs."
+            "**Intended use**: naming the one garment, or pair of shoes, on a photograph, where it "
+            "lies, hangs or stands before any ground. People who wear it, several garments, and "
+            "whatever else is none of the ten classes are beyond it. It learnt from Fashion-MNIST "
+            "alone, one shop's goods; docs/RESULTS.md tells how often it is right on photographs."
         )
     if dataset == FASHION_MNIST:
         return (
