@@ -230,8 +230,9 @@ class RuntimeConfig(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one for each core this process may use."""
     kernels: Literal["auto", "native", "torch"] = "auto"
-    """What convolves on the CPU: kernels compiled for this processor at their first use, in fp32,
-    or PyTorch's; ``auto`` takes the compiled ones for fp32 where they can be had."""
+    """What computes on the CPU: kernels compiled for this processor at their first use, or
+    PyTorch's; ``auto`` takes the compiled ones where they can be had. In bf16 convolutions are
+    PyTorch's in any case."""
 
     @field_validator("device")
     @classmethod

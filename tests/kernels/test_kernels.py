@@ -87,7 +87,7 @@ def test_a_convolution_alone_is_pytorchs(native, sides, padding, threads):
     if min(sides) + 2 * padding < 3:
         pytest.skip("nothing to convolve")
     torch.set_num_threads(threads)
-    images, weight, _ = draw(3, 16, *sides, 32)
+    images, weight, _ = draw(3, 32, *sides, 32)
     images = images.to(memory_format=torch.channels_last).requires_grad_()
     weight.requires_grad_()
     exact = [t.detach().double().requires_grad_() for t in (images, weight)]
@@ -283,11 +283,12 @@ def test_what_the_kernels_cannot_do_pytorch_does(native, make):
 
 def test_other_vector_widths_give_the_same(native, tmp_path):
     """Processors with narrower and wider registers, as far as this one can stand in for them."""
-    source = str(Path(build.__file__).with_name("kernels.c"))
+    source = tmp_path / "k.c"
+    source.write_bytes(build.source())
     for lanes in (4, 8, 16):
         library = tmp_path / f"{lanes}.so"
         compiled = tmp_path / f"{lanes}.o"
-        options = [*build.OPTIONS, f"-DLANES={lanes}", "-c", source, "-o", str(compiled)]
+        options = [*build.OPTIONS, f"-DLANES={lanes}", "-c", str(source), "-o", str(compiled)]
         compiler = next(build._compilers())
         subprocess.run([*compiler, *options], check=True)
         subprocess.run([*compiler, "-shared", str(compiled), "-o", str(library)], check=True)
@@ -384,8 +385,7 @@ def test_a_kept_library_that_does_not_load_is_made_anew(native, fake_compiler, t
     """As on a file system that executes nothing."""
     fake_compiler('exec gcc "$@"')
     compiler = next(build._compilers())
-    source = Path(build.__file__).with_name("kernels.c").read_bytes()
-    kept = build._kept_path(build._fingerprint(source, compiler))
+    kept = build._kept_path(build._fingerprint(build.source(), compiler))
     fresh = tmp_path / "no library"
     fresh.write_bytes(b"whole, but no library")
     build._keep(fresh, kept)
@@ -427,12 +427,25 @@ def test_not_on_a_gpu():
     with pytest.raises(UsageError, match=r"kernels = native: they run on the CPU"):
         from fashioncnn.runtime import resolve_kernels
 
-        resolve_kernels("native", torch.device("cuda"), "fp32")
-    assert resolve_kernels("auto", torch.device("cuda"), "fp32") == "torch"
+        resolve_kernels("native", torch.device("cuda"))
+    assert resolve_kernels("auto", torch.device("cuda")) == "torch"
 
 
-def test_bf16_is_left_to_pytorch():
-    assert resolve_runtime(RuntimeConfig(precision="bf16")).kernels == "torch"
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_auto_takes_them_in_either_precision(native, precision):
+    settings = RuntimeConfig(device="cpu", precision=precision)
+    assert resolve_runtime(settings).kernels == "native"
+
+
+def test_convolutions_under_autocast_are_pytorchs(native):
+    """In bfloat16 those are the faster ones, of values that begin in float32 too."""
+    images, weight, bias = (t.requires_grad_() for t in draw(2, 32, 8, 8, 32))
+    with torch.autocast("cpu", torch.bfloat16):
+        alone, pooled = convolve(images, weight, 1), conv_pool_relu(images, weight, bias, 1)
+        assert torch.equal(alone, F.conv2d(images, weight, padding=1))
+        assert torch.equal(pooled, by_torch(images, weight, bias, 1))
+    assert alone.dtype == pooled.dtype == torch.bfloat16
+    assert is_ours(convolve(images, weight, 1))
 
 
 def test_prepare_torch_switches(native):

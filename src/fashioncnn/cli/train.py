@@ -206,7 +206,7 @@ def _tell_why_torch(wished: str, settings: Settings) -> None:
     from fashioncnn.kernels import why_not_native
 
     runtime = settings.runtime
-    if (wished, runtime.device, runtime.precision) != ("auto", "cpu", "fp32"):
+    if (wished, runtime.device) != ("auto", "cpu"):
         return
     reason = why_not_native()
     if reason:

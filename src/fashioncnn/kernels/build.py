@@ -1,9 +1,10 @@
 """Compile the kernels for this very processor, once, and load them.
 
-They are plain C, compiled by GCC at their first use (some five seconds) and kept in the cache,
-under a name made from the source, the compiler and the processor. Before a fresh library is kept,
-its answers are compared with PyTorch's. Its loops run on the threads that PyTorch has already:
-it is linked to no OpenMP library, and finds torch's own when it is loaded.
+They are plain C, in files that make one source, compiled by GCC at their first use (some five
+seconds) and kept in the cache, under a name made from the source, the compiler and the processor.
+Before a fresh library is kept, its answers are compared with PyTorch's. Its loops run on the
+threads that PyTorch has already: it is linked to no OpenMP library, and finds torch's own when it
+is loaded.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ import torch  # brings the OpenMP threads that the library runs on
 from fashioncnn.config import cache_folder
 from fashioncnn.errors import KernelError
 
+SOURCES = ("kernels.c", "norm.c")
+"""In the order in which they make one source."""
 COMPILERS = ("gcc", "cc")
 OPTIONS = ["-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC"]
 OPTIONS += ["-fno-math-errno", "-Wno-psabi"]
@@ -55,8 +58,25 @@ class AdamStep(ctypes.Structure):
     ]
 
 
+class Norm(ctypes.Structure):
+    """What `norm.c` calls a norm: how to normalise."""
+
+    _fields_ = [
+        *((name, ctypes.c_long) for name in ("rows", "channels", "half", "rectified")),
+        *((name, ctypes.c_double) for name in ("momentum", "eps")),
+    ]
+
+
+class Planes(ctypes.Structure):
+    """What `norm.c` calls planes: sizes of what is pooled."""
+
+    _fields_ = [
+        (name, ctypes.c_long) for name in ("pictures", "height", "width", "channels", "half")
+    ]
+
+
 class Kernels(ctypes.CDLL):
-    """The functions of `kernels.c`.
+    """The functions of `kernels.c` and `norm.c`.
 
     Attributes:
         multiple: what numbers of channels must be multiples of.
@@ -73,7 +93,18 @@ class Kernels(ctypes.CDLL):
         step = ctypes.POINTER(AdamStep)
         self.adam_step.argtypes = [*[pointer] * 4, ctypes.c_long, step, threads]
         self.adam_step.restype = None
+        norm, planes = ctypes.POINTER(Norm), ctypes.POINTER(Planes)
+        self.normalise_forward.argtypes = [*[pointer] * 9, norm, threads]
+        self.normalise_back.argtypes = [*[pointer] * 9, norm, threads]
+        self.pool_forward.argtypes = self.pool_back.argtypes = [*[pointer] * 3, planes, threads]
+        self.pool_forward.restype = self.pool_back.restype = None
         self.multiple = 2 * int(self.lanes())
+
+
+def source() -> bytes:
+    """Return what is compiled."""
+    folder = resources.files("fashioncnn") / "kernels"
+    return b"\n".join((folder / name).read_bytes() for name in SOURCES)
 
 
 def library(check: Callable[[Kernels], str | None]) -> Kernels:
@@ -96,11 +127,10 @@ def _outcome(check: Callable[[Kernels], str | None]) -> Kernels | KernelError:
     """Return the library, or why there is none: found out once in a process."""
     if sys.platform != "linux":
         return KernelError(f"they are made for Linux, and this is {sys.platform}")
-    source = (resources.files("fashioncnn") / "kernels" / "kernels.c").read_bytes()
     fault = KernelError("there is no C compiler here (Debian: apt install gcc libc6-dev)")
     for compiler in _compilers():
         try:
-            return _find_or_make(source, compiler, check)
+            return _find_or_make(source(), compiler, check)
         except KernelError as error:
             fault = error
     return fault

@@ -90,7 +90,7 @@ INLINE ivec widen(const uint8_t *p) {
 }
 
 /* The largest of four outputs, rectified, and where it was; the first one where several are. */
-INLINE void pool(const vec y[4], vec bias, float *kept, uint8_t *place) {
+INLINE vec largest(const vec y[4], vec bias, uint8_t *place) {
     vec best = y[0];
     ivec where = {0};
     for (int k = 1; k < 4; k++) {
@@ -100,11 +100,11 @@ INLINE void pool(const vec y[4], vec bias, float *kept, uint8_t *place) {
     }
     best += bias;
     ivec dead = best <= 0;
-    store(kept, choose(dead, (vec){0}, best));
     if (place) {
         where = (dead & NOWHERE) | (~dead & where);
         *(bytes *)place = narrow(where);
     }
+    return choose(dead, (vec){0}, best);
 }
 
 /* The gradient of four outputs from that of the one kept. */
@@ -372,7 +372,7 @@ INLINE void transform_output(shape s, kind k, const float *m, const float *bias,
                     vec four[4] = {full[2 * i][2 * j], full[2 * i][2 * j + 1], full[2 * i + 1][2 * j],
                                    full[2 * i + 1][2 * j + 1]};
                     long at = window(s, p, i, j) + c;
-                    pool(four, load(bias + c), y + at, places ? places + at : 0);
+                    store(y + at, largest(four, load(bias + c), places ? places + at : 0));
                 }
         }
     }
@@ -491,7 +491,7 @@ static void forward_one_channel(shape s, const float *x, const float *w, const f
                             }
                         }
                     long at = ((picture * rows + r) * columns + q) * s.out + c;
-                    pool(sum, b, y + at, places ? places + at : 0);
+                    store(y + at, largest(sum, b, places ? places + at : 0));
                 }
         }
     }

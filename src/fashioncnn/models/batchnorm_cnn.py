@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashioncnn.models.layers import ConvolutionalNetwork, ConvPoolReLU, PictureLinear, pooled_side
+from fashioncnn.models.layers import (
+    BatchNorm,
+    ConvolutionalNetwork,
+    ConvPoolReLU,
+    PictureLinear,
+    pooled_side,
+)
 from fashioncnn.settings import BatchNormCNNConfig
 
 FLAT = 1e-3
@@ -31,7 +37,7 @@ class BatchNormCNN(ConvolutionalNetwork):
         channels, side = 1, image_size
         for out_channels in config.channels:
             self.convolutions.append(ConvPoolReLU(channels, out_channels, 3, padding=1))
-            self.norms.append(nn.BatchNorm2d(out_channels))
+            self.norms.append(BatchNorm(out_channels))
             channels = out_channels
             side = pooled_side(side, 3, 1, len(config.channels), image_size)
         self.side = side

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.kernels import conv_pool_relu, convolve
+from fashioncnn.kernels import batch_norm, conv_pool_relu, convolve
+from fashioncnn.kernels.norm import add_and_rectify
 
 BITS, INT64_MIN = 2**16, -(2**63)
 
@@ -55,6 +56,39 @@ class Convolution(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, height, width) float for images (n, in, height, width) float."""
         return convolve(images, self.weight, 1)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation, with the addition and the ReLU that often follow it in the same pass."""
+
+    def forward(
+        self,
+        features: Tensor,
+        residual: Tensor | None = None,
+        relu: bool = False,
+    ) -> Tensor:
+        """Return float of the shape of `features`, (n, channels, height, width).
+
+        Args:
+            features: float.
+            residual: of the same shape, added once they are normalised.
+            relu: whether the sum is rectified.
+        """
+        if not self.training or self.momentum is None or self.num_batches_tracked is None:
+            return add_and_rectify(super().forward(features), residual, relu)
+        self._check_input_dim(features)
+        self.num_batches_tracked.add_(1)
+        return batch_norm(
+            features,
+            residual,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            self.momentum,
+            self.eps,
+            relu,
+        )
 
 
 class Dropout(nn.Dropout):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.models.layers import Convolution, ConvolutionalNetwork, ConvPoolReLU, Dropout
+from fashioncnn.models.layers import (
+    BatchNorm,
+    Convolution,
+    ConvolutionalNetwork,
+    ConvPoolReLU,
+    Dropout,
+)
 from fashioncnn.settings import ResidualCNNConfig
 
 
@@ -19,16 +24,16 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = Convolution(channels, channels)
-        self.first_norm = nn.BatchNorm2d(channels)
+        self.first_norm = BatchNorm(channels)
         self.second = Convolution(channels, channels)
-        self.second_norm = nn.BatchNorm2d(channels)
+        self.second_norm = BatchNorm(channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return float of the shape of `features`, (n, channels, height, width)."""
-        inner = F.relu(self.first_norm(self.first(features)), inplace=True)
-        change: Tensor = self.second_norm(self.second(inner))
-        return F.relu(change.add_(features), inplace=True)
+        inner = self.first_norm(self.first(features), relu=True)
+        changed: Tensor = self.second_norm(self.second(inner), features, relu=True)
+        return changed
 
 
 class HalvingBlock(nn.Module):
@@ -41,16 +46,16 @@ class HalvingBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.first = ConvPoolReLU(in_channels, out_channels, 3, padding=1)
-        self.first_norm = nn.BatchNorm2d(out_channels)
+        self.first_norm = BatchNorm(out_channels)
         self.second = Convolution(out_channels, out_channels)
-        self.second_norm = nn.BatchNorm2d(out_channels)
+        self.second_norm = BatchNorm(out_channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (n, out, height // 2, width // 2) float for (n, in, height, width) float."""
         halved = self.first_norm(self.first(features))
-        change: Tensor = self.second_norm(self.second(halved))
-        return F.relu(change.add_(halved), inplace=True)
+        changed: Tensor = self.second_norm(self.second(halved), halved, relu=True)
+        return changed
 
 
 class ResidualCNN(ConvolutionalNetwork):
@@ -79,7 +84,7 @@ class ResidualCNN(ConvolutionalNetwork):
             )
         channels = config.channels[0]
         self.stem = Convolution(1, channels)
-        self.stem_norm = nn.BatchNorm2d(channels)
+        self.stem_norm = BatchNorm(channels)
         self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(config.blocks[0]))
         for out_channels, blocks in zip(config.channels[1:], config.blocks[1:], strict=True):
             self.blocks.append(HalvingBlock(channels, out_channels))
@@ -90,7 +95,7 @@ class ResidualCNN(ConvolutionalNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         """See `ConvolutionalNetwork.features`; of the last block, rectified."""
-        features = F.relu(self.stem_norm(self.stem(images)), inplace=True)
+        features: Tensor = self.stem_norm(self.stem(images), relu=True)
         for block in self.blocks:
             features = block(features)
         return features

@@ -1,0 +1,278 @@
+"""Batch normalisation, and pooling with ReLU: the functions of ``norm.c``, as functions of tensors.
+
+Whatever memory bounds in a step is here done in as few passes as there can be, in float32 or, as
+under autocast, in bfloat16 between float32 sums. Tensors are channels_last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fashioncnn.kernels.build import Kernels, Norm, Planes
+from fashioncnn.kernels.tensors import FLOATS, check_memory, is_plain, pointer
+
+VALUES = torch.float32, torch.bfloat16
+POOL = 2
+
+
+def norm_suits(
+    kernels: Kernels, values: Tensor, residual: Tensor | None, *of_channels: Tensor | None
+) -> bool:
+    """Whether `normalise` can do this layer. What is wrong is left to PyTorch to tell.
+
+    Args:
+        kernels: compiled.
+        values: what is normalised.
+        residual: what is added.
+        of_channels: weight, bias and running statistics, of which none may be missing.
+    """
+    channels = values.shape[1:2]
+    return (
+        _suits(kernels, values)
+        and values.numel() > len(values[0])  # PyTorch refuses the variance of one value
+        and (
+            residual is None
+            or (
+                is_plain(residual, values.dtype)
+                and residual.shape == values.shape
+                and residual.is_contiguous(memory_format=torch.channels_last)
+            )
+        )
+        and all(
+            t is not None and is_plain(t) and t.shape == channels and t.is_contiguous()
+            for t in of_channels
+        )
+    )
+
+
+def pool_suits(kernels: Kernels, values: Tensor) -> bool:
+    """Whether `pool_and_rectify` can do this layer."""
+    return _suits(kernels, values) and min(values.shape[2:]) >= POOL
+
+
+def _suits(kernels: Kernels, values: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and is_plain(values, *VALUES)
+        and values.dim() == 4
+        and values.numel() > 0
+        and values.shape[1] % kernels.lanes() == 0
+        and values.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def normalise(
+    kernels: Kernels,
+    values: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Return what `fashioncnn.kernels.batch_norm` does, by the compiled kernels."""
+    running = running_mean, running_variance
+    how = momentum, eps, relu, kernels, torch.is_grad_enabled()
+    normed: Tensor = _Normalisation.apply(values, residual, weight, bias, *running, *how)  # type: ignore[no-untyped-call]
+    return normed
+
+
+def pool_and_rectify(kernels: Kernels, values: Tensor) -> Tensor:
+    """Return ReLU of 2×2 max pooling, by the compiled kernels."""
+    pooled: Tensor = _Pooling.apply(values, kernels, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    return pooled
+
+
+class _Normalisation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        residual: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_variance: Tensor,
+        momentum: float,
+        eps: float,
+        relu: bool,
+        kernels: Kernels,
+        learns: bool,
+    ) -> Tensor:
+        channels = values.shape[1]
+        half = values.dtype == torch.bfloat16
+        how = Norm(values.numel() // channels, channels, half, relu, momentum, eps)
+        normed = torch.empty_like(values)
+        terms, deviations = torch.empty((3, channels), **FLOATS), torch.empty(channels, **FLOATS)
+        check_memory(
+            kernels.normalise_forward(
+                pointer(values),
+                pointer(residual),
+                pointer(weight),
+                pointer(bias),
+                pointer(running_mean),
+                pointer(running_variance),
+                pointer(normed),
+                pointer(terms),
+                pointer(deviations),
+                ctypes.byref(how),
+                torch.get_num_threads(),
+            )
+        )
+        if learns:
+            ctx.added = residual is not None
+            told = normed if relu and ctx.added else None  # where ReLU was shut
+            ctx.save_for_backward(values, told, terms, deviations)
+            ctx.how, ctx.kernels = how, kernels
+        return normed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        values, told, terms, deviations = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        # Hooks on saved tensors may have laid them out anew.
+        values = values.contiguous(memory_format=torch.channels_last)
+        if told is not None:
+            told = told.contiguous(memory_format=torch.channels_last)
+        of_values = torch.empty_like(values)
+        of_weight, of_bias = (torch.empty(values.shape[1], **FLOATS) for _ in range(2))
+        of_residual = torch.empty_like(values) if told is not None else None
+        check_memory(
+            ctx.kernels.normalise_back(
+                pointer(values),
+                pointer(told),
+                pointer(gradient),
+                pointer(terms),
+                pointer(deviations),
+                pointer(of_values),
+                pointer(of_residual),
+                pointer(of_weight),
+                pointer(of_bias),
+                ctypes.byref(ctx.how),
+                torch.get_num_threads(),
+            )
+        )
+        if ctx.added and told is None:
+            of_residual = gradient
+        return of_values, of_residual, of_weight, of_bias, *[None] * 7
+
+
+class _Pooling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, kernels: Kernels, learns: bool) -> Tensor:
+        n, channels, height, width = values.shape
+        sizes = Planes(n, height, width, channels, values.dtype == torch.bfloat16)
+        pooled = torch.empty(
+            (n, channels, height // POOL, width // POOL),
+            dtype=values.dtype,
+            device="cpu",
+            memory_format=torch.channels_last,
+        )
+        places = torch.empty_like(pooled, dtype=torch.uint8) if learns else None
+        kernels.pool_forward(
+            pointer(values),
+            pointer(pooled),
+            pointer(places),
+            ctypes.byref(sizes),
+            torch.get_num_threads(),
+        )
+        if learns:
+            ctx.save_for_backward(places)
+            ctx.sizes, ctx.kernels, ctx.shape = sizes, kernels, values.shape
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        places = ctx.saved_tensors[0].contiguous(memory_format=torch.channels_last)
+        of_values = torch.empty(
+            ctx.shape,
+            dtype=gradient.dtype,
+            device="cpu",
+            memory_format=torch.channels_last,
+        )
+        ctx.kernels.pool_back(
+            pointer(gradient),
+            pointer(places),
+            pointer(of_values),
+            ctypes.byref(ctx.sizes),
+            torch.get_num_threads(),
+        )
+        return of_values, None, None
+
+
+def norm_by_torch(
+    values: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_variance: Tensor | None,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Return what `fashioncnn.kernels.batch_norm` does, by PyTorch's operations."""
+    running = running_mean, running_variance
+    normed = F.batch_norm(values, *running, weight, bias, True, momentum, eps)
+    return add_and_rectify(normed, residual, relu)
+
+
+def add_and_rectify(normed: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    """Return `normed` itself, with what was asked for done to it in place."""
+    if residual is not None:
+        normed = normed.add_(residual)
+    return F.relu(normed, inplace=True) if relu else normed
+
+
+def pool_by_torch(values: Tensor) -> Tensor:
+    """Return ReLU of 2×2 max pooling, by PyTorch's operations."""
+    return F.relu(F.max_pool2d(values, POOL))
+
+
+def differences(kernels: Kernels, dtype: torch.dtype) -> list[float]:
+    """Return the relative differences of freshly compiled kernels' answers to PyTorch's.
+
+    PyTorch computes in float32, from values that bfloat16 holds.
+    """
+    generator = torch.Generator().manual_seed(0)
+    channels = 7 * kernels.lanes()  # groups of every width
+
+    def draw(*size: int) -> Tensor:
+        drawn = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
+        return drawn.to(torch.bfloat16).float()
+
+    def draw_pictures(height: int, width: int) -> Tensor:
+        return draw(3, channels, height, width).contiguous(memory_format=torch.channels_last)
+
+    values, added, gradient = draw_pictures(9, 7), draw_pictures(9, 7), draw_pictures(9, 7)
+    of_pooled, weight, bias = draw_pictures(4, 3), draw(channels), draw(channels)
+    answers = []
+    for ours in (True, False):
+        kind = dtype if ours else torch.float32
+        x, r = (t.to(kind).requires_grad_() for t in (values, added))
+        w, b = (t.clone().requires_grad_() for t in (weight, bias))
+        gathered: list[Tensor] = []
+        with torch.enable_grad():
+            for residual, relu in ((None, False), (None, True), (r, False), (r, True)):
+                running = torch.zeros(channels, **FLOATS), torch.ones(channels, **FLOATS)
+                arguments = (x, residual, w, b, *running, 0.1, 1e-5, relu)
+                y = normalise(kernels, *arguments) if ours else norm_by_torch(*arguments)
+                inputs = [t for t in (x, residual, w, b) if t is not None]
+                of_inputs = torch.autograd.grad(y, inputs, gradient.to(kind))
+                gathered += [y.detach(), *of_inputs, *running]
+            pooled = pool_and_rectify(kernels, x) if ours else pool_by_torch(x)
+        gathered += [pooled.detach(), *torch.autograd.grad(pooled, x, of_pooled.to(kind))]
+        answers.append([t.float() for t in gathered])
+    return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]
