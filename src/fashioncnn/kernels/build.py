@@ -95,9 +95,9 @@ class Kernels(ctypes.CDLL):
         self.adam_step.restype = None
         norm, planes = ctypes.POINTER(Norm), ctypes.POINTER(Planes)
         self.normalise_forward.argtypes = [*[pointer] * 9, norm, threads]
-        self.normalise_back.argtypes = [*[pointer] * 9, norm, threads]
-        self.pool_forward.argtypes = self.pool_back.argtypes = [*[pointer] * 3, planes, threads]
-        self.pool_forward.restype = self.pool_back.restype = None
+        self.normalise_back.argtypes = [*[pointer] * 10, norm, threads]
+        self.pool_forward.argtypes = self.pool_back.argtypes = [*[pointer] * 4, planes, threads]
+        self.pool_forward.restype = None
         self.multiple = 2 * int(self.lanes())
 
 

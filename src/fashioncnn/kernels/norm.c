@@ -203,17 +203,24 @@ int normalise_forward(const void *x, const void *residual, const float *weight, 
     return free(sums), 0;
 }
 
+/* The gradients that came in. Where the output went two ways there are two, added here. */
+typedef struct {
+    const void *one, *other; /* null where there is one */
+} gradients;
+
 /* The gradient that ReLU lets through. With a residual the output tells; without, it is made again,
  * which is faster than to read it. */
-INLINE vec let_through(const int half, const int rectified, const int added, vec g, vec x,
+INLINE vec let_through(const int half, const int rectified, const int added, gradients dy, vec x,
                        const void *y, long at, vec mean, vec gain, vec bias) {
+    vec g = take(dy.one, at, half);
+    if (dy.other) g += take(dy.other, at, half);
     if (!rectified) return g;
     vec v = added ? take(y, at, half) : normalised(x, mean, gain, bias);
     return choose(v <= 0, (vec){0}, g);
 }
 
 INLINE void chunk_sums(const int half, const int rectified, const int added, const int wide,
-                       const void *x, const void *y, const void *dy, const float *terms,
+                       const void *x, const void *y, gradients dy, const float *terms,
                        long channels, long first, long last, long c, double *sums) {
     vec mean[4], gain[4], bias[4], sum[4], product[4];
     for (int k = 0; k < wide; k++) {
@@ -226,8 +233,8 @@ INLINE void chunk_sums(const int half, const int rectified, const int added, con
         for (int k = 0; k < wide; k++) {
             const long at = row * channels + c + k * LANES;
             vec value = take(x, at, half);
-            vec g = let_through(half, rectified, added, take(dy, at, half), value, y, at, mean[k],
-                                gain[k], bias[k]);
+            vec g = let_through(half, rectified, added, dy, value, y, at, mean[k], gain[k],
+                                bias[k]);
             sum[k] += g;
             product[k] += g * (value - mean[k]);
         }
@@ -239,7 +246,7 @@ INLINE void chunk_sums(const int half, const int rectified, const int added, con
 }
 
 INLINE void sum_gradients(const int half, const int rectified, const int added, const void *x,
-                          const void *y, const void *dy, const float *terms, long channels,
+                          const void *y, gradients dy, const float *terms, long channels,
                           long from, long to, double *sums) {
 #define DO(wide) \
     chunk_sums(half, rectified, added, wide, x, y, dy, terms, channels, first, last, c, sums);
@@ -247,9 +254,9 @@ INLINE void sum_gradients(const int half, const int rectified, const int added, 
 #undef DO
 }
 
-/* dx = gain · (g - level - (x - mean) · slope); `dr`, the residual's, is g where ReLU is in between. */
+/* dx = gain · (g - level - (x - mean) · slope), and `dr`, the residual's, is g; it may be null. */
 INLINE void chunk_back(const int half, const int rectified, const int added, const int wide,
-                       const void *x, const void *y, const void *dy, const float *terms,
+                       const void *x, const void *y, gradients dy, const float *terms,
                        const float *lines, long channels, long first, long last, long c, void *dx,
                        void *dr) {
     vec mean[4], gain[4], bias[4], level[4], slope[4];
@@ -263,15 +270,15 @@ INLINE void chunk_back(const int half, const int rectified, const int added, con
         for (int k = 0; k < wide; k++) {
             const long at = row * channels + c + k * LANES;
             vec value = take(x, at, half);
-            vec g = let_through(half, rectified, added, take(dy, at, half), value, y, at, mean[k],
-                                gain[k], bias[k]);
-            if (rectified && added) put(dr, at, g, half);
+            vec g = let_through(half, rectified, added, dy, value, y, at, mean[k], gain[k],
+                                bias[k]);
+            if (dr) put(dr, at, g, half);
             put(dx, at, gain[k] * (g - level[k] - (value - mean[k]) * slope[k]), half);
         }
 }
 
 INLINE void normalise_rows_back(const int half, const int rectified, const int added, const void *x,
-                                const void *y, const void *dy, const float *terms,
+                                const void *y, gradients dy, const float *terms,
                                 const float *lines, long channels, long from, long to, void *dx,
                                 void *dr) {
 #define DO(wide)                                                                                  \
@@ -281,14 +288,16 @@ INLINE void normalise_rows_back(const int half, const int rectified, const int a
 #undef DO
 }
 
-/* Its gradients. `y` and `dr` are there where a residual was added before ReLU, else null. */
-int normalise_back(const void *x, const void *y, const void *dy, const float *terms,
-                   const float *deviations, void *dx, void *dr, float *dweight, float *dbias,
-                   const norm *how, int threads) {
+/* Its gradients, from one or two of the output; `y` is null but where a residual was added before
+ * ReLU, `dr` where the residual's is not wanted. */
+int normalise_back(const void *x, const void *y, const void *dy_one, const void *dy_other,
+                   const float *terms, const float *deviations, void *dx, void *dr, float *dweight,
+                   float *dbias, const norm *how, int threads) {
     const norm s = *how;
     const long each = 2 * s.channels;
     double *sums = calloc(each * threads, sizeof(double));
     float *lines = allocate(each);
+    const gradients dy = {dy_one, dy_other};
     if (!sums || !lines) return free(sums), free(lines), 1;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
@@ -296,7 +305,7 @@ int normalise_back(const void *x, const void *y, const void *dy, const float *te
         share(s.rows, part, threads, &from, &to);
 #define CALL(half, rectified, added) \
     sum_gradients(half, rectified, added, x, y, dy, terms, s.channels, from, to, sums + each * part)
-        BY_KIND(s.half, s.rectified, dr, CALL)
+        BY_KIND(s.half, s.rectified, y, CALL)
 #undef CALL
     }
     for (int part = 1; part < threads; part++)
@@ -313,7 +322,7 @@ int normalise_back(const void *x, const void *y, const void *dy, const float *te
 #define CALL(half, rectified, added)                                                             \
     normalise_rows_back(half, rectified, added, x, y, dy, terms, lines, s.channels, from, to, dx, \
                         dr)
-        BY_KIND(s.half, s.rectified, dr, CALL)
+        BY_KIND(s.half, s.rectified, y, CALL)
 #undef CALL
     }
     return free(sums), free(lines), 0;
@@ -327,7 +336,8 @@ typedef struct {
 /* Where the four values of a window lie, from its first on, counted in values. */
 INLINE long corner(planes s, int k) { return (k / 2 * s.width + k % 2) * s.channels; }
 
-INLINE void pool_row(const int half, planes s, long row, const void *x, void *y, uint8_t *places) {
+INLINE void pool_row(const int half, planes s, long row, const void *x, const float *bias, void *y,
+                     uint8_t *places) {
     const long rows = s.height / 2, columns = s.width / 2;
     for (long q = 0; q < columns; q++) {
         const long from = ((row / rows * s.height + row % rows * 2) * s.width + 2 * q) * s.channels;
@@ -335,13 +345,15 @@ INLINE void pool_row(const int half, planes s, long row, const void *x, void *y,
         for (long c = 0; c < s.channels; c += LANES) {
             vec four[4];
             for (int k = 0; k < 4; k++) four[k] = take(x, from + corner(s, k) + c, half);
-            put(y, to + c, largest(four, (vec){0}, places ? places + to + c : 0), half);
+            vec b = bias ? load(bias + c) : (vec){0};
+            put(y, to + c, largest(four, b, places ? places + to + c : 0), half);
         }
     }
 }
 
+/* Adds to `db`, where it is not null. */
 INLINE void unpool_row(const int half, planes s, long row, const void *dy, const uint8_t *places,
-                       void *dx) {
+                       void *dx, float *db) {
     const long rows = s.height / 2, columns = s.width / 2, size = half ? 2 : 4;
     const long first = (row / rows * s.height + row % rows * 2) * s.width * s.channels;
     for (long q = 0; q < columns; q++) {
@@ -351,6 +363,7 @@ INLINE void unpool_row(const int half, planes s, long row, const void *dy, const
             ivec where = widen(places + from + c);
             for (int k = 0; k < 4; k++)
                 put(dx, to + corner(s, k) + c, (vec)((where == k) & (ivec)g), half);
+            if (db) store(db + c, load(db + c) + (vec)((where != NOWHERE) & (ivec)g));
         }
     }
     /* What no window covers: the last column and the last row of odd sides. */
@@ -362,21 +375,39 @@ INLINE void unpool_row(const int half, planes s, long row, const void *dy, const
                s.width * s.channels * size);
 }
 
-/* ReLU of 2×2 max pooling; to learn, with places. */
-void pool_forward(const void *x, void *y, uint8_t *places, const planes *shape_of, int threads) {
+/* ReLU of 2×2 max pooling and a bias, which may be null; to learn, with places. */
+void pool_forward(const void *x, const float *bias, void *y, uint8_t *places,
+                  const planes *shape_of, int threads) {
     const planes s = *shape_of;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < s.pictures * (s.height / 2); row++)
-        if (s.half) pool_row(1, s, row, x, y, places);
-        else pool_row(0, s, row, x, y, places);
+        if (s.half) pool_row(1, s, row, x, bias, y, places);
+        else pool_row(0, s, row, x, bias, y, places);
 }
 
-/* Its gradient, all of it written. */
-void pool_back(const void *dy, const uint8_t *places, void *dx, const planes *shape_of,
-               int threads) {
+/* Its gradients, all of them written; `db` may be null. Returns 0, or 1 where there is not enough
+ * memory. A row's sums are float32, those of rows float64. */
+int pool_back(const void *dy, const uint8_t *places, void *dx, float *db, const planes *shape_of,
+              int threads) {
     const planes s = *shape_of;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long row = 0; row < s.pictures * (s.height / 2); row++)
-        if (s.half) unpool_row(1, s, row, dy, places, dx);
-        else unpool_row(0, s, row, dy, places, dx);
+    double *sums = calloc(s.channels * threads, sizeof(double));
+    float *of_rows = allocate(s.channels * threads);
+    if (!sums || !of_rows) return free(sums), free(of_rows), 1;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int part = 0; part < threads; part++) {
+        long from, to;
+        share(s.pictures * (s.height / 2), part, threads, &from, &to);
+        float *of_row = db ? of_rows + s.channels * part : 0;
+        for (long row = from; row < to; row++) {
+            if (db) memset(of_row, 0, sizeof(float) * s.channels);
+            if (s.half) unpool_row(1, s, row, dy, places, dx, of_row);
+            else unpool_row(0, s, row, dy, places, dx, of_row);
+            for (long c = 0; c < s.channels && db; c++) sums[s.channels * part + c] += of_row[c];
+        }
+    }
+    for (long c = 0; c < s.channels && db; c++) {
+        for (int part = 1; part < threads; part++) sums[c] += sums[s.channels * part + c];
+        db[c] = sums[c];
+    }
+    return free(sums), free(of_rows), 0;
 }

@@ -32,7 +32,6 @@ def norm_suits(
         residual: what is added.
         of_channels: weight, bias and running statistics, of which none may be missing.
     """
-    channels = values.shape[1:2]
     return (
         _suits(kernels, values)
         and values.numel() > len(values[0])  # PyTorch refuses the variance of one value
@@ -44,16 +43,21 @@ def norm_suits(
                 and residual.is_contiguous(memory_format=torch.channels_last)
             )
         )
-        and all(
-            t is not None and is_plain(t) and t.shape == channels and t.is_contiguous()
-            for t in of_channels
-        )
+        and all(t is not None and _is_vector(t, values.shape[1]) for t in of_channels)
     )
 
 
-def pool_suits(kernels: Kernels, values: Tensor) -> bool:
+def pool_suits(kernels: Kernels, values: Tensor, bias: Tensor | None) -> bool:
     """Whether `pool_and_rectify` can do this layer."""
-    return _suits(kernels, values) and min(values.shape[2:]) >= POOL
+    return (
+        _suits(kernels, values)
+        and min(values.shape[2:]) >= POOL
+        and (bias is None or _is_vector(bias, values.shape[1]))
+    )
+
+
+def _is_vector(tensor: Tensor, channels: int) -> bool:
+    return is_plain(tensor) and tensor.shape == (channels,) and tensor.is_contiguous()
 
 
 def _suits(kernels: Kernels, values: Tensor) -> bool:
@@ -78,17 +82,19 @@ def normalise(
     momentum: float,
     eps: float,
     relu: bool,
-) -> Tensor:
-    """Return what `fashioncnn.kernels.batch_norm` does, by the compiled kernels."""
+) -> tuple[Tensor, Tensor]:
+    """Return what `fashioncnn.kernels.batch_norm_twice` does, by the compiled kernels."""
     running = running_mean, running_variance
     how = momentum, eps, relu, kernels, torch.is_grad_enabled()
-    normed: Tensor = _Normalisation.apply(values, residual, weight, bias, *running, *how)  # type: ignore[no-untyped-call]
-    return normed
+    both: tuple[Tensor, Tensor] = _Normalisation.apply(  # type: ignore[no-untyped-call]
+        values, residual, weight, bias, *running, *how
+    )
+    return both
 
 
-def pool_and_rectify(kernels: Kernels, values: Tensor) -> Tensor:
-    """Return ReLU of 2×2 max pooling, by the compiled kernels."""
-    pooled: Tensor = _Pooling.apply(values, kernels, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+def pool_and_rectify(kernels: Kernels, values: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ReLU of 2×2 max pooling and a bias, by the compiled kernels."""
+    pooled: Tensor = _Pooling.apply(values, bias, kernels, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return pooled
 
 
@@ -107,7 +113,7 @@ class _Normalisation(torch.autograd.Function):
         relu: bool,
         kernels: Kernels,
         learns: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         channels = values.shape[1]
         half = values.dtype == torch.bfloat16
         how = Norm(values.numel() // channels, channels, half, relu, momentum, eps)
@@ -133,43 +139,52 @@ class _Normalisation(torch.autograd.Function):
             told = normed if relu and ctx.added else None  # where ReLU was shut
             ctx.save_for_backward(values, told, terms, deviations)
             ctx.how, ctx.kernels = how, kernels
-        return normed
+            ctx.set_materialize_grads(False)
+        return normed, normed.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *of_both: Tensor | None) -> tuple[Tensor | None, ...]:
+        gradients = [
+            g.contiguous(memory_format=torch.channels_last) for g in of_both if g is not None
+        ]
+        if not gradients:
+            return (None,) * 11
         values, told, terms, deviations = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
         # Hooks on saved tensors may have laid them out anew.
         values = values.contiguous(memory_format=torch.channels_last)
         if told is not None:
             told = told.contiguous(memory_format=torch.channels_last)
         of_values = torch.empty_like(values)
         of_weight, of_bias = (torch.empty(values.shape[1], **FLOATS) for _ in range(2))
-        of_residual = torch.empty_like(values) if told is not None else None
+        of_residual = None
+        if ctx.added:  # as it came, where nothing is done to it
+            changed = told is not None or len(gradients) > 1
+            of_residual = torch.empty_like(values) if changed else gradients[0]
         check_memory(
             ctx.kernels.normalise_back(
                 pointer(values),
                 pointer(told),
-                pointer(gradient),
+                pointer(gradients[0]),
+                pointer(gradients[1] if len(gradients) > 1 else None),
                 pointer(terms),
                 pointer(deviations),
                 pointer(of_values),
-                pointer(of_residual),
+                pointer(None if of_residual is gradients[0] else of_residual),
                 pointer(of_weight),
                 pointer(of_bias),
                 ctypes.byref(ctx.how),
                 torch.get_num_threads(),
             )
         )
-        if ctx.added and told is None:
-            of_residual = gradient
         return of_values, of_residual, of_weight, of_bias, *[None] * 7
 
 
 class _Pooling(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, kernels: Kernels, learns: bool) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, bias: Tensor | None, kernels: Kernels, learns: bool
+    ) -> Tensor:
         n, channels, height, width = values.shape
         sizes = Planes(n, height, width, channels, values.dtype == torch.bfloat16)
         pooled = torch.empty(
@@ -181,6 +196,7 @@ class _Pooling(torch.autograd.Function):
         places = torch.empty_like(pooled, dtype=torch.uint8) if learns else None
         kernels.pool_forward(
             pointer(values),
+            pointer(bias),
             pointer(pooled),
             pointer(places),
             ctypes.byref(sizes),
@@ -189,6 +205,7 @@ class _Pooling(torch.autograd.Function):
         if learns:
             ctx.save_for_backward(places)
             ctx.sizes, ctx.kernels, ctx.shape = sizes, kernels, values.shape
+            ctx.biased = bias is not None
         return pooled
 
     @staticmethod
@@ -202,14 +219,18 @@ class _Pooling(torch.autograd.Function):
             device="cpu",
             memory_format=torch.channels_last,
         )
-        ctx.kernels.pool_back(
-            pointer(gradient),
-            pointer(places),
-            pointer(of_values),
-            ctypes.byref(ctx.sizes),
-            torch.get_num_threads(),
+        of_bias = torch.empty(ctx.shape[1], **FLOATS) if ctx.biased else None
+        check_memory(
+            ctx.kernels.pool_back(
+                pointer(gradient),
+                pointer(places),
+                pointer(of_values),
+                pointer(of_bias),
+                ctypes.byref(ctx.sizes),
+                torch.get_num_threads(),
+            )
         )
-        return of_values, None, None
+        return of_values, of_bias, None, None
 
 
 def norm_by_torch(
@@ -222,11 +243,12 @@ def norm_by_torch(
     momentum: float,
     eps: float,
     relu: bool,
-) -> Tensor:
-    """Return what `fashioncnn.kernels.batch_norm` does, by PyTorch's operations."""
+) -> tuple[Tensor, Tensor]:
+    """Return what `fashioncnn.kernels.batch_norm_twice` does, by PyTorch's operations."""
     running = running_mean, running_variance
     normed = F.batch_norm(values, *running, weight, bias, True, momentum, eps)
-    return add_and_rectify(normed, residual, relu)
+    normed = add_and_rectify(normed, residual, relu)
+    return normed, normed
 
 
 def add_and_rectify(normed: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
@@ -236,9 +258,10 @@ def add_and_rectify(normed: Tensor, residual: Tensor | None, relu: bool) -> Tens
     return F.relu(normed, inplace=True) if relu else normed
 
 
-def pool_by_torch(values: Tensor) -> Tensor:
-    """Return ReLU of 2×2 max pooling, by PyTorch's operations."""
-    return F.relu(F.max_pool2d(values, POOL))
+def pool_by_torch(values: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ReLU of 2×2 max pooling and a bias, by PyTorch's operations."""
+    pooled = F.max_pool2d(values, POOL)
+    return F.relu(pooled if bias is None else pooled + bias.to(values.dtype).view(-1, 1, 1))
 
 
 def differences(kernels: Kernels, dtype: torch.dtype) -> list[float]:
@@ -268,11 +291,13 @@ def differences(kernels: Kernels, dtype: torch.dtype) -> list[float]:
             for residual, relu in ((None, False), (None, True), (r, False), (r, True)):
                 running = torch.zeros(channels, **FLOATS), torch.ones(channels, **FLOATS)
                 arguments = (x, residual, w, b, *running, 0.1, 1e-5, relu)
-                y = normalise(kernels, *arguments) if ours else norm_by_torch(*arguments)
+                both = normalise(kernels, *arguments) if ours else norm_by_torch(*arguments)
                 inputs = [t for t in (x, residual, w, b) if t is not None]
-                of_inputs = torch.autograd.grad(y, inputs, gradient.to(kind))
-                gathered += [y.detach(), *of_inputs, *running]
-            pooled = pool_and_rectify(kernels, x) if ours else pool_by_torch(x)
-        gathered += [pooled.detach(), *torch.autograd.grad(pooled, x, of_pooled.to(kind))]
+                gathered += [both[0].detach(), *running]
+                for y in (both[:1], both):
+                    of_outputs = [g.to(kind) for g in (gradient, added)[: len(y)]]
+                    gathered += torch.autograd.grad(y, inputs, of_outputs, retain_graph=True)
+            pooled = pool_and_rectify(kernels, x, b) if ours else pool_by_torch(x, b)
+        gathered += [pooled.detach(), *torch.autograd.grad(pooled, [x, b], of_pooled.to(kind))]
         answers.append([t.float() for t in gathered])
     return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]

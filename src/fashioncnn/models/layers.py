@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.kernels import batch_norm, conv_pool_relu, convolve
+from fashioncnn.kernels import batch_norm_twice, conv_pool_relu, convolve
 from fashioncnn.kernels.norm import add_and_rectify
 
 BITS, INT64_MIN = 2**16, -(2**63)
@@ -74,11 +74,21 @@ class BatchNorm(nn.BatchNorm2d):
             residual: of the same shape, added once they are normalised.
             relu: whether the sum is rectified.
         """
+        return self.twice(features, residual, relu)[0]
+
+    def twice(
+        self, features: Tensor, residual: Tensor | None = None, relu: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same two times, for two ways it goes: their gradients meet at no cost here.
+
+        Neither may be changed in place.
+        """
         if not self.training or self.momentum is None or self.num_batches_tracked is None:
-            return add_and_rectify(super().forward(features), residual, relu)
+            normed = add_and_rectify(super().forward(features), residual, relu)
+            return normed, normed
         self._check_input_dim(features)
         self.num_batches_tracked.add_(1)
-        return batch_norm(
+        return batch_norm_twice(
             features,
             residual,
             self.weight,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from typing import cast
+
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
@@ -15,7 +18,19 @@ from fashioncnn.models.layers import (
 from fashioncnn.settings import ResidualCNNConfig
 
 
-class ResidualBlock(nn.Module):
+class Block(nn.Module, ABC):
+    """What the network is built of; its values go two ways, into a convolution and past it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (n, out, rows, columns) float for (n, in, height, width) float."""
+        return self.twice(features, features)[0]
+
+    @abstractmethod
+    def twice(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same two times, for `features` two times (`BatchNorm.twice`)."""
+
+
+class ResidualBlock(Block):
     """Two convolutions, each batch-normalised, added to what came in (He et al., arXiv:1512.03385).
 
     It begins by doing nothing: the second norm's weights are 0.
@@ -29,14 +44,13 @@ class ResidualBlock(nn.Module):
         self.second_norm = BatchNorm(channels)
         nn.init.zeros_(self.second_norm.weight)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return float of the shape of `features`, (n, channels, height, width)."""
+    def twice(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Block.twice`; of the shape of `features`."""
         inner = self.first_norm(self.first(features), relu=True)
-        changed: Tensor = self.second_norm(self.second(inner), features, relu=True)
-        return changed
+        return self.second_norm.twice(self.second(inner), shortcut, relu=True)
 
 
-class HalvingBlock(nn.Module):
+class HalvingBlock(Block):
     """A convolution pooled to half the side, rectified and normalised; a second one added to it.
 
     Pooling before anything is normalised or added is a quarter of that work, and no shortcut has to
@@ -51,11 +65,10 @@ class HalvingBlock(nn.Module):
         self.second_norm = BatchNorm(out_channels)
         nn.init.zeros_(self.second_norm.weight)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (n, out, height // 2, width // 2) float for (n, in, height, width) float."""
-        halved = self.first_norm(self.first(features))
-        changed: Tensor = self.second_norm(self.second(halved), halved, relu=True)
-        return changed
+    def twice(self, features: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Block.twice`; nothing goes past the first convolution, which halves the sides."""
+        halved, shortcut = self.first_norm.twice(self.first(features))
+        return self.second_norm.twice(self.second(halved), shortcut, relu=True)
 
 
 class ResidualCNN(ConvolutionalNetwork):
@@ -95,12 +108,14 @@ class ResidualCNN(ConvolutionalNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         """See `ConvolutionalNetwork.features`; of the last block, rectified."""
-        features: Tensor = self.stem_norm(self.stem(images), relu=True)
+        features, shortcut = self.stem_norm.twice(self.stem(images), relu=True)
         for block in self.blocks:
-            features = block(features)
+            features, shortcut = cast("Block", block).twice(features, shortcut)
         return features
 
     def head(self, features: Tensor) -> Tensor:
         """See `ConvolutionalNetwork.head`."""
-        logits: Tensor = self.output(self.dropout(features.mean((2, 3))))
+        # In this order the gradient of the mean lies in memory as the features do.
+        means = features.permute(0, 2, 3, 1).mean((1, 2))
+        logits: Tensor = self.output(self.dropout(means))
         return logits
