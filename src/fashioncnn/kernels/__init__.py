@@ -1,10 +1,13 @@
-"""Convolution, max pooling and ReLU as one step, and Adam: by PyTorch, or by our compiled kernels.
+"""What a step of training consists of, by PyTorch or by our compiled kernels.
 
-The kernels (``kernels.c``) do the same mathematics as PyTorch with other roundings. They never
-write the convolution's full output to memory, and need up to 4 times fewer multiplications
-in every layer but the first. What they gave is told in docs/PERFORMANCE.md.
+The kernels do the same mathematics as PyTorch with other roundings. Those of ``kernels.c`` are
+convolution, max pooling and ReLU as one step, and Adam. They never write the convolution's full
+output to memory, and need up to 4 times fewer multiplications in every layer but the first. Those
+of ``norm.c`` are batch normalisation, with the addition and the ReLU that follow it, and pooling,
+each in as few passes as can be. What they gave is told in docs/PERFORMANCE.md.
 
-They work in float32 on the CPU, under autocast too, and have first derivatives in reverse mode
+They work on the CPU: convolutions and Adam in float32, the others in bfloat16 too. Inside a bfloat16
+autocast convolutions are PyTorch's. All have first derivatives in reverse mode
 alone: what uses `torch.func`, traces or exports a network calls ``use("torch")`` before. Where a
 value is infinite, Winograd's sums may give NaN where PyTorch gives infinity; where values of a
 window are equal but for rounding, any one of them may be the largest.

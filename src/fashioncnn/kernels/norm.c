@@ -219,9 +219,10 @@ INLINE vec let_through(const int half, const int rectified, const int added, gra
     return choose(v <= 0, (vec){0}, g);
 }
 
+/* Adds g and g · (x - mean) to the sums. `dr`, the residual's gradient, is g; it may be null. */
 INLINE void chunk_sums(const int half, const int rectified, const int added, const int wide,
                        const void *x, const void *y, gradients dy, const float *terms,
-                       long channels, long first, long last, long c, double *sums) {
+                       long channels, long first, long last, long c, double *sums, void *dr) {
     vec mean[4], gain[4], bias[4], sum[4], product[4];
     for (int k = 0; k < wide; k++) {
         const float *at = terms + c + k * LANES;
@@ -235,6 +236,7 @@ INLINE void chunk_sums(const int half, const int rectified, const int added, con
             vec value = take(x, at, half);
             vec g = let_through(half, rectified, added, dy, value, y, at, mean[k], gain[k],
                                 bias[k]);
+            if (dr) put(dr, at, g, half);
             sum[k] += g;
             product[k] += g * (value - mean[k]);
         }
@@ -247,18 +249,17 @@ INLINE void chunk_sums(const int half, const int rectified, const int added, con
 
 INLINE void sum_gradients(const int half, const int rectified, const int added, const void *x,
                           const void *y, gradients dy, const float *terms, long channels,
-                          long from, long to, double *sums) {
+                          long from, long to, double *sums, void *dr) {
 #define DO(wide) \
-    chunk_sums(half, rectified, added, wide, x, y, dy, terms, channels, first, last, c, sums);
+    chunk_sums(half, rectified, added, wide, x, y, dy, terms, channels, first, last, c, sums, dr);
     EACH_GROUP(from, to, channels, DO)
 #undef DO
 }
 
-/* dx = gain · (g - level - (x - mean) · slope), and `dr`, the residual's, is g; it may be null. */
+/* dx = gain · (g - level - (x - mean) · slope) */
 INLINE void chunk_back(const int half, const int rectified, const int added, const int wide,
                        const void *x, const void *y, gradients dy, const float *terms,
-                       const float *lines, long channels, long first, long last, long c, void *dx,
-                       void *dr) {
+                       const float *lines, long channels, long first, long last, long c, void *dx) {
     vec mean[4], gain[4], bias[4], level[4], slope[4];
     for (int k = 0; k < wide; k++) {
         const float *at = terms + c + k * LANES, *line = lines + c + k * LANES;
@@ -272,18 +273,15 @@ INLINE void chunk_back(const int half, const int rectified, const int added, con
             vec value = take(x, at, half);
             vec g = let_through(half, rectified, added, dy, value, y, at, mean[k], gain[k],
                                 bias[k]);
-            if (dr) put(dr, at, g, half);
             put(dx, at, gain[k] * (g - level[k] - (value - mean[k]) * slope[k]), half);
         }
 }
 
 INLINE void normalise_rows_back(const int half, const int rectified, const int added, const void *x,
                                 const void *y, gradients dy, const float *terms,
-                                const float *lines, long channels, long from, long to, void *dx,
-                                void *dr) {
+                                const float *lines, long channels, long from, long to, void *dx) {
 #define DO(wide)                                                                                  \
-    chunk_back(half, rectified, added, wide, x, y, dy, terms, lines, channels, first, last, c, dx, \
-               dr);
+    chunk_back(half, rectified, added, wide, x, y, dy, terms, lines, channels, first, last, c, dx);
     EACH_GROUP(from, to, channels, DO)
 #undef DO
 }
@@ -304,7 +302,8 @@ int normalise_back(const void *x, const void *y, const void *dy_one, const void 
         long from, to;
         share(s.rows, part, threads, &from, &to);
 #define CALL(half, rectified, added) \
-    sum_gradients(half, rectified, added, x, y, dy, terms, s.channels, from, to, sums + each * part)
+    sum_gradients(half, rectified, added, x, y, dy, terms, s.channels, from, to, \
+                  sums + each * part, dr)
         BY_KIND(s.half, s.rectified, y, CALL)
 #undef CALL
     }
@@ -319,10 +318,11 @@ int normalise_back(const void *x, const void *y, const void *dy_one, const void 
     for (int part = 0; part < threads; part++) {
         long from, to;
         share(s.rows, part, threads, &from, &to);
-#define CALL(half, rectified, added)                                                             \
-    normalise_rows_back(half, rectified, added, x, y, dy, terms, lines, s.channels, from, to, dx, \
-                        dr)
-        BY_KIND(s.half, s.rectified, y, CALL)
+        /* What ReLU let through is read again where it was written. */
+        const gradients g = dr ? (gradients){dr, 0} : dy;
+#define CALL(half, rectified, added) \
+    normalise_rows_back(half, rectified, added, x, y, g, terms, lines, s.channels, from, to, dx)
+        BY_KIND(s.half, s.rectified && !dr, y && !dr, CALL)
 #undef CALL
     }
     return free(sums), free(lines), 0;
