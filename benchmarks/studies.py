@@ -86,6 +86,20 @@ STUDIES = {
             "batch norm, three convolutions": ["model.name=batchnorm_cnn"],
         },
     ),
+    "accurate": Study(
+        "accurate",
+        ["data.validation=auto", "runtime.precision=auto"],
+        {
+            "no shift": ["augmentation.shift=0"],
+            "a block at 28×28": ["model.channels=[32, 64, 96]", "model.blocks=[1, 2, 2]"],
+            "deeper": ["model.channels=[32, 64, 80]", "model.blocks=[1, 3, 2]"],
+            "narrower at first": ["model.channels=[16, 64, 96]", "model.blocks=[2, 2, 2]"],
+            "mixup": ["augmentation.mixup=0.2"],
+            "cutmix": ["augmentation.cutmix=1"],
+            "rotation 10": ["augmentation.rotation=10"],
+            "dropout": ["model.dropout=0.2"],
+        },
+    ),
 }
 
 
