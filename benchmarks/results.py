@@ -32,7 +32,7 @@ COLUMNS = (
     "parameters",
     "multiply-adds",
     "seconds",
-    "threads",
+    "of",
     "n",
     "test accuracy",
     "95% interval",
@@ -43,6 +43,15 @@ COLUMNS = (
     "with mirror images",
 )
 SHIRT = 6
+
+
+def machine_of(results: list[dict[str, Any]]) -> str:
+    """Return what the seconds are of: processor, threads, precision."""
+    environment = results[0]["environment"]
+    cpu = environment["gpu"] or environment["cpu"].removesuffix(" Processor")
+    threads = environment["threads"]
+    kind = f"{threads} thread{'s' if threads > 1 else ''}, {environment['precision']}"
+    return f"{cpu}, {kind}"
 
 
 def row(recipe: str, results: list[dict[str, Any]]) -> str:
@@ -65,7 +74,7 @@ def row(recipe: str, results: list[dict[str, Any]]) -> str:
         f"{results[0]['parameters'] / 1e6:.2f} M",
         f"{count_multiply_adds(settings.model, 28, 10) / 1e6:.1f} M",
         f"{seconds:,.0f}",
-        f"{settings.runtime.threads}",
+        machine_of(results),
         str(len(results)),
         f"{mean_sd([t['accuracy'] for t in tests], 100, 2)}%",
         f"{low:.2f} – {high:.2f}%",

@@ -45,7 +45,7 @@ def train(
     Parameters
     ----------
     recipe
-        Name of a recipe (baseline, honest, fast93) or a .toml file.
+        Name of a recipe (baseline, fast93, accurate …) or a .toml file.
     data
         As for train. Default: 60,000 pictures that the program draws; what is on them makes no
         difference to the speed.

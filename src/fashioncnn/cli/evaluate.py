@@ -35,7 +35,7 @@ def evaluate(
     ----------
     model
         A run folder, a model folder, or the name of a model that comes with the package
-        (none does yet).
+        (accurate, photo).
     data
         As for train. Default: the data that the run learnt from.
     split

@@ -51,8 +51,8 @@ def train(
     Parameters
     ----------
     recipe
-        Name of a recipe (baseline, honest, fast93, accurate, photo; for a GPU medium, record) or a
-        .toml file. Default: baseline.
+        Name of a recipe (baseline, honest, fast93, fast94, fast95, accurate, photo; for a GPU
+        medium, record) or a .toml file. Default: baseline.
     data
         Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
         the cache, a download.
