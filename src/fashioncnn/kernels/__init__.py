@@ -6,29 +6,26 @@ output to memory, and need up to 4 times fewer multiplications in every layer bu
 of ``norm.c`` are batch normalisation, with the addition and the ReLU that follow it, and pooling,
 each in as few passes as can be. What they gave is told in docs/PERFORMANCE.md.
 
-They work on the CPU: convolutions and Adam in float32, the others in bfloat16 too. Inside a bfloat16
-autocast convolutions are PyTorch's. All have first derivatives in reverse mode
-alone: what uses `torch.func`, traces or exports a network calls ``use("torch")`` before. Where a
-value is infinite, Winograd's sums may give NaN where PyTorch gives infinity; where values of a
-window are equal but for rounding, any one of them may be the largest.
+They work on the CPU: convolutions and Adam in float32, the others in bfloat16 too. Inside a
+bfloat16 autocast convolutions are PyTorch's. All have first derivatives in reverse mode alone: what
+uses `torch.func`, traces or exports a network calls ``use("torch")`` before. Where a value is
+infinite, Winograd's sums may give NaN where PyTorch gives infinity; where values of a window are
+equal but for rounding, any one of them may be the largest.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fashioncnn.errors import KernelError
-from fashioncnn.kernels import norm
-from fashioncnn.kernels.build import AdamStep, Kernels, Shape, library
-from fashioncnn.kernels.tensors import FLOATS, check_memory, is_plain, pointer
+from fashioncnn.kernels import convolution, norm
+from fashioncnn.kernels.build import AdamStep, Kernels, library
+from fashioncnn.kernels.tensors import FLOATS, is_plain, pointer
 
-KERNEL, POOL = 3, 2
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's answers that a fresh library may show, relative to their size.
 Rounding gives about 1e-6."""
@@ -36,6 +33,7 @@ HALF_TOLERANCE = 1e-2
 """The same where values are bfloat16. Rounding gives about 2e-3."""
 ALONE = 2**16
 """Values that one thread is done with before others have begun."""
+
 _active: Kernels | None = None
 
 
@@ -72,9 +70,9 @@ def _fault(fresh: Kernels) -> str | None:
     threads = torch.get_num_threads()
     if fresh.team(threads) != threads:
         return f"they run on {fresh.team(threads)} of {threads} threads (GCC with OpenMP is needed)"
-    differences = _differences(fresh, 1, fresh.multiple, pooled=True)
+    differences = convolution.differences(fresh, 1, fresh.multiple, pooled=True)
     for pooled in (True, False):
-        differences += _differences(fresh, fresh.multiple, fresh.multiple, pooled=pooled)
+        differences += convolution.differences(fresh, fresh.multiple, fresh.multiple, pooled=pooled)
     differences.append(_adam_difference(fresh))
     differences += norm.differences(fresh, torch.float32)
     in_half = norm.differences(fresh, torch.bfloat16)
@@ -84,28 +82,6 @@ def _fault(fresh: Kernels) -> str | None:
         return None
     differences += in_half
     return f"they answer otherwise than PyTorch (relative differences {differences})"
-
-
-def _differences(
-    kernels: Kernels, in_channels: int, out_channels: int, *, pooled: bool
-) -> list[float]:
-    """Return the relative differences of values and of gradients to those of PyTorch."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*size: int) -> Tensor:
-        return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
-
-    images = draw(3, in_channels, 11, 14).requires_grad_(in_channels > 1)  # tiles of every kind
-    weight = draw(out_channels, in_channels, KERNEL, KERNEL).requires_grad_()
-    bias = draw(out_channels).requires_grad_() if pooled else None
-    gradient = draw(3, out_channels, 5, 7) if pooled else draw(3, out_channels, 11, 14)
-    inputs = [t for t in (images, weight, bias) if t is not None and t.requires_grad]
-    with torch.enable_grad():
-        native = _native(kernels, images, weight, bias, 1)
-        theirs = F.conv2d(images, weight, padding=1)
-        both = native, theirs if bias is None else _by_torch(images, weight, bias, 1)
-        answers = [[v.detach(), *torch.autograd.grad(v, inputs, gradient)] for v in both]
-    return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]
 
 
 def _adam_difference(kernels: Kernels) -> float:
@@ -138,9 +114,13 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor | None, padding:
     """
     if _in_half() and _active is not None:
         return pool_relu(F.conv2d(images, weight, padding=padding), bias)
-    if _active is not None and bias is not None and _suits(_active, images, weight, bias, padding):
-        return _native(_active, images, weight, bias, padding)
-    return _by_torch(images, weight, bias, padding)
+    if (
+        _active is not None
+        and bias is not None
+        and convolution.suits(_active, images, weight, bias, padding)
+    ):
+        return convolution.natively(_active, images, weight, bias, padding)
+    return convolution.by_torch(images, weight, bias, padding)
 
 
 def pool_relu(values: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -228,8 +208,12 @@ def convolve(images: Tensor, weight: Tensor, padding: int) -> Tensor:
     Returns:
         (n, out, height + 2·padding - k + 1, likewise) float.
     """
-    if _active is not None and not _in_half() and _suits(_active, images, weight, None, padding):
-        return _native(_active, images, weight, None, padding)
+    if (
+        _active is not None
+        and not _in_half()
+        and convolution.suits(_active, images, weight, None, padding)
+    ):
+        return convolution.natively(_active, images, weight, None, padding)
     return F.conv2d(images, weight, padding=padding)
 
 
@@ -321,117 +305,3 @@ def _adam(
     n = weights.numel()
     threads = 1 if n < ALONE else torch.get_num_threads()
     kernels.adam_step(*pointers, n, ctypes.byref(how), threads)
-
-
-def _by_torch(images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), POOL))
-
-
-def _native(
-    kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
-) -> Tensor:
-    learns = torch.is_grad_enabled()
-    kept: Tensor = _Convolution.apply(images, weight, bias, padding, kernels, learns)  # type: ignore[no-untyped-call]
-    return kept.permute(0, 3, 1, 2)
-
-
-def _suits(
-    kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
-) -> bool:
-    """Whether the compiled kernels can do this layer. What is wrong is left to PyTorch to tell.
-
-    With a bias it is pooled.
-    """
-    if torch.compiler.is_compiling() or not (is_plain(images) and is_plain(weight)):
-        return False
-    if images.dim() != 4 or weight.dim() != 4 or padding < 0:
-        return False
-    if not images.numel() or not weight.numel():
-        return False
-    out_channels, in_channels, *sides = weight.shape
-    multiple, pooled = kernels.multiple, bias is not None
-    one_channel = pooled and in_channels == 1 and not images.requires_grad
-    return (
-        images.shape[1] == in_channels
-        and (bias is None or (is_plain(bias) and bias.shape == (out_channels,)))
-        and sides == [KERNEL, KERNEL]
-        and out_channels % multiple == 0
-        and (in_channels % multiple == 0 or one_channel)
-        and min(images.shape[2:]) + 2 * padding >= KERNEL + (POOL - 1 if pooled else 0)
-    )
-
-
-class _Convolution(torch.autograd.Function):
-    """Pooled and rectified where there is a bias, else as it is; values in NHWC order."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        images: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        padding: int,
-        kernels: Kernels,
-        learns: bool,
-    ) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)
-        bias = None if bias is None else bias.contiguous()
-        pooled = bias is not None
-        n, in_channels, height, width = images.shape
-        shape = Shape(n, height, width, in_channels, len(weight), padding, pooled)
-        sides = [side + 2 * padding - KERNEL + 1 for side in (height, width)]
-        rows, columns = (side // POOL for side in sides) if pooled else sides
-        kept = torch.empty((n, rows, columns, len(weight)), **FLOATS)
-        places = None
-        if learns and pooled:
-            places = torch.empty(kept.shape, dtype=torch.uint8, device="cpu")
-        check_memory(
-            kernels.convolve(
-                pointer(images),
-                pointer(weight),
-                _strides(weight),
-                pointer(bias),
-                pointer(kept),
-                pointer(places),
-                ctypes.byref(shape),
-                torch.get_num_threads(),
-            )
-        )
-        if learns:
-            ctx.save_for_backward(images, weight, places)
-            ctx.shape, ctx.kernels = shape, kernels
-        return kept
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight, places = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        # Hooks on saved tensors may have laid them out anew.
-        images = images.contiguous(memory_format=torch.channels_last)
-        places = None if places is None else places.contiguous()
-        of_images = None
-        if ctx.needs_input_grad[0]:
-            of_images = torch.empty(images.shape, **FLOATS, memory_format=torch.channels_last)
-        of_weight = torch.empty_like(weight)
-        of_bias = torch.empty(len(weight), **FLOATS) if ctx.shape.pooled else None
-        check_memory(
-            ctx.kernels.convolve_back(
-                pointer(images),
-                pointer(weight),
-                _strides(weight),
-                pointer(gradient),
-                pointer(places),
-                pointer(of_images),
-                pointer(of_weight),
-                _strides(of_weight),
-                pointer(of_bias),
-                ctypes.byref(ctx.shape),
-                torch.get_num_threads(),
-            )
-        )
-        return of_images, of_weight, of_bias, None, None, None
-
-
-def _strides(weight: Tensor) -> Any:
-    return (ctypes.c_long * 4)(*weight.stride())
