@@ -2,7 +2,8 @@
 
     python benchmarks/studies.py augmentations --epochs 20 --jobs 2
     python benchmarks/studies.py augmentations --only flip erasing --seeds 0 1 2
-    python benchmarks/studies.py networks --epochs 20 --table
+    python benchmarks/studies.py networks --epochs 8 --table
+    python benchmarks/studies.py accurate --epochs 12 --seeds 0 --only deeper
     python benchmarks/studies.py augmentations --picture docs/img/augmentations.png
 
 Every variant trains on 50,000 pictures for the same epochs, with the same seeds: the same order of
@@ -72,7 +73,7 @@ STUDIES = {
     "augmentations": Study("baseline", [*TRAINED_ALIKE, "training.track_test=false"], AUGMENTED),
     "networks": Study(
         "baseline",
-        [*TRAINED_ALIKE, "training.track_test=false"],
+        [*TRAINED_ALIKE, "training.track_test=false", "runtime.precision=auto"],
         {
             "half the width": ["model.channels=[16, 32]"],
             "twice the width": ["model.channels=[64, 128]"],
@@ -85,6 +86,11 @@ STUDIES = {
             "batch norm, no hidden layer": ["model.name=batchnorm_cnn", "model.channels=[32, 64]"],
             "batch norm, three convolutions": ["model.name=batchnorm_cnn"],
         },
+    ),
+    "residual": Study(
+        "fast94",
+        ["data.validation=auto", "augmentation.flip=0", "augmentation.shift=0"],
+        {name: AUGMENTED[name] for name in ("brightness", "contrast", "noise", "flip", "shift")},
     ),
     "accurate": Study(
         "accurate",

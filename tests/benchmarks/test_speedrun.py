@@ -38,7 +38,8 @@ def test_the_table_has_medians_over_seeds_and_ours_first():
     }
     rows = [r for r in speedrun.to_markdown(parts, "2026-01-02").splitlines() if r[:1] == "|"][2:]
     assert rows[0] == (
-        "| ours-baseline | 2 | 1.0 | 6.0 |  | 90.00 ± 0.71% | 6.0 | 5.0 (1 of 2) | – | – | – |"
+        "| ours-baseline | 2 | 1.0 | 6.0 |  | 90.00 ± 0.71% | 6.0 | 5.0 (1 of 2) | – | – | – "
+        "| – | – |"
     )
     assert rows[1].startswith("| keras | 1 | 1.0 | 20.0 |  | 92.50% | 10.0 | 20.0 | 20.0 | 20.0 |")
 
