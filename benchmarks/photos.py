@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,8 @@ CLASSES: dict[str, tuple[int, ...]] = {
 """Folders and what is right for them; the data tells no kinds of shoes apart."""
 NONE_OF_THE_TEN = ("hat", "shorts", "skirt")
 NOT_CLOTHING = ("noise", "textures", "text", "charts", "shapes")
-BOUNDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-"""Probabilities to show the trade-off of abstaining at, besides the model's own bound."""
+BOUNDS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
+"""Confidences to show the trade-off of abstaining at, besides the model's own bound."""
 
 Views = NDArray[np.uint8]
 See = Callable[[Image.Image, int], Views]
@@ -60,11 +61,18 @@ def probabilities(
     trained: TrainedModel, photos: dict[str, list[Image.Image]], see: See
 ) -> dict[str, NDArray[np.float64]]:
     """Return (n, classes) for each folder."""
-    from fashioncnn.inference.predictor import predict_views
+    return {name: answers for name, (answers, _) in judged(trained, photos, see).items()}
+
+
+def judged(
+    trained: TrainedModel, photos: dict[str, list[Image.Image]], see: See
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return (n, classes) probabilities and (n,) confidences for each folder."""
+    from fashioncnn.inference.predictor import judge_views
 
     size = trained.preprocessing.image_size
     return {
-        name: predict_views(trained, [see(image, size) for image in images])
+        name: judge_views(trained, [see(image, size) for image in images])
         for name, images in photos.items()
     }
 
@@ -97,32 +105,38 @@ def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
     return float(u / (len(inside) * len(outside)))
 
 
-def likeliest(answers: dict[str, NDArray[np.float64]], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return (n,), the highest probability of each picture of the named folders."""
-    return np.concatenate([answers[name].max(1) for name in names])
+def together(values: dict[str, NDArray[np.float64]], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return (n,) of all pictures of the named folders."""
+    return np.concatenate([values[name] for name in names])
 
 
-def detections(answers: dict[str, NDArray[np.float64]]) -> str:
-    """Return a table of how well the highest probability tells what is none of the ten."""
-    inside = likeliest(answers, list(CLASSES))
+def detections(confidences: dict[str, NDArray[np.float64]]) -> str:
+    """Return a table of how well the confidence tells what is none of the ten."""
+    inside = together(confidences, list(CLASSES))
     lines = ["| none of the ten | n | AUROC |", "| --- | ---: | ---: |"]
     for names in (NONE_OF_THE_TEN, NOT_CLOTHING):
-        known = [name for name in names if name in answers]
+        known = [name for name in names if name in confidences]
         for some in [known, *([name] for name in known)] if known else []:
-            outside = likeliest(answers, some)
+            outside = together(confidences, some)
             lines.append(f"| {', '.join(some)} | {len(outside)} | {auroc(inside, outside):.3f} |")
     return "\n".join(lines)
 
 
-def trade_off(answers: dict[str, NDArray[np.float64]], own: float) -> str:
+def trade_off(
+    answers: dict[str, NDArray[np.float64]],
+    confidences: dict[str, NDArray[np.float64]],
+    own: float,
+) -> str:
     """Return a table of right answers lost and wrong ones avoided, by the bound of "unsure"."""
-    inside = likeliest(answers, list(CLASSES))
+    inside = together(confidences, list(CLASSES))
     hits = np.concatenate([right(name, answers[name]) for name in CLASSES])
-    others = likeliest(answers, NONE_OF_THE_TEN)
+    others = together(confidences, NONE_OF_THE_TEN)
+    drawn = [name for name in NOT_CLOTHING if name in confidences]
+    nothing = together(confidences, drawn) if drawn else np.empty(0)
     lines = [
-        "| unsure below | right answers lost | wrong ones avoided | none of the ten avoided "
-        "| right among those answered |",
-        "| ---: | ---: | ---: | ---: | ---: |",
+        "| unsure below | right answers lost | wrong ones avoided | hat, shorts, skirt avoided "
+        "| no clothing avoided | right among those answered |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for bound in sorted({*BOUNDS, own}):
         kept = inside >= bound
@@ -130,7 +144,8 @@ def trade_off(answers: dict[str, NDArray[np.float64]], own: float) -> str:
         lines.append(
             f"| {bound:.3f}{' (its own)' if bound == own else ''} | {lost} of {hits.sum()} "
             f"| {avoided} of {(~hits).sum()} | {(others < bound).sum()} of {len(others)} "
-            f"| {100 * hits[kept].mean():.1f}% of {kept.sum()} |"
+            f"| {(nothing < bound).sum()} of {len(nothing)} "
+            f"| {f'{100 * hits[kept].mean():.1f}% of {kept.sum()}' if kept.any() else '–'} |"
         )
     return "\n".join(lines)
 
@@ -160,21 +175,25 @@ def main() -> None:
             ("its border colour trimmed", plain, by("fashion")),
             ("the garment cut out", plain, by("cutout")),
         ]
+    own = trained.preprocessing.pictures
+    unmirrored = replace(trained, preprocessing=replace(trained.preprocessing, pictures="cutout"))
     steps += [
-        ("photo network: grey, squeezed, inverted", trained, naive),
-        ("photo network: cut out", trained, by("cutout")),
-        ("photo network: as `predict` does", trained, by(trained.preprocessing.pictures)),
+        ("photo network: grey, squeezed, inverted", unmirrored, naive),
+        ("photo network: cut out", unmirrored, by("cutout")),
+        ("photo network: cut out, and whole", unmirrored, by(own)),
+        ("photo network: and mirrored, as `predict` does", trained, by(own)),
     ]
     counts = " | ".join(f"{name} ({len(photos[name])})" for name in CLASSES)
     print(f"| step | right | 95% interval | macro | {counts} |")
     print("| --- |" + " ---: |" * (3 + len(CLASSES)))
     for title, model, see in steps:
-        answers = probabilities(model, photos, see)
-        print(row(title, answers), flush=True)
+        print(row(title, probabilities(model, photos, see)), flush=True)
     if options.not_clothing:
-        others = read(options.not_clothing, NOT_CLOTHING)
-        answers |= probabilities(trained, others, by(trained.preprocessing.pictures))
-    print(f"\n{detections(answers)}\n\n{trade_off(answers, trained.unsure_below)}")
+        photos |= read(options.not_clothing, NOT_CLOTHING)
+    told = judged(trained, photos, by(own))
+    answers, confidences = ({name: pair[i] for name, pair in told.items()} for i in (0, 1))
+    print(f"\n{detections(confidences)}")
+    print(f"\n{trade_off(answers, confidences, trained.unsure_below)}")
 
 
 if __name__ == "__main__":

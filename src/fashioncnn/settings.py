@@ -207,9 +207,10 @@ class TrainingConfig(Section):
     validation part asks for, and 1 without one. Where training shows pictures as photographs, so
     is the validation part shown for this."""
     unsure_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
-    """Probability of the likeliest class below which ``predict`` says that it is unsure; ``auto``
-    is where a twentieth of the right answers on the validation part is given up, and 0 without
-    one."""
+    """Confidence below which ``predict`` says that it is unsure: how probably a picture shows one
+    of the classes at all, where training showed photographs and outliers, and else the probability
+    of the likeliest class. ``auto`` is where a tenth of the right answers on the validation part is
+    given up, and 0 without one."""
     select: Literal["last", "best_val"] = "last"
     """Which weights are kept: the last, or those of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"

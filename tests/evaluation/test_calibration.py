@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from fashioncnn.evaluation.calibration import fit_bound, fit_temperature
+from fashioncnn.evaluation.calibration import fit_bound, fit_membership, fit_temperature
 from fashioncnn.evaluation.metrics import cross_entropy, expected_calibration_error, softmax
+from fashioncnn.models.membership import spread_of
 
 
 def draw(temperature, n=20_000):
@@ -29,14 +30,46 @@ def test_a_network_that_is_never_wrong_gets_the_lowest_temperature():
     assert fit_temperature(logits, np.arange(3, dtype=np.uint8)) == pytest.approx(0.05, rel=0.01)
 
 
-def test_the_bound_gives_up_a_twentieth_of_the_right_answers():
+def test_the_bound_gives_up_a_tenth_of_the_right_answers():
     logits, labels = draw(1.0)
-    bound = fit_bound(logits, labels, 2.0)
-    probabilities = softmax(logits / np.float32(2))
-    likeliest = probabilities.max(1)[probabilities.argmax(1) == labels]
-    assert (likeliest < bound).mean() == pytest.approx(0.05, abs=0.001)
+    confidences = softmax(logits / np.float32(2)).max(1)
+    right = logits.argmax(1) == labels
+    bound = fit_bound(confidences, right)
+    assert (confidences[right] < bound).mean() == pytest.approx(0.1, abs=0.001)
 
 
 def test_a_network_that_is_never_right_has_no_bound():
-    logits = np.eye(3, dtype=np.float32)
-    assert fit_bound(logits, np.array([1, 2, 0], np.uint8), 1.0) == 0
+    assert fit_bound(np.full(3, 0.5), np.zeros(3, bool)) == 0
+
+
+def draw_flat(generator, scale, n=20_000):
+    return generator.normal(scale=scale, size=(n, 10)).astype(np.float32)
+
+
+def test_membership_is_what_a_logistic_regression_finds():
+    from sklearn.linear_model import LogisticRegression
+
+    generator = np.random.default_rng(0)
+    inside, outside = draw_flat(generator, 1.5), draw_flat(generator, 1.0)
+    found = fit_membership(inside, outside)
+    spreads = np.concatenate([spread_of(inside), spread_of(outside)])[:, None]
+    trusted = LogisticRegression(C=1e9).fit(spreads, np.repeat([1, 0], len(inside)))
+    assert found.slope == pytest.approx(trusted.coef_[0, 0], rel=1e-3)
+    assert found.intercept == pytest.approx(trusted.intercept_[0], rel=1e-3)
+    probable = found.probability(spreads[:, 0])
+    assert probable[: len(inside)].mean() == pytest.approx(
+        1 - probable[len(inside) :].mean(), abs=1e-4
+    )
+
+
+def test_membership_of_kinds_that_never_meet_is_finite():
+    generator = np.random.default_rng(0)
+    found = fit_membership(draw_flat(generator, 50.0, 100), draw_flat(generator, 0.01, 100))
+    assert np.isfinite([found.slope, found.intercept]).all()
+    assert found.probability(np.array([0.0, 50.0])) == pytest.approx([0, 1], abs=0.01)
+
+
+def test_the_spread_takes_no_notice_of_a_constant():
+    logits = draw_flat(np.random.default_rng(0), 1.0, 5)
+    np.testing.assert_allclose(spread_of(logits), logits.astype(float).std(1))
+    np.testing.assert_allclose(spread_of(logits + 3), spread_of(logits), rtol=1e-5)

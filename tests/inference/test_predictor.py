@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -11,12 +12,15 @@ from fashioncnn.inference.decoding import views_of
 from fashioncnn.inference.predictor import (
     BATCH,
     as_images,
+    judge_views,
     predict_files,
+    predict_logits,
     predict_pictures,
     predict_probabilities,
     predict_views,
 )
 from fashioncnn.inference.sources import Picture
+from fashioncnn.models.membership import Membership
 
 
 @pytest.fixture
@@ -130,6 +134,28 @@ def test_probabilities_are_the_mean_over_views(model, small):
     expected = [each[:3].mean(axis=0), each[3], each[4:6].mean(axis=0)]
     np.testing.assert_allclose(predict_views(model, views), expected)
     assert predict_views(model, []).shape == (0, 10)
+
+
+def test_photographs_are_seen_mirrored_too(model, small):
+    preprocessing = replace(model.preprocessing, pictures="photo")
+    images = small.test.images[:2]
+    both = predict_views(replace(model, preprocessing=preprocessing), [images])
+    expected = predict_views(model, [np.concatenate([images, images[:, :, ::-1]])])
+    np.testing.assert_allclose(both, expected, rtol=1e-5)
+
+
+def test_confidence_is_the_likeliest_class_or_what_the_spread_of_logits_says(model, small):
+    images = small.test.images
+    views = [images[:3], images[3:4]]
+    probabilities, confidences = judge_views(model, views)
+    np.testing.assert_array_equal(confidences, probabilities.max(1))
+    membership = Membership(slope=1.5, intercept=-2.0)
+    same, confidences = judge_views(replace(model, membership=membership), views)
+    np.testing.assert_array_equal(same, probabilities)
+    spreads = predict_logits(model, images[:4]).astype(float).std(1)
+    odds = 1.5 * np.array([spreads[:3].mean(), spreads[3]]) - 2
+    np.testing.assert_allclose(confidences, 1 / (1 + np.exp(-odds)), rtol=1e-5)
+    assert [len(none) for none in judge_views(model, [])] == [0, 0]
 
 
 def test_predictions_come_with_what_the_network_saw(model, small, monkeypatch):

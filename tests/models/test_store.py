@@ -7,6 +7,7 @@ import torch
 
 from fashioncnn.errors import ModelError, UsageError
 from fashioncnn.models import store
+from fashioncnn.models.membership import Membership
 from fashioncnn.models.preprocessing import fit_preprocessing
 from fashioncnn.models.store import find_model, load_model, save_model
 
@@ -32,12 +33,14 @@ def test_saving_again_writes_the_same_bytes(folder, tmp_path):
 
 
 def test_half_the_bytes_and_nearly_the_same_answers(folder, tmp_path, tiny_outcome):
-    model = replace(tiny_outcome.model, temperature=1.25, unsure_below=0.4)
+    membership = Membership(slope=2.5, intercept=-1.5)
+    model = replace(tiny_outcome.model, temperature=1.25, unsure_below=0.4, membership=membership)
     save_model(model, tmp_path / "half", "", half=True)
     sizes = [(path / "model.safetensors").stat().st_size for path in (folder, tmp_path / "half")]
     assert sizes[1] < 0.55 * sizes[0]
     loaded = load_model(tmp_path / "half")
     assert (loaded.temperature, loaded.unsure_below) == (1.25, 0.4)
+    assert loaded.membership == membership
     assert {p.dtype for p in loaded.network.parameters()} == {torch.float32}
     images = torch.rand(3, 1, 28, 28)
     expected = model.network(images)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fashioncnn.data.dataset import FASHION_MNIST
+from fashioncnn.models.membership import Membership
 from fashioncnn.training.card import plain_card
 
 
@@ -27,3 +28,5 @@ def test_it_says_when_the_model_is_unsure(tiny_outcome):
     model = tiny_outcome.model
     assert "no class has a probability of 0.250" in plain_card(replace(model, unsure_below=0.25))
     assert "Unsure" not in plain_card(replace(model, unsure_below=0.0))
+    fitted = replace(model, unsure_below=0.25, membership=Membership(1.0, 0.0))
+    assert "shows one of the classes at all is under 0.250" in plain_card(fitted)

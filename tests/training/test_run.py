@@ -10,6 +10,7 @@ from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
 from fashioncnn.evaluation.calibration import fit_bound
+from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
 from fashioncnn.training.observer import Silent
@@ -436,5 +437,23 @@ def test_who_learns_photographs_is_calibrated_on_them(small, tiny_settings):
     )
     outcome = train_model(settings, small)
     bound = outcome.model.unsure_below
-    assert bound != fit_bound(*outcome.predictions["validation"], 1.0)
+    logits, labels = outcome.predictions["validation"]
+    assert bound != fit_bound(softmax(logits).max(1), logits.argmax(1) == labels)
+    assert outcome.model.membership is None
     assert train_model(settings, small).model.unsure_below == bound
+
+
+def test_who_learns_what_is_of_no_class_tells_how_probably_a_picture_is_of_one(
+    small, tiny_settings
+):
+    settings = tiny_settings(
+        "data.validation=auto",
+        "augmentation.photograph=0.5",
+        "augmentation.outliers=0.3",
+        "training.unsure_below=auto",
+    )
+    model = train_model(settings, small).model
+    assert model.membership is not None
+    assert model.membership.slope > 0
+    assert 0 < model.unsure_below < 1
+    assert train_model(settings, small).model.membership == model.membership

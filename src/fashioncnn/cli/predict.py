@@ -61,11 +61,12 @@ def predict(
         run in runs/.
     fit
         From photograph to network: cutout looks for the garment and sets it on black; pad, stretch
-        and crop take the whole picture, or the square in its middle; photo is the mean of cutout,
-        stretch and crop; fashion is the data set's own way, which trims the border colour. Default:
-        what the model was made for.
+        and crop take the whole picture, or the square in its middle; photo is the mean of all four
+        and their mirror images; fashion is the data set's own way, which trims the border colour.
+        Default: what the model was made for.
     unsure_below
-        The probability of the likeliest class, from 0 to 1, below which the answer is "unsure".
+        The confidence, from 0 to 1, below which the answer is "unsure": for photo how probably the
+        picture shows one of the classes at all, for others the probability of the likeliest class.
         Default: what the model was made with, 0 for most.
     top
         How many classes to tell for each picture.

@@ -15,8 +15,12 @@ Views = NDArray[np.uint8]
 """(views, size, size)."""
 
 
+WHOLE = "stretch", "crop", "pad"
+"""Ways of the whole picture that photographs are seen in, besides cut out."""
+
+
 def photo_views(image: Image.Image, size: int) -> Views:
-    """Return the garment cut out (see `cut_out`), and the whole picture: stretched, and cropped.
+    """Return the garment cut out (see `cut_out`), and the whole picture in each way of `WHOLE`.
 
     What is wrong with one is often right with another. A grey picture that already has the size
     is one view, taken as it is.
@@ -24,7 +28,7 @@ def photo_views(image: Image.Image, size: int) -> Views:
     cut = cut_out(image, size)
     if len(cut) == 1 and image.size == (size, size):
         return cut
-    whole = [whole_picture(image, size, fit) for fit in ("stretch", "crop")]
+    whole = [whole_picture(image, size, fit) for fit in WHOLE]
     return np.concatenate([cut, np.stack(whole)])
 
 

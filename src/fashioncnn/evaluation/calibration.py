@@ -1,17 +1,25 @@
-"""Probabilities that mean what they say: one temperature for all logits (arXiv:1706.04599)."""
+"""Probabilities that mean what they say.
+
+One temperature for all logits (arXiv:1706.04599), how probably a picture shows one of the classes
+at all, and the bound below which that is too little for an answer.
+"""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy, softmax
+from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy
+from fashioncnn.models.membership import Floats, Membership, spread_of
 
 LIMITS = 0.05, 20.0
 """Temperatures looked at: beyond them, there is nothing left to calibrate."""
-RIGHT_LOST = 0.05
+RIGHT_LOST = 0.1
 """Share of the right answers that may be given up as unsure."""
+BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
+"""Of slope and intercept in deviations, for kinds that a line tells apart without an error."""
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
@@ -34,14 +42,31 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     return float(math.exp(best.x))
 
 
-def fit_bound(logits: Logits, labels: Labels, temperature: float) -> float:
-    """Return the probability below which lie `RIGHT_LOST` of the right answers; 0 without any.
+def fit_bound(confidences: Floats, right: NDArray[np.bool_]) -> float:
+    """Return the confidence below which lie `RIGHT_LOST` of the right answers; 0 without any.
 
     Args:
-        logits: (n, classes) float32, of pictures that were not learnt from.
-        labels: (n,) uint8.
-        temperature: what logits are divided by.
+        confidences: (n,) in [0, 1], of pictures that were not learnt from.
+        right: (n,) whether each was named rightly.
     """
-    probabilities = softmax(logits / np.float32(temperature))
-    right = probabilities.argmax(1) == labels
-    return float(np.quantile(probabilities.max(1)[right], RIGHT_LOST)) if right.any() else 0.0
+    return float(np.quantile(confidences[right], RIGHT_LOST)) if right.any() else 0.0
+
+
+def fit_membership(inside: Logits, outside: Logits) -> Membership:
+    """Return the membership likeliest to tell two kinds of pictures apart, each as common.
+
+    Args:
+        inside: (n, classes) float32, of pictures of the classes that were not learnt from.
+        outside: (m, classes) float32, of pictures of none.
+    """
+    from scipy.optimize import minimize
+
+    near, far = spread_of(outside), spread_of(inside)
+    middle, scale = (far.mean() + near.mean()) / 2, max(far.std() + near.std(), 1e-6)
+
+    def loss(line: Floats) -> float:
+        of_far, of_near = (line[0] * (x - middle) / scale + line[1] for x in (far, near))
+        return float(np.logaddexp(0, -of_far).mean() + np.logaddexp(0, of_near).mean())
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=BOUNDS).x
+    return Membership(float(slope / scale), float(intercept - slope * middle / scale))

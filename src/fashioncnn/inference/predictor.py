@@ -21,11 +21,15 @@ from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.inference.decoding import enough_for, look_at, map_in_order, views_of
 from fashioncnn.inference.sources import Picture
+from fashioncnn.models.membership import Floats, spread_of
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.runtime import available_cores
 
 BATCH = 128
+MIRRORED = frozenset({"photo"})
+"""Kinds of preprocessing whose views are seen mirrored as well: twice the network's work, which is
+little beside the decoding of a photograph."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ def predict_pictures(
     with closing(seen):
         while batch := list(islice(seen, BATCH)):
             views = [one.views for one in batch if one.views is not None]
-            rows = iter(predict_views(model, views))
+            rows = zip(*judge_views(model, views), strict=True)
             for one in batch:
-                row = None if one.views is None else next(rows)
-                unsure = row is not None and float(row.max()) < model.unsure_below
+                row, confidence = (None, 1.0) if one.views is None else next(rows)
+                unsure = confidence < model.unsure_below
                 yield Prediction(one.name, row, one.error, one.views, one.found, unsure)
 
 
@@ -74,20 +78,37 @@ def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Generator[Predi
     return predict_pictures(model, (Picture(str(path), path) for path in paths))
 
 
-def predict_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Return (n, classes) float64, for each picture the mean over its views.
+def predict_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> Floats:
+    """Return (n, classes) float64, see `judge_views`."""
+    return judge_views(model, views)[0]
+
+
+def judge_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> tuple[Floats, Floats]:
+    """Return probabilities, (n, classes) float64, and how sure they are, (n,) float64 in [0, 1].
+
+    Both are of the mean over a picture's views, and of their mirror images where the model is made
+    for `MIRRORED` ones.
 
     Args:
-        model: what predicts.
+        model: what predicts; see `TrainedModel.confidences`.
         views: for each picture (views, size, size) uint8, at least one.
     """
     if not views:
-        return np.empty((0, len(model.class_names)))
-    probabilities = predict_probabilities(model, np.concatenate(views))
+        return np.empty((0, len(model.class_names))), np.empty(0)
+    seen = np.concatenate(views)
+    logits = [predict_logits(model, seen)]
+    if model.preprocessing.pictures in MIRRORED:
+        logits.append(predict_logits(model, seen[:, :, ::-1].copy()))
     counts = np.array([len(of_one) for of_one in views])
-    sums = np.add.reduceat(probabilities, np.cumsum(counts) - counts)
-    means: NDArray[np.float64] = sums / counts[:, None]
-    return means
+
+    def mean_of(each: Sequence[Floats]) -> Floats:
+        mean = np.mean(each, axis=0)
+        means: Floats = (np.add.reduceat(mean, np.cumsum(counts) - counts).T / counts).T
+        return means
+
+    probabilities = mean_of([softmax(one / np.float32(model.temperature)) for one in logits])
+    spreads = mean_of([spread_of(one) for one in logits])
+    return probabilities, model.confidences(probabilities, spreads)
 
 
 def predict_logits(model: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from fashioncnn.errors import ConfigError, ModelError, UsageError
 from fashioncnn.models import build_model, count_multiply_adds, count_parameters, place_network
+from fashioncnn.models.membership import Floats, Membership
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.runs import write_atomic, write_json
 from fashioncnn.settings import ModelConfig
@@ -34,7 +35,8 @@ class TrainedModel:
         preprocessing: from pixels to input.
         dataset: name of the data set that it learnt from.
         temperature: what logits are divided by to make probabilities.
-        unsure_below: the probability of the likeliest class below which it is no answer.
+        unsure_below: the confidence below which the likeliest class is no answer.
+        membership: what makes a confidence of logits; None takes the likeliest class's probability.
     """
 
     network: nn.Module
@@ -44,6 +46,7 @@ class TrainedModel:
     dataset: str
     temperature: float = 1.0
     unsure_below: float = 0.0
+    membership: Membership | None = None
 
     @property
     def parameters(self) -> int:
@@ -55,6 +58,21 @@ class TrainedModel:
         """Those of convolutions and linear layers, for one picture."""
         size, classes = self.preprocessing.image_size, len(self.class_names)
         return count_multiply_adds(self.config, size, classes)
+
+    def confidences(self, probabilities: Floats, spreads: Floats) -> Floats:
+        """Return how sure answers are, (n,) float64 in [0, 1].
+
+        It is how probably a picture shows one of the classes at all, where that was fitted, and
+        else the probability of the likeliest class.
+
+        Args:
+            probabilities: (n, classes) float64.
+            spreads: (n,) float64, see `fashioncnn.models.membership.spread_of`.
+        """
+        if self.membership is not None:
+            return self.membership.probability(spreads)
+        likeliest: Floats = probabilities.max(1)
+        return likeliest
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +89,7 @@ class TrainedModel:
             "dataset": self.dataset,
             "temperature": self.temperature,
             "unsure_below": self.unsure_below,
+            "membership": None if self.membership is None else asdict(self.membership),
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
             "weights_sha256": hashlib.sha256(weights or self.weights()).hexdigest(),
@@ -166,6 +185,7 @@ def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
         description.dataset,
         description.temperature,
         description.unsure_below,
+        description.membership,
     )
 
 
@@ -179,6 +199,7 @@ class _Description(BaseModel):
     dataset: str
     temperature: Annotated[float, Field(gt=0)] = 1.0
     unsure_below: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    membership: Membership | None = None
     weights_sha256: str
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fashioncnn.data.dataset import Split
-from fashioncnn.evaluation.calibration import fit_bound, fit_temperature
+from fashioncnn.evaluation.calibration import fit_bound, fit_membership, fit_temperature
 from fashioncnn.evaluation.logits import BATCH, compute_logits
-from fashioncnn.evaluation.metrics import Logits
+from fashioncnn.evaluation.metrics import Logits, softmax
+from fashioncnn.models.membership import spread_of
 from fashioncnn.models.store import TrainedModel
 from fashioncnn.settings import AugmentationConfig, Settings
 from fashioncnn.training.learner import augmentation_of
+
+NEARLY_ALL = math.nextafter(1.0, 0.0)
+"""A share of pictures that leaves out none."""
 
 
 def calibrate(
@@ -24,7 +30,9 @@ def calibrate(
     logits: Logits,
     precision: str,
 ) -> TrainedModel:
-    """Return the model with its temperature and the bound of what is unsure.
+    """Return the model with its temperature, its membership and the bound of what is unsure.
+
+    A membership is fitted where training showed photographs and pictures of no class.
 
     Args:
         model: after training.
@@ -36,29 +44,46 @@ def calibrate(
         precision: ``fp32`` or ``bf16``.
     """
     temperature, bound = settings.training.temperature, settings.training.unsure_below
-    if "auto" not in (temperature, bound):
-        return replace(model, temperature=float(temperature), unsure_below=float(bound))
     if part is None:
         return replace(
             model,
             temperature=1.0 if temperature == "auto" else temperature,
             unsure_below=0.0 if bound == "auto" else bound,
         )
+    membership = None
     if settings.augmentation.photograph > 0:
-        seen = _as_photographs(images, settings, part, model)
-        logits = compute_logits(model.network, model.preprocessing, seen, precision)
+        logits = _logits_as_photographs(images, settings, part, model, precision)
+        if settings.augmentation.outliers > 0:
+            others = _logits_as_photographs(images, settings, part, model, precision, outliers=True)
+            membership = fit_membership(logits, others)
     if temperature == "auto":
         temperature = fit_temperature(logits, part.labels)
+    model = replace(model, temperature=temperature, membership=membership)
     if bound == "auto":
-        bound = fit_bound(logits, part.labels, temperature)
-    return replace(model, temperature=temperature, unsure_below=bound)
+        probabilities = softmax(logits / np.float32(temperature))
+        confidences = model.confidences(probabilities, spread_of(logits))
+        bound = fit_bound(confidences, logits.argmax(1) == part.labels)
+    return replace(model, unsure_below=bound)
 
 
-def _as_photographs(images: Tensor, settings: Settings, part: Split, model: TrainedModel) -> Tensor:
-    """Show the pictures as training shows photographs."""
-    only = settings.model_copy(update={"augmentation": AugmentationConfig(photograph=1.0)})
+def _logits_as_photographs(
+    images: Tensor,
+    settings: Settings,
+    part: Split,
+    model: TrainedModel,
+    precision: str,
+    *,
+    outliers: bool = False,
+) -> Logits:
+    """Return logits of the pictures as training shows photographs, or of outliers in their place.
+
+    Both are drawn anew, as in no epoch of the training.
+    """
+    shown = AugmentationConfig(photograph=1.0, outliers=NEARLY_ALL if outliers else 0.0)
+    only = settings.model_copy(update={"augmentation": shown})
     augment = augmentation_of(only, part, model.class_names, images.device)
     assert augment is not None  # noqa: S101 - for the type checker
     places = torch.arange(len(images), device=images.device)
-    pictures = (augment(images[some], some, 0) for some in torch.split(places, BATCH))
-    return torch.cat([some.round().to(torch.uint8) for some in pictures])
+    pictures = (augment(images[some], some, int(outliers)) for some in torch.split(places, BATCH))
+    seen = torch.cat([some.round().to(torch.uint8) for some in pictures])
+    return compute_logits(model.network, model.preprocessing, seen, precision)

@@ -78,13 +78,19 @@ def _head(model: TrainedModel, title: str) -> list[str]:
         f"{model.multiply_adds:,} multiply-adds a picture",
         f"- **Temperature**: logits are divided by {model.temperature:.4g} to make probabilities",
         *(
-            [f"- **Unsure** where no class has a probability of {model.unsure_below:.3f}"]
+            [f"- **Unsure** where {_doubt(model)} {model.unsure_below:.3f}"]
             if model.unsure_below
             else []
         ),
         f"- **Input**: grey, {size}×{size}, uint8",
         f"- **Classes**: {', '.join(model.class_names)}",
     ]
+
+
+def _doubt(model: TrainedModel) -> str:
+    if model.membership is None:
+        return "no class has a probability of"
+    return "the probability that a picture shows one of the classes at all is under"
 
 
 def _intended_use(model: TrainedModel) -> str:
