@@ -98,9 +98,9 @@ def published_figures(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def mean_sd(values: list[float], scale: float = 1.0, digits: int = 4) -> str:
-    """Return ``mean ± sd``."""
-    sd = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{scale * statistics.fmean(values):.{digits}f} ± {scale * sd:.{digits}f}"
+    """Return ``mean ± sd``; of one value, which has no spread, the value."""
+    mean = f"{scale * statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def print_tables() -> None:

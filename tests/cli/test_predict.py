@@ -97,15 +97,6 @@ def test_broken_files_are_named_and_skipped_and_the_rest_goes_on(cli, trained, p
     assert "2 of 4 pictures could not be read" in err
 
 
-def test_newest_run_is_the_default(cli, idx_folder, pictures):
-    from .conftest import QUICK
-
-    assert "no finished run" in cli.fails(2, "predict", pictures)
-    cli.ok("train", *QUICK, "--data", idx_folder)
-    _, _, err = cli("predict", pictures)
-    assert "model: runs/train-1" in err
-
-
 @pytest.fixture
 def piped(monkeypatch):
     """Return a function that puts bytes on standard input."""

@@ -57,8 +57,7 @@ def predict(
         IDX files of pictures, and - for one picture on standard input.
     model
         A run folder, a model folder, or the name of a model that comes with the package. Default:
-        photo for pictures and accurate for IDX files where they are there, else the newest finished
-        run in runs/.
+        photo for pictures, accurate for IDX files.
     fit
         From photograph to network: cutout looks for the garment and sets it on black; pad, stretch
         and crop take the whole picture, or the square in its middle; photo is the mean of all four
@@ -223,22 +222,10 @@ def _check_places(
 
 def _default_model(sources: tuple[str, ...], *, listed: bool) -> Path:
     from fashioncnn.inference.sources import only_idx
-    from fashioncnn.models.store import shipped_models
 
     name = "accurate" if not listed and only_idx(sources) else "photo"
-    if name in shipped_models():
-        note(f"model: {name}, which comes with the package")
-        return Path(name)
-    return _newest_run()
-
-
-def _newest_run() -> Path:
-    finished = [path.parent for path in Path("runs").glob("*/metrics.json")]
-    if not finished:
-        raise UsageError("no --model given, and no finished run in runs/; train one, or name one")
-    newest = max(finished, key=lambda path: (path / "metrics.json").stat().st_mtime)
-    note(f"model: {newest}, the newest finished run")
-    return newest
+    note(f"model: {name}, which comes with the package")
+    return Path(name)
 
 
 @contextmanager

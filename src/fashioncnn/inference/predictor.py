@@ -69,7 +69,7 @@ def predict_pictures(
             rows = zip(*judge_views(model, views), strict=True)
             for one in batch:
                 row, confidence = (None, 1.0) if one.views is None else next(rows)
-                unsure = confidence < model.unsure_below
+                unsure = float(confidence) < model.unsure_below
                 yield Prediction(one.name, row, one.error, one.views, one.found, unsure)
 
 
