@@ -3,7 +3,7 @@
     python benchmarks/studies.py augmentations --epochs 20 --jobs 2
     python benchmarks/studies.py augmentations --only flip erasing --seeds 0 1 2
     python benchmarks/studies.py networks --epochs 8 --table
-    python benchmarks/studies.py accurate --epochs 12 --seeds 0 --only deeper
+    python benchmarks/studies.py accurate-study --epochs 12 --seeds 0 --only deeper
     python benchmarks/studies.py augmentations --picture docs/img/augmentations.png
 
 Every variant trains on 50,000 pictures for the same epochs, with the same seeds: the same order of
@@ -92,7 +92,7 @@ STUDIES = {
         ["data.validation=auto", "augmentation.flip=0", "augmentation.shift=0"],
         {name: AUGMENTED[name] for name in ("brightness", "contrast", "noise", "flip", "shift")},
     ),
-    "accurate": Study(
+    "accurate-study": Study(
         "accurate",
         ["data.validation=auto", "runtime.precision=auto"],
         {

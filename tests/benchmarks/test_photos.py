@@ -1,6 +1,7 @@
 """How photographs are judged, on answers and pictures made up here."""
 
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,3 +79,19 @@ def test_the_drawn_photographs_hold_a_garment_that_is_found():
         assert 0.1 < found.mean() < 0.5
         assert not found[0].any()
         assert not found[-1].any()
+
+
+def test_what_is_shipped_names_the_drawn_photographs_and_is_unsure_of_noise():
+    from fashioncnn.data.conversions import CONVERSIONS
+    from fashioncnn.inference.predictor import judge_views
+    from fashioncnn.models.store import load_model
+
+    not_clothing = importlib.import_module("not_clothing")
+    drawn = importlib.import_module("photo_steps").photographs()
+    model = load_model(Path("photo"))
+    pictures = [*drawn.values(), not_clothing.texture(np.random.default_rng(0))]
+    seen = [CONVERSIONS["photo"](picture, 28) for picture in pictures]
+    probabilities, confidences = judge_views(model, seen)
+    named = [model.class_names[code] for code in probabilities.argmax(1)]
+    assert named[:-1] == list(drawn)
+    assert (confidences >= model.unsure_below).tolist() == [True, True, True, False]
