@@ -1,7 +1,7 @@
 """Draw pictures that show no clothing at all, to see whether a network is unsure of them.
 
     python benchmarks/not_clothing.py not-clothing
-    python benchmarks/photos.py --photos ../shared/photos --not-clothing not-clothing
+    python benchmarks/photos.py --photos … --not-clothing not-clothing
 
 Five kinds, a folder each: noise, textures, text, charts, and shapes on a plain ground. They are
 made of a seed, as PNGs of 480×640 pixels in colour; nothing of them is used in training.

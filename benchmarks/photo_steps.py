@@ -110,10 +110,15 @@ def sheet_of(model: str) -> Image.Image:
     classifier = Classifier.load(model)
     size = 28
     pictures = photographs()
-    steps = ["photograph", "grey, squeezed, inverted", "border trimmed", "what the network sees"]
+    steps = [
+        "drawn photograph",
+        "grey, squeezed, inverted",
+        "border trimmed",
+        "what the network sees",
+    ]
     views = len(CONVERSIONS["photo"](next(iter(pictures.values())), size))
     gap, head, foot = 12, 24, 30
-    width = gap + (3 + views) * (SHOWN + gap)
+    width = 2 * gap + (3 + views) * (SHOWN + gap)
     row = SHOWN + foot + gap
     figure = Image.new("RGB", (width, head + row * len(pictures)), "white")
     pen = ImageDraw.Draw(figure)

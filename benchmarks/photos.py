@@ -1,7 +1,7 @@
 """How well photographs are named, and what each step from the naive way gives.
 
-    python benchmarks/photos.py --photos ../shared/photos --model photo --plain runs/some-run
-    python benchmarks/photos.py --photos ../shared/photos --not-clothing not-clothing
+    python benchmarks/photos.py --photos clothing-dataset-small/validation --plain runs/some-run
+    python benchmarks/photos.py --photos … --model photo --not-clothing not-clothing
 
 The photographs are those of https://github.com/alexeygrigorev/clothing-dataset-small (validation
 part, CC0): folders by name, of which seven stand for classes of Fashion-MNIST and three for none.

@@ -32,7 +32,7 @@ def test_json_has_the_promised_form(cli, trained, pictures):
     assert list(document) == ["schema", "model", "predictions"]
     assert [p["source"] for p in document["predictions"]] == [f"pictures/{i}.png" for i in range(3)]
     for prediction in document["predictions"]:
-        assert list(prediction) == ["source", "top", "abstained", "error"]
+        assert list(prediction) == ["source", "top", "confidence", "abstained", "error"]
         assert len(prediction["top"]) == 3
         assert list(prediction["top"][0]) == ["code", "name", "probability"]
         probabilities = [c["probability"] for c in prediction["top"]]
@@ -81,6 +81,7 @@ def test_what_is_not_likely_enough_is_unsure(cli, trained, pictures):
     bound = sorted(likely)[1]  # not below itself: one of the three is
     predictions = cli.json(*asked, "--unsure-below", repr(bound))["predictions"]
     assert [p["abstained"] for p in predictions] == [value < bound for value in likely]
+    assert [p["confidence"] for p in predictions] == likely
     assert cli.ok(*asked, "--unsure-below", "1").count("unsure (") == 3
     assert "unsure" not in cli.ok(*asked)
     assert "must be from 0 to 1" in cli.fails(2, *asked, "--unsure-below", "1.5")

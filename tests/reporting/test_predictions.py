@@ -31,6 +31,7 @@ def test_an_answer_has_the_likeliest_first():
             {"code": 2, "name": "=Shirt", "probability": 0.625},
             {"code": 0, "name": "Bag", "probability": 0.25},
         ],
+        "confidence": None,
         "abstained": False,
         "error": None,
     }
@@ -73,7 +74,7 @@ def test_csv_holds_no_formula(first):
 
 
 def test_a_number_in_csv_stays_a_number():
-    assert written("csv", answers(1)).splitlines()[1] == "a0.png,2,'=Shirt,0.625,0,Bag,0.25,false,"
+    assert written("csv", answers(1)).splitlines()[1] == "a0.png,2,'=Shirt,0.625,0,Bag,0.25,,false,"
 
 
 def test_table_is_aligned_and_leaves_out_what_could_not_be_read():
@@ -81,8 +82,8 @@ def test_table_is_aligned_and_leaves_out_what_could_not_be_read():
     lines = written("table", [*answers(1), failed(), *wide]).splitlines()
     assert lines[0] == "Predictions"
     assert lines[2].split() == ["Picture", "1.", "2."]
-    assert lines[4].startswith("a0.png        =Shirt 62.50%  Bag 25.00%")
-    assert lines[5].startswith("長い名前.png  =Shirt 62.50%  Bag 25.00%")
+    assert lines[4].startswith("a0.png        =Shirt 62.5%  Bag 25.0%")
+    assert lines[5].startswith("長い名前.png  =Shirt 62.5%  Bag 25.0%")
     assert len(lines) == 6
     assert written("table", [failed()]) == ""
 

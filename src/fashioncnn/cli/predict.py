@@ -57,7 +57,7 @@ def predict(
         IDX files of pictures, and - for one picture on standard input.
     model
         A run folder, a model folder, or the name of a model that comes with the package. Default:
-        photo for pictures, accurate for IDX files.
+        accurate where there are only IDX files, else photo.
     fit
         From photograph to network: cutout looks for the garment and sets it on black; pad, stretch
         and crop take the whole picture, or the square in its middle; photo is the mean of all four
@@ -145,20 +145,26 @@ class _Tally:
     """How many pictures there were, and what became of them."""
 
     def __init__(self) -> None:
-        self.all = self.failed = self.found = 0
+        self.all = self.failed = self.found = self.unsure = 0
 
     def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Yield the predictions, count them, and name those that could not be made."""
         for prediction in predictions:
             self.all += 1
             self.found += prediction.found
+            self.unsure += prediction.abstained
             if prediction.error:
                 self.failed += 1
                 note(f"skipped: {prediction.error}")
             yield prediction
 
     def tell(self) -> None:
-        """Raise where nothing was found, or something could not be read."""
+        """Tell what "unsure" meant; raise where nothing was found, or not all could be read."""
+        if self.unsure:
+            note(
+                f"unsure of {self.unsure:,}: what they show may be none of the classes "
+                "(confidence in --json, bound by --unsure-below)"
+            )
         if not self.found:
             raise UsageError("predict: no picture found")
         if self.failed:
@@ -311,6 +317,8 @@ def _draw(
             if explain is not None:
                 code = int(probabilities.argmax())
                 caption = f"{trained.class_names[code]} {100 * probabilities[code]:.1f}%"
+                if prediction.abstained:
+                    caption = f"unsure ({caption})"
                 draw_explanation(trained, views, code, caption).save(explain / name)
         yield prediction
 

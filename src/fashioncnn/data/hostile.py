@@ -166,7 +166,8 @@ def max_bytes(max_pixels: int) -> int:
 def too_large(name: str, width: int, height: int, max_pixels: int) -> PictureError:
     """Return the error for a picture of too many pixels."""
     return PictureError(
-        f"{name}: {width}×{height} pixels, over the limit of {max_pixels / 1e6:g} megapixels"
+        f"{name}: {width}×{height} pixels, over the limit of {max_pixels / 1e6:g} megapixels "
+        "(--max-megapixels)"
     )
 
 

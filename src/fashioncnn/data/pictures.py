@@ -90,7 +90,9 @@ def read_picture(
     except UnidentifiedImageError:
         raise PictureError(f"{name}: damaged picture (its header makes no sense)") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(f"{name}: over the limit of {max_pixels / 1e6:g} megapixels") from None
+        raise PictureError(
+            f"{name}: over the limit of {max_pixels / 1e6:g} megapixels (--max-megapixels)"
+        ) from None
     except MemoryError:
         raise PictureError(f"{name}: needs more memory than there is") from None
     except DECODERS_FAIL_WITH as error:

@@ -42,7 +42,9 @@ class Prediction:
         error: why not.
         views: what the network saw of it, (views, size, size) uint8.
         found: whether the source named anything at all.
-        abstained: whether no class is likely enough to be an answer.
+        abstained: whether the model is too little sure for an answer.
+        confidence: how sure it is, in [0, 1], see `TrainedModel.confidences`; None where the
+            picture could not be read.
     """
 
     source: str
@@ -51,6 +53,7 @@ class Prediction:
     views: NDArray[np.uint8] | None = None
     found: bool = True
     abstained: bool = False
+    confidence: float | None = None
 
 
 def predict_pictures(
@@ -68,9 +71,13 @@ def predict_pictures(
             views = [one.views for one in batch if one.views is not None]
             rows = zip(*judge_views(model, views), strict=True)
             for one in batch:
-                row, confidence = (None, 1.0) if one.views is None else next(rows)
-                unsure = float(confidence) < model.unsure_below
-                yield Prediction(one.name, row, one.error, one.views, one.found, unsure)
+                if one.views is None:
+                    yield Prediction(one.name, None, one.error, found=one.found)
+                    continue
+                row, sure = next(rows)
+                sure = float(sure)
+                unsure = sure < model.unsure_below
+                yield Prediction(one.name, row, None, one.views, one.found, unsure, sure)
 
 
 def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Generator[Prediction, None, None]:

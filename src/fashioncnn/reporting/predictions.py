@@ -12,7 +12,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from fashioncnn.inference.predictor import Prediction
-from fashioncnn.reporting.tables import one_line, percent
+from fashioncnn.reporting.tables import one_line
 
 HELD = 64
 """Rows of a table that decide how wide its columns are; what follows is printed as it comes."""
@@ -38,6 +38,7 @@ def as_answer(prediction: Prediction, class_names: tuple[str, ...], top: int) ->
     return {
         "source": prediction.source,
         "top": likeliest,
+        "confidence": prediction.confidence,
         "abstained": prediction.abstained,
         "error": prediction.error,
     }
@@ -65,12 +66,14 @@ def as_csv(answers: Iterable[Answer], _: str, top: int) -> Iterator[str]:
     """
     kinds = ("code", "name", "probability")
     titles = [f"{kind}_{rank}" for rank in range(1, top + 1) for kind in kinds]
-    yield _csv_row(["source", *titles, "abstained", "error"])
+    yield _csv_row(["source", *titles, "confidence", "abstained", "error"])
     for answer in answers:
         cells = [likely[kind] for likely in answer["top"] for kind in kinds]
         empty = [""] * (len(titles) - len(cells))
         abstained = "true" if answer["abstained"] else "false"
-        yield _csv_row([answer["source"], *cells, *empty, abstained, answer["error"] or ""])
+        confidence = "" if answer["confidence"] is None else answer["confidence"]
+        last = [confidence, abstained, answer["error"] or ""]
+        yield _csv_row([answer["source"], *cells, *empty, *last])
 
 
 def as_table(answers: Iterable[Answer], _: str, top: int) -> Iterator[str]:
@@ -97,7 +100,7 @@ FORMATS: dict[str, Callable[[Iterable[Answer], str, int], Iterator[str]]] = {
 
 
 def _table_row(answer: Answer) -> list[str]:
-    likely = [f"{one['name']} {percent(one['probability'])}" for one in answer["top"]]
+    likely = [f"{one['name']} {100 * one['probability']:.1f}%" for one in answer["top"]]
     if answer["abstained"]:
         likely[0] = f"unsure ({likely[0]})"
     return [one_line(cell) for cell in (answer["source"], *likely)]
