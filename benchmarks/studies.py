@@ -69,6 +69,7 @@ AUGMENTED = {
     name: [f"augmentation.{key}={value:g}" for key, value in changes.items()]
     for name, changes in AUGMENTATIONS.items()
 }
+WIDE = ["model.channels=[32, 64, 96]", "model.blocks=[1, 2, 2]"]
 STUDIES = {
     "augmentations": Study("baseline", [*TRAINED_ALIKE, "training.track_test=false"], AUGMENTED),
     "networks": Study(
@@ -94,16 +95,23 @@ STUDIES = {
     ),
     "accurate-study": Study(
         "accurate",
-        ["data.validation=auto", "runtime.precision=auto"],
+        [
+            "data.validation=auto",
+            "runtime.precision=auto",
+            "training.temperature=auto",
+            "model.channels=[16, 64, 96]",
+            "model.blocks=[0, 2, 2]",
+            "optimizer.weight_decay=0",
+        ],
         {
             "no shift": ["augmentation.shift=0"],
-            "a block at 28×28": ["model.channels=[32, 64, 96]", "model.blocks=[1, 2, 2]"],
+            "a block at 28×28": WIDE,
             "deeper": ["model.channels=[32, 64, 80]", "model.blocks=[1, 3, 2]"],
             "narrower at first": ["model.channels=[16, 64, 96]", "model.blocks=[2, 2, 2]"],
-            "mixup": ["augmentation.mixup=0.2"],
-            "cutmix": ["augmentation.cutmix=1"],
-            "rotation 10": ["augmentation.rotation=10"],
-            "dropout": ["model.dropout=0.2"],
+            "weight decay 0.005": [*WIDE, "optimizer.weight_decay=0.005"],
+            "weight decay 0.02": [*WIDE, "optimizer.weight_decay=0.02"],
+            "mixup": [*WIDE, "optimizer.weight_decay=0.005", "augmentation.mixup=0.2"],
+            "cutmix": [*WIDE, "optimizer.weight_decay=0.005", "augmentation.cutmix=1"],
         },
     ),
 }
