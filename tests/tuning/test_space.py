@@ -30,6 +30,7 @@ def test_the_default_space_covers_what_matters():
     assert set(read_space("fashion_cnn-adam")) >= {
         "optimizer.learning_rate",
         "optimizer.weight_decay",
+        "schedule.name",
         "model.dropout",
         "model.channels",
         "model.kernel_size",
