@@ -93,6 +93,15 @@ STUDIES = {
         ["data.validation=auto", "augmentation.flip=0", "augmentation.shift=0"],
         {name: AUGMENTED[name] for name in ("brightness", "contrast", "noise", "flip", "shift")},
     ),
+    "fast94-study": Study(
+        "fast94",
+        ["data.validation=auto", "training.temperature=auto"],
+        {
+            "weight decay 0.005": ["optimizer.weight_decay=0.005"],
+            "no shift": ["augmentation.shift=0"],
+            "narrower": ["model.channels=[16, 48, 64]"],
+        },
+    ),
     "accurate-study": Study(
         "accurate",
         [
