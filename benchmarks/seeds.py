@@ -19,7 +19,12 @@ import json
 import os
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.settings import Settings
+    from fashioncnn.training.run import Outcome
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs") / "seeds"
@@ -34,27 +39,63 @@ PUBLISHED = {
 """What the description of FashionCNN reports, from one run."""
 
 
-def run_seed(
-    result: Path, recipe: str, seed: int, assignments: list[str], threads: int, *, test: bool
-) -> None:
-    """Train one seed and write its result, unless it is there; read the test part if `test`."""
-    if result.exists():
-        return
+def train_seed(
+    path: Path, recipe: str, seed: int, assignments: list[str], threads: int
+) -> tuple[Outcome, Dataset]:
+    """Train one seed in its run folder, from where it was; return what came out, and the data."""
+    from fashioncnn.runs import RunFolder, create_run
+    from fashioncnn.training.run import train_model
+
+    settings, dataset = prepared(recipe, seed, assignments, threads)
+    run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
+    with run.lock():
+        return train_model(settings, dataset, run=run), dataset
+
+
+def prepared(
+    recipe: str, seed: int, assignments: list[str], threads: int
+) -> tuple[Settings, Dataset]:
+    """Return the settings that a seed runs with, and its data."""
     from fashioncnn.config import resolve
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
-    from fashioncnn.runs import RunFolder, create_run, write_json
-    from fashioncnn.runtime import describe_environment
     from fashioncnn.training.prepare import prepare_settings
-    from fashioncnn.training.run import train_model
 
     settings = resolve(recipe, flags={"seed": seed, "threads": threads}, assignments=assignments)
     dataset = load_dataset(settings.data.source)
-    settings = prepare_settings(settings, dataset)
+    return prepare_settings(settings, dataset), dataset
+
+
+def refuse_others(result: Path, settings: Settings) -> None:
+    """Stop where a result was made with other settings than it would be made with now."""
+    from fashioncnn.config import validate
+
+    not_learnt = {"description": True, "recipe": True, "runtime": True, "data": {"source"}}
+    stored = validate(json.loads(result.read_text())["settings"])
+    if stored.model_dump(exclude=not_learnt) != settings.model_dump(exclude=not_learnt):
+        raise SystemExit(
+            f"{result}: made with other settings than the recipe has now; move it away, or give "
+            "the new results a --name"
+        )
+
+
+def run_seed(
+    result: Path, recipe: str, seed: int, assignments: list[str], threads: int, *, test: bool
+) -> None:
+    """Train one seed and write its result, unless it is there; read the test part if `test`.
+
+    It is judged in float32, whatever it was trained in, as ``evaluate`` and ``predict`` do.
+    """
+    from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
+    from fashioncnn.runs import RunFolder, write_json
+    from fashioncnn.runtime import describe_environment
+
+    if result.exists():
+        refuse_others(result, prepared(recipe, seed, assignments, threads)[0])
+        return
     path = RUNS / result.parent.name / result.stem
-    run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
-    with run.lock():
-        outcome = train_model(settings, dataset, run=run)
+    outcome, dataset = train_seed(path, recipe, seed, assignments, threads)
+    run = RunFolder(path)
+    settings = run.settings()
     parts = splits_of(dataset, settings)
     judged: dict[str, Any] = dict.fromkeys(("validation", "test"))
     for split in [name for name in judged if name in parts and (test or name != "test")]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from seeds import RESULTS, RUNS, run_seed, use_shared_data
+from seeds import RUNS, train_seed, use_shared_data
 
 SEED = 0
 NOTES = {
@@ -36,7 +36,7 @@ def ship(recipe: str, threads: int) -> Path:
 
     run = RunFolder(RUNS / recipe / f"seed{SEED}")
     if not run.finished:
-        run_seed(RESULTS / recipe / f"seed{SEED}.json", recipe, SEED, [], threads, test=True)
+        train_seed(run.path, recipe, SEED, [], threads)
     settings, environment = run.settings(), read_json(run.environment)
     dataset = load_dataset(settings.data.source)
     folder = WEIGHTS / recipe

@@ -184,15 +184,15 @@ def print_tables(study: str, variants: list[str], epochs: int) -> None:
 
     results = {v: {r["seed"]: r for r in read(study, v, epochs)} for v in variants}
     plain = results[PLAIN]
-    if len(plain) < 2:
-        raise SystemExit(f"{RESULTS / study}: the tables need two seeds of '{PLAIN}' or more")
+    if not plain:
+        raise SystemExit(f"{RESULTS / study}: the tables need a seed of '{PLAIN}'")
     shared = {v: sorted(runs.keys() & plain.keys()) for v, runs in results.items()}
-    variants = [v for v in variants if len(shared[v]) > 1]
+    variants = [v for v in variants if shared[v]]
     print(
-        "| change | n | validation loss | difference | accuracy | difference | Shirt | parameters "
-        "| multiply-adds | seconds |"
+        "| change | n | validation loss | difference | calibrated loss | accuracy | difference "
+        "| Shirt | parameters | multiply-adds | seconds |"
     )
-    print("| --- |" + " ---: |" * 9)
+    print("| --- |" + " ---: |" * 10)
     for variant in variants:
         runs, seeds = results[variant], shared[variant]
         loss, accuracy, shirt = (
@@ -206,6 +206,7 @@ def print_tables(study: str, variants: list[str], epochs: int) -> None:
         seconds = [sum(epoch["seconds"] for epoch in runs[s]["history"]) for s in seeds]
         print(
             f"| {describe(variant)} | {len(seeds)} | {mean_sd(loss[1])} | {told[0]} "
+            f"| {calibrated_loss([runs[s] for s in seeds])} "
             f"| {mean_sd(accuracy[1], 1, 2)}% | {told[1]} | {told[2]} "
             f"| {count_parameters(build_model(network, 28, 10)):,} "
             f"| {count_multiply_adds(network, 28, 10) / 1e6:.1f} M "
@@ -242,6 +243,12 @@ def loss_of(result: dict[str, Any]) -> float:
     return float(result["validation"]["loss"])
 
 
+def calibrated_loss(results: list[dict[str, Any]]) -> str:
+    """Return the mean loss with the temperature that validation asks for, where it was fitted."""
+    told = [result["validation"].get("calibrated", {}).get("loss") for result in results]
+    return "–" if None in told else mean_sd(told)
+
+
 def accuracy_of(result: dict[str, Any]) -> float:
     """Return the validation accuracy, in percent."""
     return 100 * float(result["validation"]["accuracy"])
@@ -253,11 +260,13 @@ def class_accuracy(result: dict[str, Any], code: int) -> float:
 
 
 def paired(before: list[float], after: list[float], digits: int) -> str:
-    """Return the mean difference with its 95% interval by the paired t test."""
+    """Return the mean difference with its 95% interval by the paired t test, from two on."""
     from scipy import stats
 
-    low, high = stats.ttest_rel(after, before).confidence_interval(0.95)
     middle = statistics.fmean(after) - statistics.fmean(before)
+    if len(before) < 2:
+        return f"{middle:+.{digits}f}"
+    low, high = stats.ttest_rel(after, before).confidence_interval(0.95)
     return f"{middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 

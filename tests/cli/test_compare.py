@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def test_without_a_validation_part_it_is_the_test_part(cli, trained, train):
     for run in (trained, "second"):
         cli.ok("evaluate", run)
     assert cli.json("compare", trained, "second")["split"] == "test"
+
+
+def test_predictions_are_all_that_is_compared(cli, trained, train):
+    """What judged a run need not have been the command, which notes it in metrics.json."""
+    train("second", 1)
+    for run in (trained, "second"):
+        cli.ok("evaluate", run)
+        path = Path(run) / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"test": None}))
+    assert cli.json("compare", trained, "second", "--split", "test")["split"] == "test"
 
 
 def test_runs_that_held_out_others_are_compared_on_test(cli, trained, train):

@@ -85,14 +85,15 @@ def test_predictions_survive_as_they_were(tmp_path):
     assert load_predictions(tmp_path / "none.npz") == ({}, {})
 
 
-def test_flip_is_the_mean_of_both_views(tiny_outcome, sketches):
-    model, part = replace(tiny_outcome.model, temperature=1.0), sketches.require_test()
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_flip_is_the_mean_of_both_views(temperature, tiny_outcome, sketches):
+    model, part = replace(tiny_outcome.model, temperature=temperature), sketches.require_test()
     flipped = replace(part, images=np.ascontiguousarray(part.images[:, :, ::-1]))
     views = [predict_probabilities(model, p.images) for p in (part, flipped)]
     expected = np.log(np.mean(views, axis=0))
     judged = evaluate_model(model, sketches, part, "test", tta="flip")
     assert judged["tta"] == "flip"
-    assert judged["loss"] == pytest.approx(
+    assert judged["calibrated"]["loss"] == pytest.approx(
         -expected[np.arange(len(part)), part.labels].mean(), rel=1e-5
     )
     assert judged["loss"] != evaluate_model(model, sketches, part, "test")["loss"]

@@ -314,6 +314,28 @@ def test_settings_that_changed_after_it_began_are_refused(change, small, tiny_se
         train_model(tiny_settings(change), small, run=run)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "epochs"), [("linear", 9), ("linear", 1), ("constant", 1)], ids=str
+)
+def test_epochs_that_cannot_follow_are_refused(schedule, epochs, small, tiny_settings, tmp_path):
+    begun = tiny_settings(f"schedule.name={schedule}", epochs=2)
+    run = create_run(tmp_path / "run", begun)
+    train_model(begun, small, run=run)
+    other = tiny_settings(f"schedule.name={schedule}", epochs=epochs)
+    with pytest.raises(RunError, match=f"was begun for 2 epochs, not {epochs}"):
+        train_model(other, small, run=run)
+    assert run.settings() == begun
+
+
+def test_a_recipe_described_otherwise_is_the_same(small, tiny_settings, tmp_path):
+    settings = tiny_settings()
+    run = create_run(tmp_path / "run", settings)
+    with pytest.raises(InterruptedRun):
+        train_model(settings, small, run=run, stop=StopAt(5))
+    described = settings.model_copy(update={"description": "in other words"})
+    assert train_model(described, small, run=run).metrics["summary"]["epochs"] == 2
+
+
 def test_a_checkpoint_that_lacks_something_is_refused(small, tiny_settings, tmp_path):
     settings = tiny_settings()
     run = create_run(tmp_path / "run", settings)

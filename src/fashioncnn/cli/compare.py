@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from fashioncnn.evaluation.metrics import Labels, Logits
     from fashioncnn.runs import RunFolder
 
-SEED_ALONE: dict[str, Any] = {"training": {"seed"}, "runtime": True, "data": {"source"}}
+SEED_ALONE: dict[str, Any] = {
+    "training": {"seed"},
+    "runtime": True,
+    "data": {"source"},
+    "description": True,
+}
 """What runs of a group may differ in."""
 
 
@@ -58,7 +63,7 @@ def compare(
     chosen = _common_split(together) if split == "auto" else split
     pictures = {run.path: _predictions(run, chosen) for run in together}
     labels = _same_pictures(pictures, chosen)
-    names = _same_classes(together, pictures, chosen)
+    names = _same_classes(together, pictures)
     told = (a.name, b.name) if a.name != b.name else (str(a), str(b))
     groups = [
         Group(name, [pictures[run.path][0] for run in side])
@@ -161,19 +166,14 @@ def _same_pictures(
 
 
 def _same_classes(
-    runs: list[RunFolder], pictures: dict[Path, tuple[Logits, Labels, dict[str, str]]], split: str
-) -> list[str]:
+    runs: list[RunFolder], pictures: dict[Path, tuple[Logits, Labels, dict[str, str]]]
+) -> tuple[str, ...]:
     """Return the names of the classes, which have to be the same for all."""
-    from fashioncnn.runs import read_json
+    from fashioncnn.models.store import class_names_of
 
-    told: list[list[str]] = []
+    first = class_names_of(runs[0].path)
     for run in runs:
-        try:
-            judged = read_json(run.metrics, split)[split]
-            names = [str(c["name"]) for c in judged["per_class"]]
-        except (TypeError, KeyError):
-            raise DataError(f"{run.metrics}: damaged, or not judged on the {split} part") from None
-        if names != (told or [names])[0] or len(names) != pictures[run.path][0].shape[1]:
+        names = class_names_of(run.path)
+        if names != first or len(names) != pictures[run.path][0].shape[1]:
             raise DataError(f"{runs[0].path} and {run.path}: know different classes")
-        told.append(names)
-    return told[0]
+    return first

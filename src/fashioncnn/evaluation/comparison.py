@@ -190,8 +190,10 @@ def _t_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Diffe
     """Return the difference of means over runs and pictures.
 
     The variances of the runs' means (Welch 1947, Biometrika 34:28) and of the mean run's paired
-    differences over pictures are added; the degrees of freedom are Satterthwaite's (1946,
-    Biometrics Bulletin 2:110). With one run each, pictures are all that varies.
+    differences over pictures are added. What single runs say of single pictures is in both, and
+    taken off once, as in a two-way analysis of variance; no more than the smaller of the two. The
+    degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110). With one run each,
+    pictures are all that varies.
 
     Args:
         a: (n,) of each run.
@@ -202,7 +204,9 @@ def _t_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Diffe
     middle = float(paired.mean())
     parts = [(statistics.variance(m) / len(m), len(m) - 1) for m in means if len(m) > 1]
     if len(paired) > 1:
-        parts.append((float(paired.var(ddof=1)) / len(paired), len(paired) - 1))
+        of_runs, of_pictures = sum(v for v, _ in parts), float(paired.var(ddof=1)) / len(paired)
+        twice = min(sum(map(_interaction, (a, b))), of_runs, of_pictures)
+        parts += [(of_pictures, len(paired) - 1), (-twice, len(paired) - 1)]
     total = sum(part for part, _ in parts)
     if total <= 0:
         return Difference(middle, None, None)
@@ -213,6 +217,16 @@ def _t_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Diffe
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
     p = float(2 * t.sf(abs(middle) / error, freedom))
     return Difference(middle, (middle - half, middle + half), p)
+
+
+def _interaction(runs: Sequence[NDArray[Any]]) -> float:
+    """Return the variance of a side's mean that is of single runs on single pictures."""
+    values = np.asarray(runs, np.float64)
+    k, n = values.shape
+    if k < 2:
+        return 0.0
+    rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    return float((rest**2).sum() / ((k - 1) * (n - 1)) / (k * n))
 
 
 def _per_class(

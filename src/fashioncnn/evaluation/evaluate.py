@@ -44,7 +44,9 @@ def evaluate_model(
         logits, labels = _predictions(model, part, split, run, precision)
         return judge_model(model, logits, labels, dataset.name, split)
     images = to_tensor(part.images, model.device)
-    logits = compute_logits(model.network, model.preprocessing, images, precision, tta)
+    logits = compute_logits(
+        model.network, model.preprocessing, images, precision, tta, model.temperature
+    )
     return {**judge_model(model, logits, part.labels, dataset.name, split), "tta": tta}
 
 

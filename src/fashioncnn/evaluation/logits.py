@@ -23,6 +23,7 @@ def compute_logits(
     images: Tensor,
     precision: str = "fp32",
     tta: TTA = "none",
+    temperature: float = 1.0,
 ) -> NDArray[np.float32]:
     """Return logits, (n, classes) float32, for images (n, 1, size, size) uint8.
 
@@ -33,14 +34,16 @@ def compute_logits(
         precision: ``fp32`` or ``bf16``.
         tta: test-time augmentation; ``flip`` takes the mean of the probabilities for each picture
             and its mirror image, at twice the work.
+        temperature: above 0, that the probabilities of ``flip`` are of; the mean has them at it
+            again.
     """
 
     def answer(part: Tensor) -> Tensor:
         inputs = preprocessing(part)
         logits: Tensor = model(inputs).float()
         if tta == "flip":
-            views = torch.stack([logits, model(inputs.flip(3)).float()]).log_softmax(2)
-            logits = views.logsumexp(0) - math.log(2)
+            views = torch.stack([logits, model(inputs.flip(3)).float()]) / temperature
+            logits = temperature * (views.log_softmax(2).logsumexp(0) - math.log(2))
         return logits.cpu()
 
     was_training = model.training

@@ -157,6 +157,16 @@ def find_model(path: Path) -> Path:
     raise UsageError(f"{path}: neither a run nor a model folder (no config.json)")
 
 
+def class_names_of(path: Path) -> tuple[str, ...]:
+    """Return the names of the classes that the model of a run or model folder knows, by label.
+
+    Raises:
+        UsageError: there is no model at `path`.
+        ModelError: its description is damaged.
+    """
+    return tuple(_read_description(find_model(path) / "config.json").labels)
+
+
 def load_model(path: Path, device: torch.device | None = None) -> TrainedModel:
     """Return the model of a run or model folder, ready to be used.
 

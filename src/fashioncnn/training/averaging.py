@@ -18,11 +18,12 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
         decay: in (0, 1).
     """
 
-    def blend(mean: list[Tensor], now: list[Tensor], steps: Tensor) -> None:
+    def blend(mean: list[Tensor], now: list[Tensor], _: Tensor) -> None:
         if not mean[0].is_floating_point():  # counts of batches
             torch._foreach_copy_(mean, now)
             return
-        n = int(steps)
+        n = int(averaged.n_averaged)  # on the host, where no device is waited for
         torch._foreach_lerp_(mean, now, 1 - min(decay, (1 + n) / (10 + n)))
 
-    return AveragedModel(network, multi_avg_fn=blend, use_buffers=True)  # type: ignore[arg-type]
+    averaged = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)  # type: ignore[arg-type]
+    return averaged

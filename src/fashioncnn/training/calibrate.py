@@ -77,13 +77,14 @@ def _logits_as_photographs(
 ) -> Logits:
     """Return logits of the pictures as training shows photographs, or of outliers in their place.
 
-    Both are drawn anew, as in no epoch of the training.
+    Both are drawn anew, as in no epoch of the training: as the first and the second after it.
     """
     shown = AugmentationConfig(photograph=1.0, outliers=NEARLY_ALL if outliers else 0.0)
     only = settings.model_copy(update={"augmentation": shown})
     augment = augmentation_of(only, part, model.class_names, images.device)
     assert augment is not None  # noqa: S101 - for the type checker
     places = torch.arange(len(images), device=images.device)
-    pictures = (augment(images[some], some, int(outliers)) for some in torch.split(places, BATCH))
+    epoch = settings.training.epochs + int(outliers)
+    pictures = (augment(images[some], some, epoch) for some in torch.split(places, BATCH))
     seen = torch.cat([some.round().to(torch.uint8) for some in pictures])
     return compute_logits(model.network, model.preprocessing, seen, precision)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ from fashioncnn.training.checkpoint import (
 from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import EpochResult, Progress
 from fashioncnn.training.observer import Observer, Record, Silent
+from fashioncnn.training.prepare import can_extend
 
 MAY_CHANGE = (
     ("data", "source"),
@@ -181,6 +183,7 @@ class _Job:
                     f"{self.run.path}: its config.toml was changed after it began; put it back, or "
                     f"begin a new run from its weights with --from {self.run.path}"
                 )
+            _refuse_other_epochs(state, self.settings, self.run.path)
             self.model.network.load_state_dict(_unprefixed(tensors, "model."))
             if self.learner.averaged is not None:
                 self.judged_model.network.load_state_dict(_unprefixed(tensors, "averaged."))
@@ -274,6 +277,7 @@ class _Job:
             else {},
             "settings": deciding_settings(self.settings),
             "preprocessing": asdict(self.model.preprocessing),
+            "epochs": self.settings.training.epochs,
             "data_sha256": self.dataset.train.sha256,
         }
         save_checkpoint(self.run.checkpoints, progress.step, tensors, state)
@@ -347,6 +351,14 @@ def summarise(history: list[Record]) -> dict[str, Any]:
     return summary
 
 
+def _refuse_other_epochs(state: dict[str, Any], settings: Settings, path: Path) -> None:
+    """Refuse fewer epochs than it was begun for, and more where the learning rate has come down."""
+    epochs = settings.training.epochs
+    before = state.get("epochs", epochs)  # older versions did not tell
+    if epochs < before or (epochs > before and not can_extend(settings)):
+        raise RunError(f"{path}: was begun for {before} epochs, not {epochs}; begin a new run")
+
+
 def _settings_begun_with(state: dict[str, Any]) -> Settings:
     """Return the settings of a checkpoint; one that there was not yet is as without being set."""
     settings = Settings.model_validate(state["settings"], strict=False)
@@ -359,7 +371,7 @@ def _settings_begun_with(state: dict[str, Any]) -> Settings:
 
 def deciding_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that may not change while a run goes on, as JSON types."""
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude={"description"})
     for section, name in MAY_CHANGE:
         del values[section][name]
     return values
