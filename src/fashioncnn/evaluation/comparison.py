@@ -125,7 +125,13 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def newcombe_interval(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
     """Return the 95% interval of B's share less A's, of the same pictures.
 
-    Method 10 of Newcombe 1998, Statistics in Medicine 17:2635.
+    Method 10 of Newcombe 1998, Statistics in Medicine 17:2635; within [-1, 1].
+
+    Args:
+        both: how many pictures both named rightly; not all four may be 0.
+        only_a: A alone.
+        only_b: B alone.
+        neither: neither of them.
     """
     n = both + only_a + only_b + neither
     right_b, right_a = both + only_b, both + only_a

@@ -22,29 +22,40 @@ Labels = NDArray[np.uint8]
 
 
 def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Return the logarithms of the probabilities, (n, classes) float64."""
+    """Return the logarithms of the probabilities, (n, classes) float64, for logits likewise."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     normalised: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return normalised
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:
-    """Return probabilities, (n, classes) float64, each row summing to 1."""
+    """Return probabilities, (n, classes) float64, each row summing to 1, for logits likewise."""
     return np.exp(log_softmax(logits))
 
 
 def accuracy(logits: Logits, labels: Labels) -> float:
-    """Return the share of pictures whose largest logit is their label's."""
+    """Return the share, in [0, 1], of pictures whose largest logit is their label's.
+
+    Args:
+        logits: (n, classes) float.
+        labels: (n,) of them, in [0, classes).
+    """
     return float((logits.argmax(axis=1) == labels).mean())
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> float:
-    """Return the mean negative log-probability of the labels, in nats."""
+    """Return the mean negative log-probability of the labels, in nats; see `accuracy`."""
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
 def wilson_interval(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion (Wilson 1927, JASA 22:209)."""
+    """Return Wilson's score interval of a proportion (Wilson 1927, JASA 22:209), within [0, 1].
+
+    Args:
+        correct: of `n`, which may be 0: the interval is then all of [0, 1].
+        n: how many there were.
+        z: of the normal distribution, for the level; 95% by default.
+    """
     if n == 0:
         return 0.0, 1.0
     p = correct / n
@@ -69,7 +80,10 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
 
 
 def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:
-    """Return the mean gap of confidence and accuracy over equal-width bins of confidence."""
+    """Return the mean gap of confidence and accuracy, in [0, 1], over equal-width bins of the first.
+
+    Bins weigh by their pictures (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
+    """
     probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels

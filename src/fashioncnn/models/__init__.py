@@ -24,7 +24,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module:
-    """Return a network with fresh weights, drawn from torch's global generator."""
+    """Return a network with fresh weights, drawn from torch's global generator.
+
+    Args:
+        config: what it is built of.
+        image_size: side of its pictures, in pixels.
+        classes: how many logits it gives.
+
+    Raises:
+        ConfigError: nothing would be left of such pictures, or the stages do not fit each other.
+    """
     return MODELS[config.name](config, image_size, classes)
 
 

@@ -42,7 +42,13 @@ class Preprocessing:
 def fit_preprocessing(
     images: NDArray[np.uint8], scaling: str, pictures: PictureMode
 ) -> Preprocessing:
-    """Return the preprocessing that `scaling` stands for, measured on (n, size, size) images."""
+    """Return the preprocessing that `scaling` stands for, measured on (n, size, size) images.
+
+    Args:
+        images: uint8.
+        scaling: ``unit`` is [0, 1], ``symmetric`` [-1, 1], ``standard`` mean 0 and deviation 1.
+        pictures: how photographs become such images.
+    """
     mean, std = 0.0, 1.0
     if scaling == "symmetric":
         mean, std = 0.5, 0.5

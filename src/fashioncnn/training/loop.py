@@ -31,7 +31,8 @@ class EpochResult:
         epoch: counted from 1.
         loss: mean over the pictures, in nats, dropout, smoothing and class weights included.
         accuracy: in [0, 1], dropout and augmentation included; of mixed pictures, how often a
-            picture's own label was named, however little of it is left.
+            picture's own label was named, however little of it is left; of pictures of no
+            class likewise, so that they count as wrong.
         seconds: spent learning.
         n: pictures learnt from.
     """

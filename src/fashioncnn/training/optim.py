@@ -134,7 +134,7 @@ class Muon(Adam):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return U Vᵀ, roughly, of the singular value decomposition U S Vᵀ of `matrix`.
+    """Return U Vᵀ, roughly, of the singular value decomposition U S Vᵀ of a (rows, columns) matrix.
 
     Four steps of a quintic Newton-Schulz iteration with the coefficients of Jordan et al. bring
     the larger singular values to between 0.7 and 1.2; exactness was found not to matter.
