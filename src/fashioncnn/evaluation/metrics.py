@@ -80,7 +80,7 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
 
 
 def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:
-    """Return the mean gap of confidence and accuracy, in [0, 1], over equal-width bins of the first.
+    """Return the mean gap of confidence and accuracy, in [0, 1], over equal-width bins.
 
     Bins weigh by their pictures (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
     """
