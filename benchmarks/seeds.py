@@ -69,7 +69,9 @@ def refuse_others(result: Path, settings: Settings) -> None:
     """Stop where a result was made with other settings than it would be made with now."""
     from fashioncnn.config import validate
 
-    not_learnt = {"description": True, "recipe": True, "runtime": True, "data": {"source"}}
+    # Of the official files these decide nothing, and older results have them otherwise.
+    told = {"source", "pictures", "image_size"}
+    not_learnt = {"description": True, "recipe": True, "runtime": True, "data": told}
     stored = validate(json.loads(result.read_text())["settings"])
     if stored.model_dump(exclude=not_learnt) != settings.model_dump(exclude=not_learnt):
         raise SystemExit(

@@ -119,6 +119,16 @@ STUDIES = {
             "narrower at first": ["model.channels=[16, 64, 96]", "model.blocks=[2, 2, 2]"],
             "weight decay 0.005": [*WIDE, "optimizer.weight_decay=0.005"],
             "weight decay 0.02": [*WIDE, "optimizer.weight_decay=0.02"],
+            "three blocks of 32, 48, 80": [
+                "model.channels=[32, 48, 80]",
+                "model.blocks=[3, 3, 3]",
+                "optimizer.weight_decay=0.005",
+            ],
+            "two blocks of 48, 64, 80": [
+                "model.channels=[48, 64, 80]",
+                "model.blocks=[2, 2, 2]",
+                "optimizer.weight_decay=0.005",
+            ],
             "mixup": [*WIDE, "optimizer.weight_decay=0.005", "augmentation.mixup=0.2"],
             "cutmix": [*WIDE, "optimizer.weight_decay=0.005", "augmentation.cutmix=1"],
         },

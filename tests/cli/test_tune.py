@@ -40,7 +40,7 @@ def test_it_ends_in_a_report_and_a_recipe_that_trains(cli, tune, idx_folder):
     assert "learning_rate" in out
     assert err.count("trial 0  loss") == 1
     assert "3/3  trial 2" in err
-    assert "fashioncnn train runs/tune-baseline/best.toml" in err
+    assert f"fashioncnn train runs/tune-baseline/best.toml --data {idx_folder}" in err
     names = {p.name for p in Path("runs/tune-baseline").iterdir()}
     assert names == {"best.toml", "journal.log", "report.html", "report.md", "search.toml"}
     page = Path("runs/tune-baseline/report.html").read_text()

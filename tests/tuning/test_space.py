@@ -103,6 +103,14 @@ def test_what_is_no_range_is_refused(table, expected):
     assert expected in str(caught.value)
 
 
+def test_a_range_without_what_lies_between_is_refused_where_a_setting_takes_it():
+    space = parse_space({"augmentation": {"flip": {"low": 0, "high": 1}}}, "mine.toml")
+    with pytest.raises(ConfigError, match=r"augmentation\.flip: .* write low = 0\.0, high = 1\.0"):
+        check_space(space, resolve("baseline"), "mine.toml")
+    whole = parse_space({"augmentation": {"shift": {"low": 0, "high": 1}}}, "mine.toml")
+    check_space(whole, resolve("baseline"), "mine.toml")
+
+
 def test_thirds_and_tenths_are_whole_steps():
     assert parse_space({"x": {"y": {"low": 0.0, "high": 0.3, "step": 0.1}}}, "test")
 

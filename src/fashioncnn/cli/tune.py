@@ -219,6 +219,7 @@ def _tell_what_begins(search: Search, folder: SearchFolder, jobs: int, wanted: f
 def _conclude(
     search: Search, folder: SearchFolder, study: optuna.Study, trials: list[Trial], json: bool
 ) -> None:
+    from fashioncnn.config import source_from_environment
     from fashioncnn.reporting.search import best_columns, importances_table
     from fashioncnn.tuning.report import report_of, write_report
     from fashioncnn.tuning.study import best_of
@@ -235,7 +236,8 @@ def _conclude(
     importances = [importances_table(report.importances, report.scales)]
     print_tables([best, *importances * bool(report.importances)])
     note(f"report: {page}")
-    data = ["--data", "sketches"] if search.data["name"] == "sketches" else []
+    source = search.recipe.data.source
+    data = [] if source == source_from_environment() else ["--data", str(source)]
     command = shlex.join(["fashioncnn", "train", str(folder.best), *data])
     note(f"the best as a recipe: {command}")
 

@@ -216,7 +216,7 @@ def check_space(
     Raises:
         ConfigError: a setting is unknown, or one of its values not possible; all are named.
     """
-    faults: dict[str, None] = {}
+    faults = dict.fromkeys(filter(None, (_too_coarse(*pair, settings) for pair in space.items())))
     for corner in _corners(space):
         try:
             check(override(settings, corner))
@@ -230,13 +230,32 @@ def point_of(settings: Settings, space: Space) -> dict[str, Any] | None:
     """Return where a recipe's own values lie in the space, encoded; None where they do not."""
     point = {}
     for key, parameter in space.items():
-        value: Any = settings
-        for part in key.split("."):
-            value = getattr(value, part)
+        value = _value_of(settings, key)
         if not parameter.holds(value):
             return None
         point[key] = parameter.encode(value)
     return point
+
+
+def _value_of(settings: Settings, key: str) -> Any:
+    """Return a setting by its dotted key; None where these settings have none of that name."""
+    value: Any = settings
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _too_coarse(key: str, parameter: Range | Choices, settings: Settings) -> str | None:
+    """Return the fault of a range that would leave out all between whole numbers, if it has it."""
+    if not isinstance(parameter, Range) or not parameter.whole:
+        return None
+    if not isinstance(_value_of(settings, key), float):
+        return None
+    low, high = float(parameter.low), float(parameter.high)
+    return (
+        f"{key}: low = {parameter.low}, high = {parameter.high} are whole numbers alone, and this "
+        f"setting takes all between them; write low = {low}, high = {high}"
+    )
 
 
 def short_names(space: Space) -> dict[str, str]:
