@@ -81,11 +81,19 @@ def refuse_others(result: Path, settings: Settings) -> None:
 
 
 def run_seed(
-    result: Path, recipe: str, seed: int, assignments: list[str], threads: int, *, test: bool
+    result: Path,
+    recipe: str,
+    seed: int,
+    assignments: list[str],
+    threads: int,
+    *,
+    test: bool,
+    flip: bool = True,
 ) -> None:
     """Train one seed and write its result, unless it is there; read the test part if `test`.
 
-    It is judged in float32, whatever it was trained in, as ``evaluate`` and ``predict`` do.
+    It is judged in float32, whatever it was trained in, as ``evaluate`` and ``predict`` do; with
+    `flip` with mirror images as well.
     """
     from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.runs import RunFolder, write_json
@@ -103,7 +111,8 @@ def run_seed(
     for split in [name for name in judged if name in parts and (test or name != "test")]:
         given = outcome.model, dataset, parts[split], split
         judged[split] = outcome.metrics[split] or evaluate_model(*given, run=run)
-        judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
+        if flip:
+            judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
     values = settings.model_dump(mode="json", exclude_none=True)
     del values["data"]["source"]  # a path of this machine
     data = {"name": dataset.name, "sha256": dataset.hashes}

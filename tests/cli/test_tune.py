@@ -114,6 +114,12 @@ def test_another_search_in_the_folder_is_refused(cli, tune):
     cli.ok(*tune, "--trials", "1", "--out", "s")
     best = Path("s/best.toml").read_bytes()
     assert "seed is 0 there and 1 now" in cli.fails(2, *tune, "--out", "s", "--seed", "1")
+    told = Path("s/search.toml").read_text()
+    older = "".join(line for line in told.splitlines(True) if not line.startswith("averaging"))
+    assert older != told
+    Path("s/search.toml").write_text(older)  # as a version wrote it that had not this setting
+    _, _, err = cli(*tune, "--trials", "1", "--out", "s")
+    assert "all 1 trials have ended; go further with --trials 2" in err
     Path("space.toml").write_text(SPACE.replace("32", "33"))
     assert "space.model.hidden.high" in cli.fails(2, *tune, "--out", "s")
     assert Path("s/best.toml").read_bytes() == best

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from fashioncnn.errors import InterruptedRun, RunError
-from fashioncnn.tuning.search import MOST_ATTEMPTS, run_search
+from fashioncnn.tuning.search import MOST_ATTEMPTS, MOST_STRANGE, run_search
 from fashioncnn.tuning.study import best_of, ended, mend_journal, open_study, recover
 from fashioncnn.tuning.workers import Event
 
@@ -183,6 +183,42 @@ def test_a_trial_that_kills_every_worker_fails_in_the_end(plan, go):
     assert len(lost) == (MOST_ATTEMPTS - 1) * len(failed)
     assert "was killed, 3 times" in failed[0]["reason"]
     assert sum(map(ended, trials)) == 20
+
+
+def test_who_is_ended_on_purpose_is_not_to_blame(plan, go, undisturbed):
+    deaths = iter([True] * (MOST_ATTEMPTS + 1) + [False] * 1000)
+    asked = {"reason": "was killed by SIGTERM", "asked": True}
+    workers = PretendedWorkers(fault=lambda settings, epoch: next(deaths) and ("died", asked))
+    trials = go(plan(epochs=4), workers)
+    assert outcome(trials) == undisturbed
+
+
+def test_workers_that_die_before_they_are_ready_end_it_and_cost_no_trial(plan, go, undisturbed):
+    stillborn = {"reason": "ended with 1", "ready": False}
+    workers = PretendedWorkers(fault=lambda *_: ("died", stillborn))
+    with pytest.raises(RunError, match=r"5 trials in a row could not be trained.*ended with 1"):
+        go(plan(epochs=4), workers)
+    assert len(workers.begun) == MOST_STRANGE
+    assert outcome(go(plan(epochs=4))) == undisturbed
+
+
+def test_failures_in_a_row_that_are_not_the_trials_own_end_it(plan, go):
+    reason = {"reason": "RuntimeError: the GPU is gone", "strange": True, "seconds": 1.0}
+    good = iter([True] * 3 + [False] * 100)
+    workers = PretendedWorkers(
+        fault=lambda settings, epoch: None if epoch or next(good) else ("failed", reason)
+    )
+    with pytest.raises(RunError, match="the GPU is gone; mend that, and call again"):
+        go(plan(), workers)
+    assert len(workers.begun) == 3 + MOST_STRANGE
+
+
+def test_what_has_ended_is_heard_also_when_it_is_stopped(plan, go):
+    """Workers die of the same signal; who had done his work has not done it in vain."""
+    workers = PretendedWorkers()
+    with pytest.raises(InterruptedRun):
+        go(plan(), workers, trials=1, stop=stop_after(5))
+    assert go(plan(), trials=1)[0]["state"] == "complete"
 
 
 def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(plan, go):

@@ -75,9 +75,25 @@ def test_a_killed_worker_is_noticed_and_replaced(pool, search):
     pool.start(0, search.settings)
     hear(pool, "epoch")
     os.kill(pool._workers[0][0].pid, signal.SIGKILL)
-    assert hear(pool, "died").content["reason"] == "was killed by SIGKILL"
+    died = hear(pool, "died").content
+    assert died == {"reason": "was killed by SIGKILL", "ready": True, "asked": False}
     event, _ = train(pool, search.settings)
     assert event.kind == "done"
+    pool.start(0, search.settings)
+    os.kill(pool._workers[0][0].pid, signal.SIGTERM)
+    assert hear(pool, "died").content["asked"]
+
+
+def test_what_no_trial_is_to_blame_for_gets_a_fresh_worker(pool, search):
+    event, _ = train(pool, search.settings)
+    before = pool._workers[0][0].pid
+    nothing = search.settings.training.model_copy(update={"batch_size": 0})
+    event, _ = train(pool, search.settings.model_copy(update={"training": nothing}))
+    assert (event.kind, event.content["strange"]) == ("failed", True)
+    assert event.content["reason"].startswith("ZeroDivisionError: ")
+    event, _ = train(pool, search.settings)
+    assert event.kind == "done"
+    assert pool._workers[0][0].pid != before
 
 
 def test_data_that_changed_makes_a_worker_unfit(pool, search):

@@ -6,13 +6,14 @@ import contextlib
 import math
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.errors import RunError, UsageError
+from fashioncnn.errors import FashionCNNError, RunError, UsageError
 
 if TYPE_CHECKING:
     import optuna
@@ -170,10 +171,15 @@ def _search(
     pool = Pool(str(data.source), data.image_size, search.data["sha256"])
     with folder.lock():
         folder.bind(search)
-        study = _open(folder, search)
+        study = _open(folder, search, wanted)
         _tell_what_begins(search, folder, jobs, wanted)
         observer = make_search_observer(scales_of(search.space))
-        with contextlib.closing(pool) as workers, stop, stopping(observer):
+        with (
+            _reported(search, folder, study),
+            contextlib.closing(pool) as workers,
+            stop,
+            stopping(observer),
+        ):
             done = run_search(
                 search,
                 folder,
@@ -188,7 +194,23 @@ def _search(
         _conclude(search, folder, study, done, json)
 
 
-def _open(folder: SearchFolder, search: Search) -> optuna.Study:
+@contextlib.contextmanager
+def _reported(search: Search, folder: SearchFolder, study: optuna.Study) -> Iterator[None]:
+    """Bring report and recipe up to date also where the search is stopped or fails."""
+    from fashioncnn.tuning.report import write_report
+    from fashioncnn.tuning.study import best_of, trials_of
+
+    try:
+        yield
+    except FashionCNNError:
+        trials = trials_of(study, search)
+        if best_of(trials) is not None:
+            folder.write_best(search, trials)
+            note(f"report so far: {write_report(folder, search, study)}")
+        raise
+
+
+def _open(folder: SearchFolder, search: Search, wanted: float) -> optuna.Study:
     """Return the folder's study, and say what was found amiss in it."""
     from fashioncnn.tuning.study import ended, mend_journal, open_study, recover, trials_of
 
@@ -203,6 +225,8 @@ def _open(folder: SearchFolder, search: Search) -> optuna.Study:
     if before or lost:
         again = f"; running when it was killed, and run again: {lost}" if lost else ""
         note(f"{folder.path}: goes on after {before} trials{again}")
+    if before >= wanted:
+        note(f"all {before} trials have ended; go further with --trials {2 * before}")
     return study
 
 

@@ -20,6 +20,9 @@ from fashioncnn.tuning.workers import Event
 
 MOST_ATTEMPTS = 3
 """So often a trial is begun whose worker dies: one that takes too much memory will again."""
+MOST_STRANGE = 5
+"""Trials in a row that failed for no reason of their own, and workers that died before their first:
+then the fault is the machine's, and what is left is not burnt on it."""
 PATIENCE = 0.2
 """Seconds until the search looks again whether it is to stop."""
 
@@ -101,7 +104,7 @@ def run_search(
         What became of every trial.
 
     Raises:
-        RunError: the workers cannot load the data.
+        RunError: the workers cannot load the data, or cannot train on this machine.
     """
     return _Running(search, folder, study, workers, jobs, trials, observer).run(seconds, stop)
 
@@ -123,6 +126,7 @@ class _Running:
         self.workers, self.jobs, self.observer = workers, jobs, observer
         self.distributions = {k: p.distribution() for k, p in search.space.items()}
         self.running: dict[int, optuna.Trial] = {}
+        self.strange = 0
         self.state = State(trials_of(study, search), wanted, search.settings.training.epochs)
         self.state.ended_before = self.state.ended
 
@@ -138,8 +142,14 @@ class _Running:
                     break
                 self._fill()
                 self.observer.show(self.state)
-                for event in self.workers.wait(min(PATIENCE, left)):
-                    self._hear(event)
+                events = self.workers.wait(min(PATIENCE, left))
+                reason = stop()
+                for event in events:
+                    # What ends this process may have ended its workers, too.
+                    if reason is None or event.kind != "died":
+                        self._hear(event)
+                if reason is not None:
+                    raise reason
         finally:
             self._give_up()
         return self.state.trials
@@ -171,6 +181,19 @@ class _Running:
             self._look()
             told = {**self.state.trials[trial.number], "reason": event.content.get("reason")}
             self.observer.trial(told, self.state)
+            self._count_strange(event)
+
+    def _count_strange(self, event: Event) -> None:
+        unborn = event.kind == "died" and not event.content.get("ready", True)
+        if not unborn and not event.content.get("strange"):
+            self.strange = 0
+            return
+        self.strange += 1
+        if self.strange == MOST_STRANGE:
+            raise RunError(
+                f"{MOST_STRANGE} trials in a row could not be trained, the last: "
+                f"{event.content['reason']}; mend that, and call again to go on"
+            )
 
     def _after_epoch(self, event: Event, trial: optuna.Trial) -> None:
         epoch = event.content["epoch"]
@@ -181,7 +204,7 @@ class _Running:
     def _end(self, trial: optuna.Trial, event: Event) -> None:
         """Write down what became of a trial. Its state comes last, for it seals the rest."""
         if event.kind == "died":
-            self._after_death(trial, event.content["reason"])
+            self._after_death(trial, event)
             return
         for key in ("accuracy", "seconds", "reason"):
             if event.content.get(key) is not None:
@@ -194,12 +217,15 @@ class _Running:
             pruned = event.kind == "pruned"
             self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
 
-    def _after_death(self, trial: optuna.Trial, how: str) -> None:
+    def _after_death(self, trial: optuna.Trial, event: Event) -> None:
+        """Have it run again, unless it is to blame and was begun often enough."""
         attempt = trial.user_attrs.get("attempt", 1)
-        if attempt < MOST_ATTEMPTS:
+        to_blame = event.content.get("ready", True) and not event.content.get("asked")
+        if attempt < MOST_ATTEMPTS or not to_blame:
             frozen = self.study.get_trials(deepcopy=False)[trial.number]
-            lose(self.study, self.search, frozen, attempt=attempt + 1)
+            lose(self.study, self.search, frozen, attempt=attempt + to_blame)
             return
+        how = event.content["reason"]
         trial.set_user_attr("reason", f"its worker {how}, {attempt} times in all")
         self.study.tell(trial, state=TrialState.FAIL)
 

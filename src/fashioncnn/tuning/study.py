@@ -20,6 +20,7 @@ import optuna
 import tomli_w
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from fashioncnn.config import override
 from fashioncnn.errors import RunError, UsageError
@@ -65,8 +66,7 @@ class Search:
             "sampler": self.sampler,
             "seed": self.seed,
             "data": self.data,
-            "settings": self.settings.model_dump(mode="json", exclude=FREE, exclude_none=True)
-            | {"runtime": {"precision": self.settings.runtime.precision}},
+            "settings": _deciding(self.settings),
             "space": {key: parameter.to_dict() for key, parameter in self.space.items()},
         }
 
@@ -132,6 +132,10 @@ class SearchFolder:
             found = tomllib.loads(self.search.read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.search}: damaged ({error})") from None
+        with contextlib.suppress(ValidationError, KeyError):
+            # One that a version before this one wrote lacks settings that there are now.
+            known = Settings.model_validate({"recipe": "", **found["settings"]}, strict=False)
+            found["settings"] = _deciding(known)
         differences = _differences(found, tomllib.loads(tomli_w.dumps(wanted)))
         if differences:
             raise UsageError(
@@ -159,6 +163,12 @@ class SearchFolder:
         )
         text = tomli_w.dumps({"description": values.pop("description"), **values})
         write_atomic(self.best, text.encode())
+
+
+def _deciding(settings: Settings) -> dict[str, Any]:
+    """Return the settings that decide what a trial is, as TOML has them."""
+    values = settings.model_dump(mode="json", exclude=FREE, exclude_none=True)
+    return values | {"runtime": {"precision": settings.runtime.precision}}
 
 
 def mend_journal(path: Path) -> int:

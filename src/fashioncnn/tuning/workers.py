@@ -29,6 +29,8 @@ from fashioncnn.training.run import train_model
 
 SECONDS_TO_LEAVE = 5.0
 """After which a process that was asked to end is killed."""
+ASKED = (-signal.SIGTERM, -signal.SIGINT)
+"""Exit codes of a process that somebody ended on purpose."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Event:
         worker: its number.
         kind: ``ready`` for trials; ``epoch`` is done, and an answer waited for; the trial is
             ``done``, ``pruned`` or ``failed``; the worker ``died``, or is ``unfit`` for any trial.
-        content: the epoch's record, what the trial came to, or a reason.
+        content: the epoch's record, what the trial came to, or a reason. Of a failure that may not
+            be the trial's own ``strange`` is true; of a death ``ready``, whether it ever was, and
+            ``asked``, whether somebody ended it on purpose.
     """
 
     worker: int
@@ -61,6 +65,7 @@ class Pool:
     image_size: int | None
     sha256: str
     _workers: dict[int, tuple[SpawnProcess, Connection]] = field(default_factory=dict)
+    _ready: set[int] = field(default_factory=set)
 
     def start(self, worker: int, settings: Settings) -> None:
         """Have a worker train by `settings`; it is begun where there is none."""
@@ -109,10 +114,19 @@ class Pool:
         try:
             kind, content = pipe.recv()
         except (EOFError, OSError):
-            process, _ = self._workers.pop(worker)
+            process, ready = self._workers.pop(worker)[0], worker in self._ready
+            self._ready.discard(worker)
             process.join(SECONDS_TO_LEAVE)
             pipe.close()
-            return Event(worker, "died", {"reason": _how_it_ended(process.exitcode)})
+            code = process.exitcode
+            told = {"reason": _how_it_ended(code), "ready": ready, "asked": code in ASKED}
+            return Event(worker, "died", told)
+        if kind == "ready":
+            self._ready.add(worker)
+        if content.get("strange"):  # it is not asked again: the next trial gets a fresh one
+            self._workers.pop(worker)
+            self._ready.discard(worker)
+            pipe.close()
         return Event(worker, kind, content)
 
 
@@ -126,15 +140,21 @@ def work(pipe: Connection, source: str, image_size: int | None, sha256: str, sea
     except FashionCNNError as error:
         pipe.send(("unfit", {"reason": str(error)}))
         return
-    with contextlib.suppress(EOFError, OSError):  # the searcher is gone, or wants no more
+    with contextlib.suppress(EOFError, OSError, _Gone):
         pipe.send(("ready", {}))
-        while True:
-            settings = pipe.recv()
-            pipe.send(_train(settings, dataset, _Teller(pipe, searcher)))
+        strange = False
+        while not strange:
+            kind, told = _train(pipe.recv(), dataset, _Teller(pipe, searcher))
+            strange = told.get("strange", False)
+            pipe.send((kind, told))
 
 
 class _Pruned(Exception):  # noqa: N818
     """The searcher wants no more epochs of this trial."""
+
+
+class _Gone(Exception):  # noqa: N818
+    """The searcher is no more, or wants no more."""
 
 
 class _Teller:
@@ -143,6 +163,7 @@ class _Teller:
     def __init__(self, pipe: Connection, searcher: int) -> None:
         self.pipe, self.searcher = pipe, searcher
         self.accuracy: float | None = None
+        self.waited = 0.0
 
     def begin(self, progress: Progress, pictures: int) -> None:
         """See `Observer.begin`."""
@@ -150,18 +171,24 @@ class _Teller:
     def step(self, progress: Progress) -> None:  # noqa: ARG002
         """Leave where the searcher was killed: nobody waits for this trial."""
         if os.getppid() != self.searcher:
-            raise EOFError
+            raise _Gone
 
     def epoch(self, record: Record) -> None:
         """See `Observer.epoch`."""
         self.accuracy = record["val_accuracy"]
-        self.pipe.send(("epoch", {k: record[k] for k in ("epoch", "val_loss", "val_accuracy")}))
-        if not self.pipe.recv():
+        began = time.perf_counter()
+        try:
+            self.pipe.send(("epoch", {k: record[k] for k in ("epoch", "val_loss", "val_accuracy")}))
+            wanted = self.pipe.recv()
+        except (EOFError, OSError):
+            raise _Gone from None
+        self.waited += time.perf_counter() - began
+        if not wanted:
             raise _Pruned
 
 
 def _train(settings: Settings, dataset: Any, teller: _Teller) -> tuple[str, dict[str, Any]]:
-    """Return what a trial came to, and what is to be told of it."""
+    """Return what a trial came to, and what is to be told of it; its seconds without waiting."""
     began = time.perf_counter()
     told: dict[str, Any] = {}
     try:
@@ -171,12 +198,14 @@ def _train(settings: Settings, dataset: Any, teller: _Teller) -> tuple[str, dict
             kind, told = "failed", {"reason": f"the validation loss became {told['loss']}"}
     except _Pruned:
         kind, told["accuracy"] = "pruned", teller.accuracy
+    except _Gone:
+        raise
     except FashionCNNError as error:
         kind, told["reason"] = "failed", str(error)
-    except (RuntimeError, MemoryError) as error:  # a GPU that is full, for one
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kind, told["reason"] = "failed", reason
-    return kind, {**told, "seconds": time.perf_counter() - began}
+    except Exception as error:  # a GPU that is full, for one
+        lines = str(error).strip().splitlines() or [""]
+        kind, told = "failed", {"reason": f"{type(error).__name__}: {lines[0]}", "strange": True}
+    return kind, {**told, "seconds": time.perf_counter() - began - teller.waited}
 
 
 def _how_it_ended(code: int | None) -> str:
