@@ -95,7 +95,7 @@ STUDIES = {
     ),
     "fast94-study": Study(
         "fast94",
-        ["data.validation=auto", "training.temperature=auto"],
+        ["data.validation=auto", "training.temperature=auto", "optimizer.weight_decay=0"],
         {
             "weight decay 0.005": ["optimizer.weight_decay=0.005"],
             "no shift": ["augmentation.shift=0"],
