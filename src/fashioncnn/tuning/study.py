@@ -132,7 +132,7 @@ class SearchFolder:
             found = tomllib.loads(self.search.read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.search}: damaged ({error})") from None
-        with contextlib.suppress(ValidationError, KeyError):
+        with contextlib.suppress(ValidationError, KeyError, TypeError):
             # One that a version before this one wrote lacks settings that there are now.
             known = Settings.model_validate({"recipe": "", **found["settings"]}, strict=False)
             found["settings"] = _deciding(known)
