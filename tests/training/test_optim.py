@@ -1,5 +1,6 @@
 import math
 import pickle
+import platform
 from copy import deepcopy
 
 import pytest
@@ -78,6 +79,27 @@ def test_optimisers_step_as_torch_s_plain_ones(compiled, chosen, config, twin):
             optimizer.step()
         results.append(network.weight.detach())
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_that_only_decay_end_at_zero_not_at_subnormal_values(compiled, threads):
+    if kernels.why_not_native() or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("no compiled kernels for x86 here")
+    kernels.use("native")
+    weights, mean, square = (torch.full((100_000,), 1e-39) for _ in range(3))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        kernels.adam_step(
+            weights, torch.zeros_like(weights), mean, square,
+            step=1, rate=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, decoupled=False,
+        )  # fmt: skip
+        kept = torch.full_like(weights, 1e-39) * 0.5
+    finally:
+        torch.set_num_threads(before)
+    for values in (weights, mean, square):
+        assert not values.any(), f"{values.unique()} are slow to compute with"
+    assert kept.all(), "what is computed elsewhere must stay as it was"
 
 
 MUON = MuonConfig(

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -688,17 +688,41 @@ typedef struct {
     float decay, shrink;  /* added to the gradient times the weight; what weights shrink to first */
 } adam;
 
-/* A step of Adam (Kingma and Ba 2015, arXiv:1412.6980) over n values. */
+/* Values under 1.2e-38 count as zero on this thread from now on; returns what to restore. Processors
+ * compute with them a hundred times as slowly as with others. Elsewhere than on x86 nothing is done. */
+INLINE unsigned flush_subnormals(void) {
+    unsigned was = 0;
+#if defined(__SSE2__)
+    was = _mm_getcsr();
+    _mm_setcsr(was | 0x8040); /* FTZ and DAZ, Intel's manual, volume 1, 10.2.3 */
+#endif
+    return was;
+}
+
+INLINE void restore_subnormals(unsigned was) {
+#if defined(__SSE2__)
+    _mm_setcsr(was);
+#endif
+    (void)was;
+}
+
+/* A step of Adam (Kingma and Ba 2015, arXiv:1412.6980) over n values. Weights that nothing but decay
+ * moves any more shrink for ever, and would be subnormal for most of it. */
 void adam_step(float *w, const float *gradient, float *mean, float *square, long n,
                const adam *how, int threads) {
     const adam a = *how;
-#pragma omp parallel for simd num_threads(threads) schedule(static)
-    for (long i = 0; i < n; i++) {
-        float g = gradient[i] + a.decay * w[i];
-        float m = mean[i] + a.gain1 * (g - mean[i]);
-        float v = a.beta2 * square[i] + a.gain2 * g * g;
-        mean[i] = m, square[i] = v;
-        w[i] = a.shrink * w[i] - a.size * m / (__builtin_sqrtf(v) / a.root + a.eps);
+#pragma omp parallel num_threads(threads)
+    {
+        const unsigned was = flush_subnormals();
+#pragma omp for simd schedule(static)
+        for (long i = 0; i < n; i++) {
+            float g = gradient[i] + a.decay * w[i];
+            float m = mean[i] + a.gain1 * (g - mean[i]);
+            float v = a.beta2 * square[i] + a.gain2 * g * g;
+            mean[i] = m, square[i] = v;
+            w[i] = a.shrink * w[i] - a.size * m / (__builtin_sqrtf(v) / a.root + a.eps);
+        }
+        restore_subnormals(was);
     }
 }
 
