@@ -45,7 +45,7 @@ LONG_TRIAL = 60.0
 def search(sampler: str, options: argparse.Namespace) -> None:
     """Search for the rest of the time, and write down what came out, unless that is there."""
     result = FOLDER / f"{sampler}.json"
-    budget = {name: getattr(options, name) for name in ("minutes", "jobs", "space")}
+    budget = {name: getattr(options, name) for name in ("minutes", "jobs", "space", "precision")}
     asked = {**budget, "seed": options.seed, "epochs": options.epochs}
     if result.exists():
         found = json.loads(result.read_text())
@@ -55,8 +55,9 @@ def search(sampler: str, options: argparse.Namespace) -> None:
     out = SEARCHES / sampler
     left = 60 * options.minutes - spent_seconds(out) / options.jobs
     document = tune(
-        "baseline", out=out, sampler=sampler, seed=options.seed, space=options.space,
-        jobs=options.jobs, epochs=options.epochs, timeout=f"{max(left, 1):.0f}s",
+        "baseline", f"runtime.precision={options.precision}", out=out, sampler=sampler,
+        seed=options.seed, space=options.space, jobs=options.jobs, epochs=options.epochs,
+        timeout=f"{max(left, 1):.0f}s",
     )  # fmt: skip
     told = {key: document[key] for key in ("sampler", "seed", "epochs", "best", "importances")}
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -88,15 +89,16 @@ def tune(recipe: str, *settings: str, out: Path, **flags: Any) -> dict[str, Any]
     return document
 
 
-def train_seeds(seeds: list[int], jobs: int) -> None:
+def train_seeds(seeds: list[int], jobs: int, precision: str) -> None:
     """Train the described recipe and both winners with every seed on all pictures."""
+    alike = ["training.track_test=false", "data.validation=0", f"runtime.precision={precision}"]
     recipes = {DESCRIBED: "baseline", **{s: str(FOLDER / f"{s}.toml") for s in SAMPLERS}}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         runs = [
             pool.submit(
-                run_seed, RESULTS / f"tune-{name}" / f"seed{seed}.json", recipe, seed,
-                ["training.track_test=false", "data.validation=0"], 1, test=True, flip=False,
+                run_seed, RESULTS / f"tune-{name}" / f"seed{seed}.json", recipe, seed, alike, 1,
+                test=True, flip=False,
             )
             for seed in seeds
             for name, recipe in recipes.items()
@@ -230,6 +232,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=20, help="of each trial and each winner")
     parser.add_argument("--space", default="fashion_cnn-adam")
+    parser.add_argument("--precision", default="auto", help="of all: bf16 where the CPU has it")
     parser.add_argument("--seed", type=int, default=0, help="of both searches")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
@@ -245,7 +248,7 @@ def main() -> None:
     if not options.table:
         for sampler in SAMPLERS:
             search(sampler, options)
-        train_seeds(options.seeds, options.jobs)
+        train_seeds(options.seeds, options.jobs, options.precision)
     print_table()
 
 
