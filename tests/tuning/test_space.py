@@ -190,5 +190,6 @@ def test_whole_numbers_are_searched_as_whole_numbers():
 
 
 def test_names_are_short_where_they_can_be():
-    space = {"model.dropout": Range(0.0, 0.5), "a.scale": Range(0, 1), "b.scale": Range(0, 1)}
-    assert list(short_names(space).values()) == ["dropout", "a.scale", "b.scale"]
+    keys = ["model.dropout", "a.scale", "b.scale", "schedule.name"]
+    names = short_names(dict.fromkeys(keys, Range(0.0, 0.5)))
+    assert list(names.values()) == ["dropout", "a.scale", "b.scale", "schedule.name"]

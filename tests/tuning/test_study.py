@@ -245,7 +245,7 @@ def test_the_best_is_a_recipe_as_the_recipe_was(plan, folder, monkeypatch):
     assert settings.data.source is None
     assert not settings.training.track_test
     assert settings.runtime == resolve("baseline").runtime
-    assert f"baseline, tuned: trial {best['number']} of 3 by random" in settings.description
+    assert f"baseline, tuned: trial {best['number']}, best of 3 by random" in settings.description
 
 
 def test_importances_name_what_decides(plan, folder):

@@ -259,8 +259,8 @@ def _too_coarse(key: str, parameter: Range | Choices, settings: Settings) -> str
 
 
 def short_names(space: Space) -> dict[str, str]:
-    """Return the last part of each key, or the whole of it where that names two."""
-    last = [key.rpartition(".")[2] for key in space]
+    """Return the last part of each key, or the whole of it where that names two or is ``name``."""
+    last = [key if key.endswith(".name") else key.rpartition(".")[2] for key in space]
     return {k: s if last.count(s) == 1 else k for k, s in zip(space, last, strict=True)}
 
 

@@ -157,7 +157,7 @@ class SearchFolder:
         if settings.runtime.precision != "fp32":
             values["runtime"] = {"precision": settings.runtime.precision}
         values["description"] = (
-            f"{search.recipe.recipe}, tuned: trial {best['number']} of "
+            f"{search.recipe.recipe}, tuned: trial {best['number']}, best of "
             f"{sum(ended(t) for t in trials)} by {search.sampler}, validation loss "
             f"{best['loss']:.4f} on {search.data['name']} after {best['epochs']} epochs"
         )
