@@ -123,7 +123,7 @@ def test_it_finds_what_is_good_and_stops_what_is_not(plan, go, folder):
     pruned = [t for t in trials if t["state"] == "pruned"]
     assert len(pruned) > 3
     assert all(t["epochs"] < 4 for t in pruned)
-    assert f"trial {best['number']} of" in folder.best.read_text()
+    assert f"trial {best['number']}, best of" in folder.best.read_text()
 
 
 def test_more_trials_go_on_from_those_there_are(plan, go, undisturbed):
