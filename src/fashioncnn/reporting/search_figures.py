@@ -110,7 +110,7 @@ def draw_history(axes: Axes, trials: list[Trial]) -> None:
     axes.step(numbers, best, where="post", color=BEST, linewidth=1.6, label="best so far")
     axes.set(title="Loss by trial", xlabel="trial", ylabel="validation loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.legend(loc="best")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)  # below: trials fill it
 
 
 def draw_importances(axes: Axes, importances: dict[str, float], scales: list[Scale]) -> None:
