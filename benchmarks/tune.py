@@ -97,7 +97,7 @@ def train_seeds(seeds: list[int], jobs: int, precision: str) -> None:
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         runs = [
             pool.submit(
-                run_seed, RESULTS / f"tune-{name}" / f"seed{seed}.json", recipe, seed, alike, 1,
+                run_seed, FOLDER / name / f"seed{seed}.json", recipe, seed, alike, 1,
                 test=True, flip=False,
             )
             for seed in seeds
@@ -109,7 +109,7 @@ def train_seeds(seeds: list[int], jobs: int, precision: str) -> None:
 
 def print_table() -> None:
     """Print the table: means over seeds, differences with Welch's 95% intervals."""
-    groups = {name: read_results(RESULTS / f"tune-{name}") for name in (DESCRIBED, *SAMPLERS)}
+    groups = {name: read_results(FOLDER / name) for name in (DESCRIBED, *SAMPLERS)}
     few = [name for name, results in groups.items() if len(results) < 2]
     if few:
         raise SystemExit(f"{', '.join(few)}: the table needs at least two seeds of each")
