@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,24 @@ def test_a_model_that_comes_with_the_package_is_the_default(
     assert cli.json("predict", "images")["model"] == "accurate"
     assert cli.json("predict", "images", pictures)["model"] == "photo"
     assert cli.json("predict", pictures, "--model", trained)["model"] == trained
+
+
+def test_a_model_that_learnt_no_photographs_is_warned_of_where_it_sees_one(
+    cli, tiny_outcome, pictures
+):
+    save_model(replace(tiny_outcome.model, dataset="fashion-mnist"), Path("model"), "")
+    Image.new("RGB", (60, 40), "white").save("photograph.jpg")
+    warning = "model has learnt from no photographs"
+    save_model(tiny_outcome.model, Path("other-data-model"), "")
+
+    def warned(*arguments):
+        code, _, err = cli("predict", *arguments)
+        assert code == 0, err
+        return warning in err
+
+    assert warned("photograph.jpg", pictures, "--model", "model")
+    assert not warned(pictures, "--model", "model")
+    assert not warned("photograph.jpg", "--model", "other-data-model")
 
 
 def test_every_kind_of_source_keeps_its_place(cli, trained, pictures, small, piped):

@@ -110,6 +110,7 @@ def predict(
     top = min(top, len(trained.class_names))
     names = trained.class_names
     tally = _Tally()
+    naive = _knows_no_photographs(trained)
     with (
         ended_by_sigterm(),
         _listed(from_file) as listed,
@@ -126,6 +127,11 @@ def predict(
             output.flush()
     if out is not None:
         note(f"wrote {out}: {tally.all:,} predictions" if tally.all != 1 else f"wrote {out}")
+    if naive and tally.resized:
+        note(
+            f"{chosen} has learnt from no photographs, and takes most for something else; photo, which "
+            "comes with the package, answers where --model is left away"
+        )
     tally.tell()
 
 
@@ -141,11 +147,18 @@ def _fitted(model: TrainedModel, fit: Fit) -> TrainedModel:
     return replace(model, preprocessing=replace(model.preprocessing, pictures=fit))
 
 
+def _knows_no_photographs(model: TrainedModel) -> bool:
+    """Whether it learnt Fashion-MNIST as it is, and is shown pictures as that was made."""
+    from fashioncnn.data.dataset import FASHION_MNIST
+
+    return model.dataset == FASHION_MNIST and model.preprocessing.pictures == "fashion"
+
+
 class _Tally:
     """How many pictures there were, and what became of them."""
 
     def __init__(self) -> None:
-        self.all = self.failed = self.found = self.unsure = 0
+        self.all = self.failed = self.found = self.unsure = self.resized = 0
 
     def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Yield the predictions, count them, and name those that could not be made."""
@@ -153,6 +166,7 @@ class _Tally:
             self.all += 1
             self.found += prediction.found
             self.unsure += prediction.abstained
+            self.resized += prediction.resized
             if prediction.error:
                 self.failed += 1
                 note(f"skipped: {prediction.error}")

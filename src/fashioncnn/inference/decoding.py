@@ -43,12 +43,14 @@ class Seen:
         views: (views, size, size) uint8; None where it cannot be read.
         error: why not.
         found: whether its source named anything.
+        resized: whether it had another size than the network's.
     """
 
     name: str
     views: NDArray[np.uint8] | None
     error: str | None = None
     found: bool = True
+    resized: bool = False
 
 
 def views_of(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -81,7 +83,8 @@ def look_at(picture: Picture, preprocessing: Preprocessing, max_pixels: int) -> 
             file = BytesIO(content) if isinstance(content, bytes) else content
             enough = enough_for(preprocessing)
             image = read_picture(file, picture.name, max_pixels=max_pixels, enough=enough)
-        return Seen(picture.name, views_of(image, preprocessing))
+        resized = image.size != (size, size)
+        return Seen(picture.name, views_of(image, preprocessing), resized=resized)
     except PictureError as error:
         return Seen(picture.name, None, str(error))
 

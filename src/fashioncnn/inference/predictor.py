@@ -45,6 +45,7 @@ class Prediction:
         abstained: whether the model is too little sure for an answer.
         confidence: how sure it is, in [0, 1], see `TrainedModel.confidences`; None where the
             picture could not be read.
+        resized: whether the picture had another size than the network's, as photographs have.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Prediction:
     found: bool = True
     abstained: bool = False
     confidence: float | None = None
+    resized: bool = False
 
 
 def predict_pictures(
@@ -77,7 +79,9 @@ def predict_pictures(
                 row, sure = next(rows)
                 sure = float(sure)
                 unsure = sure < model.unsure_below
-                yield Prediction(one.name, row, None, one.views, one.found, unsure, sure)
+                yield Prediction(
+                    one.name, row, None, one.views, one.found, unsure, sure, one.resized
+                )
 
 
 def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Generator[Prediction, None, None]:
