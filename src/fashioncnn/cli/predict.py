@@ -129,8 +129,8 @@ def predict(
         note(f"wrote {out}: {tally.all:,} predictions" if tally.all != 1 else f"wrote {out}")
     if naive and tally.resized:
         note(
-            f"{chosen} has learnt from no photographs, and takes most for something else; photo, which "
-            "comes with the package, answers where --model is left away"
+            f"{chosen} has learnt from no photographs, and takes most of them for something else; "
+            "photo, which comes with the package, has: leave --model away"
         )
     tally.tell()
 
