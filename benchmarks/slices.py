@@ -1,0 +1,110 @@
+"""Recipes that want a GPU, on a slice of the data: that they run and learn, not how far they get.
+
+    python benchmarks/slices.py                      medium and record, and accurate beside them
+    python benchmarks/slices.py medium --epochs 2 --pictures 2000
+
+Learns from 10,000 training pictures, a sixth of each class, for few epochs, everything else as the
+recipe has it, and is judged on 2,000 others; the test part is never read. The whole of it is
+``fashioncnn train medium`` on a machine with a GPU. What is finished, ``<recipe>.json`` under
+``benchmarks/results/slices``, is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seeds import RESULTS, use_shared_data
+
+FOLDER = RESULTS / "slices"
+RECIPES = ("accurate", "medium", "record")
+
+
+def run(recipe: str, options: argparse.Namespace) -> Path:
+    """Train a recipe on the slice and write what validation says."""
+    from fashioncnn.config import resolve
+    from fashioncnn.data.dataset import stratified_holdout
+    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.models import count_multiply_adds
+    from fashioncnn.runs import write_json
+    from fashioncnn.runtime import describe_environment
+    from fashioncnn.training.prepare import prepare_settings
+    from fashioncnn.training.run import train_model
+
+    flags = {"epochs": options.epochs, "seed": 0, "threads": options.threads}
+    settings = resolve(recipe, flags=flags, assignments=[f"data.validation={options.validation}"])
+    dataset = load_dataset(settings.data.source)
+    _, some = stratified_holdout(dataset.train.labels, options.pictures + options.validation)
+    dataset = replace(dataset, train=dataset.train.take(some), test=None)
+    settings = prepare_settings(settings, dataset)
+    outcome = train_model(settings, dataset)
+    values = settings.model_dump(mode="json", exclude_none=True)
+    del values["data"]["source"]  # a path of this machine
+    content = {
+        "recipe": recipe,
+        "pictures": options.pictures,
+        "settings": values,
+        "environment": describe_environment(settings.runtime, {"name": dataset.name}),
+        "parameters": outcome.model.parameters,
+        "multiply_adds": count_multiply_adds(settings.model, 28, len(dataset.class_names)),
+        "validation": outcome.metrics["validation"],
+        "history": outcome.history,
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    write_json(FOLDER / f"{recipe}.json", content)
+    return FOLDER / f"{recipe}.json"
+
+
+def print_table() -> None:
+    """Print what is there."""
+    print("| recipe | parameters | multiply-adds | pictures | epochs | seconds an epoch | of "
+          "| training loss, first and last | validation accuracy |")  # fmt: skip
+    print("| --- |" + " ---: |" * 8)
+    for result in map(read, sorted(FOLDER.glob("*.json"))):
+        history, environment = result["history"], result["environment"]
+        first, last = (history[at]["train_loss"] for at in (0, -1))
+        seconds = statistics.median(epoch["seconds"] for epoch in history)
+        cpu = (environment["gpu"] or environment["cpu"]).removesuffix(" Processor")
+        cells = (
+            f"`{result['recipe']}`",
+            f"{result['parameters'] / 1e6:.2f} M",
+            f"{result['multiply_adds'] / 1e6:,.0f} M",
+            f"{result['pictures']:,}",
+            str(len(history)),
+            f"{seconds:,.0f}",
+            f"{cpu}, threads: {environment['threads']}, {environment['precision']}",
+            f"{first:.3f}, {last:.3f}",
+            f"{100 * result['validation']['accuracy']:.2f}%",
+        )
+        print("| " + " | ".join(cells) + " |")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return one result."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipes", nargs="*", default=RECIPES)
+    parser.add_argument("--pictures", type=int, default=10_000, help="to learn from")
+    parser.add_argument("--validation", type=int, default=2_000)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the table and run nothing")
+    options = parser.parse_args()
+    use_shared_data()
+    for recipe in [] if options.table else options.recipes:
+        if not (FOLDER / f"{recipe}.json").exists():
+            print(run(recipe, options), flush=True)
+    print_table()
+
+
+if __name__ == "__main__":
+    main()
