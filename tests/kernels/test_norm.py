@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fashioncnn import kernels
-from fashioncnn.kernels import batch_norm, batch_norm_twice, pool_relu
+from fashioncnn.kernels import batch_norm, batch_norm_twice, fixed_norm, pool_relu
 from fashioncnn.models.layers import BatchNorm
 
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 5e-3}
@@ -90,6 +90,43 @@ def test_norm_is_pytorchs(native, shape, added, relu, dtype, threads):
         running, (0.5, 2.0), (x.mean((0, 2, 3)), x.var((0, 2, 3))), strict=True
     ):
         assert_near(mine, 0.9 * start + 0.1 * of_values, 1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
+@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_by_given_statistics_it_is_pytorchs(native, shape, added, relu, dtype, threads):
+    torch.set_num_threads(threads)
+    values, residual = (draw(*shape, dtype=dtype, seed=seed) for seed in (1, 4))
+    of_channels = [draw(shape[1], seed=seed) for seed in (2, 3, 5)]
+    of_channels.append(draw(shape[1], seed=6).square() + 0.1)
+    before = [t.clone() for t in of_channels]
+    arguments = [values, residual if added else None, *of_channels]
+    with torch.no_grad():
+        ours = fixed_norm(*arguments, 1e-5, relu)
+    weight, bias, mean, variance = (t.double() for t in of_channels)
+    expected = F.batch_norm(values.double(), mean, variance, weight, bias, False, 0.1, 1e-5)
+    expected = expected + residual.double() if added else expected
+    assert_near(ours, F.relu(expected) if relu else expected, ROUNDING[dtype])
+    assert ours.dtype == dtype
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(a, b) for a, b in zip(of_channels, before, strict=True))
+
+
+def test_by_given_statistics_a_picture_gives_the_same_bytes_in_any_company(native):
+    x, of_channels = draw(9, 32, 7, 7), [draw(32, seed=seed).abs() + 0.1 for seed in (2, 3, 4, 5)]
+    with torch.no_grad():
+        whole = fixed_norm(x, x, *of_channels, 1e-5, True)
+        assert torch.equal(fixed_norm(x[3:4], x[3:4], *of_channels, 1e-5, True), whole[3:4])
+
+
+def test_where_gradients_may_be_asked_for_given_statistics_are_pytorchs(native):
+    x = draw(3, 32, 6, 6).requires_grad_()
+    ones = [torch.ones(32)] * 4
+    fixed_norm(x, None, *ones, 1e-5, True).sum().backward()
+    assert x.grad is not None
 
 
 @pytest.mark.parametrize("dtype", ROUNDING, ids=str)
@@ -291,7 +328,7 @@ def test_a_residual_of_another_kind_is_left_to_pytorch(native):
 
 @pytest.mark.parametrize("name", ["native", "torch"])
 def test_the_layer_is_a_batch_norm(native, name):
-    """The same state, by the same keys, after the same steps; in evaluation the same bytes."""
+    """The same state, by the same keys, after the same steps; with gradients evaluation is its."""
     kernels.use(name)
     ours, theirs = BatchNorm(32), nn.BatchNorm2d(32)
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -302,10 +339,12 @@ def test_the_layer_is_a_batch_norm(native, name):
     for key, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-5, atol=1e-6)
     theirs.load_state_dict(ours.state_dict())
-    with torch.no_grad():
-        evaluated = [layer.eval()(x) for layer in (ours, theirs)]
+    evaluated = [layer.eval()(x) for layer in (ours, theirs)]
     assert torch.equal(*evaluated)
     assert torch.equal(ours(x, x, relu=True), F.relu(evaluated[1] + x))
+    with torch.no_grad():
+        assert_near(ours(x), evaluated[1], 1e-6)
+        assert_near(ours(x, x, relu=True), F.relu(evaluated[1] + x), 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,44 @@ def batch_norm_twice(
     return norm.norm_by_torch(*arguments)
 
 
+def fixed_norm(
+    values: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Return `values` normalised by given statistics, as in evaluation.
+
+    The compiled kernel has no gradient: where one may be asked for, PyTorch does it.
+
+    Args:
+        values: (n, channels, height, width) float.
+        residual: of the same shape, added; or None.
+        weight: (channels,) float, what normalised values are multiplied by.
+        bias: (channels,) float, added to them.
+        mean: (channels,) float.
+        variance: (channels,) float.
+        eps: added to the variance.
+        relu: whether ReLU is the last thing done.
+
+    Returns:
+        float of the shape of `values`.
+    """
+    of_channels = weight, bias, mean, variance
+    arguments = (values, residual, *of_channels, eps, relu)
+    if (
+        _active is not None
+        and not torch.is_grad_enabled()
+        and norm.fixed_norm_suits(_active, values, residual, *of_channels)
+    ):
+        return norm.normalise_by(_active, *arguments)  # type: ignore[arg-type]
+    return norm.fixed_norm_by_torch(*arguments)
+
+
 def _in_half() -> bool:
     """Whether convolutions are to be oneDNN's in bfloat16, as autocast has them.
 

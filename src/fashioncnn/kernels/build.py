@@ -94,6 +94,8 @@ class Kernels(ctypes.CDLL):
         self.adam_step.argtypes = [*[pointer] * 4, ctypes.c_long, step, threads]
         self.adam_step.restype = None
         norm, planes = ctypes.POINTER(Norm), ctypes.POINTER(Planes)
+        self.normalise_by.argtypes = [*[pointer] * 4, norm, threads]
+        self.normalise_by.restype = None
         self.normalise_forward.argtypes = [*[pointer] * 9, norm, threads]
         self.normalise_back.argtypes = [*[pointer] * 10, norm, threads]
         self.pool_forward.argtypes = self.pool_back.argtypes = [*[pointer] * 4, planes, threads]

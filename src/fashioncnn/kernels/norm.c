@@ -157,9 +157,24 @@ INLINE void normalise(const int half, const int rectified, const int added, cons
 #undef DO
 }
 
-/* y = (x - mean) · gain + bias (+ residual), rectified or not, by the statistics of x, which go to the
- * running ones too. `terms` are (3, channels): mean, gain and bias, with gain = weight / deviation, for
- * the way back. Returns 0, or 1 where there is not enough memory. */
+/* y = (x - mean) · gain + bias (+ residual), rectified or not; `terms` are (3, channels): mean, gain and
+ * bias. */
+void normalise_by(const void *x, const void *residual, const float *terms, void *y, const norm *how,
+                  int threads) {
+    const norm s = *how;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int part = 0; part < threads; part++) {
+        long from, to;
+        share(s.rows, part, threads, &from, &to);
+#define CALL(half, rectified, added) \
+    normalise(half, rectified, added, x, residual, terms, s.channels, from, to, y)
+        BY_KIND(s.half, s.rectified, residual, CALL)
+#undef CALL
+    }
+}
+
+/* The same by the statistics of x, which go to the running ones too. `terms` are written, with gain =
+ * weight / deviation, for the way back. Returns 0, or 1 where there is not enough memory. */
 int normalise_forward(const void *x, const void *residual, const float *weight, const float *bias,
                       float *running_mean, float *running_variance, void *y, float *terms,
                       float *deviations, const norm *how, int threads) {
@@ -191,15 +206,7 @@ int normalise_forward(const void *x, const void *residual, const float *weight, 
         terms[c] = mean, terms[s.channels + c] = weight[c] / deviation;
         terms[2 * s.channels + c] = bias[c], deviations[c] = deviation;
     }
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int part = 0; part < threads; part++) {
-        long from, to;
-        share(s.rows, part, threads, &from, &to);
-#define CALL(half, rectified, added) \
-    normalise(half, rectified, added, x, residual, terms, s.channels, from, to, y)
-        BY_KIND(s.half, s.rectified, residual, CALL)
-#undef CALL
-    }
+    normalise_by(x, residual, terms, y, how, threads);
     return free(sums), 0;
 }
 

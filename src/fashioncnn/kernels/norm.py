@@ -32,9 +32,16 @@ def norm_suits(
         residual: what is added.
         of_channels: weight, bias and running statistics, of which none may be missing.
     """
+    suits = fixed_norm_suits(kernels, values, residual, *of_channels)
+    return suits and values.numel() > values.shape[1]  # PyTorch refuses the variance of one value
+
+
+def fixed_norm_suits(
+    kernels: Kernels, values: Tensor, residual: Tensor | None, *of_channels: Tensor | None
+) -> bool:
+    """Whether `normalise_by` can do this layer; see `norm_suits`."""
     return (
         _suits(kernels, values)
-        and values.numel() > len(values[0])  # PyTorch refuses the variance of one value
         and (
             residual is None
             or (
@@ -90,6 +97,34 @@ def normalise(
         values, residual, weight, bias, *running, *how
     )
     return both
+
+
+def normalise_by(
+    kernels: Kernels,
+    values: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Return what `fashioncnn.kernels.fixed_norm` does, by the compiled kernels."""
+    channels = values.shape[1]
+    half = values.dtype == torch.bfloat16
+    how = Norm(values.numel() // channels, channels, half, relu, 0.0, eps)
+    normed = torch.empty_like(values)
+    terms = torch.stack([mean, weight / (variance + eps).sqrt(), bias])
+    kernels.normalise_by(
+        pointer(values),
+        pointer(residual),
+        pointer(terms),
+        pointer(normed),
+        ctypes.byref(how),
+        torch.get_num_threads(),
+    )
+    return normed
 
 
 def pool_and_rectify(kernels: Kernels, values: Tensor, bias: Tensor | None) -> Tensor:
@@ -251,6 +286,22 @@ def norm_by_torch(
     return normed, normed
 
 
+def fixed_norm_by_torch(
+    values: Tensor,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    eps: float,
+    relu: bool,
+) -> Tensor:
+    """Return what `fashioncnn.kernels.fixed_norm` does, by PyTorch's operations."""
+    learns = mean is None  # a layer without running statistics takes those of its values
+    normed = F.batch_norm(values, mean, variance, weight, bias, learns, 0.0, eps)
+    return add_and_rectify(normed, residual, relu)
+
+
 def add_and_rectify(normed: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
     """Return `normed` itself, with what was asked for done to it in place."""
     if residual is not None:
@@ -292,6 +343,10 @@ def differences(kernels: Kernels, dtype: torch.dtype) -> list[float]:
                 running = torch.zeros(channels, **FLOATS), torch.ones(channels, **FLOATS)
                 arguments = (x, residual, w, b, *running, 0.1, 1e-5, relu)
                 both = normalise(kernels, *arguments) if ours else norm_by_torch(*arguments)
+                fixed = (x, residual, w, b, *running, 1e-5, relu)
+                with torch.no_grad():
+                    given = normalise_by(kernels, *fixed) if ours else fixed_norm_by_torch(*fixed)
+                gathered.append(given)
                 inputs = [t for t in (x, residual, w, b) if t is not None]
                 gathered += [both[0].detach(), *running]
                 for y in (both[:1], both):
