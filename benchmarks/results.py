@@ -64,7 +64,8 @@ def row(recipe: str, results: list[dict[str, Any]]) -> str:
     settings = validate({**results[0]["settings"]})
     n, accuracy = tests[0]["n"], statistics.fmean(t["accuracy"] for t in tests)
     low, high = (100 * bound for bound in wilson_interval(round(accuracy * n), n))
-    seconds = statistics.median(r["summary"]["seconds"] for r in results)
+    summaries = [r["summary"] for r in results]
+    seconds = statistics.median(s["seconds"] + s.get("teacher_seconds", 0) for s in summaries)
     tempered = [
         t["calibrated"]["ece"] for t in tests if t.get("calibrated", {}).get("temperature", 1) != 1
     ]

@@ -62,6 +62,10 @@ class RunFolder:
         """Whether the run has come to its end."""
         return self.metrics.exists()
 
+    def teacher(self, number: int) -> RunFolder:
+        """Return the folder of a teacher's run, whether it has begun or not."""
+        return RunFolder(self.path / "teachers" / str(number))
+
     def settings(self) -> Settings:
         """Return the settings of the run."""
         return read_settings(self.config)

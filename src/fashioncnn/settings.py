@@ -199,6 +199,13 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides the initial weights, the order of the pictures, dropout."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    teachers: int = Field(0, ge=0, le=64)
+    """So many networks are trained first, as this one is but with other seeds, and their mean
+    answer to each picture, as it is shown, is learnt beside its label (arXiv:1503.02531)."""
+    teacher_epochs: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = "auto"
+    """Of each teacher; ``auto`` is as many as its pupil's."""
+    teacher_share: float = Field(0.8, gt=0, le=1)
+    """Share of the teachers' answer in what is learnt of a picture; its label has the rest."""
     averaging: float = Field(0.0, ge=0, lt=1)
     """The weights that are judged and kept are a moving average, of which a step keeps this share;
     0 takes them as they are."""

@@ -149,3 +149,13 @@ def test_class_weights_weigh_mixed_labels_as_they_do_whole_ones():
     weights = torch.linspace(0.2, 5, 10)
     plain = F.cross_entropy(logits, target, weights)
     torch.testing.assert_close(_loss(logits, target, torch.ones(6), None, weights, 0.0), plain)
+
+
+def test_labels_are_smoothed_and_the_answers_of_teachers_are_not():
+    generator = torch.Generator().manual_seed(0)
+    logits, answers = (torch.randn(6, 4, generator=generator) for _ in range(2))
+    answers, target = answers.softmax(1), torch.tensor([0, 1, 2, 3, 0, 1])
+    label = F.cross_entropy(logits, target, label_smoothing=0.1)
+    answer = -(answers * logits.log_softmax(1)).sum(1).mean()
+    taught = _loss(logits, target, None, None, None, 0.1, answers, 0.7)
+    torch.testing.assert_close(taught, 0.3 * label + 0.7 * answer)

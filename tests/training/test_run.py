@@ -97,6 +97,13 @@ VARIANTS = {
         "model.dropout=0.1",
         "runtime.kernels=auto",
     ),
+    "taught": (
+        "training.teachers=2",
+        "training.teacher_epochs=1",
+        "training.label_smoothing=0.1",
+        "training.averaging=0.9",
+        "data.validation=60",
+    ),
     "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[32, 32]"),
 }
 

@@ -42,8 +42,13 @@ class EpochLines:
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
+        self.name = ""
         self.began = time.monotonic()
         self.first_epoch = 0
+
+    def network(self, name: str, epochs: int) -> None:
+        """See `Observer.network`."""
+        self.name, self.epochs = f"{name}  ", epochs
 
     def begin(self, progress: TrainingProgress, pictures: int) -> None:  # noqa: ARG002
         """See `Observer.begin`."""
@@ -57,7 +62,7 @@ class EpochLines:
         """Write the epoch, with the time that the others will take at this pace."""
         done = record["epoch"] - self.first_epoch
         left = (time.monotonic() - self.began) / done * (self.epochs - record["epoch"])
-        note(f"{epoch_line(record, self.epochs)}  {duration(left)} left")
+        note(f"{self.name}{epoch_line(record, self.epochs)}  {duration(left)} left")
 
 
 class LiveBar:
@@ -65,6 +70,7 @@ class LiveBar:
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
+        self.name = ""
         self.pictures = 1
         self.shown_at = 0.0
         self.bar = Progress(
@@ -76,6 +82,10 @@ class LiveBar:
             transient=True,
         )
         self.task = self.bar.add_task("training", total=1, state="")
+
+    def network(self, name: str, epochs: int) -> None:
+        """See `Observer.network`."""
+        self.name, self.epochs = f"{name}  ", epochs
 
     def begin(self, progress: TrainingProgress, pictures: int) -> None:
         """Draw the bar."""
@@ -99,14 +109,14 @@ class LiveBar:
         )
         self.bar.update(
             self.task,
-            description=f"epoch {progress.epoch + 1}/{self.epochs}",
+            description=f"{self.name}epoch {progress.epoch + 1}/{self.epochs}",
             completed=progress.epoch * self.pictures + progress.position,
             state=state,
         )
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Leave a line above the bar."""
-        self.bar.console.print(epoch_line(record, self.epochs), highlight=False)
+        self.bar.console.print(f"{self.name}{epoch_line(record, self.epochs)}", highlight=False)
 
     def stop(self) -> None:
         """Take the bar away."""

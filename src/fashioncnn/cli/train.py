@@ -247,14 +247,17 @@ def _train(
     from fashioncnn.training.run import train_model
 
     runtime = settings.runtime
+    training = settings.training
+    first = f"{training.teachers} teachers of {training.teacher_epochs} epochs first, then "
     note(
         f"{settings.recipe} on {dataset.name}: {len(dataset.train):,} pictures, "
-        f"{settings.training.epochs} epochs, {runtime.device}, {runtime.precision}, "
+        f"{first if training.teachers else ''}{training.epochs} epochs, "
+        f"{runtime.device}, {runtime.precision}, "
         f"{runtime.threads} threads, {runtime.kernels} kernels → {run.path}"
     )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 would be faster")
-    observer = make_observer(settings.training.epochs)
+    observer = make_observer(training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
     with run.lock(), stop, stopping(observer):
         outcome = train_model(

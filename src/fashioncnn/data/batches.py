@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Streams keep draws for different purposes apart, whatever the seed.
-INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION = range(4)
+INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER = range(5)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -27,6 +27,11 @@ def weights_seed(seed: int) -> int:
 def dropout_seed(seed: int, step: int) -> int:
     """Return the seed of the random numbers drawn in a step, 32 bits."""
     return _mix(DROPOUT, seed, step)
+
+
+def teacher_seed(seed: int, number: int) -> int:
+    """Return the seed of a run's teacher of that number, 32 bits."""
+    return _mix(TEACHER, seed, number)
 
 
 def _mix(*words: int) -> int:

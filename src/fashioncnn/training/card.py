@@ -38,6 +38,7 @@ def model_card(
         *_head(model, settings.recipe),
         f"- **Trained**: {settings.training.epochs} epochs, seed {settings.training.seed}, "
         f"{settings.data.validation:,} pictures held out, kept: {settings.training.select}",
+        *_teachers(settings),
         *(f"- **Data, {split}**: SHA-256 `{digest}`" for split, digest in data_hashes.items()),
         *notes,
         "",
@@ -54,6 +55,17 @@ def model_card(
     if not any(judgements.values()):
         lines.append("| not judged yet | | | | | | |")
     return "\n".join([*lines, "", _intended_use(model), ""])
+
+
+def _teachers(settings: Settings) -> list[str]:
+    training = settings.training
+    if not training.teachers:
+        return []
+    return [
+        f"- **Taught** by {training.teachers} networks of the same recipe, trained first for "
+        f"{training.teacher_epochs} epochs each: {training.teacher_share:g} of what was learnt of "
+        "a picture is their mean answer"
+    ]
 
 
 def _calibrated_ece(judged: dict[str, Any]) -> str:

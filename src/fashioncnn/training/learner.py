@@ -27,6 +27,7 @@ from fashioncnn.settings import Settings
 from fashioncnn.training.averaging import average_of
 from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
 from fashioncnn.training.optim import build_optimizer, learning_rate_at
+from fashioncnn.training.teachers import Teachers
 
 SHOES = frozenset({"Sandal", "Sneaker", "Ankle boot"})
 """Names of classes whose garments come in pairs."""
@@ -54,6 +55,7 @@ class Learner:
         averaged: the mean of the network's weights along the way, or None.
         class_weights: (classes,) float32 weights of the loss, or None.
         recipe: what the loop needs to know.
+        teachers: what is learnt from beside the labels, or None.
     """
 
     model: TrainedModel
@@ -64,6 +66,7 @@ class Learner:
     averaged: AveragedModel | None
     class_weights: Tensor | None
     recipe: Recipe
+    teachers: Teachers | None = None
 
     @classmethod
     def begin(
@@ -126,6 +129,7 @@ class Learner:
             augmentation=self.augmentation,
             averaged=self.averaged,
             class_weights=self.class_weights,
+            teachers=self.teachers,
             on_step=on_step,
             on_epoch=on_epoch,
         )
@@ -185,6 +189,7 @@ def _loop_recipe(settings: Settings, n: int) -> Recipe:
         precision=str(settings.runtime.precision),
         label_smoothing=training.label_smoothing,
         learning_rate=lambda step: learning_rate_at(settings.schedule, peak, step, steps),
+        teacher_share=training.teacher_share,
     )
 
 

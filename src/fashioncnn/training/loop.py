@@ -116,6 +116,7 @@ class Recipe:
         precision: ``fp32`` or ``bf16``.
         label_smoothing: share of each label's weight spread over all classes.
         learning_rate: of a step.
+        teacher_share: share of the teachers' answer in what is learnt, where there are any.
     """
 
     epochs: int
@@ -124,6 +125,7 @@ class Recipe:
     precision: str
     label_smoothing: float
     learning_rate: Callable[[int], float]
+    teacher_share: float = 0.0
 
 
 def fit(
@@ -138,6 +140,7 @@ def fit(
     augmentation: Augmentation | None = None,
     averaged: AveragedModel | None = None,
     class_weights: Tensor | None = None,
+    teachers: Callable[[Tensor], Tensor] | None = None,
     on_step: Callable[[Progress], None],
     on_epoch: Callable[[EpochResult], None],
 ) -> None:
@@ -154,6 +157,8 @@ def fit(
         augmentation: what is done to the pictures first.
         averaged: the mean of the network's weights, brought up to date at every step.
         class_weights: (classes,) float32 weights of the loss.
+        teachers: of augmented pictures, what is learnt of them beside their labels: probabilities,
+            (n, classes) float32.
         on_step: called after every step; may raise to stop.
         on_epoch: called after every epoch, with what it came to.
 
@@ -180,7 +185,9 @@ def fit(
                 images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
             ):
                 logits = model(preprocessing(pictures)).float()
-            loss = _loss(logits, target, share, outside, class_weights, recipe.label_smoothing)
+            answers = None if teachers is None else teachers(pictures)
+            how = class_weights, recipe.label_smoothing, answers, recipe.teacher_share
+            loss = _loss(logits, target, share, outside, *how)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -199,19 +206,24 @@ def _loss(
     outside: Tensor | None,
     class_weights: Tensor | None,
     smoothing: float,
+    answers: Tensor | None = None,
+    teacher_share: float = 0.0,
 ) -> Tensor:
     """Return the mean cross-entropy of a batch.
 
     Of pictures outside of all classes every class is as right as another, and mixed pictures are
-    judged by what they are made of.
+    judged by what they are made of. Smoothed is the labels' part alone.
     """
-    if share is None and outside is None:
+    if share is None and outside is None and answers is None:
         return F.cross_entropy(logits, target, class_weights, label_smoothing=smoothing)
     right = F.one_hot(target, logits.shape[1]).to(logits.dtype)
     if outside is not None:
         right = torch.where(outside.unsqueeze(1), 1 / logits.shape[1], right)
     if share is not None:
         right = torch.lerp(right.flip(0), right, share.unsqueeze(1))
+    if answers is not None:
+        right = right * (1 - smoothing) + smoothing / logits.shape[1]
+        right, smoothing = torch.lerp(right, answers, teacher_share), 0.0
     if class_weights is None:
         return F.cross_entropy(logits, right, label_smoothing=smoothing)
     # A weighted mean, as PyTorch takes it of whole labels.

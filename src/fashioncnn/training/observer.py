@@ -13,6 +13,9 @@ Record = dict[str, Any]
 class Observer(Protocol):
     """Who wants to see training go on; all calls are quick or throttled by the observer."""
 
+    def network(self, name: str, epochs: int) -> None:
+        """Where there are teachers: which network is trained next, and for how long."""
+
     def begin(self, progress: Progress, pictures: int) -> None:
         """Training begins or goes on."""
 
@@ -25,6 +28,9 @@ class Observer(Protocol):
 
 class Silent:
     """An observer that looks away."""
+
+    def network(self, name: str, epochs: int) -> None:
+        """See `Observer.network`."""
 
     def begin(self, progress: Progress, pictures: int) -> None:
         """See `Observer.begin`."""

@@ -53,7 +53,15 @@ def prepare_settings(
         )
     if settings.training.track_test:
         dataset.require_test()
+    training = settings.training
+    if training.teachers and training.teacher_epochs == "auto":
+        training = training.model_copy(update={"teacher_epochs": training.epochs})
     if start_from is not None:
+        if training.teachers:
+            raise UsageError(
+                f"training.teachers = {training.teachers}: teachers begin afresh, and so must "
+                "what they teach; leave --from away, or --set training.teachers=0"
+            )
         check_fit(start_from, dataset)
         model = start_from.config
         kind = start_from.preprocessing.pictures
@@ -66,7 +74,8 @@ def prepare_settings(
     source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": validation, "source": source, "pictures": kind})
     runtime = resolve_runtime(settings.runtime)
-    resolved = settings.model_copy(update={"data": data, "model": model, "runtime": runtime})
+    changes = {"data": data, "model": model, "runtime": runtime, "training": training}
+    resolved = settings.model_copy(update=changes)
     return validate(resolved.model_dump())
 
 

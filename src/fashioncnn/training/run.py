@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import EpochResult, Progress
 from fashioncnn.training.observer import Observer, Record, Silent
 from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.teachers import Teachers, teacher_settings
 
 MAY_CHANGE = (
     ("data", "source"),
@@ -118,8 +119,33 @@ def train_model(
         write_json(run.environment, describe_environment(settings.runtime, data))
         if start_from is not None:
             job.save()  # from here on, a run that is killed still begins with these weights
+    job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
     job.learn()
     return job.conclude()
+
+
+def _train_teachers(
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder | None,
+    observer: Observer,
+    stop: Callable[[], FashionCNNError | None],
+) -> list[Outcome]:
+    """Train the teachers that the settings ask for, each a run in the run's folder.
+
+    One that is finished is taken as it is, once its settings and data are known to be these.
+    """
+    outcomes, wanted = [], settings.training.teachers
+    for number in range(1, wanted + 1):
+        given = teacher_settings(settings, number)
+        folder = None if run is None else run.teacher(number)
+        if folder is not None:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        observer.network(f"teacher {number} of {wanted}", given.training.epochs)
+        outcomes.append(train_model(given, dataset, run=folder, observer=observer, stop=stop))
+    if wanted:
+        observer.network("pupil", settings.training.epochs)
+    return outcomes
 
 
 class _Job:
@@ -148,6 +174,7 @@ class _Job:
         self.saved_at = time.monotonic()
         self.predictions: Predictions = {}
         self.judged: dict[str, tuple[Split, Tensor]] = {}
+        self.teacher_seconds = 0.0
         if self.validation_part is not None:
             self.judged["val"] = self._on_device(self.validation_part)
         if settings.training.track_test:
@@ -201,6 +228,12 @@ class _Job:
         self.learner.model = replace(self.model, preprocessing=preprocessing)
         discard_checkpoints_after(self.run.checkpoints, self.progress.step)
         self.run.write_history(self.history)
+
+    def learn_from(self, outcomes: Sequence[Outcome]) -> None:
+        """Take what was trained first for teachers, if anything was."""
+        if outcomes:
+            self.learner.teachers = Teachers([one.model for one in outcomes], self.precision)
+        self.teacher_seconds = sum(one.metrics["summary"]["seconds"] for one in outcomes)
 
     def learn(self) -> None:
         """Train to the last epoch."""
@@ -329,6 +362,7 @@ class _Job:
             "epochs": self.progress.epoch,
             "selected_epoch": self.best.epoch or self.progress.epoch,
             "seconds": sum(record["seconds"] for record in self.history),
+            **({"teacher_seconds": self.teacher_seconds} if self.learner.teachers else {}),
             "peak_memory_bytes": peak_memory_bytes(),
         }
 

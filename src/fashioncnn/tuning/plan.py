@@ -49,7 +49,7 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
     """Return a recipe as a trial runs it: judged on validation, never on test, on its cores.
 
     A recipe that learns from all pictures holds some out for its trials; the best of them becomes
-    a recipe that learns from all again.
+    a recipe that learns from all again. Likewise trials have no teachers.
     """
     data, training, runtime = recipe.data, recipe.training, recipe.runtime
     if data.validation == 0:
@@ -57,5 +57,5 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
     if runtime.threads == "auto":
         share = max(1, available_cores() // jobs)
         runtime = runtime.model_copy(update={"threads": share})
-    training = training.model_copy(update={"track_test": False})
+    training = training.model_copy(update={"track_test": False, "teachers": 0})
     return recipe.model_copy(update={"data": data, "training": training, "runtime": runtime})

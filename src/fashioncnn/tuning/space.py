@@ -33,6 +33,9 @@ NOT_SEARCHED = {
     "training.seed": "the luckiest seed is not the best recipe",
     "training.temperature": "it does not change the loss that is searched for",
     "training.unsure_below": "it does not change the loss that is searched for",
+    "training.teachers": "trials have none; the recipe that comes out has the recipe's",
+    "training.teacher_epochs": "trials have no teachers",
+    "training.teacher_share": "trials have no teachers",
     "training.track_test": "nothing is decided by the test part",
     "training.checkpoint_seconds": "it does not change what is learnt",
 }

@@ -165,6 +165,9 @@ class _Teller:
         self.accuracy: float | None = None
         self.waited = 0.0
 
+    def network(self, name: str, epochs: int) -> None:
+        """See `Observer.network`."""
+
     def begin(self, progress: Progress, pictures: int) -> None:
         """See `Observer.begin`."""
 

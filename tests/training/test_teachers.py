@@ -1,0 +1,96 @@
+"""Networks that are trained first, and what they say to the one that learns from them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fashioncnn.data.batches import teacher_seed
+from fashioncnn.errors import RunError, UsageError
+from fashioncnn.evaluation.logits import compute_logits, to_tensor
+from fashioncnn.models.store import load_model
+from fashioncnn.runs import create_run
+from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.run import train_model
+from fashioncnn.training.teachers import Teachers, teacher_settings
+
+TAUGHT = "training.teachers=2", "training.teacher_epochs=1"
+
+
+@pytest.fixture
+def run(small, tiny_settings, tmp_path):
+    settings = tiny_settings(*TAUGHT, "training.track_test=true")
+    folder = create_run(tmp_path / "run", settings)
+    train_model(settings, small, run=folder)
+    return folder
+
+
+def test_their_answer_is_the_mean_of_their_probabilities(small, tiny_settings, tiny_outcome):
+    models = [tiny_outcome.model, train_model(tiny_settings(seed=1), small).model]
+    pictures = to_tensor(small.test.images[:5], torch.device("cpu"))
+    answers = Teachers(models, "fp32")(pictures)
+    logits = [compute_logits(m.network, m.preprocessing, pictures) for m in models]
+    expected = sum(torch.from_numpy(one).softmax(1) for one in logits) / 2
+    torch.testing.assert_close(answers, expected)
+    assert not answers.requires_grad
+
+
+def test_each_is_a_run_of_its_own_in_the_runs_folder(run):
+    settings = run.settings()
+    assert sorted(p.name for p in (run.path / "teachers").iterdir()) == ["1", "2"]
+    for number in (1, 2):
+        teacher = run.teacher(number)
+        training = teacher.settings().training
+        assert (training.teachers, training.epochs) == (0, 1)
+        assert training.seed == teacher_seed(settings.training.seed, number)
+        assert not training.track_test, "a teacher has no use for the test part"
+        assert len(teacher.read_history()) == 1
+        assert teacher.finished
+    sha256 = {load_model(path).sha256 for path in (run.path, *(run.path / "teachers").iterdir())}
+    assert len(sha256) == 3, "two of the networks are the same"
+
+
+def test_the_pupil_learns_what_they_say(run, small, tiny_settings):
+    untaught = train_model(tiny_settings(), small)
+    assert load_model(run.path).sha256 != untaught.model.sha256
+    less = train_model(tiny_settings(*TAUGHT, "training.teacher_share=0.1"), small)
+    assert less.model.sha256 != load_model(run.path).sha256
+
+
+def test_in_memory_it_is_the_same(run, small, tiny_settings):
+    outcome = train_model(tiny_settings(*TAUGHT), small)
+    assert outcome.model.sha256 == load_model(run.path).sha256
+
+
+def test_their_seconds_are_told_and_the_card_names_them(run):
+    summary = json.loads(run.metrics.read_bytes())["summary"]
+    assert summary["teacher_seconds"] > 0
+    card = (run.model / "README.md").read_text()
+    assert "**Taught** by 2 networks of the same recipe, trained first for 1 epochs each" in card
+
+
+def test_epochs_are_the_pupils_where_none_are_named(tiny_settings):
+    settings = tiny_settings("training.teachers=1")
+    assert settings.training.teacher_epochs == settings.training.epochs
+    assert teacher_settings(settings, 1).training.epochs == settings.training.epochs
+
+
+def test_seeds_of_teachers_are_those_of_no_other_run():
+    seeds = [teacher_seed(seed, number) for seed in range(20) for number in range(1, 6)]
+    assert len(set(seeds)) == 100
+    assert not set(seeds) & set(range(100))
+
+
+def test_other_weights_to_begin_with_are_refused(small, tiny_settings, tiny_outcome):
+    with pytest.raises(UsageError, match=r"training\.teachers = 2: teachers begin afresh"):
+        prepare_settings(tiny_settings(*TAUGHT), small, tiny_outcome.model)
+
+
+def test_a_teacher_of_other_data_is_refused(run, small):
+    run.metrics.unlink()
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    other = replace(small, train=small.train.take(torch.arange(len(small.train)).flip(0).numpy()))
+    with pytest.raises(RunError, match="teachers/1: was begun on other training data"):
+        train_model(run.settings(), other, run=run)
