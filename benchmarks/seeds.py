@@ -97,7 +97,6 @@ def run_seed(
     """
     from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.runs import RunFolder, write_json
-    from fashioncnn.runtime import describe_environment
 
     if result.exists():
         refuse_others(result, prepared(recipe, seed, assignments, threads)[0])
@@ -113,14 +112,10 @@ def run_seed(
         judged[split] = outcome.metrics[split] or evaluate_model(*given, run=run)
         if flip:
             judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
-    values = settings.model_dump(mode="json", exclude_none=True)
-    del values["data"]["source"]  # a path of this machine
-    data = {"name": dataset.name, "sha256": dataset.hashes}
     content = {
         "name": result.parent.name,
         "seed": seed,
-        "settings": values,
-        "environment": describe_environment(settings.runtime, data),
+        **provenance(settings, dataset),
         "parameters": outcome.model.parameters,
         "summary": outcome.metrics["summary"],
         **judged,
@@ -130,6 +125,16 @@ def run_seed(
     write_json(result, content)
     shown = judged["test"] or judged["validation"]
     print(f"{result}: {shown['split']} accuracy {shown['accuracy']:.4f}", flush=True)
+
+
+def provenance(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    """Return what a result tells of how it was made: settings, environment, hashes of the data."""
+    from fashioncnn.runtime import describe_environment
+
+    values = settings.model_dump(mode="json", exclude_none=True)
+    del values["data"]["source"]  # a path of this machine
+    data = {"name": dataset.name, "sha256": dataset.hashes}
+    return {"settings": values, "environment": describe_environment(settings.runtime, data)}
 
 
 def use_shared_data() -> None:

@@ -1,12 +1,12 @@
 """Recipes that want a GPU, on a slice of the data: that they run and learn, not how far they get.
 
     python benchmarks/slices.py                      medium and record, and accurate beside them
-    python benchmarks/slices.py medium --epochs 2 --pictures 2000
+    python benchmarks/slices.py --table              the table of docs/RESULTS.md, runs nothing
 
 Learns from 10,000 training pictures, a sixth of each class, for few epochs, everything else as the
 recipe has it, and is judged on 2,000 others; the test part is never read. The whole of it is
 ``fashioncnn train medium`` on a machine with a GPU. What is finished, ``<recipe>.json`` under
-``benchmarks/results/slices``, is not run again.
+``benchmarks/results/slices``, is not run again, and refused where it is of another slice or length.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seeds import RESULTS, use_shared_data
+from results import machine_of
+from seeds import RESULTS, provenance, use_shared_data
 
 FOLDER = RESULTS / "slices"
 RECIPES = ("accurate", "medium", "record")
 
 
 def run(recipe: str, options: argparse.Namespace) -> Path:
-    """Train a recipe on the slice and write what validation says."""
+    """Train a recipe on the slice and write what validation says, unless that is there."""
     from fashioncnn.config import resolve
     from fashioncnn.data.dataset import stratified_holdout
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.models import count_multiply_adds
     from fashioncnn.runs import write_json
-    from fashioncnn.runtime import describe_environment
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
+    result = FOLDER / f"{recipe}.json"
+    if result.exists():
+        refuse_others(result, options)
+        return result
     flags = {"epochs": options.epochs, "seed": 0, "threads": options.threads}
     settings = resolve(recipe, flags=flags, assignments=[f"data.validation={options.validation}"])
     dataset = load_dataset(settings.data.source)
@@ -42,21 +45,30 @@ def run(recipe: str, options: argparse.Namespace) -> Path:
     dataset = replace(dataset, train=dataset.train.take(some), test=None)
     settings = prepare_settings(settings, dataset)
     outcome = train_model(settings, dataset)
-    values = settings.model_dump(mode="json", exclude_none=True)
-    del values["data"]["source"]  # a path of this machine
     content = {
         "recipe": recipe,
         "pictures": options.pictures,
-        "settings": values,
-        "environment": describe_environment(settings.runtime, {"name": dataset.name}),
+        **provenance(settings, dataset),
         "parameters": outcome.model.parameters,
-        "multiply_adds": count_multiply_adds(settings.model, 28, len(dataset.class_names)),
+        "multiply_adds": outcome.model.multiply_adds,
         "validation": outcome.metrics["validation"],
         "history": outcome.history,
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
-    write_json(FOLDER / f"{recipe}.json", content)
-    return FOLDER / f"{recipe}.json"
+    write_json(result, content)
+    return result
+
+
+def refuse_others(result: Path, options: argparse.Namespace) -> None:
+    """Stop where a result is of another slice or length than was asked for."""
+    found = read(result)
+    settings = found["settings"]
+    made = found["pictures"], settings["data"]["validation"], settings["training"]["epochs"]
+    if made != (options.pictures, options.validation, options.epochs):
+        raise SystemExit(
+            f"{result}: of {made[0]:,} pictures, {made[1]:,} held out, {made[2]} epochs; move it "
+            "away first"
+        )
 
 
 def print_table() -> None:
@@ -65,10 +77,9 @@ def print_table() -> None:
           "| training loss, first and last | validation accuracy |")  # fmt: skip
     print("| --- |" + " ---: |" * 8)
     for result in map(read, sorted(FOLDER.glob("*.json"))):
-        history, environment = result["history"], result["environment"]
+        history = result["history"]
         first, last = (history[at]["train_loss"] for at in (0, -1))
         seconds = statistics.median(epoch["seconds"] for epoch in history)
-        cpu = (environment["gpu"] or environment["cpu"]).removesuffix(" Processor")
         cells = (
             f"`{result['recipe']}`",
             f"{result['parameters'] / 1e6:.2f} M",
@@ -76,7 +87,7 @@ def print_table() -> None:
             f"{result['pictures']:,}",
             str(len(history)),
             f"{seconds:,.0f}",
-            f"{cpu}, threads: {environment['threads']}, {environment['precision']}",
+            machine_of([result]),
             f"{first:.3f}, {last:.3f}",
             f"{100 * result['validation']['accuracy']:.2f}%",
         )
@@ -95,14 +106,13 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", default=RECIPES)
     parser.add_argument("--pictures", type=int, default=10_000, help="to learn from")
     parser.add_argument("--validation", type=int, default=2_000)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
     options = parser.parse_args()
     use_shared_data()
     for recipe in [] if options.table else options.recipes:
-        if not (FOLDER / f"{recipe}.json").exists():
-            print(run(recipe, options), flush=True)
+        print(run(recipe, options), flush=True)
     print_table()
 
 

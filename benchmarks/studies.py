@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seeds import mean_sd, use_shared_data
+from seeds import mean_sd, provenance, use_shared_data
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN = "none"
@@ -141,7 +141,6 @@ def run(study: str, variant: str, seed: int, epochs: int, threads: int) -> Path:
     from fashioncnn.config import resolve
     from fashioncnn.data.sources import load_dataset
     from fashioncnn.runs import write_json
-    from fashioncnn.runtime import describe_environment
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
@@ -152,16 +151,12 @@ def run(study: str, variant: str, seed: int, epochs: int, threads: int) -> Path:
     dataset = load_dataset(settings.data.source)
     settings = prepare_settings(settings, dataset)
     outcome = train_model(settings, dataset)
-    values = settings.model_dump(mode="json", exclude_none=True)
-    del values["data"]["source"]  # a path of this machine
-    data = {"name": dataset.name, "sha256": dataset.hashes}
     result = path_of(study, variant, seed, epochs)
     result.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "name": variant,
         "seed": seed,
-        "settings": values,
-        "environment": describe_environment(settings.runtime, data),
+        **provenance(settings, dataset),
         "validation": outcome.metrics["validation"],
         "history": outcome.history,
     }

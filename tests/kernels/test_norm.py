@@ -52,11 +52,20 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
-@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
-@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def of_every_kind(test):
+    """Run a test for every shape, with and without what follows, in both types, by threads."""
+    for name, values, ids in (
+        ("shape", SHAPES.values(), SHAPES),
+        ("added", [False, True], ["", "residual"]),
+        ("relu", [False, True], ["", "relu"]),
+        ("dtype", ROUNDING, str),
+        ("threads", [1, 2, 3], None),
+    ):
+        test = pytest.mark.parametrize(name, values, ids=ids)(test)
+    return test
+
+
+@of_every_kind
 def test_norm_is_pytorchs(native, shape, added, relu, dtype, threads):
     torch.set_num_threads(threads)
     channels = shape[1]
@@ -92,11 +101,7 @@ def test_norm_is_pytorchs(native, shape, added, relu, dtype, threads):
         assert_near(mine, 0.9 * start + 0.1 * of_values, 1e-6)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
-@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
-@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@of_every_kind
 def test_by_given_statistics_it_is_pytorchs(native, shape, added, relu, dtype, threads):
     torch.set_num_threads(threads)
     values, residual = (draw(*shape, dtype=dtype, seed=seed) for seed in (1, 4))

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,17 +43,13 @@ from fashioncnn.training.checkpoint import (
 from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import EpochResult, Progress
 from fashioncnn.training.observer import Observer, Record, Silent
-from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.resuming import (
+    deciding_settings,
+    refuse_other_epochs,
+    settings_begun_with,
+)
 from fashioncnn.training.teachers import Teachers, teacher_settings
 
-MAY_CHANGE = (
-    ("data", "source"),
-    ("training", "epochs"),
-    ("training", "checkpoint_seconds"),
-    ("runtime", "device"),
-    ("runtime", "kernels"),
-)
-"""Settings that a resumed run may have otherwise than before."""
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 """Splits by the short names of history.jsonl."""
 
@@ -204,13 +199,13 @@ class _Job:
         try:
             if state["data_sha256"] != self.dataset.train.sha256:
                 raise RunError(f"{self.run.path}: was begun on other training data than these")
-            begun = deciding_settings(_settings_begun_with(state))
+            begun = deciding_settings(settings_begun_with(state))
             if begun != deciding_settings(self.settings):
                 raise RunError(
                     f"{self.run.path}: its config.toml was changed after it began; put it back, or "
                     f"begin a new run from its weights with --from {self.run.path}"
                 )
-            _refuse_other_epochs(state, self.settings, self.run.path)
+            refuse_other_epochs(state, self.settings, self.run.path)
             self.model.network.load_state_dict(_unprefixed(tensors, "model."))
             if self.learner.averaged is not None:
                 self.judged_model.network.load_state_dict(_unprefixed(tensors, "averaged."))
@@ -383,32 +378,6 @@ def summarise(history: list[Record]) -> dict[str, Any]:
             f"final_{name}_loss": last[f"{short}_loss"],
         }
     return summary
-
-
-def _refuse_other_epochs(state: dict[str, Any], settings: Settings, path: Path) -> None:
-    """Refuse fewer epochs than it was begun for, and more where the learning rate has come down."""
-    epochs = settings.training.epochs
-    before = state.get("epochs", epochs)  # older versions did not tell
-    if epochs < before or (epochs > before and not can_extend(settings)):
-        raise RunError(f"{path}: was begun for {before} epochs, not {epochs}; begin a new run")
-
-
-def _settings_begun_with(state: dict[str, Any]) -> Settings:
-    """Return the settings of a checkpoint; one that there was not yet is as without being set."""
-    settings = Settings.model_validate(state["settings"], strict=False)
-    if settings.data.pictures != "auto":
-        return settings
-    pictures = state["preprocessing"]["pictures"]
-    data = settings.data.model_copy(update={"pictures": pictures})
-    return settings.model_copy(update={"data": data})
-
-
-def deciding_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that may not change while a run goes on, as JSON types."""
-    values = settings.model_dump(mode="json", exclude={"description"})
-    for section, name in MAY_CHANGE:
-        del values[section][name]
-    return values
 
 
 def _at(record: Record, key: str) -> dict[str, Any]:
