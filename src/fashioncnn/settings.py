@@ -65,6 +65,8 @@ class ResidualCNNConfig(Section):
         2,
     )
     """Blocks of each stage, of two 3×3 convolutions each; the first stage can do without."""
+    symmetry: Literal["none", "mirror"] = "none"
+    """``mirror``: half the channels see in the mirror what the others see, by the same weights."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the last stage's mean values dropped in training."""
 

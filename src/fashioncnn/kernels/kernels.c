@@ -137,33 +137,35 @@ INLINE void multiply_tile(const int rows, const float *a, long a_row, long a_ste
     }
 }
 
-/* c[m × n] (+)= a[m × depth] · b[depth × n], n a multiple of PAIR, b and c with rows of n values.
- * Tiles of ROWS rows, as many as leave a multiple of 4 for smaller ones. */
+/* c[m × n] (+)= a[m × depth] · b[depth × n], n a multiple of PAIR. Rows of b and c are b_row and c_row
+ * apart, their columns in panels of PAIR, which are b_panel and c_panel apart. Tiles of ROWS rows,
+ * as many as leave a multiple of 4 for smaller ones. */
 INLINE void multiply(long m, long n, long depth, const float *a, long a_row, long a_step,
-                     const float *b, float *c, const int add) {
+                     const float *b, long b_row, long b_panel, float *c, long c_row, long c_panel,
+                     const int add) {
     long tall = m - m % ROWS;
     while (tall > 0 && (m - tall) % 4) tall -= ROWS;
-    for (long j = 0; j < n; j += PAIR) {
+    for (long j = 0; j < n / PAIR; j++, b += b_panel, c += c_panel) {
         long i = 0;
         for (; i < tall; i += ROWS)
-            multiply_tile(ROWS, a + i * a_row, a_row, a_step, b + j, n, c + i * n + j, n, depth, add);
+            multiply_tile(ROWS, a + i * a_row, a_row, a_step, b, b_row, c + i * c_row, c_row, depth, add);
         for (; i + 4 <= m; i += 4)
-            multiply_tile(4, a + i * a_row, a_row, a_step, b + j, n, c + i * n + j, n, depth, add);
+            multiply_tile(4, a + i * a_row, a_row, a_step, b, b_row, c + i * c_row, c_row, depth, add);
         for (; i < m; i++)
-            multiply_tile(1, a + i * a_row, a_row, a_step, b + j, n, c + i * n + j, n, depth, add);
+            multiply_tile(1, a + i * a_row, a_row, a_step, b, b_row, c + i * c_row, c_row, depth, add);
     }
 }
 
-/* c[m × n] = a[m × depth] · b[depth × n] */
+/* c[m × n] = a[m × depth] · b[depth × n], b in panels. */
 static __attribute__((noinline)) void product(long m, long n, long depth, const float *a,
                                               const float *b, float *c) {
-    multiply(m, n, depth, a, depth, 1, b, c, 0);
+    multiply(m, n, depth, a, depth, 1, b, PAIR, depth * PAIR, c, n, PAIR, 0);
 }
 
-/* c[m × n] += a[depth × m]ᵀ · b[depth × n] */
+/* c[m × n] += a[depth × m]ᵀ · b[depth × n], c in panels. */
 static __attribute__((noinline)) void add_product(long m, long n, long depth, const float *a,
                                                   const float *b, float *c) {
-    multiply(m, n, depth, a, 1, m, b, c, 1);
+    multiply(m, n, depth, a, 1, m, b, n, PAIR, c, PAIR, m * PAIR, 1);
 }
 
 /* Minimal filtering along one axis, F(m, 3): of m + 2 inputs m outputs with m + 2 multiplications.
@@ -540,7 +542,7 @@ INLINE void share(long n, int part, int parts, long *from, long *to) {
     *to = n * (part + 1) / parts;
 }
 
-/* Pictures `from` up to `to`, by tiles of one kind; u (patch, in, out). */
+/* Pictures `from` up to `to`, by tiles of one kind; u (patch, pairs). */
 INLINE void forward_kind(shape s, const int high, const int wide, const float *x, const float *u,
                          const float *bias, float *y, uint8_t *places, long from, long to,
                          float *scratch) {
@@ -557,7 +559,7 @@ INLINE void forward_kind(shape s, const int high, const int wide, const float *x
     }
 }
 
-/* The same for gradients; u (patch, out, in), dw (9, in, out), du as large as u; dx may be null. */
+/* The same for gradients; u (patch, pairs) transposed, dw (9, pairs), du as large as u; dx may be null. */
 INLINE void backward_kind(shape s, const int high, const int wide, const float *x, const float *u,
                           const float *dy, const uint8_t *places, float *dx, float *dw, float *db,
                           long from, long to, float *scratch) {
@@ -585,12 +587,19 @@ INLINE void backward_kind(shape s, const int high, const int wide, const float *
 #define EACH_KIND(DO) DO(4, 4, 0) DO(4, 2, 36) DO(2, 4, 60) DO(2, 2, 84)
 #define PATCHES 100
 
-/* Weights (out, in, 3, 3) with strides in values, as (9, in, out), or (9, out, in). */
+/* Where the pair of an input and an output lies among all, as matrices (in, out) in panels of PAIR
+ * outputs, so that a product reads them in one run; `transposed`, as (out, in) in panels of inputs. */
+INLINE long pair_of(shape s, long o, long i, int transposed) {
+    const long column = transposed ? i : o, row = transposed ? o : i, rows = transposed ? s.out : s.in;
+    return column / PAIR * (rows * PAIR) + row * PAIR + column % PAIR;
+}
+
+/* Weights (out, in, 3, 3) with strides in values, as (9, pairs). */
 static void take_weights(shape s, const float *w, const long stride[4], int transposed, float *to) {
     for (int k = 0; k < 9; k++)
         for (long o = 0; o < s.out; o++)
             for (long i = 0; i < s.in; i++)
-                to[k * s.in * s.out + (transposed ? o * s.in + i : i * s.out + o)] =
+                to[k * s.in * s.out + pair_of(s, o, i, transposed)] =
                     w[o * stride[0] + i * stride[1] + k / 3 * stride[2] + k % 3 * stride[3]];
 }
 
@@ -675,7 +684,7 @@ int convolve_back(const float *x, const float *w, const long *stride, const floa
         for (long o = 0; o < s.out; o++)
             for (long i = 0; i < s.in; i++)
                 dw[o * dw_stride[0] + i * dw_stride[1] + k / 3 * dw_stride[2] + k % 3 * dw_stride[3]] =
-                    scratch[(k * s.in + i) * s.out + o];
+                    scratch[k * pairs + pair_of(s, o, i, 0)];
     if (s.pooled) memcpy(db, scratch + 9 * pairs, sizeof(float) * s.out);
     return free(weights), free(scratch), 0;
 }

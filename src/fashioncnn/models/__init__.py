@@ -56,12 +56,14 @@ def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> i
     """
     counts: list[int] = []
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
-        places = 1
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(layer, nn.Conv2d):  # square, not strided; its own output may be pooled
             shrinks = 2 * int(layer.padding[0]) + 1 - layer.kernel_size[0]
             places = math.prod(side + shrinks for side in inputs[0].shape[2:])
-        counts.append(places * next(layer.parameters()).numel())
+            taps = layer.in_channels * math.prod(layer.kernel_size)
+            counts.append(places * taps * output.shape[1])
+        else:
+            counts.append(next(layer.parameters()).numel())
 
     with torch.device("meta"):
         network = build_model(config, image_size, classes).eval()

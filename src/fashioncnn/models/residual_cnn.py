@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
@@ -15,7 +16,24 @@ from fashioncnn.models.layers import (
     ConvPoolReLU,
     Dropout,
 )
+from fashioncnn.models.mirror import MirrorBatchNorm, MirrorConvolution, MirrorConvPoolReLU
 from fashioncnn.settings import ResidualCNNConfig
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers that blocks are built of."""
+
+    convolution: type[Convolution]
+    conv_pool_relu: type[ConvPoolReLU]
+    batch_norm: type[BatchNorm]
+
+
+LAYERS = {
+    "none": Layers(Convolution, ConvPoolReLU, BatchNorm),
+    "mirror": Layers(MirrorConvolution, MirrorConvPoolReLU, MirrorBatchNorm),
+}
+"""By the symmetry that the network has."""
 
 
 class Block(nn.Module, ABC):
@@ -36,12 +54,12 @@ class ResidualBlock(Block):
     It begins by doing nothing: the second norm's weights are 0.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, layers: Layers) -> None:
         super().__init__()
-        self.first = Convolution(channels, channels)
-        self.first_norm = BatchNorm(channels)
-        self.second = Convolution(channels, channels)
-        self.second_norm = BatchNorm(channels)
+        self.first = layers.convolution(channels, channels)
+        self.first_norm = layers.batch_norm(channels)
+        self.second = layers.convolution(channels, channels)
+        self.second_norm = layers.batch_norm(channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def twice(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,12 +75,12 @@ class HalvingBlock(Block):
     be brought to another size.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, layers: Layers) -> None:
         super().__init__()
-        self.first = ConvPoolReLU(in_channels, out_channels, 3, padding=1)
-        self.first_norm = BatchNorm(out_channels)
-        self.second = Convolution(out_channels, out_channels)
-        self.second_norm = BatchNorm(out_channels)
+        self.first = layers.conv_pool_relu(in_channels, out_channels, 3, padding=1)
+        self.first_norm = layers.batch_norm(out_channels)
+        self.second = layers.convolution(out_channels, out_channels)
+        self.second_norm = layers.batch_norm(out_channels)
         nn.init.zeros_(self.second_norm.weight)
 
     def twice(self, features: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,10 +89,27 @@ class HalvingBlock(Block):
         return self.second_norm.twice(self.second(halved), shortcut, relu=True)
 
 
+def _check_symmetry(config: ResidualCNNConfig, image_size: int) -> None:
+    """Refuse what no picture and its mirror image could be alike for, or their channels halves."""
+    if any(channels % 2 for channels in config.channels):
+        raise ConfigError(
+            f"model.channels = {config.channels}: symmetry 'mirror' needs even numbers"
+        )
+    halvings = len(config.channels) - 1
+    if image_size % 2**halvings:
+        raise ConfigError(
+            f"model.symmetry = 'mirror': {halvings} halvings leave a column over of {image_size}×"
+            f"{image_size} pictures; a side that is a multiple of {2**halvings} does not"
+        )
+
+
 class ResidualCNN(ConvolutionalNetwork):
     """A convolution, stages of blocks, the mean over the picture, a linear layer.
 
     The first stage is at the picture's own size; every later one begins with a `HalvingBlock`.
+    With ``symmetry = "mirror"`` it answers a picture and its mirror image alike, and half of its
+    channels have their weights from the other half (`fashioncnn.models.mirror`).
+
     With its defaults on 28×28 pictures: 16 channels at 28×28, where there is the first convolution
     alone, 64 at 14×14 and 96 at 7×7, two blocks each; 426,522 parameters.
     """
@@ -95,16 +130,21 @@ class ResidualCNN(ConvolutionalNetwork):
             raise ConfigError(
                 f"model.blocks = {config.blocks}: every stage but the first needs a block"
             )
-        channels = config.channels[0]
-        self.stem = Convolution(1, channels)
-        self.stem_norm = BatchNorm(channels)
-        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(config.blocks[0]))
+        self.views = 2 if config.symmetry == "mirror" else 1
+        if self.views > 1:
+            _check_symmetry(config, image_size)
+        layers, channels = LAYERS[config.symmetry], config.channels[0]
+        self.stem = layers.convolution(1, channels)
+        self.stem_norm = layers.batch_norm(channels)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels, layers) for _ in range(config.blocks[0])
+        )
         for out_channels, blocks in zip(config.channels[1:], config.blocks[1:], strict=True):
-            self.blocks.append(HalvingBlock(channels, out_channels))
-            self.blocks.extend(ResidualBlock(out_channels) for _ in range(blocks - 1))
+            self.blocks.append(HalvingBlock(channels, out_channels, layers))
+            self.blocks.extend(ResidualBlock(out_channels, layers) for _ in range(blocks - 1))
             channels = out_channels
         self.dropout = Dropout(config.dropout)
-        self.output = nn.Linear(channels, classes)
+        self.output = nn.Linear(channels // self.views, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """See `ConvolutionalNetwork.features`; of the last block, rectified."""
@@ -116,6 +156,8 @@ class ResidualCNN(ConvolutionalNetwork):
     def head(self, features: Tensor) -> Tensor:
         """See `ConvolutionalNetwork.head`."""
         # In this order the gradient of the mean lies in memory as the features do.
-        means = features.permute(0, 2, 3, 1).mean((1, 2))
+        n, _, rows, columns = features.shape
+        by_view = features.permute(0, 2, 3, 1).reshape(n, rows, columns, self.views, -1)
+        means = by_view.mean((1, 2, 3))
         logits: Tensor = self.output(self.dropout(means))
         return logits
