@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from fashioncnn.inference.predictor import Prediction
-from fashioncnn.reporting.predictions import FORMATS, HELD, as_answer
+from fashioncnn.reporting.predictions import FORMATS, HELD, as_answer, as_table
 
 CLASSES = ("Bag", "Coat", "=Shirt")
 ROW = np.array([0.25, 0.125, 0.625])
@@ -112,3 +113,19 @@ def test_everything_is_written_as_it_comes(kind):
     for _ in range(500):
         next(pieces)
     assert given <= 500 + HELD
+
+
+@pytest.mark.parametrize("name", ["folder/" * 20 + "coat{}.png", "服" * 60 + "{}.png"])
+def test_a_table_fits_its_room_by_the_ends_of_long_names(name):
+    values = [*answers(HELD, name), *answers(2, "longer/" + name), *answers(1, "short{}.png")]
+    lines = "".join(as_table(iter(values), "model", 2, room=60)).splitlines()
+    assert max(map(cell_len, lines)) <= 60
+    assert lines[4].startswith("…")
+    assert lines[4].split()[0].endswith("0.png")
+    assert lines[-1].startswith("short0.png  ")
+    assert name.format(0) in written("table", values), "names are whole where room is not told"
+
+
+def test_a_table_keeps_some_of_a_name_however_narrow_the_room():
+    lines = "".join(as_table(iter(answers(1, "a" * 30 + "{}.png")), "model", 2, room=10))
+    assert "…aaaaaaaaaa0.png  =Shirt" in lines

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import io
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
@@ -99,7 +101,7 @@ def predict(
     let_threads_sleep()
     from fashioncnn.inference.predictor import predict_pictures
     from fashioncnn.models.store import load_model
-    from fashioncnn.reporting.predictions import FORMATS, as_answer
+    from fashioncnn.reporting.predictions import FORMATS, as_answer, as_table
 
     place = prepare_prediction(device)
     chosen = model or _default_model(sources, listed=from_file is not None)
@@ -122,7 +124,10 @@ def predict(
     ):
         drawn = _draw(predictions, trained, save_seen, explain)
         answers = (as_answer(one, names, top) for one in tally.of(passing(drawn)))
-        for text in FORMATS[kind](answers, str(chosen), top):
+        written = FORMATS[kind]
+        if kind == "table" and out is None and sys.stdout.isatty():
+            written = partial(as_table, room=shutil.get_terminal_size().columns)
+        for text in written(answers, str(chosen), top):
             output.write(text)
             output.flush()
     if out is not None:

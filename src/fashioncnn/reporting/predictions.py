@@ -16,6 +16,8 @@ from fashioncnn.reporting.tables import one_line
 
 HELD = 64
 """Rows of a table that decide how wide its columns are; what follows is printed as it comes."""
+SHORTEST_NAME = 16
+"""Columns that a picture's name keeps however narrow the terminal is."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that spreadsheets take for a formula (OWASP, "CSV Injection")."""
 
@@ -76,14 +78,22 @@ def as_csv(answers: Iterable[Answer], _: str, top: int) -> Iterator[str]:
         yield _csv_row([answer["source"], *cells, *empty, *last])
 
 
-def as_table(answers: Iterable[Answer], _: str, top: int) -> Iterator[str]:
-    """Yield a table of what could be read, a line at a time."""
+def as_table(answers: Iterable[Answer], _: str, top: int, room: int | None = None) -> Iterator[str]:
+    """Yield a table of what could be read, a line at a time.
+
+    Where there is `room` for so many columns, the beginnings of long names are left out.
+    """
     rows = (_table_row(answer) for answer in answers if not answer["error"])
     first = list(islice(rows, HELD))
     if not first:
         return
     header = ["Picture", *(f"{rank}." for rank in range(1, top + 1))]
     widths = [max(map(cell_len, column)) for column in zip(header, *first, strict=True)]
+    if room is not None:
+        left = room - sum(widths[1:]) - 2 * top
+        widths[0] = min(widths[0], max(left, SHORTEST_NAME))
+        rows = ([_ending(row[0], widths[0]), *row[1:]] for row in rows)
+        first = [[_ending(row[0], widths[0]), *row[1:]] for row in first]
     yield f"Predictions\n\n{_aligned(header, widths)}\n"
     yield "─" * (sum(widths) + 2 * (len(widths) - 1)) + "\n"
     for row in chain(first, rows):
@@ -104,6 +114,15 @@ def _table_row(answer: Answer) -> list[str]:
     if answer["abstained"]:
         likely[0] = f"unsure ({likely[0]})"
     return [one_line(cell) for cell in (answer["source"], *likely)]
+
+
+def _ending(name: str, width: int) -> str:
+    """Return the name, or as much of its end as `width` columns hold after an ellipsis."""
+    if cell_len(name) <= width:
+        return name
+    while cell_len(name) > width - 1:
+        name = name[1:]
+    return f"…{name}"
 
 
 def _aligned(cells: list[str], widths: list[int]) -> str:
