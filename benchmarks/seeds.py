@@ -92,8 +92,9 @@ def run_seed(
 ) -> None:
     """Train one seed and write its result, unless it is there; read the test part if `test`.
 
-    It is judged in float32, whatever it was trained in, as ``evaluate`` and ``predict`` do; with
-    `flip` with mirror images as well.
+    What the run judged itself, validation and a test part whose curve it drew, stands as it is, in
+    the precision that it was trained in; the rest, and with `flip` mirror images as well, is judged
+    in float32, as ``predict`` does it.
     """
     from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
     from fashioncnn.runs import RunFolder, write_json

@@ -12,6 +12,7 @@ from fashioncnn.errors import FashionCNNError
 from fashioncnn.models import build_model
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import TrainedModel
+from fashioncnn.runtime import told_without_memory
 from fashioncnn.settings import FashionCNNConfig
 from fashioncnn.training.run import train_model
 
@@ -154,7 +155,7 @@ def test_too_little_memory_is_told_with_the_batch_size(small, tiny_settings, mon
 
 
 def test_other_faults_are_not_taken_for_a_lack_of_memory():
-    with pytest.raises(RuntimeError, match="shapes"), bench._told_without_memory("x", CPU, "y"):
+    with pytest.raises(RuntimeError, match="shapes"), told_without_memory("x", CPU, "y"):
         raise RuntimeError("shapes do not fit")
 
 

@@ -111,3 +111,14 @@ def test_observer_is_told(small):
 
 def test_repr_tells_what_it_is(classifier):
     assert repr(classifier).startswith("Classifier(fashion_cnn, ")
+
+
+def test_photographs_are_judged_by_what_is_predicted_of_them(small):
+    """By the mean over their views, and mirrored ones, not by one of them."""
+    classifier = Classifier.load("photo", device="cpu")
+    drawings = [Image.fromarray(image).resize((90, 70)) for image in small.test.images[:20]]
+    answers = classifier.predict(drawings)
+    judged = classifier.evaluate(drawings, answers)
+    assert judged["accuracy"] == 1
+    surest = np.log(classifier.predict_proba(drawings).max(axis=1))
+    assert judged["calibrated"]["loss"] == pytest.approx(-surest.mean(), rel=1e-4)

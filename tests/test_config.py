@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from fashioncnn.config import read_settings, recipe_names, resolve
+from fashioncnn.config import read_settings, recipe_names, resolve, told_keys
 from fashioncnn.errors import ConfigError, UsageError
 
 
@@ -172,3 +172,23 @@ def test_saved_settings_are_read_back_the_same(tmp_path):
     path.write_text(settings.to_toml())
     assert read_settings(path) == settings
     assert tomllib.loads(path.read_text())["schedule"] == {"name": "cosine", "warmup": 0.1}
+
+
+def test_saved_settings_that_are_damaged_are_told(tmp_path):
+    text = make().to_toml()
+    path = tmp_path / "config.toml"
+    path.write_text("runtime = 5\n" + text.replace("[runtime]", "[other]"))
+    with pytest.raises(ConfigError, match="runtime"):
+        read_settings(path)
+
+
+def test_who_told_a_setting(tmp_path):
+    path = tmp_path / "some.toml"
+    path.write_text("[model]\nhidden = 5\n[data]\nscaling = 'unit'\n")
+    told = told_keys(path, ["data.scaling=unit", "epochs=3"], {"FASHIONCNN_SEED": "1"})
+    assert told == {
+        "training.seed": "FASHIONCNN_SEED",
+        "model.hidden": f"{path}: model.hidden",
+        "data.scaling": "--set data.scaling",
+        "training.epochs": "--set training.epochs",
+    }

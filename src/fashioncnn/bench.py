@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
-from fashioncnn.errors import FashionCNNError
 from fashioncnn.inference.predictor import as_images, predict_files, predict_probabilities
 from fashioncnn.models import build_model, place_network
 from fashioncnn.models.preprocessing import Preprocessing
@@ -40,6 +39,7 @@ from fashioncnn.runtime import (
     has_bf16,
     peak_memory_bytes,
     prepare_torch,
+    told_without_memory,
 )
 from fashioncnn.settings import Settings
 from fashioncnn.training.learner import Learner
@@ -102,7 +102,7 @@ def bench_training(
     limit = _Limit(training.device)
     rates = []
     wish = f"batch_size = {training.batch_size}"
-    with _told_without_memory(wish, training.device, "a smaller --batch-size"):
+    with told_without_memory(wish, training.device, "a smaller --batch-size"):
         training.learn_for(seconds, at_least=WARMUP_STEPS)
         peak = _peak_memory(training.device)  # before the matrices of the limit are there
         for number in range(1, rounds + 1):
@@ -168,7 +168,7 @@ def bench_prediction(
     limit = _Limit(model.device)
     with (
         tempfile.TemporaryDirectory(prefix="fashioncnn-bench-") as folder,
-        _told_without_memory(f"{len(images)} pictures at once", model.device, "another --device"),
+        told_without_memory(f"{len(images)} pictures at once", model.device, "another --device"),
     ):
         paths = _write_pngs(drawings[:FILES], Path(folder))
         files = _Predicting(FILES, lambda: list(predict_files(model, paths)))
@@ -374,17 +374,6 @@ def _write_pngs(images: NDArray[np.uint8], folder: Path) -> list[Path]:
     for image, path in zip(images, paths, strict=True):
         Image.fromarray(image).save(path)
     return paths
-
-
-@contextlib.contextmanager
-def _told_without_memory(what: str, device: torch.device, remedy: str) -> Iterator[None]:
-    """Tell in one line that there is not enough memory for `what`, where that is so."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in ("out of memory", "can't allocate memory")):
-            raise
-        raise FashionCNNError(f"{what}: not enough memory on {device}; try {remedy}") from None
 
 
 def _peak_memory(device: torch.device) -> int:

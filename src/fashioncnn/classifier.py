@@ -14,7 +14,7 @@ from fashioncnn.data.dataset import Dataset, check_split
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import UsageError, nearest
 from fashioncnn.evaluation.evaluate import evaluate_model, judge_model, splits_of
-from fashioncnn.inference.predictor import as_images, as_views, predict_logits, predict_views
+from fashioncnn.inference.predictor import as_views, predict_views
 from fashioncnn.models.store import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
@@ -23,6 +23,9 @@ from fashioncnn.training.card import plain_card
 from fashioncnn.training.observer import Observer
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
+
+SMALLEST = np.finfo(np.float64).tiny
+"""Probabilities under it, of which there is no logarithm, are taken for it."""
 
 
 class Classifier:
@@ -126,8 +129,8 @@ class Classifier:
         """Return the judgement, as ``fashioncnn evaluate --json`` prints it.
 
         Args:
-            pictures: as for `predict_proba`, with `labels`; or the name of data as in `train`,
-                whose test part is judged. None is Fashion-MNIST.
+            pictures: as for `predict_proba`, with `labels`, and judged by what that returns; or the
+                name of data as in `train`, whose test part is judged. None is Fashion-MNIST.
             labels: (n,) integers.
         """
         if labels is None:
@@ -135,11 +138,14 @@ class Classifier:
                 raise UsageError("Classifier.evaluate: pictures need labels beside them")
             dataset = pictures if isinstance(pictures, Dataset) else _load(pictures, self._model)
             return evaluate_model(self._model, dataset, dataset.require_test(), "test")
-        images = as_images(pictures, self._model.preprocessing)
+        views = as_views(pictures, self._model.preprocessing)
         codes = _as_labels(labels)
-        part = check_split(images, codes, len(self.class_names), "Classifier.evaluate")
-        logits = predict_logits(self._model, part.images)
-        return judge_model(self._model, logits, part.labels, "arrays", "test")
+        first = np.stack([one[0] for one in views]) if views else np.empty((0, 1, 1), np.uint8)
+        part = check_split(first, codes, len(self.class_names), "Classifier.evaluate")
+        # Logits whose calibrated probabilities are those: the mean over a picture's views.
+        probabilities = predict_views(self._model, views)
+        logits = self._model.temperature * np.log(np.maximum(probabilities, SMALLEST))
+        return judge_model(self._model, logits.astype(np.float32), part.labels, "arrays", "test")
 
     def __repr__(self) -> str:
         return (

@@ -125,6 +125,23 @@ def setting_key(name: str) -> str:
     return FLAGS.get(name, name)
 
 
+def told_keys(
+    config: Path | None, assignments: list[str], environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the dotted keys that are set besides the recipe and the flags, and who says so."""
+    told = {key: variable for key, (variable, _) in _from_environment(environment).items()}
+    told |= {key: f"{config}: {key}" for key in _leaves(read_toml(config) if config else {})}
+    return told | {key: f"--set {key}" for key in assigned_keys(assignments)}
+
+
+def _leaves(values: Mapping[str, Any], section: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{section}{key}.")
+        else:
+            yield f"{section}{key}"
+
+
 def assigned_keys(assignments: list[str]) -> set[str]:
     """Return the dotted keys that ``key=value`` assignments set."""
     return {_parse_assignment(text)[0] for text in assignments}
@@ -159,8 +176,7 @@ def kernels_from_environment() -> str:
 
 def read_settings(path: Path) -> Settings:
     """Read the ``config.toml`` of a run; those of version 0.1.0 knew PyTorch's kernels alone."""
-    values = read_toml(path)
-    return validate({**values, "runtime": {"kernels": "torch", **values.get("runtime", {})}})
+    return validate(_merge({"runtime": {"kernels": "torch"}}, read_toml(path)))
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:

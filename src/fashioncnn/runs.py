@@ -88,8 +88,8 @@ class RunFolder:
         write_atomic(self.history, text.encode())
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Keep every other process from training in this folder."""
-        return lock_folder(self.path, "another process is training in this run")
+        """Keep every other process from training or judging in this folder."""
+        return lock_folder(self.path, "another process is training or judging this run")
 
 
 @contextlib.contextmanager

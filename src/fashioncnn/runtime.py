@@ -5,19 +5,21 @@ torch is imported inside the functions, so that the command line can answer with
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fashioncnn.config import kernels_from_environment
-from fashioncnn.errors import MissingExtraError, UsageError
+from fashioncnn.errors import FashionCNNError, MissingExtraError, UsageError
 from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 
 if TYPE_CHECKING:
@@ -38,6 +40,21 @@ def require_tune_extra() -> None:
     require_train_extra()
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtraError("tune", "optuna")
+
+
+@contextlib.contextmanager
+def told_without_memory(what: str, device: object, remedy: str) -> Iterator[None]:
+    """Tell in one line that there is not enough memory for `what`, where that is so.
+
+    Raises:
+        FashionCNNError: instead of what PyTorch raises then.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("out of memory", "can't allocate memory")):
+            raise
+        raise FashionCNNError(f"{what}: not enough memory on {device}; try {remedy}") from None
 
 
 def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:

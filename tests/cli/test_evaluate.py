@@ -2,6 +2,8 @@ import json
 import shutil
 from pathlib import Path
 
+from fashioncnn.runs import RunFolder
+
 from .conftest import QUICK
 
 
@@ -89,3 +91,10 @@ def test_damaged_weights(cli, trained):
 
 def test_a_part_that_the_run_lacks(cli, trained):
     assert "no validation part" in cli.fails(1, "evaluate", trained, "--split", "validation")
+
+
+def test_a_run_that_another_process_holds_is_left_alone(cli, trained):
+    with RunFolder(Path(trained)).lock():
+        line = cli.fails(1, "evaluate", trained)
+    assert line == f"fashioncnn: {trained}: another process is training or judging this run"
+    cli.ok("evaluate", trained)

@@ -42,7 +42,9 @@ def test_lines_name_the_network_where_there_are_several(capsys):
     lines = EpochLines(20)
     lines.network("teacher 1 of 2", 5)
     lines.epoch(RECORD)
-    assert capsys.readouterr().err.startswith("teacher 1 of 2  epoch 3/5  train 0.5000")
+    told = capsys.readouterr().err.rstrip()
+    assert told.startswith("teacher 1 of 2  epoch 3/5  train 0.5000")
+    assert told.endswith(" left of this network")
 
 
 def test_live_bar_shows_loss_accuracy_pace_and_time_left():

@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from fashioncnn import kernels
 from fashioncnn.kernels import build
 from fashioncnn.models.store import load_model
+from fashioncnn.training.learner import Learner
 
 from ..data.test_folders import fill
 from .conftest import NO_EPOCHS, PLACE, QUICK
@@ -229,9 +231,34 @@ def test_from_begins_a_new_run_with_old_weights(cli, idx_folder, trained):
     assert 0 <= difference < 1e-6
 
 
-def test_from_takes_no_other_network(cli, idx_folder, trained):
-    line = cli.fails(2, "train", "--data", idx_folder, "--from", trained, "--set", "model.hidden=3")
-    assert "those of the weights" in line
+@pytest.mark.parametrize("told", ["model.hidden=3", "data.scaling=unit", "data.pictures=photo"])
+@pytest.mark.parametrize("way", ["--set", "--config", "environment"])
+def test_from_takes_no_other_network(cli, idx_folder, trained, monkeypatch, told, way):
+    key, value = told.split("=")
+    arguments = ["train", "--data", idx_folder, "--from", trained]
+    if way == "environment":
+        monkeypatch.setenv(f"FASHIONCNN_{key.upper().replace('.', '__')}", value)
+    elif way == "--config":
+        section, name = key.split(".")
+        Path("c.toml").write_text(
+            f"[{section}]\n{name} = {value if value == '3' else repr(value)}\n"
+        )
+        arguments += ["--config", "c.toml"]
+    else:
+        arguments += ["--set", told]
+    assert "those of the weights" in cli.fails(2, *arguments)
+
+
+def test_too_little_memory_is_one_line(cli, idx_folder, monkeypatch):
+    def fail(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "learn", fail)
+    line = cli.fails(1, "train", *QUICK, "--data", idx_folder, "--out", "r")
+    assert line == (
+        "fashioncnn: a network that learns batches of 32: not enough memory on cpu; "
+        "try a smaller --batch-size"
+    )
 
 
 def test_names_with_formulas_do_no_harm(cli, tmp_path):

@@ -52,6 +52,13 @@ def test_empty_class_folder_is_named(tmp_path):
         read_class_folders(tmp_path, 28)
 
 
+def test_a_part_without_class_folders_is_named(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DataError, match=r"test: holds no class folder, such as ant"):
+        read_class_folders(tmp_path, 28)
+
+
 @pytest.mark.parametrize(
     "name", ["new\nline", "esc\x1b[31m", b"\xff\xfe".decode("utf-8", "surrogateescape")]
 )

@@ -133,9 +133,16 @@ def test_class_names_that_are_none_are_refused(idx_folder, content):
 
 
 @pytest.mark.parametrize("size", [-5, 0, 7, 100_000])
-def test_picture_sizes_have_limits(size):
+def test_picture_sizes_have_limits(size, tmp_path):
     with pytest.raises(UsageError, match=f"image_size = {size}"):
-        load_dataset("sketches", image_size=size)
+        load_dataset(str(tmp_path), image_size=size)
+
+
+def test_sizes_that_idx_files_have_need_not_be_those_that_pictures_are_brought_to(tmp_path):
+    for part, n in (("train", 6), ("t10k", 2)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((n, 6, 6), np.uint8))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.arange(n, dtype=np.uint8) % 2)
+    assert load_dataset(str(tmp_path), image_size=6).train.images.shape == (6, 6, 6)
 
 
 def test_no_such_folder():

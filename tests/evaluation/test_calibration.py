@@ -73,3 +73,8 @@ def test_the_spread_takes_no_notice_of_a_constant():
     logits = draw_flat(np.random.default_rng(0), 1.0, 5)
     np.testing.assert_allclose(spread_of(logits), logits.astype(float).std(1))
     np.testing.assert_allclose(spread_of(logits + 3), spread_of(logits), rtol=1e-5)
+
+
+def test_a_bound_of_answers_that_are_all_sure_is_one_that_a_model_can_have():
+    bound = fit_bound(np.ones(10), np.ones(10, bool))
+    assert 0.999 < bound < 1

@@ -8,7 +8,7 @@ import torch
 from fashioncnn.errors import ModelError, UsageError
 from fashioncnn.models import store
 from fashioncnn.models.membership import Membership
-from fashioncnn.models.preprocessing import fit_preprocessing
+from fashioncnn.models.preprocessing import Preprocessing, fit_preprocessing
 from fashioncnn.models.store import find_model, load_model, save_model
 
 
@@ -144,3 +144,12 @@ def test_scalings(small):
     standard = fit_preprocessing(images, "standard", "fashion")(tensor)
     assert standard.mean() == pytest.approx(0, abs=1e-4)
     assert standard.std() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_preprocessing_leaves_what_it_is_given_as_it_was(dtype):
+    images = torch.arange(256).view(1, 1, 16, 16).to(dtype)
+    before = images.clone()
+    ready = Preprocessing(16, 0.5, 0.25, "fashion")(images)
+    torch.testing.assert_close(images, before)
+    torch.testing.assert_close(ready, (before.float() / 255 - 0.5) / 0.25)

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -7,7 +8,9 @@ from PIL import Image
 
 from fashioncnn.errors import RunError
 from fashioncnn.evaluation.evaluate import splits_of
-from fashioncnn.reporting.report import read_run, write_comparison, write_run_report
+from fashioncnn.evaluation.metrics import softmax
+from fashioncnn.evaluation.predictions import load_predictions
+from fashioncnn.reporting.report import find_mistakes, read_run, write_comparison, write_run_report
 from fashioncnn.runs import create_run
 from fashioncnn.training.run import train_model
 
@@ -89,6 +92,15 @@ def test_mistakes_are_wrong_and_most_confident_first(run, small):
     assert all(m.true != m.predicted for m in mistakes)
     confidences = [m.confidence for m in mistakes]
     assert confidences == sorted(confidences, reverse=True)
+
+
+def test_a_mistake_is_as_sure_as_the_model_says_of_the_picture(run, small):
+    metrics = json.loads(run.metrics.read_bytes())
+    metrics["test"]["calibrated"]["temperature"] = 4.0
+    logits, _ = load_predictions(run.predictions)[0]["test"]
+    mistakes = find_mistakes(run, metrics, splits_of(small, run.settings()))
+    told = {round(m.confidence, 6) for m in mistakes}
+    assert told <= {round(float(p), 6) for p in softmax(logits / np.float32(4)).max(axis=1)}
 
 
 def test_pictures_that_were_not_judged_are_not_shown(run, small):

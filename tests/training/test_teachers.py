@@ -9,8 +9,11 @@ import torch
 from fashioncnn.data.batches import teacher_seed
 from fashioncnn.errors import RunError, UsageError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
+from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
+from fashioncnn.training.learner import Learner
+from fashioncnn.training.loop import Progress
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 from fashioncnn.training.teachers import Teachers, teacher_settings
@@ -56,6 +59,27 @@ def test_the_pupil_learns_what_they_say(run, small, tiny_settings):
     assert load_model(run.path).sha256 != untaught.model.sha256
     less = train_model(tiny_settings(*TAUGHT, "training.teacher_share=0.1"), small)
     assert less.model.sha256 != load_model(run.path).sha256
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_they_are_shown_what_the_pupil_is_shown(small, tiny_settings, monkeypatch, precision):
+    augmented = "augmentation.shift=2", "augmentation.noise=0.1", "augmentation.cutout=0.5"
+    settings = tiny_settings(*TAUGHT, *augmented, precision=precision, epochs=1)
+    teachers = [train_model(teacher_settings(settings, n), small).model for n in (1, 2)]
+    shown, made_ready = [], Preprocessing.__call__
+
+    def spy(self, images):
+        shown.append(images.clone())
+        return made_ready(self, images)
+
+    monkeypatch.setattr(Preprocessing, "__call__", spy)
+    learner = Learner.begin(settings, small.train, small, torch.device("cpu"))
+    learner.teachers = Teachers(teachers, precision)
+    learner.learn(Progress(), on_step=lambda _: None, on_epoch=lambda _: None)
+    for own, first, second in zip(shown[::3], shown[1::3], shown[2::3], strict=True):
+        assert own.max() > 100, "not pixels"
+        torch.testing.assert_close(first, own, rtol=0, atol=0)
+        torch.testing.assert_close(second, own, rtol=0, atol=0)
 
 
 def test_in_memory_it_is_the_same(run, small, tiny_settings):

@@ -83,6 +83,11 @@ def train(
         "track_test": False,  # nothing is judged here, so that no test part is needed
     }
     settings = resolve(recipe, config=config, flags=flags, assignments=set_)
+    if settings.training.teachers:
+        raise UsageError(
+            f"training.teachers = {settings.training.teachers}: bench times one network alone; "
+            "--set training.teachers=0"
+        )
     from fashioncnn.runtime import has_bf16, require_train_extra, resolve_device
 
     require_train_extra()

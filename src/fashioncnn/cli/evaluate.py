@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -75,12 +76,13 @@ def evaluate(
     if run is not None and (tta != "none" or not _is_own_data(run, dataset)):
         run = None  # what is judged otherwise must not touch the run's own judgements
     precision = str(settings.runtime.precision) if settings else "fp32"
-    judged = evaluate_model(
-        trained, dataset, parts[split], split, run=run, precision=precision, tta=tta
-    )
     summary = None
-    if run is not None and settings is not None:
-        summary = _complete(run, settings, trained, judged, dataset, parts)
+    with run.lock() if run else nullcontext():  # what it keeps is read, changed and written
+        judged = evaluate_model(
+            trained, dataset, parts[split], split, run=run, precision=precision, tta=tta
+        )
+        if run is not None and settings is not None:
+            summary = _complete(run, settings, trained, judged, dataset, parts)
     if json:
         print_json(judged)
     else:

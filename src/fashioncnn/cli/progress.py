@@ -62,7 +62,8 @@ class EpochLines:
         """Write the epoch, with the time that the others will take at this pace."""
         done = record["epoch"] - self.first_epoch
         left = (time.monotonic() - self.began) / done * (self.epochs - record["epoch"])
-        note(f"{self.name}{epoch_line(record, self.epochs)}  {duration(left)} left")
+        of_what = " of this network" if self.name else ""
+        note(f"{self.name}{epoch_line(record, self.epochs)}  {duration(left)} left{of_what}")
 
 
 class LiveBar:

@@ -128,17 +128,20 @@ def train(
         _resume(resume, given, epochs, data, offline, json)
     else:
         if from_ is not None:
-            _refuse_what_weights_decide(set_ or [])
+            _refuse_what_weights_decide(config, set_ or [])
         settings = resolve(recipe or "baseline", config=config, flags=flags, assignments=set_)
         _begin(settings, out, from_, offline, json)
 
 
-def _refuse_what_weights_decide(assignments: list[str]) -> None:
-    decided = [a for a in assignments if a.strip().startswith(("model.", "data.scaling"))]
-    if decided:
-        raise UsageError(
-            f"--set {decided[0]}: with --from, network and scaling are those of the weights"
-        )
+def _refuse_what_weights_decide(config: Path | None, assignments: list[str]) -> None:
+    from fashioncnn.config import told_keys
+
+    for key, told_by in told_keys(config, assignments).items():
+        if key.startswith("model.") or key in ("data.scaling", "data.pictures"):
+            raise UsageError(
+                f"{told_by}: with --from, network, scaling and how pictures are made ready are "
+                "those of the weights"
+            )
 
 
 def _begin(

@@ -68,6 +68,8 @@ def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:
             raise DataError(f"{folder / name}: a class folder without a picture")
         paths += found
         labels += [label] * len(found)
+    if not paths:
+        raise DataError(f"{folder}: holds no class folder, such as {names[0]}, with a picture")
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda path: plain_picture(read_picture(path), image_size), paths))
     return Split(np.stack(images), np.array(labels, np.uint8))

@@ -92,8 +92,6 @@ def load_dataset(
         UsageError: there is nothing at `source`.
         DataError: what is there is damaged or incomplete, or nothing could be downloaded.
     """
-    if image_size is not None and not 8 <= image_size <= 256:
-        raise UsageError(f"image_size = {image_size}: should be from 8 to 256")
     if source == SKETCHES:
         return draw_sketches()
     if not source:
@@ -103,6 +101,8 @@ def load_dataset(
         raise UsageError(f"data = {source}: no such folder; name one, or 'sketches'")
     if find_idx_files(folder):
         return read_idx_folder(folder)
+    if image_size is not None and not 8 <= image_size <= 256:
+        raise UsageError(f"image_size = {image_size}: should be from 8 to 256")
     return read_class_folders(folder, image_size or 28)
 
 

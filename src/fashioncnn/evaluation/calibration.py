@@ -43,13 +43,16 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def fit_bound(confidences: Floats, right: NDArray[np.bool_]) -> float:
-    """Return the confidence below which lie `RIGHT_LOST` of the right answers; 0 without any.
+    """Return the confidence below which lie `RIGHT_LOST` of right answers, under 1; 0 without any.
 
     Args:
         confidences: (n,) in [0, 1], of pictures that were not learnt from.
         right: (n,) whether each was named rightly.
     """
-    return float(np.quantile(confidences[right], RIGHT_LOST)) if right.any() else 0.0
+    if not right.any():
+        return 0.0
+    # Of a bound of 1, nothing could be sure enough but by rounding.
+    return min(float(np.quantile(confidences[right], RIGHT_LOST)), math.nextafter(1.0, 0.0))
 
 
 def fit_membership(inside: Logits, outside: Logits) -> Membership:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -35,8 +36,9 @@ class Preprocessing:
         return {(0.0, 1.0): "unit", (0.5, 0.5): "symmetric"}.get((self.mean, self.std), "standard")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 input for images (n, 1, size, size) uint8."""
-        return images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+        """Return float32 input for images (n, 1, size, size), uint8 or float in [0, 255]."""
+        values = images.to(torch.float32, copy=True)  # what was float32 before is others' as well
+        return values.mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
 
 def fit_preprocessing(

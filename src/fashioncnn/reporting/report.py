@@ -146,7 +146,8 @@ def find_mistakes(
     if part is None or split not in predictions or identity.get(f"{split}_sha256") != part.sha256:
         return []
     logits, labels = predictions[split]
-    probabilities = softmax(logits)
+    temperature = metrics[split].get("calibrated", {}).get("temperature", 1.0)
+    probabilities = softmax(logits / np.float32(temperature))
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)

@@ -29,6 +29,7 @@ from fashioncnn.runtime import (
     describe_environment,
     peak_memory_bytes,
     prepare_torch,
+    told_without_memory,
 )
 from fashioncnn.settings import Settings
 from fashioncnn.training.calibrate import calibrate
@@ -104,19 +105,22 @@ def train_model(
     Raises:
         DivergedError: the loss is no longer finite; the last checkpoint stays.
         RunError: the run's checkpoints are damaged, or were made on other data.
+        FashionCNNError: there is not enough memory.
     """
-    job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
-    job.restore()
-    if run is not None:
-        run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
-        write_atomic(run.config, settings.to_toml().encode())
-        data = {"name": dataset.name, "sha256": dataset.hashes}
-        write_json(run.environment, describe_environment(settings.runtime, data))
-        if start_from is not None:
-            job.save()  # from here on, a run that is killed still begins with these weights
-    job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
-    job.learn()
-    return job.conclude()
+    batches = f"a network that learns batches of {settings.training.batch_size}"
+    with told_without_memory(batches, settings.runtime.device, "a smaller --batch-size"):
+        job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
+        job.restore()
+        if run is not None:
+            run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
+            write_atomic(run.config, settings.to_toml().encode())
+            data = {"name": dataset.name, "sha256": dataset.hashes}
+            write_json(run.environment, describe_environment(settings.runtime, data))
+            if start_from is not None:
+                job.save()  # from here on, a run that is killed still begins with these weights
+        job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
+        job.learn()
+        return job.conclude()
 
 
 def _train_teachers(
