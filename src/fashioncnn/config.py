@@ -176,7 +176,11 @@ def kernels_from_environment() -> str:
 
 def read_settings(path: Path) -> Settings:
     """Read the ``config.toml`` of a run; those of version 0.1.0 knew PyTorch's kernels alone."""
-    return validate(_merge({"runtime": {"kernels": "torch"}}, read_toml(path)))
+    try:
+        return validate(_merge({"runtime": {"kernels": "torch"}}, read_toml(path)))
+    except ConfigError as error:
+        told = str(error)
+        raise ConfigError(told if str(path) in told else f"{path}: {told}") from None
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:

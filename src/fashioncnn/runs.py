@@ -198,9 +198,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def _claim(out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"--out {out}: already holds something; name a new folder, or go on with --resume {out}"
-        )
+        go_on = f", or go on with --resume {out}" if (out / "config.toml").exists() else ""
+        raise UsageError(f"--out {out}: already holds something; name a new folder{go_on}")
     out.mkdir(parents=True, exist_ok=True)
     return out
 

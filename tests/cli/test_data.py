@@ -28,3 +28,10 @@ def test_wrong_usage(cli, idx_folder):
     assert "no such folder" in cli.fails(2, "data", "nowhere")
     assert "cannot be written" in cli.fails(1, "data", idx_folder, "--sheet", "no/such/x.png")
     assert "--data sketches" in cli.fails(1, "data", "--offline")
+
+
+def test_two_sources_are_one_too_many(cli):
+    line = cli.fails(2, "data", "sketches", "--data", "elsewhere")
+    assert "sketches and --data elsewhere: name one of them" in line
+    line = cli.fails(2, "data", "sketches", "--refresh")
+    assert "--refresh: is for Fashion-MNIST alone, not for sketches" in line

@@ -69,3 +69,11 @@ def test_devices_that_are_none_are_refused_everywhere(cli, tmp_path):
 
 def test_unknown_flags_get_the_nearest(cli):
     assert "--epochs" in cli.fails(2, "train", "--epohcs", "3")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_output_is_no_fault(closed):
+    command = f"{sys.executable} -m fashioncnn --version {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr

@@ -322,3 +322,25 @@ def test_wrong_usage(cli, trained, pictures, tmp_path, monkeypatch, piped):
     assert "read once" in cli.fails(2, "predict", "-", "--from-file", "-", "--model", trained)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     assert "nothing is piped" in cli.fails(2, "predict", "-", "--model", trained)
+
+
+@pytest.mark.parametrize("out", ["a.png", "closet/b.JPG", "picture"])
+def test_no_picture_is_overwritten_by_answers(cli, trained, small, out):
+    Path("closet").mkdir()
+    image = Image.fromarray(small.test.images[0])
+    image.save("a.png")
+    image.save("picture", "PNG")
+    before = Path("picture").read_bytes()
+    line = cli.fails(2, "predict", "--model", trained, "a.png", "picture", "--out", out)
+    assert f"--out {out}: is one of the pictures, or would be" in line
+    assert Path("picture").read_bytes() == before
+
+
+def test_a_name_longer_than_names_can_be_is_skipped(cli, trained, small):
+    Image.fromarray(small.test.images[0]).save("a.png")
+    name = "x" * 5000
+    code, out, err = cli("predict", "--model", trained, name, "a.png", "--json")
+    assert code == 1
+    assert [p["source"] for p in json.loads(out)["predictions"]] == [name, "a.png"]
+    assert "no name of a file (File name too long)" in err
+    assert len(err) < 1000

@@ -292,3 +292,40 @@ def test_class_folders_train_end_to_end(cli, tmp_path):
     picture = next((tmp_path / "animals" / "bee").iterdir())
     answer = cli.json("predict", picture, "--model", "r")
     assert {c["name"] for c in answer["predictions"][0]["top"]} == {"ant", "bee"}
+
+
+@pytest.mark.parametrize("gone", ["model/config.json", "model/model.safetensors", "metrics.json"])
+def test_a_finished_run_that_lost_a_part_gets_it_back(cli, trained, gone):
+    before = weights(trained)
+    path = Path(trained) / gone
+    if gone == "metrics.json":
+        path.write_text("{")
+    else:
+        path.unlink()
+    _, _, err = cli("train", "--resume", trained)
+    assert "not whole any more" in err
+    assert weights(trained) == before
+    assert "nothing to do" in cli("train", "--resume", trained)[2]
+
+
+def test_a_refused_extension_leaves_a_taught_run_finished(cli, idx_folder):
+    taught = "--set", "training.teachers=1", "--set", "training.teacher_epochs=1"
+    cli.ok("train", *QUICK, *taught, "--data", idx_folder, "--out", "r")
+    cli.ok("train", "--resume", "r/teachers/1", "--epochs", "3")
+    metrics = Path("r/metrics.json").read_bytes()
+    assert "was begun for 3 epochs, not 1" in cli.fails(
+        1, "train", "--resume", "r", "--epochs", "4"
+    )
+    assert Path("r/metrics.json").read_bytes() == metrics
+    assert "nothing to do" in cli("train", "--resume", "r")[2]
+
+
+def test_a_folder_that_is_no_run_is_not_gone_on_with(cli, tmp_path):
+    fill(tmp_path / "own", ["ant", "bee"])
+    line = cli.fails(2, "train", "--data", "sketches", "--epochs", "1", "--out", tmp_path / "own")
+    assert line.endswith("already holds something; name a new folder")
+
+
+def test_several_settings_behind_one_flag_are_told(cli):
+    line = cli.fails(2, "train", "honest", "--set", "training.seed=1", "training.epochs=2")
+    assert "training.epochs=2: not understood here; every setting needs a --set" in line

@@ -118,3 +118,13 @@ def test_a_teacher_of_other_data_is_refused(run, small):
     other = replace(small, train=small.train.take(torch.arange(len(small.train)).flip(0).numpy()))
     with pytest.raises(RunError, match="teachers/1: was begun on other training data"):
         train_model(run.settings(), other, run=run)
+
+
+def test_no_other_process_trains_a_teacher_meanwhile(small, tiny_settings, tmp_path):
+    folder = create_run(tmp_path / "run", tiny_settings(*TAUGHT))
+    folder.teacher(1).path.mkdir(parents=True)
+    with (
+        folder.teacher(1).lock(),
+        pytest.raises(RunError, match="teachers/1: another process is training"),
+    ):
+        train_model(folder.settings(), small, run=folder)

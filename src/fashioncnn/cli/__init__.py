@@ -8,6 +8,7 @@ import sys
 import warnings
 
 from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnusedCliTokensError
 
 from fashioncnn._version import __version__
 from fashioncnn.cli.console import note
@@ -112,6 +113,8 @@ _register(app, COMMANDS)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed, as by `>&-`
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name is no reason to fail
@@ -120,7 +123,13 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(UsageError(" ".join(str(error).split())))
+        told = " ".join(str(error).split())
+        if isinstance(error, UnusedCliTokensError):
+            tokens = " ".join(error.unused_tokens or [])
+            told = f"{tokens}: not understood here; every setting needs a --set of its own"
+            if "=" not in tokens:
+                told = f"{tokens}: not understood here; see --help"
+        return _fail(UsageError(told))
     except FashionCNNError as error:
         return _fail(error)
     except KeyboardInterrupt:

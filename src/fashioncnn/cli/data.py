@@ -55,6 +55,10 @@ def data(
 
     if split not in ("train", "test"):
         raise UsageError(f"--split {split}: must be train or test")
+    if source and data and source != data:
+        raise UsageError(f"{source} and --data {data}: name one of them")
+    if refresh and (source or data):
+        raise UsageError(f"--refresh: is for Fashion-MNIST alone, not for {source or data}")
     if refresh:
         fetch_fashion_mnist(
             refresh=True, offline=offline, notify=note, progress=sys.stderr.isatty()

@@ -229,6 +229,8 @@ def _check_places(
         raise UsageError(f"--out {out}: there is something else than a file")
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out {out}: no such folder {out.parent}")
+    if out is not None and _is_read(out, sources):
+        raise UsageError(f"--out {out}: is one of the pictures, or would be; name another file")
     for flag, folder in (("--save-seen", save_seen), ("--explain", explain)):
         if folder is None:
             continue
@@ -243,6 +245,15 @@ def _check_places(
         folder.mkdir(parents=True, exist_ok=True)
     if save_seen is not None and explain is not None and save_seen.samefile(explain):
         raise UsageError("--save-seen and --explain: name two folders")
+
+
+def _is_read(out: Path, sources: tuple[str, ...]) -> bool:
+    """Whether writing there would replace what is read, or a picture of any kind."""
+    from fashioncnn.data.pictures import SUFFIXES
+
+    if out.suffix.lower() in SUFFIXES:
+        return True
+    return out.exists() and any(Path(s).is_file() and out.samefile(s) for s in sources)
 
 
 def _default_model(sources: tuple[str, ...], *, listed: bool) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
@@ -185,11 +185,13 @@ def _resume(
     settings = run.settings()
     if epochs is not None and epochs != settings.training.epochs:
         settings = _extended(settings, epochs, path)
-    elif run.finished:
+    elif run.finished and _is_whole(run):
         note(f"{path} is finished ({settings.training.epochs} epochs); nothing to do")
         if json:
             print_json({"run": str(path), **read_json(run.metrics)})
         return
+    elif run.finished:
+        note(f"{path} was finished, and is not whole any more: going on from its last checkpoint")
     dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
     before = settings.runtime.kernels
     if before == "native":  # on this machine they may not be had
@@ -202,6 +204,17 @@ def _resume(
         )
         _tell_why_torch("auto", settings)
     _train(run, settings, dataset, None, json)
+
+
+def _is_whole(run: RunFolder) -> bool:
+    """Whether a finished run has its judgements and its network still."""
+    from fashioncnn.runs import read_json
+
+    try:
+        read_json(run.metrics, "validation", "test", "summary")
+    except RunError:
+        return False
+    return all((run.model / name).is_file() for name in ("config.json", "model.safetensors"))
 
 
 def _tell_why_torch(wished: str, settings: Settings) -> None:

@@ -21,6 +21,8 @@ from fashioncnn.errors import DataError, FashionCNNError, UsageError
 
 STDIN = "-"
 MAGIC = frozenset("*?[")
+LONGEST_NAME = 300
+"""Characters of a name that names nothing, as they are told."""
 CHUNK = 1 << 16
 
 
@@ -56,7 +58,8 @@ def find_sources(sources: Iterable[str], stdin: BinaryIO, max_bytes: int) -> Ite
         paths = iter(_paths_of(source))
         first = next(paths, None)
         if first is None:
-            yield Picture(source, UsageError(f"{source}: {_why_nothing(source)}"))
+            shown = source if len(source) <= LONGEST_NAME else f"{source[:LONGEST_NAME]}…"
+            yield Picture(source, UsageError(f"{shown}: {_why_nothing(source)}"))
             continue
         yield from _pictures_of(first)
         for path in paths:
@@ -91,10 +94,13 @@ def read_list(file: BinaryIO) -> Iterator[str]:
 def _paths_of(source: str) -> Iterable[Path]:
     """Return the files that a name stands for; none where it names nothing."""
     path = Path(source)
-    if path.is_dir():
-        return walk_pictures(path)
-    if path.exists() or path.is_symlink():
-        return (path,)
+    try:
+        if path.is_dir():
+            return walk_pictures(path)
+        if path.exists() or path.is_symlink():
+            return (path,)
+    except (OSError, ValueError):  # longer than names can be, or with a zero byte
+        return ()
     return _matches(path) if MAGIC & set(source) else ()
 
 
@@ -125,8 +131,11 @@ def _matches(pattern: Path) -> Iterator[Path]:
 
 
 def _why_nothing(source: str) -> str:
-    if Path(source).is_dir():
-        return "a folder without a picture (JPEG, PNG, WEBP, GIF, BMP)"
+    try:
+        if Path(source).is_dir():
+            return "a folder without a picture (JPEG, PNG, WEBP, GIF, BMP)"
+    except (OSError, ValueError) as error:
+        return f"no name of a file ({getattr(error, 'strerror', None) or error})"
     return "no file matches" if MAGIC & set(source) else "no such file"
 
 

@@ -16,7 +16,7 @@ from fashioncnn.reporting.tables import one_line
 
 HELD = 64
 """Rows of a table that decide how wide its columns are; what follows is printed as it comes."""
-SHORTEST_NAME = 16
+SHORTEST_NAME = 12
 """Columns that a picture's name keeps however narrow the terminal is."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that spreadsheets take for a formula (OWASP, "CSV Injection")."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -111,6 +112,7 @@ def train_model(
     with told_without_memory(batches, settings.runtime.device, "a smaller --batch-size"):
         job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
         job.restore()
+        job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
         if run is not None:
             run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
             write_atomic(run.config, settings.to_toml().encode())
@@ -118,7 +120,6 @@ def train_model(
             write_json(run.environment, describe_environment(settings.runtime, data))
             if start_from is not None:
                 job.save()  # from here on, a run that is killed still begins with these weights
-        job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
         job.learn()
         return job.conclude()
 
@@ -141,7 +142,8 @@ def _train_teachers(
         if folder is not None:
             folder.path.mkdir(parents=True, exist_ok=True)
         observer.network(f"teacher {number} of {wanted}", given.training.epochs)
-        outcomes.append(train_model(given, dataset, run=folder, observer=observer, stop=stop))
+        with folder.lock() if folder else nullcontext():
+            outcomes.append(train_model(given, dataset, run=folder, observer=observer, stop=stop))
     if wanted:
         observer.network("pupil", settings.training.epochs)
     return outcomes
