@@ -33,7 +33,7 @@ train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks
