@@ -110,6 +110,8 @@ def test_alternatives_are_told_together():
 def test_misspelt_environment_variable_is_refused():
     with pytest.raises(ConfigError, match=r"FASHIONCNN_EPOCHZ.*did you mean 'FASHIONCNN_EPOCHS'"):
         make(environment={"FASHIONCNN_EPOCHZ": "3"})
+    with pytest.raises(ConfigError, match="did you mean 'FASHIONCNN_MODEL__HIDDEN'"):
+        make(environment={"FASHIONCNN_MODEL_HIDDEN": "3"})
 
 
 def test_home_is_no_setting():

@@ -84,3 +84,9 @@ def test_damaged_json_is_named(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(RunError, match=r"metrics\.json: damaged"):
         read_json(tmp_path / "metrics.json", "test")
+
+
+def test_files_of_a_later_version_are_refused(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"schema": 2, "test": null}')
+    with pytest.raises(RunError, match=r"metrics\.json: of another version .*schema 2"):
+        read_json(tmp_path / "metrics.json", "test")

@@ -225,9 +225,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, An
 
 
 def _nearest_variable(name: str) -> str:
-    return nearest(
-        f"{ENVIRONMENT_PREFIX}{name.upper()}", [f"FASHIONCNN_{f.upper()}" for f in FLAGS]
-    )
+    known = [*FLAGS, *(key.replace(".", "__") for key in _known_keys() if "." in key)]
+    variables = [ENVIRONMENT_PREFIX + setting.upper() for setting in known]
+    return nearest(ENVIRONMENT_PREFIX + name.upper(), variables)
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:

@@ -15,6 +15,9 @@ from fashioncnn.config import read_settings
 from fashioncnn.errors import RunError, UsageError
 from fashioncnn.settings import Settings
 
+SCHEMA = 1
+"""Of the JSON files in a run's folder, by which later versions can tell what they read."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -179,7 +182,7 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
     """Return the content of a JSON file of a run.
 
     Raises:
-        RunError: it cannot be read, or lacks one of the `required` keys.
+        RunError: it cannot be read, lacks one of the `required` keys, or is of another `SCHEMA`.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -188,6 +191,11 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
             raise ValueError(f"it has no {' and no '.join(missing) or 'keys'}")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({error})") from None
+    if value.get("schema", SCHEMA) != SCHEMA:
+        raise RunError(
+            f"{path}: of another version of fashioncnn (schema {value['schema']}, and this one "
+            f"reads {SCHEMA}); use that version"
+        )
     return value
 
 

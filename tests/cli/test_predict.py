@@ -311,6 +311,8 @@ def test_wrong_usage(cli, trained, pictures, tmp_path, monkeypatch, piped):
     assert "no such folder" in cli.fails(2, *base, "--out", "gone/a.csv")
     assert "something else than a file" in cli.fails(2, *base, "--out", pictures)
     assert "something else than a file" in cli.fails(2, *base, "--out", "/dev/null")
+    assert "'.xml' tells no format" in cli.fails(2, *base, "--out", "a.xml")
+    assert not Path("a.xml").exists()
     assert "not a folder" in cli.fails(2, *base, "--explain", "pictures/0.png")
     assert "lies in pictures" in cli.fails(2, *base, "--save-seen", "pictures/seen")
     assert not Path("pictures/seen").exists()

@@ -46,3 +46,9 @@ def test_runs_of_several_folders_need_a_place_to_write_to(cli, trained):
 def test_damaged_runs_are_refused(cli, trained):
     Path(trained, "metrics.json").write_text("{}")
     assert "metrics.json: damaged" in cli.fails(1, "report", trained)
+
+
+def test_a_shortened_history_is_no_whole_one(cli, trained):
+    history = Path(trained, "history.jsonl")
+    history.write_text(history.read_text().splitlines()[0] + "\n")
+    assert "history.jsonl: damaged (it has 1 of 2 epochs)" in cli.fails(1, "report", trained)

@@ -11,6 +11,7 @@ from fashioncnn.errors import RunError, UsageError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.models.store import load_model
+from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
 from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import Progress
@@ -90,6 +91,7 @@ def test_in_memory_it_is_the_same(run, small, tiny_settings):
 def test_their_seconds_are_told_and_the_card_names_them(run):
     summary = json.loads(run.metrics.read_bytes())["summary"]
     assert summary["teacher_seconds"] > 0
+    assert "its teachers before it" in write_run_report(run).read_text()
     card = (run.model / "README.md").read_text()
     assert "**Taught** by 2 networks of the same recipe, trained first for 1 epochs each" in card
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.store import TrainedModel
 
 Fit = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
-FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
 MOST_MEGAPIXELS = 178
 """Over twice its `MAX_IMAGE_PIXELS` Pillow opens no picture, and that is its own to change."""
 NAME_LENGTH = 60
@@ -72,8 +72,8 @@ def predict(
     top
         How many classes to tell for each picture.
     format_
-        table, json (one document), jsonl (a document a line) or csv. Default: what the name of
-        --out ends in, else table.
+        table, json (one document), jsonl (a document a line) or csv. Default: what --out ends in,
+        .txt for a table; else table.
     out
         A file for the predictions, written as a whole or not at all.
     from_file
@@ -90,11 +90,11 @@ def predict(
     json
         The same as --format json.
     """
-    kind = _format(format_, json, out)
     _check(sources, from_file, top, max_megapixels)
     if unsure_below is not None and not 0 <= unsure_below <= 1:
         raise UsageError(f"--unsure-below {unsure_below:g}: must be from 0 to 1, as in 0.5")
     _check_places(sources, out, save_seen, explain)
+    kind = _format(format_, json, out)
     from fashioncnn.runtime import let_threads_sleep, prepare_prediction, require_train_extra
 
     require_train_extra()
@@ -193,8 +193,16 @@ class _Tally:
 def _format(format_: str | None, json: bool, out: Path | None) -> str:
     if json and format_ not in (None, "json"):
         raise UsageError(f"--json and --format {format_}: choose one")
-    suffix = FORMAT_OF_SUFFIX.get(out.suffix.lower()) if out else None
-    return "json" if json else format_ or suffix or "table"
+    if json or format_ or out is None:
+        return "json" if json else format_ or "table"
+    suffix = out.suffix.lower()
+    if suffix not in FORMAT_OF_SUFFIX:
+        known = ", ".join(filter(None, FORMAT_OF_SUFFIX))
+        raise UsageError(
+            f"--out {out}: '{suffix}' tells no format; end it in one of {known}, or name one with "
+            "--format"
+        )
+    return FORMAT_OF_SUFFIX[suffix]
 
 
 def _check(sources: tuple[str, ...], from_file: str | None, top: int, megapixels: float) -> None:
