@@ -4,7 +4,7 @@
 #   make check
 #   make bench [ARGS='--only ours keras']      speed of training beside others, 10 minutes
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md: trains what is missing
-#   make speedrun                              seconds to accuracy, an hour; goes on where it was
+#   make speedrun                              seconds to accuracy, hours; goes on where it was
 #   make clean
 
 PYTHON ?= python3
