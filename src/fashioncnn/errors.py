@@ -55,6 +55,10 @@ class RunError(FashionCNNError):
     """A run folder or one of its checkpoints cannot be used."""
 
 
+class OtherVersionError(RunError):
+    """A file of a run is whole, and of a version of the package that this one cannot read."""
+
+
 class DivergedError(FashionCNNError):
     """The training loss became NaN or infinite."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fashioncnn.config import read_settings
-from fashioncnn.errors import RunError, UsageError
+from fashioncnn.errors import OtherVersionError, RunError, UsageError
 from fashioncnn.settings import Settings
 
 SCHEMA = 1
@@ -182,20 +182,23 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
     """Return the content of a JSON file of a run.
 
     Raises:
-        RunError: it cannot be read, lacks one of the `required` keys, or is of another `SCHEMA`.
+        OtherVersionError: it is of another `SCHEMA`.
+        RunError: it cannot be read, or lacks one of the `required` keys.
     """
     try:
         value = json.loads(path.read_bytes())
+        if not isinstance(value, dict):
+            raise ValueError("it has no keys")
+        if value.get("schema", SCHEMA) != SCHEMA:
+            raise OtherVersionError(
+                f"{path}: of another version of fashioncnn (schema {value['schema']}, and this one "
+                f"reads {SCHEMA}); use that version"
+            )
         missing = [key for key in required if key not in value]
-        if missing or not isinstance(value, dict):
-            raise ValueError(f"it has no {' and no '.join(missing) or 'keys'}")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        if missing:
+            raise ValueError(f"it has no {' and no '.join(missing)}")
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({error})") from None
-    if value.get("schema", SCHEMA) != SCHEMA:
-        raise RunError(
-            f"{path}: of another version of fashioncnn (schema {value['schema']}, and this one "
-            f"reads {SCHEMA}); use that version"
-        )
     return value
 
 

@@ -308,6 +308,14 @@ def test_a_finished_run_that_lost_a_part_gets_it_back(cli, trained, gone):
     assert "nothing to do" in cli("train", "--resume", trained)[2]
 
 
+def test_a_finished_run_of_a_later_version_is_left_alone(cli, trained):
+    metrics = Path(trained, "metrics.json")
+    later = metrics.read_text().replace('"schema": 1', '"schema": 2')
+    metrics.write_text(later)
+    assert "of another version" in cli.fails(1, "train", "--resume", trained)
+    assert metrics.read_text() == later
+
+
 def test_a_refused_extension_leaves_a_taught_run_finished(cli, idx_folder):
     taught = "--set", "training.teachers=1", "--set", "training.teacher_epochs=1"
     cli.ok("train", *QUICK, *taught, "--data", idx_folder, "--out", "r")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.errors import RunError, UsageError
+from fashioncnn.errors import OtherVersionError, RunError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
@@ -212,6 +212,8 @@ def _is_whole(run: RunFolder) -> bool:
 
     try:
         read_json(run.metrics, "validation", "test", "summary")
+    except OtherVersionError:  # whole, for another version, which wants it as it is
+        raise
     except RunError:
         return False
     return all((run.model / name).is_file() for name in ("config.json", "model.safetensors"))

@@ -122,9 +122,9 @@ def read_run(
         raise RunError(f"{run.path}: not finished; go on with --resume {run.path}")
     metrics = read_json(run.metrics, "validation", "test", "summary")
     history = run.read_history()
-    if not history or len(history) < metrics["summary"].get("epochs", 1):
-        had = f"{len(history)} of {metrics['summary'].get('epochs', 'its')} epochs"
-        raise RunError(f"{run.history}: damaged (it has {had})")
+    epochs = metrics["summary"].get("epochs", 1)
+    if len(history) < epochs:
+        raise RunError(f"{run.history}: damaged (it has {len(history)} of {epochs} epochs)")
     settings = run.settings()
     return RunReport(
         name=name or run.path.resolve().name,
