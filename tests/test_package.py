@@ -48,6 +48,7 @@ def test_every_error_has_its_exit_code():
         "PictureError": 1,
         "ModelError": 1,
         "RunError": 1,
+        "OtherVersionError": 1,
         "DivergedError": 1,
         "KernelError": 1,
         "MissingExtraError": 1,
