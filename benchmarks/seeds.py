@@ -73,7 +73,8 @@ def refuse_others(result: Path, settings: Settings) -> None:
     told = {"source", "pictures", "image_size"}
     not_learnt = {"description": True, "recipe": True, "runtime": True, "data": told}
     stored = validate(json.loads(result.read_text())["settings"])
-    if stored.model_dump(exclude=not_learnt) != settings.model_dump(exclude=not_learnt):
+    now = validate({**_portable(settings), "data": settings.data.model_dump()})
+    if stored.model_dump(exclude=not_learnt) != now.model_dump(exclude=not_learnt):
         raise SystemExit(
             f"{result}: made with other settings than the recipe has now; move it away, or give "
             "the new results a --name"
@@ -132,10 +133,20 @@ def provenance(settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """Return what a result tells of how it was made: settings, environment, hashes of the data."""
     from fashioncnn.runtime import describe_environment
 
-    values = settings.model_dump(mode="json", exclude_none=True)
-    del values["data"]["source"]  # a path of this machine
+    values = _portable(settings)
     data = {"name": dataset.name, "sha256": dataset.hashes}
     return {"settings": values, "environment": describe_environment(settings.runtime, data)}
+
+
+def _portable(settings: Settings) -> dict[str, Any]:
+    """Return settings without the paths of this machine."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    del values["data"]["source"]
+    here = f"{Path.cwd()}/"
+    values["training"]["taught_by"] = [
+        name.removeprefix(here) for name in values["training"]["taught_by"]
+    ]
+    return values
 
 
 def use_shared_data() -> None:

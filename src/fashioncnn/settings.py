@@ -206,6 +206,11 @@ class TrainingConfig(Section):
     answer to each picture, as it is shown, is learnt beside its label (arXiv:1503.02531)."""
     teacher_epochs: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = "auto"
     """Of each teacher; ``auto`` is as many as its pupil's."""
+    taught_by: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, max_length=64)
+    ] = ()
+    """Models that teach likewise as they are: run or model folders, or names of models that come
+    with the package. What they learnt from may be what is held out here for validation."""
     teacher_share: float = Field(0.8, gt=0, le=1)
     """Share of the teachers' answer in what is learnt of a picture; its label has the rest."""
     averaging: float = Field(0.0, ge=0, lt=1)
@@ -228,6 +233,11 @@ class TrainingConfig(Section):
     """Also draw the test curve. Nothing is ever decided by it."""
     checkpoint_seconds: float = Field(60.0, gt=0)
     """A checkpoint is written at every epoch's end, and within an epoch this often."""
+
+    @field_validator("taught_by", mode="before")
+    @classmethod
+    def _one_model_needs_no_list(cls, taught_by: Any) -> Any:
+        return (taught_by,) if isinstance(taught_by, str) else taught_by
 
 
 class RuntimeConfig(Section):

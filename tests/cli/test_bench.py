@@ -86,6 +86,7 @@ def test_recipes_are_measured_by_their_own_settings(cli):
         (["train", "--data", "nowhere"], "no such folder"),
         (["train", "--epochs", "3"], "--epochs"),
         (["train", "--set", "training.teachers=2"], "times one network alone"),
+        (["train", "--set", "training.taught_by=accurate"], "times one network alone"),
         (["predict", "nowhere"], "no such run or model"),
         (["predict", "--device", "foo"], "device = foo"),
         (["predict", "--threads", "0"], "--threads 0: must be from 1"),

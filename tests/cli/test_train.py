@@ -316,6 +316,34 @@ def test_a_finished_run_of_a_later_version_is_left_alone(cli, trained):
     assert metrics.read_text() == later
 
 
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("nothing", "nothing: no such run or model folder"),
+        ("accurate", "its classes (ant, bee"),
+        ("[]", None),
+    ],
+)
+def test_who_cannot_teach_is_refused_before_anything_is_written(cli, tmp_path, model, told):
+    fill(tmp_path / "own", ["ant", "bee"])
+    given = "train", *QUICK, "--data", tmp_path / "own", "--set", f"training.taught_by={model}"
+    if told is None:
+        cli.ok(*given, "--out", "r")
+        return
+    assert told in cli.fails(1 if model == "accurate" else 2, *given, "--out", "r")
+    assert not Path("r").exists()
+
+
+def test_a_finished_run_can_teach(cli, idx_folder):
+    given = "train", *QUICK, "--data", idx_folder
+    cli.ok(*given, "--out", "first")
+    again = "--validation", "50", "--out", "second"
+    _, _, err = cli(*given, *again, "--set", "training.taught_by=first")
+    assert f"2 epochs, taught by {Path('first').resolve()}, cpu" in err
+    assert "validation looks better than it is" in err
+    assert f'"{Path("first").resolve()}"' in Path("second/config.toml").read_text()
+
+
 def test_a_refused_extension_leaves_a_taught_run_finished(cli, idx_folder):
     taught = "--set", "training.teachers=1", "--set", "training.teacher_epochs=1"
     cli.ok("train", *QUICK, *taught, "--data", idx_folder, "--out", "r")

@@ -22,6 +22,10 @@ from fashioncnn.training.teachers import Teachers, teacher_settings
 TAUGHT = "training.teachers=2", "training.teacher_epochs=1"
 
 
+def taught_by(*models):
+    return f"training.taught_by={json.dumps([str(model) for model in models])}"
+
+
 @pytest.fixture
 def run(small, tiny_settings, tmp_path):
     settings = tiny_settings(*TAUGHT, "training.track_test=true")
@@ -130,3 +134,66 @@ def test_no_other_process_trains_a_teacher_meanwhile(small, tiny_settings, tmp_p
         pytest.raises(RunError, match="teachers/1: another process is training"),
     ):
         train_model(folder.settings(), small, run=folder)
+
+
+@pytest.fixture
+def taught(small, tiny_settings, tmp_path):
+    """A run that was taught by the model beside it, ``teacher``."""
+    teacher = create_run(tmp_path / "teacher", tiny_settings(seed=9))
+    train_model(teacher.settings(), small, run=teacher)
+    settings = prepare_settings(tiny_settings(taught_by(teacher.path)), small)
+    folder = create_run(tmp_path / "taught", settings)
+    train_model(settings, small, run=folder)
+    return folder
+
+
+def test_a_model_that_is_there_teaches_as_one_trained_first(small, tiny_settings, tmp_path):
+    first = create_run(tmp_path / "first", tiny_settings("training.teachers=1"))
+    outcome = train_model(first.settings(), small, run=first)
+    settings = prepare_settings(tiny_settings(taught_by(first.teacher(1).path)), small)
+    assert train_model(settings, small).model.sha256 == outcome.model.sha256
+
+
+def test_models_that_are_there_teach_beside_those_trained_first(small, tiny_settings, taught):
+    both = tiny_settings(taught_by(taught.path), "training.teachers=1")
+    first = tiny_settings("training.teachers=1")
+    sha256 = {train_model(settings, small).model.sha256 for settings in (both, first)}
+    assert len(sha256) == 2, "only one kind of teachers was heard"
+
+
+def test_a_model_that_comes_with_the_package_can_teach(small, tiny_settings):
+    settings = tiny_settings(taught_by("accurate"), epochs=1)
+    assert settings.training.taught_by == ("accurate",)
+    untaught = train_model(tiny_settings(epochs=1), small)
+    assert train_model(settings, small).model.sha256 != untaught.model.sha256
+
+
+def test_models_that_teach_are_told_by_name_and_content(taught, tmp_path):
+    sha256 = load_model(tmp_path / "teacher").sha256
+    environment = json.loads(taught.environment.read_bytes())
+    assert environment["taught_by"] == {str(tmp_path / "teacher"): sha256}
+    card = (taught.model / "README.md").read_text()
+    assert f"/teacher` as it was: SHA-256 `{sha256}`" in card
+    assert "teacher_seconds" not in json.loads(taught.metrics.read_bytes())["summary"]
+
+
+def test_a_taught_run_goes_on_with_the_same_teacher_wherever_it_lies(taught, small, tmp_path):
+    before = load_model(taught.path).sha256
+    (tmp_path / "teacher").rename(tmp_path / "moved")
+    moved = prepare_settings(with_teacher(taught.settings(), tmp_path / "moved"), small)
+    taught.metrics.unlink()
+    sorted(taught.checkpoints.iterdir())[-1].unlink()
+    assert train_model(moved, small, run=taught).model.sha256 == before
+
+
+@pytest.mark.parametrize("other", ["accurate", None])
+def test_a_taught_run_does_not_go_on_with_another_teacher(taught, small, other):
+    settings = with_teacher(taught.settings(), other)
+    with pytest.raises(RunError, match="was begun with other models to be taught by"):
+        train_model(settings, small, run=taught)
+
+
+def with_teacher(settings, model):
+    names = () if model is None else (str(model),)
+    training = settings.training.model_copy(update={"taught_by": names})
+    return settings.model_copy(update={"training": training})

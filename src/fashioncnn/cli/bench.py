@@ -88,6 +88,11 @@ def train(
             f"training.teachers = {settings.training.teachers}: bench times one network alone; "
             "--set training.teachers=0"
         )
+    if settings.training.taught_by:
+        raise UsageError(
+            f"training.taught_by = {list(settings.training.taught_by)}: bench times one network "
+            "alone; --set training.taught_by=[]"
+        )
     from fashioncnn.runtime import has_bf16, require_train_extra, resolve_device
 
     require_train_extra()

@@ -267,14 +267,20 @@ def _train(
     runtime = settings.runtime
     training = settings.training
     first = f"{training.teachers} teachers of {training.teacher_epochs} epochs first, then "
+    also = f", taught by {', '.join(training.taught_by)}" if training.taught_by else ""
     note(
         f"{settings.recipe} on {dataset.name}: {len(dataset.train):,} pictures, "
-        f"{first if training.teachers else ''}{training.epochs} epochs, "
+        f"{first if training.teachers else ''}{training.epochs} epochs{also}, "
         f"{runtime.device}, {runtime.precision}, "
         f"{runtime.threads} threads, {runtime.kernels} kernels → {run.path}"
     )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 would be faster")
+    if training.taught_by and settings.data.validation:
+        note(
+            "if who teaches has learnt from pictures that are held out here, validation looks "
+            "better than it is"
+        )
     observer = make_observer(training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
     with run.lock(), stop, stopping(observer):

@@ -14,7 +14,7 @@ from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.store import TrainedModel
+from fashioncnn.models.store import TrainedModel, load_model
 from fashioncnn.runtime import resolve_runtime
 from fashioncnn.settings import ConstantSchedule, Settings
 
@@ -30,8 +30,9 @@ def prepare_settings(
     Raises:
         UsageError: device, kernels or validation part cannot be had, the network not be built, or
             the last batch not be normalised.
-        DataError: there is no test part to track, or the weights to begin with were made for
-            other classes or sizes.
+        DataError: there is no test part to track, or the weights to begin with, or a model to be
+            taught by, were made for other classes or sizes.
+        ModelError: a model to be taught by is damaged.
     """
     size = dataset.train.images.shape[1]
     data, model = settings.data, settings.model
@@ -54,6 +55,9 @@ def prepare_settings(
     if settings.training.track_test:
         dataset.require_test()
     training = settings.training
+    if training.taught_by:
+        taught_by = tuple(_fitting_teacher(name, dataset) for name in training.taught_by)
+        training = training.model_copy(update={"taught_by": taught_by})
     if training.teachers and training.teacher_epochs == "auto":
         training = training.model_copy(update={"teacher_epochs": training.epochs})
     if start_from is not None:
@@ -77,6 +81,13 @@ def prepare_settings(
     changes = {"data": data, "model": model, "runtime": runtime, "training": training}
     resolved = settings.model_copy(update=changes)
     return validate(resolved.model_dump())
+
+
+def _fitting_teacher(name: str, dataset: Dataset) -> str:
+    """Return the name of a model, a folder's from the root, or refuse one of other classes."""
+    path = Path(name).expanduser()
+    check_fit(load_model(path), dataset)
+    return str(path.resolve()) if path.exists() else name
 
 
 def _refuse_lone_pictures(network: nn.Module, n: int, batch_size: int) -> None:

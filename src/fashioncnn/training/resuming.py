@@ -12,6 +12,7 @@ from fashioncnn.training.prepare import can_extend
 MAY_CHANGE = (
     ("data", "source"),
     ("training", "epochs"),
+    ("training", "taught_by"),  # by their content
     ("training", "checkpoint_seconds"),
     ("runtime", "device"),
     ("runtime", "kernels"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
 from fashioncnn.models.preprocessing import Preprocessing
-from fashioncnn.models.store import TrainedModel, save_model
+from fashioncnn.models.store import TrainedModel, load_model, save_model
 from fashioncnn.runs import RunFolder, write_atomic, write_json
 from fashioncnn.runtime import (
     describe_environment,
@@ -117,7 +118,9 @@ def train_model(
             run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
             write_atomic(run.config, settings.to_toml().encode())
             data = {"name": dataset.name, "sha256": dataset.hashes}
-            write_json(run.environment, describe_environment(settings.runtime, data))
+            taught_by = {"taught_by": job.taught_by_sha256} if job.taught_by else {}
+            environment = describe_environment(settings.runtime, data)
+            write_json(run.environment, {**environment, **taught_by})
             if start_from is not None:
                 job.save()  # from here on, a run that is killed still begins with these weights
         job.learn()
@@ -168,6 +171,9 @@ class _Job:
         self.train_part, self.validation_part = split_validation(
             dataset.train, int(settings.data.validation)
         )
+        self.taught_by = {
+            name: load_model(Path(name), self.device) for name in settings.training.taught_by
+        }
         self.learner = Learner.begin(settings, self.train_part, dataset, self.device, start_from)
         self.progress = Progress()
         self.history: list[Record] = []
@@ -185,6 +191,11 @@ class _Job:
     def model(self) -> TrainedModel:
         """The network that learns, with what belongs to it."""
         return self.learner.model
+
+    @property
+    def taught_by_sha256(self) -> dict[str, str]:
+        """Identities of the models that teach as they are, by name."""
+        return {name: model.sha256 for name, model in self.taught_by.items()}
 
     @property
     def judged_model(self) -> TrainedModel:
@@ -212,6 +223,11 @@ class _Job:
                     f"begin a new run from its weights with --from {self.run.path}"
                 )
             refuse_other_epochs(state, self.settings, self.run.path)
+            if state.get("taught_by", []) != list(self.taught_by_sha256.values()):
+                raise RunError(
+                    f"{self.run.path}: was begun with other models to be taught by than those "
+                    "that lie there now"
+                )
             self.model.network.load_state_dict(_unprefixed(tensors, "model."))
             if self.learner.averaged is not None:
                 self.judged_model.network.load_state_dict(_unprefixed(tensors, "averaged."))
@@ -231,9 +247,10 @@ class _Job:
         self.run.write_history(self.history)
 
     def learn_from(self, outcomes: Sequence[Outcome]) -> None:
-        """Take what was trained first for teachers, if anything was."""
-        if outcomes:
-            self.learner.teachers = Teachers([one.model for one in outcomes], self.precision)
+        """Take for teachers what was trained first, and the models that teach as they are."""
+        models = [*(one.model for one in outcomes), *self.taught_by.values()]
+        if models:
+            self.learner.teachers = Teachers(models, self.precision)
         self.teacher_seconds = sum(one.metrics["summary"]["seconds"] for one in outcomes)
 
     def learn(self) -> None:
@@ -313,6 +330,7 @@ class _Job:
             "preprocessing": asdict(self.model.preprocessing),
             "epochs": self.settings.training.epochs,
             "data_sha256": self.dataset.train.sha256,
+            "taught_by": list(self.taught_by_sha256.values()),
         }
         save_checkpoint(self.run.checkpoints, progress.step, tensors, state)
         self.saved_at = time.monotonic()
@@ -339,7 +357,11 @@ class _Job:
             judgements[split] = judge_model(model, logits, labels, self.dataset.name, split)
         metrics = {"schema": 1, **judgements, "summary": self._summary()}
         if self.run is not None:
-            card = model_card(model, self.settings, self.dataset.hashes, judgements)
+            notes = [
+                f"- **Taught** by `{'/'.join(Path(name).parts[-2:])}` as it was: SHA-256 `{digest}`"
+                for name, digest in self.taught_by_sha256.items()
+            ]
+            card = model_card(model, self.settings, self.dataset.hashes, judgements, notes)
             save_model(model, self.run.model, card)
             identity = {"model_sha256": model.sha256, "precision": self.precision}
             for name, (part, _) in self.judged.items():
@@ -363,7 +385,7 @@ class _Job:
             "epochs": self.progress.epoch,
             "selected_epoch": self.best.epoch or self.progress.epoch,
             "seconds": sum(record["seconds"] for record in self.history),
-            **({"teacher_seconds": self.teacher_seconds} if self.learner.teachers else {}),
+            **({"teacher_seconds": self.teacher_seconds} if self.teacher_seconds else {}),
             "peak_memory_bytes": peak_memory_bytes(),
         }
 

@@ -54,6 +54,7 @@ def teacher_settings(settings: Settings, number: int) -> Settings:
     changes = {
         "teachers": 0,
         "teacher_epochs": "auto",
+        "taught_by": (),
         "epochs": training.teacher_epochs,
         "seed": teacher_seed(training.seed, number),
         "select": "last",

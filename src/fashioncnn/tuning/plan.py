@@ -57,5 +57,5 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
     if runtime.threads == "auto":
         share = max(1, available_cores() // jobs)
         runtime = runtime.model_copy(update={"threads": share})
-    training = training.model_copy(update={"track_test": False, "teachers": 0})
+    training = training.model_copy(update={"track_test": False, "teachers": 0, "taught_by": ()})
     return recipe.model_copy(update={"data": data, "training": training, "runtime": runtime})

@@ -36,6 +36,7 @@ NOT_SEARCHED = {
     "training.teachers": "trials have none; the recipe that comes out has the recipe's",
     "training.teacher_epochs": "trials have no teachers",
     "training.teacher_share": "trials have no teachers",
+    "training.taught_by": "trials have no teachers",
     "training.track_test": "nothing is decided by the test part",
     "training.checkpoint_seconds": "it does not change what is learnt",
 }
