@@ -82,7 +82,7 @@ def main() -> None:
     for name in options.only:
         for seed in options.seeds:
             result = folder_of(name) / f"seed{seed}.json"
-            run_seed(result, "baseline", seed, CANDIDATES[name], threads=1)
+            run_seed(result, "baseline", seed, CANDIDATES[name], threads=1, test=True, flip=False)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def ship(recipe: str, threads: int) -> Path:
         "- **How it was chosen, and figures of other seeds where there are any**: docs/LOG.md and "
         "docs/RESULTS.md of the project",
     ]
-    card = model_card(shipped, settings, dataset.hashes, {"test": test}, notes)
+    taught_by = environment.get("taught_by")
+    card = model_card(shipped, settings, dataset.hashes, {"test": test}, notes, taught_by)
     save_model(load_model(run.path), folder, card, half=True)
     return folder
 

@@ -90,7 +90,12 @@ STUDIES = {
     ),
     "residual": Study(
         "fast94",
-        ["data.validation=auto", "augmentation.flip=0", "augmentation.shift=0"],
+        [
+            "data.validation=auto",
+            "training.temperature=auto",
+            "augmentation.flip=0",
+            "augmentation.shift=0",
+        ],
         {name: AUGMENTED[name] for name in ("brightness", "contrast", "noise", "flip", "shift")},
     ),
     "fast94-study": Study(

@@ -141,6 +141,8 @@ def test_wrong_variables_are_told_by_their_names():
     assert make(environment={"FASHIONCNN_TRACK_TEST": "False"}).training.track_test is False
     # A flag goes first, and then the variable does not matter.
     assert make(environment={"FASHIONCNN_EPOCHS": "0"}, flags={"epochs": 2}).training.epochs == 2
+    with pytest.raises(ConfigError, match=r"^training\.epochs = 0"):
+        make(environment={"FASHIONCNN_EPOCHS": "5"}, assignments=["training.epochs=0"])
 
 
 @pytest.mark.parametrize(

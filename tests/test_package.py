@@ -51,6 +51,7 @@ def test_every_error_has_its_exit_code():
         "OtherVersionError": 1,
         "DivergedError": 1,
         "KernelError": 1,
+        "OutOfMemoryError": 1,
         "MissingExtraError": 1,
         "QualityGateError": 3,
         "InterruptedRun": 130,

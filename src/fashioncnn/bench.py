@@ -96,7 +96,7 @@ def bench_training(
         tell: told about every round.
 
     Raises:
-        FashionCNNError: there is not enough memory for the batch size.
+        OutOfMemoryError: there is not enough memory for the batch size.
     """
     training = _Training(settings, dataset)
     limit = _Limit(training.device)
@@ -156,7 +156,7 @@ def bench_prediction(
         threads: CPU threads; None leaves torch's own, as `predict` does.
 
     Raises:
-        FashionCNNError: there is not enough memory.
+        OutOfMemoryError: there is not enough memory.
     """
     if threads is not None:
         torch.set_num_threads(threads)

@@ -93,7 +93,8 @@ def resolve(
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
     given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
-    layers.append(_nested({**given, **dict(_parse_assignment(a) for a in assignments or [])}))
+    given |= dict(_parse_assignment(a) for a in assignments or [])
+    layers.append(_nested(given))
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merge(merged, layer)
@@ -148,12 +149,32 @@ def assigned_keys(assignments: list[str]) -> set[str]:
 
 
 def cache_folder() -> Path:
-    """Return the cache, where it is or would be: ``FASHIONCNN_HOME``, else the XDG cache's."""
+    """Return the cache, where it is or would be: ``FASHIONCNN_HOME``, else the XDG cache's.
+
+    Raises:
+        UsageError: it is in the home of somebody whom the system does not know.
+    """
     home = os.environ.get("FASHIONCNN_HOME")
     if home:
-        return Path(home).expanduser()
+        return expanded(home, "FASHIONCNN_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "fashioncnn"
+    return expanded(cache, "the cache, which FASHIONCNN_HOME names,") / "fashioncnn"
+
+
+def expanded(path: str, name: str) -> Path:
+    """Return a path whose ``~`` is somebody's home.
+
+    Args:
+        path: as it was given.
+        name: what was given so.
+
+    Raises:
+        UsageError: the system knows no such person, or no home of theirs.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{name} = {path}: there is no such home; write it out") from None
 
 
 def source_from_environment() -> str | None:

@@ -7,8 +7,10 @@ FashionCNNError               1   failed
 │   └── PictureError          1   one picture file that cannot be used
 ├── ModelError                1   a model folder that is missing, damaged or of another make
 ├── RunError                  1   a run folder or checkpoint that cannot be used
+│   └── OtherVersionError     1   a file of a run that another version of the package wrote
 ├── DivergedError             1   the loss became NaN or infinite
 ├── KernelError               1   the compiled kernels cannot be had on this machine
+├── OutOfMemoryError          1   the device, or the machine, has too little memory
 ├── MissingExtraError         1   an optional part is not installed
 ├── QualityGateError          3   measured, and found worse than what was asked for
 ├── InterruptedRun          130   Ctrl-C; a checkpoint was saved
@@ -65,6 +67,10 @@ class DivergedError(FashionCNNError):
 
 class KernelError(FashionCNNError):
     """The compiled kernels cannot be had on this machine; the message is the reason."""
+
+
+class OutOfMemoryError(FashionCNNError):
+    """There is not enough memory, on the device or the machine."""
 
 
 class MissingExtraError(FashionCNNError):

@@ -73,6 +73,19 @@ class RunFolder:
         """Return the settings of the run."""
         return read_settings(self.config)
 
+    def read_environment(self) -> dict[str, Any]:
+        """Return what the run depended on; nothing where that is lost, which ends no run.
+
+        Raises:
+            OtherVersionError: it was written by another version of the package.
+        """
+        try:
+            return read_json(self.environment)
+        except OtherVersionError:
+            raise
+        except RunError:
+            return {}
+
     def read_history(self) -> list[dict[str, Any]]:
         """Return one record an epoch; none before the first epoch's end."""
         if not self.history.exists():

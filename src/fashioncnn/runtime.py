@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fashioncnn.config import kernels_from_environment
-from fashioncnn.errors import FashionCNNError, MissingExtraError, UsageError
+from fashioncnn.errors import MissingExtraError, OutOfMemoryError, UsageError
 from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def told_without_memory(what: str, device: object, remedy: str) -> Iterator[None
     """Tell in one line that there is not enough memory for `what`, where that is so.
 
     Raises:
-        FashionCNNError: instead of what PyTorch raises then.
+        OutOfMemoryError: instead of what PyTorch raises then.
     """
     try:
         yield
     except RuntimeError as error:
         if not any(sign in str(error) for sign in ("out of memory", "can't allocate memory")):
             raise
-        raise FashionCNNError(f"{what}: not enough memory on {device}; try {remedy}") from None
+        raise OutOfMemoryError(f"{what}: not enough memory on {device}; try {remedy}") from None
 
 
 def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:

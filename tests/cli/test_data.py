@@ -35,3 +35,11 @@ def test_two_sources_are_one_too_many(cli):
     assert "sketches and --data elsewhere: name one of them" in line
     line = cli.fails(2, "data", "sketches", "--refresh")
     assert "--refresh: is for Fashion-MNIST alone, not for sketches" in line
+
+
+def test_options_that_would_do_nothing_are_refused(cli):
+    line = cli.fails(2, "data", "sketches", "--image-size", "64")
+    assert "--image-size 64: only pictures of class folders are resized" in line
+    assert "--split test: is the part that --sheet draws" in cli.fails(
+        2, "data", "sketches", "--split", "test"
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fashioncnn.runs import RunFolder
 
+from ..idx import write_idx
 from .conftest import QUICK
 
 
@@ -98,3 +99,33 @@ def test_a_run_that_another_process_holds_is_left_alone(cli, trained):
         line = cli.fails(1, "evaluate", trained)
     assert line == f"fashioncnn: {trained}: another process is training or judging this run"
     cli.ok("evaluate", trained)
+
+
+def test_other_data_may_be_too_few_to_hold_as_many_out(cli, idx_folder, small):
+    cli.ok("train", *QUICK, "--data", idx_folder, "--validation", "60", "--out", "r")
+    write_idx(idx_folder / "train-images-idx3-ubyte", small.train.images[:40])
+    write_idx(idx_folder / "train-labels-idx1-ubyte", small.train.labels[:40])
+    assert cli.json("evaluate", "r", "--data", idx_folder)["split"] == "test"
+    cli.ok("report", "r", "--data", idx_folder)
+    assert "no validation part" in cli.fails(
+        1, "evaluate", "r", "--data", idx_folder, "--split", "validation"
+    )
+
+
+def test_a_model_that_comes_with_the_package_is_found_within_a_run(
+    cli, trained, idx_folder, monkeypatch
+):
+    monkeypatch.chdir(trained)
+    assert "its classes (0, 1, 2" in cli.fails(1, "evaluate", "accurate", "--data", idx_folder)
+
+
+def test_who_taught_stays_on_the_card(cli, idx_folder):
+    given = "train", *QUICK, "--data", idx_folder, "--set", "training.track_test=false"
+    cli.ok(*given, "--out", "first")
+    cli.ok(*given, "--set", "training.taught_by=first", "--out", "second")
+    card = Path("second/model/README.md")
+    told = [line for line in card.read_text().splitlines() if "Taught" in line or "Learnt" in line]
+    assert len(told) == 2
+    cli.ok("evaluate", "second")
+    assert "| test |" in card.read_text()
+    assert all(line in card.read_text() for line in told)

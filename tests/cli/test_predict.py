@@ -237,6 +237,15 @@ def test_hostile_files_are_named_and_the_rest_goes_on(cli, trained, pictures):
     assert out.splitlines()[1].startswith("'=cmd().png,")
 
 
+def test_the_list_of_names_is_not_written_over(cli, trained, pictures):
+    Path("names.txt").write_text(f"{pictures}/0.png\n")
+    line = cli.fails(
+        2, "predict", "--from-file", "names.txt", "--out", "names.txt", "--model", trained
+    )
+    assert "--out names.txt: is the list that --from-file reads" in line
+    assert Path("names.txt").read_text() == f"{pictures}/0.png\n"
+
+
 def test_the_limit_of_megapixels(cli, trained, pictures):
     base = ["predict", pictures, "--model", trained, "--max-megapixels"]
     assert "3 of 3 pictures" in cli.fails(1, *base, "0.0007")

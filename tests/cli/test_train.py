@@ -344,6 +344,14 @@ def test_a_finished_run_can_teach(cli, idx_folder):
     assert f'"{Path("first").resolve()}"' in Path("second/config.toml").read_text()
 
 
+def test_a_run_may_go_on_on_another_device(cli, trained):
+    config = Path(trained, "config.toml")
+    config.write_text(config.read_text().replace('device = "cpu"', 'device = "cuda:7"'))
+    Path(trained, "metrics.json").unlink()
+    assert "try --device cpu" in cli.fails(2, "train", "--resume", trained)
+    cli.ok("train", "--resume", trained, "--device", "cpu")
+
+
 def test_a_refused_extension_leaves_a_taught_run_finished(cli, idx_folder):
     taught = "--set", "training.teachers=1", "--set", "training.teacher_epochs=1"
     cli.ok("train", *QUICK, *taught, "--data", idx_folder, "--out", "r")

@@ -116,3 +116,12 @@ def test_folders_may_lie_in_each_other_by_the_thousand(tmp_path, monkeypatch):
     found.unlink()
     for folder in list(found.parents)[:depth]:  # pytest could not, for it goes about it recursively
         folder.rmdir()
+
+
+def test_photographs_of_telephones_are_not_too_large(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    Image.new("L", (5000, 4000)).save(tmp_path / "ant" / "large.png")
+    assert len(read_class_folders(tmp_path, 28).train) == 11
+    Image.new("L", (9000, 8000)).save(tmp_path / "ant" / "larger.png")
+    with pytest.raises(DataError, match="over the limit of 64 megapixels; make it smaller"):
+        read_class_folders(tmp_path, 28)

@@ -234,3 +234,18 @@ def test_refresh_mends_a_damaged_cache(mirror):
         load_dataset(None)
     fetch_fashion_mnist(mirrors=(address,), refresh=True)
     assert load_dataset(None).name == "fashion-mnist"
+
+
+def test_hidden_files_and_copies_do_not_stand_for_the_data(idx_folder):
+    for path in list(idx_folder.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"of a Mac")
+        path.with_name(f"backup-{path.name}").write_bytes(b"a copy")
+    assert all(
+        path.name.startswith(("train-", "t10k-")) for path in find_idx_files(idx_folder).values()
+    )
+    assert len(load_dataset(str(idx_folder)).train) == 300
+
+
+def test_a_home_that_nobody_has_is_told():
+    with pytest.raises(UsageError, match=r"data = ~nobody-here/x: there is no such home"):
+        load_dataset("~nobody-here/x")

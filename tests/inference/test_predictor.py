@@ -87,6 +87,7 @@ def test_arrays_of_another_size_go_through_the_conversion(preprocessing):
         np.zeros(28),
         np.zeros((2, 3, 28, 28)),
         np.zeros((28, 28, 3), np.uint8),
+        np.zeros((28, 28, 1), np.uint8),  # one picture as Keras has it, or 28 narrow ones
         np.zeros((28, 28, 4)),
         np.zeros((0, 0)),
         np.full((28, 28), 300),

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from fashioncnn import kernels
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import OutOfMemoryError, UsageError
 from fashioncnn.kernels import build, conv_pool_relu, convolve
-from fashioncnn.runtime import prepare_torch, resolve_runtime
+from fashioncnn.kernels.tensors import check_memory
+from fashioncnn.runtime import prepare_torch, resolve_runtime, told_without_memory
 from fashioncnn.settings import RuntimeConfig
 
 
@@ -401,6 +403,30 @@ def test_the_next_compiler_is_tried(native, monkeypatch, fake_compiler):
     fake_compiler("exit 1")
     monkeypatch.setattr(build, "COMPILERS", ("gcc",))
     assert kernels.why_not_native() is None
+
+
+def test_an_open_quotation_is_no_compiler(fake_compiler, monkeypatch):
+    fake_compiler("exit 1")
+    monkeypatch.setenv("CC", "'gcc")
+    assert "no C compiler here" in kernels.why_not_native()
+
+
+def test_no_place_to_compile_in_is_told(fake_compiler, monkeypatch):
+    fake_compiler('exec gcc "$@"')
+
+    def no_place(*arguments, **options):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", no_place)
+    assert "no place to compile them in (No usable temp" in kernels.why_not_native()
+
+
+def test_too_little_memory_is_told_as_pytorch_tells_it():
+    with (
+        pytest.raises(OutOfMemoryError, match="a step: not enough memory on cpu; try less"),
+        told_without_memory("a step", "cpu", "less"),
+    ):
+        check_memory(1)
 
 
 def test_a_compiler_with_arguments(native, monkeypatch, fake_compiler):

@@ -59,6 +59,10 @@ def test_a_model_that_comes_with_the_package_is_found_by_its_name(folder, monkey
     own.mkdir(parents=True)
     (own / "config.json").write_text("{}")
     assert find_model(Path("own")) == own
+    (own / "config.json").unlink()
+    (own.parent / "config.toml").write_text("")
+    with pytest.raises(UsageError, match="own: this run has no model yet"):
+        find_model(Path("own"))
 
 
 def test_every_shipped_model_loads_and_is_small():

@@ -11,7 +11,7 @@ from fashioncnn.evaluation.evaluate import splits_of
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.evaluation.predictions import load_predictions
 from fashioncnn.reporting.report import find_mistakes, read_run, write_comparison, write_run_report
-from fashioncnn.runs import create_run
+from fashioncnn.runs import RunFolder, create_run
 from fashioncnn.training.run import train_model
 
 
@@ -122,6 +122,19 @@ def test_several_runs_side_by_side(run, small, tiny_settings, tmp_path):
     assert "mean ± sd, n = 2 seeds" in text
     assert text.count("<svg") == 4 + 3 * 2
     assert "## run-b" in (tmp_path / "both" / "report.md").read_text("utf-8")
+
+
+def test_one_seed_twice_is_no_spread(run, small, tiny_settings, tmp_path):
+    again = finished_run(small, tiny_settings("data.validation=60"), tmp_path / "again")
+    page = write_comparison([read_run(r) for r in (run, again)], tmp_path / "both")
+    assert "mean ± sd" not in page.read_text("utf-8")
+
+
+def test_a_name_that_cannot_be_written_down_is_no_fault(run, small):
+    odd = RunFolder(run.path.with_name("caf\udce9\n<b>"))
+    run.path.rename(odd.path)
+    page = write_run_report(odd, splits_of(small, odd.settings()))
+    assert "caf\N{REPLACEMENT CHARACTER}" in page.read_text("utf-8")
 
 
 def test_a_run_that_was_judged_on_nothing_says_so(small, tiny_settings, tmp_path):

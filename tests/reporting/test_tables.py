@@ -83,3 +83,11 @@ def test_flawless_judgements_have_no_confused_pairs(tiny_outcome):
 @pytest.mark.parametrize(("value", "text"), [(0.92694, "92.69%"), (1.0, "100.00%"), (None, "–")])
 def test_percent(value, text):
     assert percent(value) == text
+
+
+def test_markup_in_titles_is_shown_as_it_is():
+    table = Table("closet [old] [/x]\x1b[31m", ("name",), (("a",),))
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(table.to_rich())
+    shown = "".join(console.file.getvalue().split())  # in lines as wide as the table
+    assert shown.startswith("closet[old][/x]\N{REPLACEMENT CHARACTER}[31m")

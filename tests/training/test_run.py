@@ -8,11 +8,19 @@ import torch
 
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.errors import DataError, DivergedError, InterruptedRun, RunError, UsageError
+from fashioncnn.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRun,
+    OutOfMemoryError,
+    RunError,
+    UsageError,
+)
 from fashioncnn.evaluation.calibration import fit_bound
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.models.store import load_model
 from fashioncnn.runs import create_run
+from fashioncnn.training.learner import Learner
 from fashioncnn.training.observer import Silent
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import _Job, train_model
@@ -281,6 +289,24 @@ def test_a_run_from_other_weights_resumes_to_the_same_bytes(stop, small, tiny_se
         train_model(settings, small, run=pieces, stop=StopAt(stop))
     train_model(settings, small, run=pieces)
     assert result_bytes(pieces) == result_bytes(whole)
+
+
+def test_a_run_that_never_had_its_weights_to_begin_with_says_so(
+    small, tiny_settings, tiny_outcome, tmp_path, monkeypatch
+):
+    run = create_run(tmp_path / "run", tiny_settings())
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "begin", full)
+        with pytest.raises(OutOfMemoryError, match="not enough memory"):
+            train_model(run.settings(), small, run=run, start_from=tiny_outcome.model)
+    with pytest.raises(RunError, match="was to begin with the weights of a model"):
+        train_model(run.settings(), small, run=run)
+    train_model(run.settings(), small, run=run, start_from=tiny_outcome.model)
+    assert run.read_environment()["began_from"] == tiny_outcome.model.sha256
 
 
 def test_a_loss_of_nothing_but_nan_is_found_in_judging(small, tiny_settings):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,6 +99,7 @@ def test_their_seconds_are_told_and_the_card_names_them(run):
     assert "its teachers before it" in write_run_report(run).read_text()
     card = (run.model / "README.md").read_text()
     assert "**Taught** by 2 networks of the same recipe, trained first for 1 epochs each" in card
+    assert "**Learnt** of a picture: 0.8 their mean answer" in card
 
 
 def test_epochs_are_the_pupils_where_none_are_named(tiny_settings):
@@ -184,6 +186,16 @@ def test_a_taught_run_goes_on_with_the_same_teacher_wherever_it_lies(taught, sma
     taught.metrics.unlink()
     sorted(taught.checkpoints.iterdir())[-1].unlink()
     assert train_model(moved, small, run=taught).model.sha256 == before
+
+
+def test_a_teacher_is_taken_for_what_it_is(taught, small, tiny_settings, tmp_path):
+    Path("accurate").mkdir()  # of pictures, perhaps; no model
+    assert tiny_settings(taught_by("accurate")).training.taught_by == ("accurate",)
+    teacher = tmp_path / "teacher"
+    with pytest.raises(UsageError, match=r"training\.taught_by: .*/model are one network"):
+        tiny_settings(taught_by(teacher, teacher / "model"))
+    with pytest.raises(UsageError, match=r"taught_by = ~nobody-here/x: it = .*no such home"):
+        tiny_settings(taught_by("~nobody-here/x"))
 
 
 @pytest.mark.parametrize("other", ["accurate", None])

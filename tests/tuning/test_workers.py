@@ -11,6 +11,8 @@ pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from fashioncnn.config import override
 from fashioncnn.data.sources import load_dataset
+from fashioncnn.errors import OutOfMemoryError
+from fashioncnn.tuning import workers
 from fashioncnn.tuning.plan import plan_search
 from fashioncnn.tuning.workers import Pool
 
@@ -94,6 +96,15 @@ def test_what_no_trial_is_to_blame_for_gets_a_fresh_worker(pool, search):
     event, _ = train(pool, search.settings)
     assert event.kind == "done"
     assert pool._workers[0][0].pid != before
+
+
+def test_a_trial_without_memory_is_not_to_blame(search, monkeypatch):
+    def full(*arguments, **options):
+        raise OutOfMemoryError("not enough memory")
+
+    monkeypatch.setattr(workers, "train_model", full)
+    kind, told = workers._train(search.settings, None, workers._Teller(None, os.getppid()))
+    assert (kind, told["reason"], told["strange"]) == ("failed", "not enough memory", True)
 
 
 def test_data_that_changed_makes_a_worker_unfit(pool, search):

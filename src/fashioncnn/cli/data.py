@@ -55,6 +55,8 @@ def data(
 
     if split not in ("train", "test"):
         raise UsageError(f"--split {split}: must be train or test")
+    if sheet is None and split != "train":
+        raise UsageError(f"--split {split}: is the part that --sheet draws; name a PNG for it")
     if source and data and source != data:
         raise UsageError(f"{source} and --data {data}: name one of them")
     if refresh and (source or data):
@@ -65,6 +67,12 @@ def data(
         )
     place = source or data or (None if refresh else source_from_environment())
     dataset = load_for(place, image_size, offline=offline)
+    size = dataset.train.images.shape[1]
+    if image_size not in (None, size):
+        raise UsageError(
+            f"--image-size {image_size}: only pictures of class folders are resized; those of "
+            f"{dataset.source} are {size}×{size}"
+        )
     if sheet is not None:
         _write_sheet(dataset, split, sheet)
     if json:

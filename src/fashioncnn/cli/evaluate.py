@@ -112,7 +112,8 @@ def _complete(
         metrics[judged["split"]] = judged
         write_json(run.metrics, metrics)
         judgements = {name: metrics[name] for name in ("validation", "test")}
-        card = model_card(trained, settings, dataset.hashes, judgements)
+        taught_by = run.read_environment().get("taught_by")
+        card = model_card(trained, settings, dataset.hashes, judgements, taught_by=taught_by)
         write_atomic(run.model / "README.md", card.encode())
         write_run_report(run, parts)
     summary: dict[str, Any] = metrics["summary"]
@@ -123,9 +124,15 @@ def _run_of(model: Path) -> RunFolder | None:
     """Return the finished run that `model` names or lies in; None for a model by itself."""
     from fashioncnn.runs import RunFolder
 
+    if not model.exists():  # a name of a model that comes with the package
+        return None
     for path in (model, model.resolve().parent):
         run = RunFolder(path)
-        if run.finished and run.config.exists() and (path == model or run.model.samefile(model)):
+        if (
+            run.finished
+            and run.config.exists()
+            and (path == model or (run.model.exists() and run.model.samefile(model)))
+        ):
             return run
     return None
 

@@ -93,7 +93,7 @@ def predict(
     _check(sources, from_file, top, max_megapixels)
     if unsure_below is not None and not 0 <= unsure_below <= 1:
         raise UsageError(f"--unsure-below {unsure_below:g}: must be from 0 to 1, as in 0.5")
-    _check_places(sources, out, save_seen, explain)
+    _check_places(sources, from_file, out, save_seen, explain)
     kind = _format(format_, json, out)
     from fashioncnn.runtime import let_threads_sleep, prepare_prediction, require_train_extra
 
@@ -135,7 +135,7 @@ def predict(
     if naive and tally.resized:
         note(
             f"{chosen} has learnt from no photographs, and takes most of them for something else; "
-            "photo, which comes with the package, has: leave --model away"
+            "photo, which comes with the package, has: --model photo"
         )
     tally.tell()
 
@@ -230,7 +230,11 @@ def _options() -> list[str]:
 
 
 def _check_places(
-    sources: tuple[str, ...], out: Path | None, save_seen: Path | None, explain: Path | None
+    sources: tuple[str, ...],
+    from_file: str | None,
+    out: Path | None,
+    save_seen: Path | None,
+    explain: Path | None,
 ) -> None:
     """Refuse what would fail after all the work, or be read as one of the pictures."""
     if out is not None and out.exists() and not out.is_file():
@@ -239,6 +243,8 @@ def _check_places(
         raise UsageError(f"--out {out}: no such folder {out.parent}")
     if out is not None and _is_read(out, sources):
         raise UsageError(f"--out {out}: is one of the pictures, or would be; name another file")
+    if out is not None and from_file is not None and out.exists() and _is_read(out, (from_file,)):
+        raise UsageError(f"--out {out}: is the list that --from-file reads; name another file")
     for flag, folder in (("--save-seen", save_seen), ("--explain", explain)):
         if folder is None:
             continue

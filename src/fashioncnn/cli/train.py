@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
-KEPT_BY_RESUME = ("--epochs", "--data")
+KEPT_BY_RESUME = ("--epochs", "--data", "--device")
 """Flags that may go with --resume; all else was decided when the run began."""
 
 
@@ -85,7 +85,7 @@ def train(
     out
         The run folder itself, new or empty.
     resume
-        Go on with this run from its last checkpoint.
+        Go on with this run from its last checkpoint; --epochs, --data and --device may be others.
     from_
         Begin with the weights of this run or model folder.
     config
@@ -125,7 +125,7 @@ def train(
             "--set": set_,
         }
         given |= {name for name, value in others.items() if value is not None}
-        _resume(resume, given, epochs, data, offline, json)
+        _resume(resume, given, epochs, data, device, offline, json)
     else:
         if from_ is not None:
             _refuse_what_weights_decide(config, set_ or [])
@@ -166,8 +166,15 @@ def _begin(
 
 
 def _resume(
-    path: Path, given: set[str], epochs: int | None, data: str | None, offline: bool, json: bool
+    path: Path,
+    given: set[str],
+    epochs: int | None,
+    data: str | None,
+    device: str | None,
+    offline: bool,
+    json: bool,
 ) -> None:
+    from fashioncnn.config import override
     from fashioncnn.runs import open_run, read_json
     from fashioncnn.runtime import require_train_extra
 
@@ -194,9 +201,10 @@ def _resume(
         note(f"{path} was finished, and is not whole any more: going on from its last checkpoint")
     dataset = load_for(data or settings.data.source, settings.data.image_size, offline=offline)
     before = settings.runtime.kernels
+    if device is not None:
+        settings = override(settings, {"runtime.device": device})
     if before == "native":  # on this machine they may not be had
-        runtime = settings.runtime.model_copy(update={"kernels": "auto"})
-        settings = settings.model_copy(update={"runtime": runtime})
+        settings = override(settings, {"runtime.kernels": "auto"})
     settings = prepare_settings(settings, dataset)
     if settings.runtime.kernels != before:
         note(

@@ -238,6 +238,8 @@ def _tell_what_begins(search: Search, folder: SearchFolder, jobs: int, wanted: f
         f"epochs {settings.training.epochs}, {search.sampler}, {jobs} at once, "
         f"{settings.runtime.device}, threads {settings.runtime.threads} → {folder.path}"
     )
+    if search.recipe.training.teachers or search.recipe.training.taught_by:
+        note(f"no trial is taught; {folder.best} will have the recipe's teachers")
 
 
 def _conclude(

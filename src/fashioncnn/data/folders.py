@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fashioncnn.data.dataset import Dataset, Split, own_name, stratified_holdout
 from fashioncnn.data.pictures import SUFFIXES, plain_picture, read_picture
 from fashioncnn.errors import DataError
+
+MAX_PIXELS = 64_000_000
+"""Of one picture: what telephones take, where nobody is served whom a small file could stop."""
 
 MAX_CLASSES = 256
 
@@ -71,8 +75,12 @@ def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:
     if not paths:
         raise DataError(f"{folder}: holds no class folder, such as {names[0]}, with a picture")
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda path: plain_picture(read_picture(path), image_size), paths))
+        images = list(pool.map(lambda path: _plain(path, image_size), paths))
     return Split(np.stack(images), np.array(labels, np.uint8))
+
+
+def _plain(path: Path, image_size: int) -> NDArray[np.uint8]:
+    return plain_picture(read_picture(path, max_pixels=MAX_PIXELS), image_size)
 
 
 def find_pictures(folder: Path) -> list[Path]:

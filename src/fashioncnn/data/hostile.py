@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from fashioncnn.errors import PictureError
 
+SMALLER = "make it smaller (predict has --max-megapixels)"
+"""What to do about a picture of too many pixels."""
 HEAD_BYTES = 512
 BYTES_PER_PIXEL = 8
 """Of the largest pixels there are, four channels of 16 bits: a file may have so many for each."""
@@ -166,8 +168,8 @@ def max_bytes(max_pixels: int) -> int:
 def too_large(name: str, width: int, height: int, max_pixels: int) -> PictureError:
     """Return the error for a picture of too many pixels."""
     return PictureError(
-        f"{name}: {width}×{height} pixels, over the limit of {max_pixels / 1e6:g} megapixels "
-        "(--max-megapixels)"
+        f"{name}: {width}×{height} pixels, over the limit of {max_pixels / 1e6:g} megapixels; "
+        f"{SMALLER}"
     )
 
 

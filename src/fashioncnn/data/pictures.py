@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from fashioncnn.data.hostile import MeteredFile, check_header, open_regular, too_large
+from fashioncnn.data.hostile import SMALLER, MeteredFile, check_header, open_regular, too_large
 from fashioncnn.errors import PictureError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
@@ -91,7 +91,7 @@ def read_picture(
         raise PictureError(f"{name}: damaged picture (its header makes no sense)") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(
-            f"{name}: over the limit of {max_pixels / 1e6:g} megapixels (--max-megapixels)"
+            f"{name}: over the limit of {max_pixels / 1e6:g} megapixels; {SMALLER}"
         ) from None
     except MemoryError:
         raise PictureError(f"{name}: needs more memory than there is") from None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fashioncnn.config import cache_folder
+from fashioncnn.config import cache_folder, expanded
 from fashioncnn.data.dataset import (
     FASHION_MNIST,
     FASHION_MNIST_CLASSES,
@@ -96,7 +96,7 @@ def load_dataset(
         return draw_sketches()
     if not source:
         return read_idx_folder(fetch_fashion_mnist(offline=offline), must_be_official=True)
-    folder = Path(source).expanduser()
+    folder = expanded(source, "data")
     if not folder.is_dir():
         raise UsageError(f"data = {source}: no such folder; name one, or 'sketches'")
     if find_idx_files(folder):
@@ -109,10 +109,15 @@ def load_dataset(
 def find_idx_files(folder: Path) -> dict[str, Path]:
     """Return the IDX files of a folder by role, such as ``train-images`` or ``t10k-labels``.
 
-    ``test-`` is taken for ``t10k-``; a plain file goes before a gzipped one.
+    ``test-`` is taken for ``t10k-``; a plain file goes before a gzipped one, a name with nothing
+    before ``train`` or ``t10k`` before others. Hidden files are left out.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), reverse=True):  # so that the plain name comes last
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    parts = ("train-", "t10k-", "test-")
+    # What goes before others comes after them.
+    paths.sort(key=lambda path: (not path.name.startswith(parts), path.name), reverse=True)
+    for path in paths:
         match = re.search(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$", path.name)
         if match and path.is_file():
             part = "train" if match[1] == "train" else "t10k"

@@ -112,6 +112,8 @@ def check_fit(model: TrainedModel, dataset: Dataset) -> None:
 def splits_of(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
     """Return the parts that can be judged on: ``test``, and ``validation`` as a run held it out.
 
+    Other data than the run's may be too few to hold as many out; they have no such part.
+
     Args:
         dataset: the data.
         settings: of the run; None where there was no run.
@@ -119,7 +121,8 @@ def splits_of(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
     parts = {} if dataset.test is None else {"test": dataset.test}
     if settings is not None:
         size = validation_size(settings.data.validation, len(dataset.train))
-        _, held = split_validation(dataset.train, size)
+        fits = size < len(dataset.train)
+        held = split_validation(dataset.train, size)[1] if fits else None
         if held is not None:
             parts["validation"] = held
     return parts

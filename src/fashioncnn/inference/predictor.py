@@ -183,7 +183,7 @@ def _from_array(array: NDArray[Any], preprocessing: Preprocessing) -> list[NDArr
         array = array[:, 0]
     elif array.ndim == 4 and shape[3] == 1:
         array = array[..., 0]
-    if array.ndim != 3 or 0 in array.shape[1:] or array.shape[2] in (3, 4):
+    if array.ndim != 3 or 0 in array.shape[1:] or array.shape[2] in (1, 3, 4):
         raise UsageError(
             f"an array of shape {shape}; give grey pictures as (height, width), "
             "(n, height, width) or (n, 1, height, width), colour as PIL images"

@@ -28,7 +28,7 @@ from typing import Any
 import torch  # brings the OpenMP threads that the library runs on
 
 from fashioncnn.config import cache_folder
-from fashioncnn.errors import KernelError
+from fashioncnn.errors import KernelError, UsageError
 
 SOURCES = ("kernels.c", "norm.c")
 """In the order in which they make one source."""
@@ -135,6 +135,8 @@ def _outcome(check: Callable[[Kernels], str | None]) -> Kernels | KernelError:
             return _find_or_make(source(), compiler, check)
         except KernelError as error:
             fault = error
+        except OSError as error:
+            fault = KernelError(f"there is no place to compile them in ({error.strerror})")
     return fault
 
 
@@ -159,13 +161,17 @@ def _find_or_make(
 def _kept_path(fingerprint: str) -> Path | None:
     try:
         return cache_folder() / "kernels" / f"{fingerprint}.so"
-    except RuntimeError:  # nobody's home: a user that the system does not know
+    except UsageError:  # nobody's home: a user that the system does not know
         return None
 
 
 def _compilers() -> Iterator[list[str]]:
     """Yield the compilers to try, each with its arguments: ``CC``, then what is usual."""
-    for words in (shlex.split(os.environ.get("CC", "")), *([name] for name in COMPILERS)):
+    try:
+        named = shlex.split(os.environ.get("CC", ""))
+    except ValueError:  # an open quotation, which is no compiler's name
+        named = []
+    for words in (named, *([name] for name in COMPILERS)):
         found = shutil.which(words[0]) if words else None
         if found:
             yield [found, *words[1:]]

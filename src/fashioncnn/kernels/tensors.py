@@ -35,4 +35,4 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
 def check_memory(returned: int) -> None:
     """Raise `RuntimeError`, as torch's own allocator does, where a kernel had too little."""
     if returned != 0:
-        raise RuntimeError("not enough memory for the scratch space of a kernel")
+        raise RuntimeError("out of memory: no scratch space for a kernel")

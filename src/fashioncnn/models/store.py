@@ -146,14 +146,14 @@ def find_model(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "config.json").exists():
             return folder
+    if (path / "config.toml").exists():
+        raise UsageError(f"{path}: this run has no model yet; finish it with --resume {path}")
     shipped = shipped_models()
     if str(path) in shipped:
         return shipped[str(path)]
     if not path.exists():
         names = f", and no model of that name (there is {', '.join(shipped)})" if shipped else ""
         raise UsageError(f"{path}: no such run or model folder{names}")
-    if (path / "config.toml").exists():
-        raise UsageError(f"{path}: this run has no model yet; finish it with --resume {path}")
     raise UsageError(f"{path}: neither a run nor a model folder (no config.json)")
 
 

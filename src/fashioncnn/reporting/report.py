@@ -31,6 +31,7 @@ from fashioncnn.reporting.tables import (
     best_and_hardest,
     confused_pairs_table,
     judgement_tables,
+    one_line,
     percent,
     summary_table,
 )
@@ -127,7 +128,7 @@ def read_run(
         raise RunError(f"{run.history}: damaged (it has {len(history)} of {epochs} epochs)")
     settings = run.settings()
     return RunReport(
-        name=name or run.path.resolve().name,
+        name=one_line(name or run.path.resolve().name),
         run=run,
         settings=settings.model_dump(mode="json", exclude_none=True),
         environment=read_json(run.environment, "data", "packages"),
@@ -298,16 +299,17 @@ def _overall_table(reports: list[RunReport]) -> Table:
 
 
 def _spread_note(reports: list[RunReport]) -> str:
-    """Return mean and spread of every group of runs that differ in nothing but their seed."""
-    groups: dict[tuple[str, ...], list[float]] = {}
+    """Return mean and spread of every group of runs that differ in their seeds and nothing else."""
+    groups: dict[tuple[str, ...], dict[int, float]] = {}
     for r in reports:
         if r.judged:
             settings = {k: v for k, v in _flatten(r.settings).items() if k != "training.seed"}
             key = (f"{r.settings['recipe']}, {_judged_on(r.judged)}", str(sorted(settings.items())))
-            groups.setdefault(key, []).append(r.judged["accuracy"])
+            by_seed = groups.setdefault(key, {})
+            by_seed.setdefault(r.settings["training"]["seed"], r.judged["accuracy"])
     notes = [
-        f"{name}: {100 * statistics.fmean(v):.2f} ± {100 * statistics.stdev(v):.2f}% "
-        f"(mean ± sd, n = {len(v)} seeds)"
+        f"{name}: {100 * statistics.fmean(v.values()):.2f} ± "
+        f"{100 * statistics.stdev(v.values()):.2f}% (mean ± sd, n = {len(v)} seeds)"
         for (name, _), v in groups.items()
         if len(v) > 1
     ]

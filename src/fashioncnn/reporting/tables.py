@@ -52,7 +52,7 @@ class Table:
     def to_rich(self) -> RichTable:
         """Return the table for a terminal."""
         table = RichTable(
-            title=self.title,
+            title=escape(one_line(self.title)),
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,

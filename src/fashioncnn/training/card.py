@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
@@ -24,6 +25,7 @@ def model_card(
     data_hashes: dict[str, str],
     judgements: dict[str, dict[str, Any] | None],
     notes: Sequence[str] = (),
+    taught_by: Mapping[str, str] | None = None,
 ) -> str:
     """Return a model card in Markdown with a Hub's front matter.
 
@@ -33,12 +35,13 @@ def model_card(
         data_hashes: SHA-256 by split.
         judgements: by split; None where the split was not judged.
         notes: further lines on how it was made.
+        taught_by: SHA-256 of the models that taught it as they were, by name.
     """
     lines = [
         *_head(model, settings.recipe),
         f"- **Trained**: {settings.training.epochs} epochs, seed {settings.training.seed}, "
         f"{settings.data.validation:,} pictures held out, kept: {settings.training.select}",
-        *_teachers(settings),
+        *_teachers(settings, taught_by or {}),
         *(f"- **Data, {split}**: SHA-256 `{digest}`" for split, digest in data_hashes.items()),
         *notes,
         "",
@@ -57,15 +60,20 @@ def model_card(
     return "\n".join([*lines, "", _intended_use(model), ""])
 
 
-def _teachers(settings: Settings) -> list[str]:
+def _teachers(settings: Settings, taught_by: Mapping[str, str]) -> list[str]:
     training = settings.training
-    if not training.teachers:
-        return []
-    return [
-        f"- **Taught** by {training.teachers} networks of the same recipe, trained first for "
-        f"{training.teacher_epochs} epochs each: {training.teacher_share:g} of what was learnt of "
-        "a picture is their mean answer"
+    lines = [
+        f"- **Taught** by `{'/'.join(Path(name).parts[-2:])}` as it was: SHA-256 `{digest}`"
+        for name, digest in taught_by.items()
     ]
+    if training.teachers:
+        lines.append(
+            f"- **Taught** by {training.teachers} networks of the same recipe, trained first for "
+            f"{training.teacher_epochs} epochs each"
+        )
+    if lines:
+        lines.append(f"- **Learnt** of a picture: {training.teacher_share:g} their mean answer")
+    return lines
 
 
 def _calibrated_ece(judged: dict[str, Any]) -> str:

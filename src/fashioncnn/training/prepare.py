@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fashioncnn.config import validate
+from fashioncnn.config import expanded, validate
 from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout, validation_size
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.evaluation.evaluate import check_fit
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.store import TrainedModel, load_model
+from fashioncnn.models.store import TrainedModel, find_model, load_model, shipped_models
 from fashioncnn.runtime import resolve_runtime
 from fashioncnn.settings import ConstantSchedule, Settings
 
@@ -56,7 +57,7 @@ def prepare_settings(
         dataset.require_test()
     training = settings.training
     if training.taught_by:
-        taught_by = tuple(_fitting_teacher(name, dataset) for name in training.taught_by)
+        taught_by = fitting_teachers(training.taught_by, dataset)
         training = training.model_copy(update={"taught_by": taught_by})
     if training.teachers and training.teacher_epochs == "auto":
         training = training.model_copy(update={"teacher_epochs": training.epochs})
@@ -83,11 +84,27 @@ def prepare_settings(
     return validate(resolved.model_dump())
 
 
-def _fitting_teacher(name: str, dataset: Dataset) -> str:
-    """Return the name of a model, a folder's from the root, or refuse one of other classes."""
-    path = Path(name).expanduser()
-    check_fit(load_model(path), dataset)
-    return str(path.resolve()) if path.exists() else name
+def fitting_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of models that can teach, those of folders from the root.
+
+    Raises:
+        UsageError: there is no such model, or one is named twice.
+        DataError: one was made for other classes or sizes.
+        ModelError: one is damaged.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            path = expanded(name, "it")
+            model, folder = load_model(path), find_model(path)
+            check_fit(model, dataset)
+        except FashionCNNError as error:
+            raise type(error)(f"training.taught_by = {name}: {error}") from None
+        sha256 = model.sha256
+        if sha256 in found:
+            raise UsageError(f"training.taught_by: {found[sha256]} and {name} are one network")
+        found[sha256] = name if folder in shipped_models().values() else str(path.resolve())
+    return tuple(found.values())
 
 
 def _refuse_lone_pictures(network: nn.Module, n: int, batch_size: int) -> None:

@@ -107,24 +107,39 @@ def train_model(
     Raises:
         DivergedError: the loss is no longer finite; the last checkpoint stays.
         RunError: the run's checkpoints are damaged, or were made on other data.
-        FashionCNNError: there is not enough memory.
+        OutOfMemoryError: there is not enough memory.
     """
     batches = f"a network that learns batches of {settings.training.batch_size}"
     with told_without_memory(batches, settings.runtime.device, "a smaller --batch-size"):
+        began = {} if start_from is None else {"began_from": start_from.sha256}
+        if run is not None and start_from is not None:
+            _write_environment(run, settings, dataset, began)  # told before anything can fail
         job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
         job.restore()
         job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
         if run is not None:
             run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
             write_atomic(run.config, settings.to_toml().encode())
-            data = {"name": dataset.name, "sha256": dataset.hashes}
+            began = began or _began_from(run)
             taught_by = {"taught_by": job.taught_by_sha256} if job.taught_by else {}
-            environment = describe_environment(settings.runtime, data)
-            write_json(run.environment, {**environment, **taught_by})
+            _write_environment(run, settings, dataset, {**began, **taught_by})
             if start_from is not None:
                 job.save()  # from here on, a run that is killed still begins with these weights
         job.learn()
         return job.conclude()
+
+
+def _write_environment(
+    run: RunFolder, settings: Settings, dataset: Dataset, models: dict[str, Any]
+) -> None:
+    data = {"name": dataset.name, "sha256": dataset.hashes}
+    write_json(run.environment, {**describe_environment(settings.runtime, data), **models})
+
+
+def _began_from(run: RunFolder) -> dict[str, str]:
+    """Return the SHA-256 of the model whose weights a run began with, by ``began_from``, if any."""
+    told = run.read_environment()
+    return {key: value for key, value in told.items() if key == "began_from"}
 
 
 def _train_teachers(
@@ -175,6 +190,7 @@ class _Job:
             name: load_model(Path(name), self.device) for name in settings.training.taught_by
         }
         self.learner = Learner.begin(settings, self.train_part, dataset, self.device, start_from)
+        self.begins_with_weights = start_from is not None
         self.progress = Progress()
         self.history: list[Record] = []
         self.best = Best()
@@ -211,6 +227,11 @@ class _Job:
             return
         checkpoint = load_checkpoint(self.run.checkpoints)
         if checkpoint is None:
+            if _began_from(self.run) and not self.begins_with_weights:
+                raise RunError(
+                    f"{self.run.path}: was to begin with the weights of a model, and ended before "
+                    "it had saved them; begin anew with --from"
+                )
             return
         tensors, state = checkpoint
         try:
@@ -357,11 +378,13 @@ class _Job:
             judgements[split] = judge_model(model, logits, labels, self.dataset.name, split)
         metrics = {"schema": 1, **judgements, "summary": self._summary()}
         if self.run is not None:
-            notes = [
-                f"- **Taught** by `{'/'.join(Path(name).parts[-2:])}` as it was: SHA-256 `{digest}`"
-                for name, digest in self.taught_by_sha256.items()
-            ]
-            card = model_card(model, self.settings, self.dataset.hashes, judgements, notes)
+            card = model_card(
+                model,
+                self.settings,
+                self.dataset.hashes,
+                judgements,
+                taught_by=self.taught_by_sha256,
+            )
             save_model(model, self.run.model, card)
             identity = {"model_sha256": model.sha256, "precision": self.precision}
             for name, (part, _) in self.judged.items():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.runtime import available_cores
 from fashioncnn.settings import Settings
-from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.prepare import fitting_teachers, prepare_settings
 from fashioncnn.tuning.space import Space, check_space
 from fashioncnn.tuning.study import Sampler, Search
 
@@ -36,8 +37,11 @@ def plan_search(
     Raises:
         UsageError: device, kernels or validation part cannot be had, or a corner of the space be
             trained on these pictures.
+        FashionCNNError: a model that is to teach the best of them cannot (`fitting_teachers`).
     """
     shut = replace(dataset, test=None)
+    taught_by = fitting_teachers(recipe.training.taught_by, shut)
+    recipe = override(recipe, {"training.taught_by": taught_by})
     wished = trial_settings(recipe, jobs)
     settings = prepare_settings(wished, shut)
     check_space(space, wished, space_name, lambda corner: prepare_settings(corner, shut))

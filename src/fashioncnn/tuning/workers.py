@@ -21,7 +21,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
 from fashioncnn.data.sources import load_dataset
-from fashioncnn.errors import FashionCNNError
+from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
 from fashioncnn.training.loop import Progress
 from fashioncnn.training.observer import Record
@@ -203,9 +203,11 @@ def _train(settings: Settings, dataset: Any, teller: _Teller) -> tuple[str, dict
         kind, told["accuracy"] = "pruned", teller.accuracy
     except _Gone:
         raise
+    except OutOfMemoryError as error:  # which others may have taken: no fault of the values
+        kind, told = "failed", {"reason": str(error), "strange": True}
     except FashionCNNError as error:
         kind, told["reason"] = "failed", str(error)
-    except Exception as error:  # a GPU that is full, for one
+    except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         kind, told = "failed", {"reason": f"{type(error).__name__}: {lines[0]}", "strange": True}
     return kind, {**told, "seconds": time.perf_counter() - began - teller.waited}
