@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fashioncnn.data.dataset import Dataset
     from fashioncnn.settings import Settings
     from fashioncnn.training.run import Outcome
@@ -71,7 +73,7 @@ def refuse_others(result: Path, settings: Settings) -> None:
 
     # Of the official files these decide nothing, and older results have them otherwise.
     told = {"source", "pictures", "image_size"}
-    not_learnt = {"description": True, "recipe": True, "runtime": True, "data": told}
+    not_learnt: Any = {"description": True, "recipe": True, "runtime": True, "data": told}
     stored = validate(json.loads(result.read_text())["settings"])
     now = validate({**_portable(settings), "data": settings.data.model_dump()})
     if stored.model_dump(exclude=not_learnt) != now.model_dump(exclude=not_learnt):
@@ -226,7 +228,7 @@ def print_comparison(before: str, after: str) -> None:
     print(f"{after} less {before}, seeds {', '.join(map(str, seeds))}\n")
     print(f"| figure | {before} | {after} | difference, 95% interval | p |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    figures = {
+    figures: dict[str, tuple[Callable[[Any], float], int, str]] = {
         "test accuracy": (lambda r: 100 * r["test"]["accuracy"], 2, "%"),
         "test loss": (lambda r: r["test"]["loss"], 4, ""),
         "train loss": (lambda r: r["summary"]["final_train_loss"], 4, ""),

@@ -44,7 +44,7 @@ def measure(flags: str) -> float:
     hidden, output = nn.Linear(3136, 128), nn.Linear(128, 10)
     network = nn.ModuleList([first, second, hidden, output])
     if "c" in flags:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused="f" in flags)
     images = torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8)
     labels = torch.randint(0, 10, (BATCH,))
@@ -58,7 +58,7 @@ def measure(flags: str) -> float:
         features = block(second, block(first, images.float() / 255))
         logits = output(F.dropout(F.relu(hidden(features.flatten(1))), 0.5))
         optimizer.zero_grad()
-        F.cross_entropy(logits, labels).backward()
+        torch.autograd.backward(F.cross_entropy(logits, labels))
         optimizer.step()
 
     for _ in range(WARMUP):

@@ -68,7 +68,7 @@ def search(sampler: str, options: argparse.Namespace) -> None:
 
 def spent_seconds(folder: Path) -> float:
     """Return what the trials of a search have taken so far, together."""
-    return sum(e["user_attr"]["seconds"] for e in journal(folder) if _has(e, "seconds"))
+    return sum(float(e["user_attr"]["seconds"]) for e in journal(folder) if _has(e, "seconds"))
 
 
 def journal(folder: Path) -> list[dict[str, Any]]:

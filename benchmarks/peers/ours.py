@@ -12,9 +12,10 @@ from pathlib import Path
 
 import common
 
-from fashioncnn.config import Settings, resolve
+from fashioncnn.config import resolve
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import FashionCNNError
+from fashioncnn.settings import Settings
 from fashioncnn.training.loop import Progress
 from fashioncnn.training.observer import Silent
 from fashioncnn.training.prepare import prepare_settings
