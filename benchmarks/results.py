@@ -69,7 +69,6 @@ def row(recipe: str, results: list[dict[str, Any]]) -> str:
     tempered = [
         t["calibrated"]["ece"] for t in tests if t.get("calibrated", {}).get("temperature", 1) != 1
     ]
-    flipped = [r["test_flip"]["accuracy"] for r in results if r.get("test_flip")]
     cells = (
         f"`{recipe}`",
         f"{results[0]['parameters'] / 1e6:.2f} M",
@@ -83,9 +82,17 @@ def row(recipe: str, results: list[dict[str, Any]]) -> str:
         mean_sd([t["ece"] for t in tests]),
         mean_sd(tempered) if tempered else "–",
         f"{mean_sd([t['per_class'][SHIRT]['accuracy'] for t in tests], 100, 1)}%",
-        f"{mean_sd(flipped, 100, 2)}%" if flipped else "–",
+        _with_mirror_images(results),
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _with_mirror_images(results: list[dict[str, Any]]) -> str:
+    """Return the accuracy with mirror images; a network that answers both alike has no other."""
+    if results[0]["settings"]["model"].get("symmetry") == "mirror":
+        return "the same"
+    flipped = [r["test_flip"]["accuracy"] for r in results if r.get("test_flip")]
+    return f"{mean_sd(flipped, 100, 2)}%" if flipped else "–"
 
 
 def main() -> None:

@@ -344,6 +344,16 @@ def test_a_finished_run_can_teach(cli, idx_folder):
     assert f'"{Path("first").resolve()}"' in Path("second/config.toml").read_text()
 
 
+@pytest.mark.parametrize("told", ["training.teacher_epochs=3", "training.teacher_share=0.5"])
+def test_what_is_set_of_teachers_wants_some(cli, told):
+    line = cli.fails(2, "train", *QUICK, "--data", "sketches", "--set", told)
+    assert f"--set {told.split('=')[0]}: there are no teachers" in line
+
+
+def test_a_runs_own_settings_begin_another(cli, trained, idx_folder):
+    cli.ok("train", "--config", f"{trained}/config.toml", "--out", "again")
+
+
 def test_a_run_may_go_on_on_another_device(cli, trained):
     config = Path(trained, "config.toml")
     config.write_text(config.read_text().replace('device = "cpu"', 'device = "cuda:7"'))

@@ -130,6 +130,7 @@ def train(
         if from_ is not None:
             _refuse_what_weights_decide(config, set_ or [])
         settings = resolve(recipe or "baseline", config=config, flags=flags, assignments=set_)
+        _refuse_what_nobody_teaches(settings, config, set_ or [])
         _begin(settings, out, from_, offline, json)
 
 
@@ -142,6 +143,25 @@ def _refuse_what_weights_decide(config: Path | None, assignments: list[str]) -> 
                 f"{told_by}: with --from, network, scaling and how pictures are made ready are "
                 "those of the weights"
             )
+
+
+def _refuse_what_nobody_teaches(
+    settings: Settings, config: Path | None, assignments: list[str]
+) -> None:
+    """Refuse what was set of teachers where there are none, and it would do nothing."""
+    from fashioncnn.config import told_keys
+    from fashioncnn.settings import TrainingConfig
+
+    training, default, idle = settings.training, TrainingConfig(), []
+    if not training.teachers:
+        idle.append("teacher_epochs")
+        if not training.taught_by:
+            idle.append("teacher_share")
+    told = told_keys(config, assignments)
+    for name in idle:
+        key = f"training.{name}"
+        if key in told and getattr(training, name) != getattr(default, name):
+            raise UsageError(f"{told[key]}: there are no teachers; --set training.teachers=2")
 
 
 def _begin(
