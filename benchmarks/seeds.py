@@ -116,10 +116,12 @@ def run_seed(
         judged[split] = outcome.metrics[split] or evaluate_model(*given, run=run)
         if flip:
             judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
+    taught_by = run.read_environment().get("taught_by")
     content = {
         "name": result.parent.name,
         "seed": seed,
         **provenance(settings, dataset),
+        **({"taught_by": _from_here(taught_by)} if taught_by else {}),
         "parameters": outcome.model.parameters,
         "summary": outcome.metrics["summary"],
         **judged,
@@ -144,11 +146,14 @@ def _portable(settings: Settings) -> dict[str, Any]:
     """Return settings without the paths of this machine."""
     values = settings.model_dump(mode="json", exclude_none=True)
     del values["data"]["source"]
-    here = f"{Path.cwd()}/"
-    values["training"]["taught_by"] = [
-        name.removeprefix(here) for name in values["training"]["taught_by"]
-    ]
+    taught_by = dict.fromkeys(values["training"]["taught_by"], "")
+    values["training"]["taught_by"] = list(_from_here(taught_by))
     return values
+
+
+def _from_here(models: dict[str, str]) -> dict[str, str]:
+    """Return what is told of models by name; paths in the current folder begin there."""
+    return {name.removeprefix(f"{Path.cwd()}/"): told for name, told in models.items()}
 
 
 def use_shared_data() -> None:
