@@ -40,8 +40,10 @@ from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,
     load_checkpoint,
     optimizer_tensors,
+    prefixed,
     restore_optimizer,
     save_checkpoint,
+    unprefixed,
 )
 from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import EpochResult, Progress
@@ -51,10 +53,8 @@ from fashioncnn.training.resuming import (
     refuse_other_epochs,
     settings_begun_with,
 )
+from fashioncnn.training.summary import SPLIT_NAMES, summarise
 from fashioncnn.training.teachers import Teachers, teacher_settings
-
-SPLIT_NAMES = {"val": "validation", "test": "test"}
-"""Splits by the short names of history.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +111,17 @@ def train_model(
     """
     batches = f"a network that learns batches of {settings.training.batch_size}"
     with told_without_memory(batches, settings.runtime.device, "a smaller --batch-size"):
-        began = {} if start_from is None else {"began_from": start_from.sha256}
-        if run is not None and start_from is not None:
-            _write_environment(run, settings, dataset, began)  # told before anything can fail
+        if run is not None and start_from is not None:  # told before anything can fail
+            _write_environment(run, settings, dataset, {"began_from": start_from.sha256})
         job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
         job.restore()
         job.learn_from(_train_teachers(settings, dataset, run, job.observer, stop))
         if run is not None:
             run.metrics.unlink(missing_ok=True)  # from here on, the run is not finished
             write_atomic(run.config, settings.to_toml().encode())
-            began = began or _began_from(run)
-            taught_by = {"taught_by": job.taught_by_sha256} if job.taught_by else {}
-            _write_environment(run, settings, dataset, {**began, **taught_by})
+            began_from = run.read_environment().get("began_from")
+            models = {"began_from": began_from, "taught_by": job.taught_by_sha256}
+            _write_environment(run, settings, dataset, models)
             if start_from is not None:
                 job.save()  # from here on, a run that is killed still begins with these weights
         job.learn()
@@ -133,13 +132,8 @@ def _write_environment(
     run: RunFolder, settings: Settings, dataset: Dataset, models: dict[str, Any]
 ) -> None:
     data = {"name": dataset.name, "sha256": dataset.hashes}
-    write_json(run.environment, {**describe_environment(settings.runtime, data), **models})
-
-
-def _began_from(run: RunFolder) -> dict[str, str]:
-    """Return the SHA-256 of the model whose weights a run began with, by ``began_from``, if any."""
-    told = run.read_environment()
-    return {key: value for key, value in told.items() if key == "began_from"}
+    told = {name: model for name, model in models.items() if model}
+    write_json(run.environment, {**describe_environment(settings.runtime, data), **told})
 
 
 def _train_teachers(
@@ -227,7 +221,7 @@ class _Job:
             return
         checkpoint = load_checkpoint(self.run.checkpoints)
         if checkpoint is None:
-            if _began_from(self.run) and not self.begins_with_weights:
+            if "began_from" in self.run.read_environment() and not self.begins_with_weights:
                 raise RunError(
                     f"{self.run.path}: was to begin with the weights of a model, and ended before "
                     "it had saved them; begin anew with --from"
@@ -249,15 +243,15 @@ class _Job:
                     f"{self.run.path}: was begun with other models to be taught by than those "
                     "that lie there now"
                 )
-            self.model.network.load_state_dict(_unprefixed(tensors, "model."))
+            self.model.network.load_state_dict(unprefixed(tensors, "model."))
             if self.learner.averaged is not None:
-                self.judged_model.network.load_state_dict(_unprefixed(tensors, "averaged."))
+                self.judged_model.network.load_state_dict(unprefixed(tensors, "averaged."))
                 self.learner.averaged.n_averaged.fill_(state["progress"]["step"])
             restore_optimizer(self.learner.optimizer, tensors)
             preprocessing = Preprocessing(**state["preprocessing"])
             self.progress = Progress.from_dict(state["progress"])
             self.history = state["history"]
-            self.best = Best(**state["best"], tensors=_unprefixed(tensors, "best."))
+            self.best = Best(**state["best"], tensors=unprefixed(tensors, "best."))
         except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(
@@ -335,12 +329,12 @@ class _Job:
         progress.settle()
         self._refuse_broken_weights()
         tensors = {
-            **_prefixed(self.model.network.state_dict(), "model."),
+            **prefixed(self.model.network.state_dict(), "model."),
             **optimizer_tensors(self.learner.optimizer),
-            **_prefixed(self.best.tensors, "best."),
+            **prefixed(self.best.tensors, "best."),
         }
         if self.learner.averaged is not None:
-            tensors |= _prefixed(self.judged_model.network.state_dict(), "averaged.")
+            tensors |= prefixed(self.judged_model.network.state_dict(), "averaged.")
         state = {
             "progress": progress.as_dict(),
             "history": self.history,
@@ -411,33 +405,3 @@ class _Job:
             **({"teacher_seconds": self.teacher_seconds} if self.teacher_seconds else {}),
             "peak_memory_bytes": peak_memory_bytes(),
         }
-
-
-def summarise(history: list[Record]) -> dict[str, Any]:
-    """Return the finals, and for each drawn curve its best accuracy and lowest loss."""
-    last = history[-1]
-    summary: dict[str, Any] = {"final_train_loss": last["train_loss"]}
-    for short, name in SPLIT_NAMES.items():
-        if last[f"{short}_loss"] is None:
-            continue
-        best = max(history, key=lambda record: record[f"{short}_accuracy"])
-        lowest = min(history, key=lambda record: record[f"{short}_loss"])
-        summary |= {
-            f"best_{name}_accuracy": _at(best, f"{short}_accuracy"),
-            f"lowest_{name}_loss": _at(lowest, f"{short}_loss"),
-            f"final_{name}_accuracy": last[f"{short}_accuracy"],
-            f"final_{name}_loss": last[f"{short}_loss"],
-        }
-    return summary
-
-
-def _at(record: Record, key: str) -> dict[str, Any]:
-    return {"value": record[key], "epoch": record["epoch"]}
-
-
-def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-def _unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
