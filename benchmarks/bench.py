@@ -1,4 +1,4 @@
-"""How many pictures a second FashionCNN learns from, here and in what others would use.
+"""How many images a second FashionCNN learns from, here and in what others would use.
 
     python benchmarks/bench.py
     python benchmarks/bench.py --only ours keras --rounds 3
@@ -41,7 +41,7 @@ from contestants import (
     official_data,
     tell_machine,
 )
-from fashioncnn.runs import write_atomic, write_json
+from fashioncnn.files import write_atomic, write_json
 from fashioncnn.runtime import available_cores
 
 CALIBRATION_STEPS = 10
@@ -148,11 +148,11 @@ def busy_seconds() -> float | None:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def megaflop_per_picture() -> float:
-    """Return the arithmetic of a training step for a picture, in millions of operations.
+def megaflop_per_image() -> float:
+    """Return the arithmetic of a training step for an image, in millions of operations.
 
     A multiplication and an addition are two. The way back costs twice the way there, except that
-    the first layer needs no gradient of its pictures.
+    the first layer needs no gradient of its images.
     """
     first = 28 * 28 * 32 * (3 * 3 * 1)
     others = 14 * 14 * 64 * (3 * 3 * 32) + 3136 * 256 + 256 * 10
@@ -216,7 +216,7 @@ def measure(names: list[str], options: argparse.Namespace) -> Result:
         "machine": machine,
         "seed": options.seed,
         "batch_size": 128,
-        "megaflop_per_picture": megaflop_per_picture(),
+        "megaflop_per_image": megaflop_per_image(),
         "rounds": options.rounds,
         "seconds_per_round": options.seconds,
         "reference": options.reference,
@@ -269,16 +269,16 @@ def to_markdown(result: Result) -> str:
         if "images_per_second" in row["rounds"][0]
     }
     reference, limits = trained.get(result["reference"]), limits_of(result)
-    megaflop = result["megaflop_per_picture"]
+    megaflop = result["megaflop_per_image"]
     lines = [
-        f"# Pictures learnt from in a second, {result['date']}",
+        f"# Images learnt from in a second, {result['date']}",
         "",
         f"`{result['command']}` on {tell_machine(result['machine'])} "
-        f"FashionCNN, batch {result['batch_size']}, Adam, {megaflop:.1f} MFLOP a picture; "
+        f"FashionCNN, batch {result['batch_size']}, Adam, {megaflop:.1f} MFLOP an image; "
         f"{result['rounds']} rounds of about {result['seconds_per_round']:g} s in turns: median "
         "[lowest – highest], ratios and shares paired by round.",
         "",
-        f"| contestant | pictures per second | `{result['reference']}` is so many times as fast "
+        f"| contestant | images per second | `{result['reference']}` is so many times as fast "
         "| share of the limit | peak memory | versions |",
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
@@ -295,7 +295,7 @@ def to_markdown(result: Result) -> str:
     for precision, values in limits.items():
         lines.append(
             f"- The limit in {precision}: {spread(values)} GFLOP/s, "
-            f"{statistics.median(values) * 1e3 / megaflop:,.0f} pictures per second."
+            f"{statistics.median(values) * 1e3 / megaflop:,.0f} images per second."
         )
     if limits:
         lines.append(

@@ -1,8 +1,8 @@
-"""How time and memory grow with the pictures, and what a second thread gives.
+"""How time and memory grow with the images, and what a second thread gives.
 
     python benchmarks/growth.py
 
-Trains `baseline` for one epoch on 1, 2, 4 and 8 times the 60,000 pictures of Fashion-MNIST, each
+Trains `baseline` for one epoch on 1, 2, 4 and 8 times the 60,000 images of Fashion-MNIST, each
 copy shifted by another pixel or two, read from IDX files by ``fashioncnn train`` in a process of
 its own; then on the 60,000 again with every number of threads. The sizes take turns, round after
 round, after a run that does not count; told are medians. Writes ``benchmarks/results/growth.json``.
@@ -36,7 +36,7 @@ RESULT = Path(__file__).parent / "results" / "growth.json"
 
 
 def write_copies(train: Split, copies: int, folder: Path) -> None:
-    """Write so many shifted copies of the pictures as a folder of IDX files."""
+    """Write so many shifted copies of the images as a folder of IDX files."""
     folder.mkdir()
     images = np.concatenate([np.roll(train.images, s, (1, 2)) for s in SHIFTS[:copies]])
     write_idx(folder / "train-images-idx3-ubyte", images)
@@ -105,7 +105,7 @@ def table(result: dict[str, Any]) -> str:
 
     first = middle(result["sizes"][1], "seconds")
     lines = [
-        "| pictures | seconds an epoch | a picture's share, relative | peak, MB | without pixels |",
+        "| images | seconds an epoch | an image's share, relative | peak, MB | without pixels |",
         "| ---: | ---: | ---: | ---: | ---: |",
     ]
     for copies, records in result["sizes"].items():

@@ -1,4 +1,4 @@
-"""Draw pictures that show no clothing at all, to see whether a network is unsure of them.
+"""Draw images that show no clothing at all, to see whether a network is unsure of them.
 
     python benchmarks/not_clothing.py not-clothing
     python benchmarks/photos.py --photos … --not-clothing not-clothing
@@ -142,7 +142,7 @@ KINDS: dict[str, Callable[[Random], Image.Image]] = {
 
 
 def draw(folder: Path, each: int) -> None:
-    """Write `each` pictures of every kind."""
+    """Write `each` images of every kind."""
     for number, (kind, make) in enumerate(KINDS.items()):
         (folder / kind).mkdir(parents=True)
         for index in range(each):
@@ -154,7 +154,7 @@ def main() -> None:
     """Draw them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="to make")
-    parser.add_argument("--each", type=int, default=40, help="pictures of every kind")
+    parser.add_argument("--each", type=int, default=40, help="images of every kind")
     options = parser.parse_args()
     draw(options.folder, options.each)
 

@@ -3,7 +3,7 @@
     python benchmarks/photo_steps.py docs/img/photographs.png
 
 The photographs are drawn here: garments with folds, seams and shadows on a wooden floor, a sheet
-and a carpet. Nobody's pictures are shown that way, and anybody can make the figure again.
+and a carpet. Nobody's images are shown that way, and anybody can make the figure again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from photos import naive
 
 WIDE, HIGH = 600, 800
 SHOWN = 168
-"""Pixels that a 28×28 picture is enlarged to."""
+"""Pixels that a 28×28 image is enlarged to."""
 Points = Sequence[tuple[float, float]]
 
 T_SHIRT: Points = (
@@ -105,34 +105,34 @@ def photographs() -> dict[str, Image.Image]:
 def sheet_of(model: str) -> Image.Image:
     """Return the figure: a row for each photograph, its steps side by side."""
     from fashioncnn.classifier import Classifier
-    from fashioncnn.data.conversions import CONVERSIONS
+    from fashioncnn.images.views import VIEW_FUNCTIONS
 
     classifier = Classifier.load(model)
     size = 28
-    pictures = photographs()
+    images = photographs()
     steps = [
         "drawn photograph",
         "grey, squeezed, inverted",
         "border trimmed",
         "what the network sees",
     ]
-    views = len(CONVERSIONS["photo"](next(iter(pictures.values())), size))
+    views = len(VIEW_FUNCTIONS["photo"](next(iter(images.values())), size))
     gap, head, foot = 12, 24, 30
     width = 2 * gap + (3 + views) * (SHOWN + gap)
     row = SHOWN + foot + gap
-    figure = Image.new("RGB", (width, head + row * len(pictures)), "white")
+    figure = Image.new("RGB", (width, head + row * len(images)), "white")
     pen = ImageDraw.Draw(figure)
     for column, step in enumerate(steps):
         pen.text((gap + column * (SHOWN + gap), 6), step, fill="black", font_size=14)
-    for number, photo in enumerate(pictures.values()):
+    for number, photo in enumerate(images.values()):
         top = head + number * row
         small = photo.copy()
         small.thumbnail((SHOWN, SHOWN))
         figure.paste(small, (gap + (SHOWN - small.width) // 2, top))
-        shown = [naive(photo, size)[0], CONVERSIONS["fashion"](photo, size)[0]]
-        shown += list(CONVERSIONS["photo"](photo, size))
-        for column, picture in enumerate(shown, 1):
-            large = Image.fromarray(picture).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)
+        shown = [naive(photo, size)[0], VIEW_FUNCTIONS["fashion"](photo, size)[0]]
+        shown += list(VIEW_FUNCTIONS["photo"](photo, size))
+        for column, image in enumerate(shown, 1):
+            large = Image.fromarray(image).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)
             figure.paste(large, (gap + column * (SHOWN + gap), top))
         probabilities = classifier.predict_proba(photo)[0]
         name = classifier.class_names[int(probabilities.argmax())]

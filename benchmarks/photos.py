@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
-    from fashioncnn.models.store import TrainedModel
+    from fashioncnn.models.trained_model import TrainedModel
 
 CLASSES: dict[str, tuple[int, ...]] = {
     "t-shirt": (0,),
@@ -50,11 +50,11 @@ def naive(image: Image.Image, size: int) -> Views:
 
 
 def read(folder: Path, names: Sequence[str]) -> dict[str, list[Image.Image]]:
-    """Return the pictures, upright, by folder."""
-    from fashioncnn.data.folders import find_pictures
-    from fashioncnn.data.pictures import read_picture
+    """Return the images, upright, by folder."""
+    from fashioncnn.data.folders import find_images
+    from fashioncnn.images.decoding import read_image
 
-    return {name: [read_picture(p) for p in find_pictures(folder / name)] for name in names}
+    return {name: [read_image(p) for p in find_images(folder / name)] for name in names}
 
 
 def probabilities(
@@ -68,11 +68,11 @@ def judged(
     trained: TrainedModel, photos: dict[str, list[Image.Image]], see: See
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Return (n, classes) probabilities and (n,) confidences for each folder."""
-    from fashioncnn.inference.predictor import judge_views
+    from fashioncnn.inference.predictor import predict_with_confidence
 
     size = trained.preprocessing.image_size
     return {
-        name: judge_views(trained, [see(image, size) for image in images])
+        name: predict_with_confidence(trained, [see(image, size) for image in images])
         for name, images in photos.items()
     }
 
@@ -106,7 +106,7 @@ def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
 
 
 def together(values: dict[str, NDArray[np.float64]], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return (n,) of all pictures of the named folders."""
+    """Return (n,) of all images of the named folders."""
     return np.concatenate([values[name] for name in names])
 
 
@@ -152,20 +152,20 @@ def trade_off(
 
 def main() -> None:
     """Print the tables."""
-    from fashioncnn.data.conversions import CONVERSIONS
-    from fashioncnn.models.store import load_model
+    from fashioncnn.images.views import VIEW_FUNCTIONS
+    from fashioncnn.models.trained_model import load_model
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--photos", type=Path, required=True, help="their folder")
     parser.add_argument("--model", type=Path, default=Path("photo"))
     parser.add_argument("--plain", type=Path, help="a network that has seen no photograph's like")
-    parser.add_argument("--not-clothing", type=Path, help="pictures of none, drawn")
+    parser.add_argument("--not-clothing", type=Path, help="images of none, drawn")
     options = parser.parse_args()
     photos = read(options.photos, [*CLASSES, *NONE_OF_THE_TEN])
     trained = load_model(options.model)
 
     def by(fit: str) -> See:
-        return CONVERSIONS[fit]
+        return VIEW_FUNCTIONS[fit]
 
     steps: list[tuple[str, TrainedModel, See]] = []
     if options.plain:
@@ -175,8 +175,8 @@ def main() -> None:
             ("its border colour trimmed", plain, by("fashion")),
             ("the garment cut out", plain, by("cutout")),
         ]
-    own = trained.preprocessing.pictures
-    unmirrored = replace(trained, preprocessing=replace(trained.preprocessing, pictures="cutout"))
+    own = trained.preprocessing.views
+    unmirrored = replace(trained, preprocessing=replace(trained.preprocessing, views="cutout"))
     steps += [
         ("photo network: grey, squeezed, inverted", unmirrored, naive),
         ("photo network: cut out", unmirrored, by("cutout")),
@@ -193,7 +193,7 @@ def main() -> None:
     told = judged(trained, photos, by(own))
     answers, confidences = ({name: pair[i] for name, pair in told.items()} for i in (0, 1))
     print(f"\n{detections(confidences)}")
-    print(f"\n{trade_off(answers, confidences, trained.unsure_below)}")
+    print(f"\n{trade_off(answers, confidences, trained.abstain_below)}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ COUNTED, SECONDS = 3, 2.0
 
 
 def measure(recipe: str, precision: str, kernels: str, threads: int) -> float:
-    """Return pictures per second, the median of a process."""
+    """Return images per second, the median of a process."""
     command = [sys.executable, "-m", "fashioncnn", "bench", "train", recipe, "--json"]
     command += ["--precision", precision, "--kernels", kernels, "--threads", str(threads)]
     command += ["--rounds", str(COUNTED), "--seconds", str(SECONDS)]

@@ -4,7 +4,7 @@
     python benchmarks/predict.py --sizes 1000 --photos 40 --rounds 1
 
 Makes JPEGs of 2,000 pixels and PNGs of 28×28 in a temporary folder, a few of each and hard links
-to them, predicts all of them with `photo`, the default of ``fashioncnn predict`` for pictures, and
+to them, predicts all of them with `photo`, the default of ``fashioncnn predict`` for images, and
 prints a Markdown table. The two kinds take turns, round after round, after one that does
 not count. Peak memory is that of ``fashioncnn predict FOLDER --format jsonl --out FILE`` in a
 process of its own. Writes ``benchmarks/results/predict.json`` where it runs in full.
@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fashioncnn.data.folders import walk_pictures
+from fashioncnn.data.folders import walk_images
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.inference.predictor import predict_files
-from fashioncnn.models.store import TrainedModel, load_model
-from fashioncnn.runtime import available_cores, cpu_name, let_threads_sleep, prepare_prediction
+from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.runtime import available_cores, cpu_name, prepare_prediction, use_passive_waiting
 
 SIZES = (1_000, 10_000, 100_000)
 PHOTOS, ROUNDS = 200, 3
@@ -55,10 +55,8 @@ def make_photos(folder: Path, n: int) -> None:
     drawings = draw_sketches().require_test().images
     folder.mkdir()
     for i in range(min(n, DIFFERENT["jpg"])):
-        picture = Image.fromarray(255 - drawings[i]).resize(PHOTO_SIZE, Image.Resampling.BICUBIC)
-        noisy = np.asarray(picture, np.float32)[..., None] + rng.normal(
-            0, 6, (*PHOTO_SIZE[::-1], 3)
-        )
+        photo = Image.fromarray(255 - drawings[i]).resize(PHOTO_SIZE, Image.Resampling.BICUBIC)
+        noisy = np.asarray(photo, np.float32)[..., None] + rng.normal(0, 6, (*PHOTO_SIZE[::-1], 3))
         image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
         image.save(folder / f"{i:06}.jpg", quality=90)
     link_files(folder, "jpg", n)
@@ -81,9 +79,9 @@ def link_files(folder: Path, suffix: str, n: int) -> None:
 
 
 def rate(model: TrainedModel, folder: Path) -> float:
-    """Return pictures per second, from files to probabilities."""
+    """Return images per second, from files to probabilities."""
     started = time.perf_counter()
-    n = sum(prediction.error is None for prediction in predict_files(model, walk_pictures(folder)))
+    n = sum(prediction.error is None for prediction in predict_files(model, walk_images(folder)))
     return n / (time.perf_counter() - started)
 
 
@@ -98,7 +96,7 @@ def peak_memory(model: Path, folder: Path, out: Path) -> int:
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
     print(f"\n{result['cpu']}, {result['cores']} cores, {result['date']}\n")
-    print("| a folder of | pictures per second | lowest – highest | rounds |")
+    print("| a folder of | images per second | lowest – highest | rounds |")
     print("| --- | ---: | ---: | ---: |")
     for name, rates in result["rates"].items():
         spread = f"{min(rates):,.0f} – {max(rates):,.0f}"
@@ -116,7 +114,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     if "OMP_WAIT_POLICY" not in os.environ:  # as `predict` does; torch is imported here already
-        let_threads_sleep()
+        use_passive_waiting()
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
     in_full = (tuple(arguments.sizes), arguments.photos, arguments.rounds) == (
         SIZES,

@@ -3,7 +3,7 @@
     python benchmarks/profile_step.py
     python benchmarks/profile_step.py fast93 --threads 1 --kernels torch
 
-Trains a recipe on drawn pictures under PyTorch's profiler and prints the operators that take most,
+Trains a recipe on drawn images under PyTorch's profiler and prints the operators that take most,
 in milliseconds a step. The profiler itself costs some microseconds a call.
 """
 
@@ -17,9 +17,9 @@ from torch.profiler import profile
 from fashioncnn.bench import stand_in_data
 from fashioncnn.config import resolve
 from fashioncnn.runtime import available_cores, cpu_name, prepare_torch
-from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import Progress
 from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.state import TrainState
 
 WARMUP = 20
 
@@ -40,7 +40,7 @@ def main() -> None:
     dataset = stand_in_data()
     flags = {"threads": options.threads, "kernels": options.kernels, "validation": 0}
     settings = prepare_settings(resolve(options.recipe, flags=flags), dataset)
-    learner = Learner.begin(settings, dataset.train, dataset, prepare_torch(settings.runtime))
+    learner = TrainState.begin(settings, dataset.train, dataset, prepare_torch(settings.runtime))
     progress = Progress()
 
     def learn(until: int) -> None:

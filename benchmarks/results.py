@@ -3,7 +3,7 @@
     python benchmarks/results.py
 
 Reads ``benchmarks/results/<recipe>/seed<n>.json``, which ``benchmarks/seeds.py`` writes, and runs
-nothing. The interval is Wilson's, of the mean accuracy as of one run over so many pictures.
+nothing. The interval is Wilson's, of the mean accuracy as of one run over so many images.
 """
 
 from __future__ import annotations

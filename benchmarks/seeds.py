@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fashioncnn.data.dataset import Dataset
     from fashioncnn.settings import Settings
-    from fashioncnn.training.run import Outcome
+    from fashioncnn.training.run import TrainingResult
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs") / "seeds"
@@ -43,7 +43,7 @@ PUBLISHED = {
 
 def train_seed(
     path: Path, recipe: str, seed: int, assignments: list[str], threads: int
-) -> tuple[Outcome, Dataset]:
+) -> tuple[TrainingResult, Dataset]:
     """Train one seed in its run folder, from where it was; return what came out, and the data."""
     from fashioncnn.runs import RunFolder, create_run
     from fashioncnn.training.run import train_model
@@ -72,7 +72,7 @@ def refuse_others(result: Path, settings: Settings) -> None:
     from fashioncnn.config import validate
 
     # Of the official files these decide nothing, and older results have them otherwise.
-    told = {"source", "pictures", "image_size"}
+    told = {"source", "images", "image_size"}
     not_learnt: Any = {"description": True, "recipe": True, "runtime": True, "data": told}
     stored = validate(json.loads(result.read_text())["settings"])
     now = validate({**_portable(settings), "data": settings.data.model_dump()})
@@ -99,21 +99,22 @@ def run_seed(
     the precision that it was trained in; the rest, and with `flip` mirror images as well, is judged
     in float32, as ``predict`` does it.
     """
-    from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
-    from fashioncnn.runs import RunFolder, write_json
+    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
+    from fashioncnn.files import write_json
+    from fashioncnn.runs import RunFolder
 
     if result.exists():
         refuse_others(result, prepared(recipe, seed, assignments, threads)[0])
         return
     path = RUNS / result.parent.name / result.stem
-    outcome, dataset = train_seed(path, recipe, seed, assignments, threads)
+    training_result, dataset = train_seed(path, recipe, seed, assignments, threads)
     run = RunFolder(path)
     settings = run.settings()
-    parts = splits_of(dataset, settings)
+    parts = evaluation_splits(dataset, settings)
     judged: dict[str, Any] = dict.fromkeys(("validation", "test"))
     for split in [name for name in judged if name in parts and (test or name != "test")]:
-        given = outcome.model, dataset, parts[split], split
-        judged[split] = outcome.metrics[split] or evaluate_model(*given, run=run)
+        given = training_result.model, dataset, parts[split], split
+        judged[split] = training_result.metrics[split] or evaluate_model(*given, run=run)
         if flip:
             judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
     taught_by = run.read_environment().get("taught_by")
@@ -122,10 +123,10 @@ def run_seed(
         "seed": seed,
         **provenance(settings, dataset),
         **({"taught_by": _from_here(taught_by)} if taught_by else {}),
-        "parameters": outcome.model.parameters,
-        "summary": outcome.metrics["summary"],
+        "parameters": training_result.model.parameters,
+        "summary": training_result.metrics["summary"],
         **judged,
-        "history": outcome.history,
+        "history": training_result.history,
     }
     result.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, content)

@@ -30,9 +30,9 @@ def ship(recipe: str, threads: int) -> Path:
     """Train where it is needed, write the model folder and return it."""
     from fashioncnn.data.sources import load_dataset
     from fashioncnn.evaluation.evaluate import evaluate_model
-    from fashioncnn.models.store import load_model, save_model
+    from fashioncnn.models.trained_model import load_model, save_model
     from fashioncnn.runs import RunFolder, read_json
-    from fashioncnn.training.card import model_card
+    from fashioncnn.training.model_card import model_card
 
     run = RunFolder(RUNS / recipe / f"seed{SEED}")
     if not run.finished:

@@ -3,7 +3,7 @@
     python benchmarks/slices.py                      medium and record, and accurate beside them
     python benchmarks/slices.py --table              the table of docs/RESULTS.md, runs nothing
 
-Learns from 10,000 training pictures, a sixth of each class, for few epochs, everything else as the
+Learns from 10,000 training images, a sixth of each class, for few epochs, everything else as the
 recipe has it, and is judged on 2,000 others; the test part is never read. The whole of it is
 ``fashioncnn train medium`` on a machine with a GPU. What is finished, ``<recipe>.json`` under
 ``benchmarks/results/slices``, is not run again, and refused where it is of another slice or length.
@@ -28,9 +28,9 @@ RECIPES = ("accurate", "medium", "record")
 def run(recipe: str, options: argparse.Namespace) -> Path:
     """Train a recipe on the slice and write what validation says, unless that is there."""
     from fashioncnn.config import resolve
-    from fashioncnn.data.dataset import stratified_holdout
+    from fashioncnn.data.dataset import stratified_split_indices
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.runs import write_json
+    from fashioncnn.files import write_json
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
@@ -41,18 +41,18 @@ def run(recipe: str, options: argparse.Namespace) -> Path:
     flags = {"epochs": options.epochs, "seed": 0, "threads": options.threads}
     settings = resolve(recipe, flags=flags, assignments=[f"data.validation={options.validation}"])
     dataset = load_dataset(settings.data.source)
-    _, some = stratified_holdout(dataset.train.labels, options.pictures + options.validation)
+    _, some = stratified_split_indices(dataset.train.labels, options.images + options.validation)
     dataset = replace(dataset, train=dataset.train.take(some), test=None)
     settings = prepare_settings(settings, dataset)
-    outcome = train_model(settings, dataset)
+    training_result = train_model(settings, dataset)
     content = {
         "recipe": recipe,
-        "pictures": options.pictures,
+        "images": options.images,
         **provenance(settings, dataset),
-        "parameters": outcome.model.parameters,
-        "multiply_adds": outcome.model.multiply_adds,
-        "validation": outcome.metrics["validation"],
-        "history": outcome.history,
+        "parameters": training_result.model.parameters,
+        "multiply_adds": training_result.model.multiply_adds,
+        "validation": training_result.metrics["validation"],
+        "history": training_result.history,
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     write_json(result, content)
@@ -63,17 +63,17 @@ def refuse_others(result: Path, options: argparse.Namespace) -> None:
     """Stop where a result is of another slice or length than was asked for."""
     found = read(result)
     settings = found["settings"]
-    made = found["pictures"], settings["data"]["validation"], settings["training"]["epochs"]
-    if made != (options.pictures, options.validation, options.epochs):
+    made = found["images"], settings["data"]["validation"], settings["training"]["epochs"]
+    if made != (options.images, options.validation, options.epochs):
         raise SystemExit(
-            f"{result}: of {made[0]:,} pictures, {made[1]:,} held out, {made[2]} epochs; move it "
+            f"{result}: of {made[0]:,} images, {made[1]:,} held out, {made[2]} epochs; move it "
             "away first"
         )
 
 
 def print_table() -> None:
     """Print what is there."""
-    print("| recipe | parameters | multiply-adds | pictures | epochs | seconds an epoch | of "
+    print("| recipe | parameters | multiply-adds | images | epochs | seconds an epoch | of "
           "| training loss, first and last | validation accuracy |")  # fmt: skip
     print("| --- |" + " ---: |" * 8)
     for result in map(read, sorted(FOLDER.glob("*.json"))):
@@ -104,7 +104,7 @@ def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=RECIPES)
-    parser.add_argument("--pictures", type=int, default=10_000, help="to learn from")
+    parser.add_argument("--images", type=int, default=10_000, help="to learn from")
     parser.add_argument("--validation", type=int, default=2_000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

@@ -6,7 +6,7 @@
 
 One contestant after another, never two at once. Each finished part is kept in
 ``benchmarks/results/speedrun-<date>.json`` and not measured again, so that the whole can be had in
-several calls; ``--date`` goes on with the file of another day. Table (``.md``) and picture
+several calls; ``--date`` goes on with the file of another day. Table (``.md``) and image
 (``docs/img/speedrun.png``) are drawn anew from all parts that are there.
 
 Seconds are those of learning; setting up (imports, data, compiling) and judging are told apart.
@@ -49,7 +49,8 @@ from contestants import (
 )
 from fashioncnn.config import recipe_names
 from fashioncnn.reporting.figures import SERIES_COLOURS, STYLE
-from fashioncnn.runs import read_json, write_atomic, write_json
+from fashioncnn.files import write_atomic, write_json
+from fashioncnn.runs import read_json
 from fashioncnn.runtime import available_cores
 
 OURS = "ours-"
@@ -261,8 +262,8 @@ def _judging_cell(group: list[Part]) -> str:
     ends = [part["points"][-1] for part in group]
     if "test_seconds" not in ends[0]:
         return ""
-    # Each line of a peer that tells `pictures` is a model of its own, judged once.
-    times = [end["test_seconds"] / (1 if "pictures" in end else end["epoch"]) for end in ends]
+    # Each line of a peer that tells `images` is a model of its own, judged once.
+    times = [end["test_seconds"] / (1 if "images" in end else end["epoch"]) for end in ends]
     return f"{statistics.median(times):.1f}"
 
 
@@ -308,7 +309,7 @@ def main() -> None:
         "--date", default=date.today().isoformat(), help="of the file to go on with"
     )
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--picture", type=Path, default=HERE.parent / "docs/img/speedrun.png")
+    parser.add_argument("--image", type=Path, default=HERE.parent / "docs/img/speedrun.png")
     options = parser.parse_args()
     official_data()
     options.results.mkdir(parents=True, exist_ok=True)
@@ -330,7 +331,7 @@ def main() -> None:
         raise SystemExit("nothing was measured")
     text = to_markdown(parts, options.date)
     write_atomic(path.with_suffix(".md"), text.encode())
-    draw(parts, options.picture)
+    draw(parts, options.image)
     print(text)
 
 

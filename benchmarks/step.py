@@ -3,7 +3,7 @@
     python benchmarks/step.py
 
 Every variant is a process of its own (the allocator's thresholds hold for a whole process), and the
-variants take turns, round after round; printed is the median of the rounds. Random pictures: the
+variants take turns, round after round; printed is the median of the rounds. Random images: the
 speed does not depend on them. Writes ``benchmarks/results/step.json``.
 """
 
@@ -30,15 +30,15 @@ BATCH, WARMUP, STEPS, ROUNDS = 128, 10, 60, 3
 
 
 def measure(flags: str) -> float:
-    """Return pictures per second of one variant in this process."""
+    """Return images per second of one variant in this process."""
     import torch
     import torch.nn.functional as F
     from torch import nn
 
-    from fashioncnn.runtime import keep_freed_memory
+    from fashioncnn.runtime import configure_allocator
 
     if "m" in flags:
-        keep_freed_memory()
+        configure_allocator()
     torch.manual_seed(0)
     first, second = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
     hidden, output = nn.Linear(3136, 128), nn.Linear(128, 10)
@@ -94,7 +94,7 @@ def main() -> None:
     }
     path = Path(__file__).parent / "results" / "step.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
-    print("| variant | pictures per second, median | lowest – highest |\n| --- | ---: | ---: |")
+    print("| variant | images per second, median | lowest – highest |\n| --- | ---: | ---: |")
     for name, values in rates.items():
         low, high = min(values), max(values)
         print(f"| {name} | {statistics.median(values):,.0f} | {low:,.0f} – {high:,.0f} |")

@@ -4,10 +4,10 @@
     python benchmarks/studies.py augmentations --only flip erasing --seeds 0 1 2
     python benchmarks/studies.py networks --epochs 8 --table
     python benchmarks/studies.py accurate-study --epochs 12 --seeds 0 --only deeper
-    python benchmarks/studies.py augmentations --picture docs/img/augmentations.png
+    python benchmarks/studies.py augmentations --image docs/img/augmentations.png
 
-Every variant trains on 50,000 pictures for the same epochs, with the same seeds: the same order of
-pictures, and where the network is the same, the same initial weights. Differences to the plain
+Every variant trains on 50,000 images for the same epochs, with the same seeds: the same order of
+images, and where the network is the same, the same initial weights. Differences to the plain
 variant are paired by seed. The test part is never read. A finished run leaves
 ``<variant>-seed<n>.json`` in a folder of its epochs under ``benchmarks/results/<study>``, and is
 not run again.
@@ -46,7 +46,7 @@ AUGMENTATIONS: dict[str, dict[str, float]] = {
     "mixup": {"mixup": 0.2},
     "cutmix": {"cutmix": 1.0},
 }
-"""Settings under ``augmentation``, of the strength that is usual for 28×28 pictures."""
+"""Settings under ``augmentation``, of the strength that is usual for 28×28 images."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def run(study: str, variant: str, seed: int, epochs: int, threads: int) -> Path:
     """Train one variant with one seed and write what validation says of it."""
     from fashioncnn.config import resolve
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.runs import write_json
+    from fashioncnn.files import write_json
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
@@ -155,15 +155,15 @@ def run(study: str, variant: str, seed: int, epochs: int, threads: int) -> Path:
     settings = resolve(given.recipe, flags=flags, assignments=changes)
     dataset = load_dataset(settings.data.source)
     settings = prepare_settings(settings, dataset)
-    outcome = train_model(settings, dataset)
+    training_result = train_model(settings, dataset)
     result = path_of(study, variant, seed, epochs)
     result.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "name": variant,
         "seed": seed,
         **provenance(settings, dataset),
-        "validation": outcome.metrics["validation"],
-        "history": outcome.history,
+        "validation": training_result.metrics["validation"],
+        "history": training_result.history,
     }
     write_json(result, content)
     return result
@@ -281,33 +281,33 @@ def paired(before: list[float], after: list[float], digits: int) -> str:
 
 
 def draw(path: Path) -> None:
-    """Draw a sheet: a row for each augmentation, of the same pictures."""
+    """Draw a sheet: a row for each augmentation, of the same images."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import torch
 
+    from fashioncnn.augmentation.pipeline import Augmentation
     from fashioncnn.config import source_from_environment
-    from fashioncnn.data.augment import Augmentation
     from fashioncnn.data.sources import load_dataset
     from fashioncnn.settings import AugmentationConfig
 
     part = load_dataset(source_from_environment()).train
     firsts = [int((part.labels == code).argmax()) for code in (6, 0, 3, 1, 9, 7, 5, 8)]
     indices = torch.tensor(firsts[:EXAMPLES])
-    pictures = torch.from_numpy(part.images[indices.numpy()]).unsqueeze(1)
+    images = torch.from_numpy(part.images[indices.numpy()]).unsqueeze(1)
     rows: dict[str, dict[str, float]] = {PLAIN: {}, **AUGMENTATIONS}
     figure, axes = plt.subplots(
         len(rows), EXAMPLES, figsize=(EXAMPLES * 0.8 + 1.2, len(rows) * 0.8)
     )
     for row, (variant, settings) in zip(axes, rows.items(), strict=True):
         given = Augmentation(AugmentationConfig.model_validate(settings), 0, len(part))
-        drawn = given(pictures, indices, 0)
+        drawn = given(images, indices, 0)
         if given.mixes:
             drawn, _ = given.mix(drawn, indices, 0)
-        for axis, picture in zip(row, drawn, strict=True):
-            axis.imshow(picture[0], cmap="gray", vmin=0, vmax=255)
+        for axis, image in zip(row, drawn, strict=True):
+            axis.imshow(image[0], cmap="gray", vmin=0, vmax=255)
             axis.set_axis_off()
         row[0].text(
             -0.25, 0.5, describe(variant), transform=row[0].transAxes, ha="right", va="center"
@@ -328,11 +328,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
-    parser.add_argument("--picture", type=Path, help="draw the augmentations, and run nothing")
+    parser.add_argument("--image", type=Path, help="draw the augmentations, and run nothing")
     options = parser.parse_args()
     use_shared_data()
-    if options.picture:
-        draw(options.picture)
+    if options.image:
+        draw(options.image)
         return
     known = STUDIES[options.study].variants
     unknown = set(options.only or ()) - known.keys()

@@ -6,7 +6,7 @@
     python benchmarks/tune.py --speed                  trials per hour with 1 and 2 jobs, overhead
 
 Each search has the same time, cores, space and epochs a trial, and is judged on 10,000 held-out
-training pictures. Trials have the epochs of the described training, so that nothing but the
+training images. Trials have the epochs of the described training, so that nothing but the
 hyper-parameters differs. The best recipe then trains on all 60,000 with every seed, as the
 described hyper-parameters do, and the test part is read once, after (`seeds.run_seed`). Stopped at
 any moment it goes on where it was: a search has what is left of its time, and a seed its
@@ -90,7 +90,7 @@ def tune(recipe: str, *settings: str, out: Path, **flags: Any) -> dict[str, Any]
 
 
 def train_seeds(seeds: list[int], jobs: int, precision: str) -> None:
-    """Train the described recipe and both winners with every seed on all pictures."""
+    """Train the described recipe and both winners with every seed on all images."""
     alike = ["training.track_test=false", "data.validation=0", f"runtime.precision={precision}"]
     recipes = {DESCRIBED: "baseline", **{s: str(FOLDER / f"{s}.toml") for s in SAMPLERS}}
     context = multiprocessing.get_context("spawn")

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from fashioncnn import bench
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.config import resolve
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.models import build_model
-from fashioncnn.models.preprocessing import Preprocessing
-from fashioncnn.models.store import TrainedModel
-from fashioncnn.runtime import told_without_memory
+from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.runtime import report_out_of_memory
 from fashioncnn.settings import FashionCNNConfig
 from fashioncnn.training.run import train_model
 
@@ -34,7 +34,7 @@ def test_flop_are_those_of_the_shapes():
     others = 2 * (product(14, 14, 64, 32, 9) + product(3136, 256) + product(256, 10))
     network = build_model(FashionCNNConfig(), 28, 10)
     assert bench.flop_per_image(network, 28, backward=False) == first + others
-    # Backward costs each layer its input's and its weight's gradient; pictures need none.
+    # Backward costs each layer its input's and its weight's gradient; images need none.
     assert bench.flop_per_image(network, 28, backward=True) == 2 * first + 3 * others
     assert all(p.grad is None and p.device.type == "cpu" for p in network.parameters())
 
@@ -147,7 +147,7 @@ def test_too_little_memory_is_told_with_the_batch_size(small, tiny_settings, mon
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(bench.Learner, "learn", fail)
+    monkeypatch.setattr(bench.TrainState, "learn", fail)
     with pytest.raises(FashionCNNError, match=r"batch_size = 32: .* on cpu; try a smaller"):
         bench.bench_training(
             tiny_settings(kernels="torch"), small, rounds=1, seconds=0.01, tell=print
@@ -155,7 +155,7 @@ def test_too_little_memory_is_told_with_the_batch_size(small, tiny_settings, mon
 
 
 def test_other_faults_are_not_taken_for_a_lack_of_memory():
-    with pytest.raises(RuntimeError, match="shapes"), told_without_memory("x", CPU, "y"):
+    with pytest.raises(RuntimeError, match="shapes"), report_out_of_memory("x", CPU, "y"):
         raise RuntimeError("shapes do not fit")
 
 
@@ -227,7 +227,7 @@ def test_prediction_figures_belong_together(monkeypatch, tmp_path, image_size):
     assert result["share_of_limit"] == pytest.approx(work / result["limit_gflops"])
     assert result["threads"] == torch.get_num_threads() == 1
     assert decoded[0] == [".png"] * bench.FILES
-    assert list(tmp_path.iterdir()) == [], "the pictures were left behind"
+    assert list(tmp_path.iterdir()) == [], "the images were left behind"
     json.dumps(result, allow_nan=False)
 
 

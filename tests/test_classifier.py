@@ -96,8 +96,8 @@ def test_observer_is_told(small):
     seen = []
 
     class Watch:
-        def begin(self, progress, pictures):
-            seen.append(pictures)
+        def begin(self, progress, images):
+            seen.append(images)
 
         def step(self, progress):
             seen.append(progress.step)

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from fashioncnn.config import read_settings, recipe_names, resolve, told_keys
+from fashioncnn.config import explicit_keys, read_settings, recipe_names, resolve
 from fashioncnn.errors import ConfigError, UsageError
 
 
@@ -189,7 +189,7 @@ def test_saved_settings_that_are_damaged_are_told(tmp_path):
 def test_who_told_a_setting(tmp_path):
     path = tmp_path / "some.toml"
     path.write_text("[model]\nhidden = 5\n[data]\nscaling = 'unit'\n")
-    told = told_keys(path, ["data.scaling=unit", "epochs=3"], {"FASHIONCNN_SEED": "1"})
+    told = explicit_keys(path, ["data.scaling=unit", "epochs=3"], {"FASHIONCNN_SEED": "1"})
     assert told == {
         "training.seed": "FASHIONCNN_SEED",
         "model.hidden": f"{path}: model.hidden",

@@ -45,7 +45,7 @@ def test_every_error_has_its_exit_code():
         "UsageError": 2,
         "ConfigError": 2,
         "DataError": 1,
-        "PictureError": 1,
+        "ImageError": 1,
         "ModelError": 1,
         "RunError": 1,
         "OtherVersionError": 1,

@@ -5,7 +5,8 @@ import pytest
 
 from fashioncnn.config import resolve
 from fashioncnn.errors import RunError, UsageError
-from fashioncnn.runs import create_run, open_run, read_json, write_atomic
+from fashioncnn.files import write_atomic
+from fashioncnn.runs import create_run, open_run, read_json
 
 
 def test_numbered_runs_never_share_a_folder():

@@ -17,7 +17,7 @@ share of a core that it took while it waited. In the mode
 
 with ``train_seconds`` and ``test_seconds`` summed up to this epoch, and ``setup_seconds`` from the
 start of the process to the first step of learning: imports, data, building, compiling. A peer
-without epochs tells ``pictures`` besides: each of its lines is a model of its own, its seconds too.
+without epochs tells ``images`` besides: each of its lines is a model of its own, its seconds too.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def stepper(epoch: Callable[[], Iterator[int]]) -> Callable[[int], tuple[int, fl
     """Return a function that trains for some steps, for `serve_rounds`.
 
     Args:
-        epoch: trains an epoch, and yields how many pictures it learnt from after every step.
+        epoch: trains an epoch, and yields how many images it learnt from after every step.
     """
 
     def endless() -> Iterator[int]:
@@ -186,7 +186,7 @@ def serve_rounds(
         name: of the contestant.
         precision: ``fp32`` or ``bf16``: which of the machine's limits it is held against.
         packages: whose versions are told.
-        train_steps: trains for about so many steps; returns the pictures learnt from, and the
+        train_steps: trains for about so many steps; returns the images learnt from, and the
             seconds that took.
     """
     rounds = Rounds(options)

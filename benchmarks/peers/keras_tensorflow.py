@@ -34,7 +34,7 @@ Logs = dict[str, Any] | None
 def to_arrays(
     images: NDArray[np.uint8], labels: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return (n, 28, 28, 1) float32 pictures in [0, 1], and labels."""
+    """Return (n, 28, 28, 1) float32 images in [0, 1], and labels."""
     return images[..., np.newaxis].astype("float32") / 255, labels
 
 

@@ -16,8 +16,8 @@ from fashioncnn.config import resolve
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.settings import Settings
+from fashioncnn.training.callbacks import Silent
 from fashioncnn.training.loop import Progress
-from fashioncnn.training.observer import Silent
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 

@@ -1,9 +1,9 @@
-"""A peer: PyTorch as most people write it, a Dataset of PIL pictures and a DataLoader.
+"""A peer: PyTorch as most people write it, a Dataset of PIL images and a DataLoader.
 
 After PyTorch's own quickstart tutorial (tutorials/beginner/basics/quickstart_tutorial).
 torchvision has no build for the pinned CPU torch, so `FashionMNIST` and `to_tensor` do, step for
 step, what ``torchvision.datasets.FashionMNIST.__getitem__`` and ``transforms.ToTensor`` do with
-each picture: tensor → numpy → PIL picture → numpy → tensor → float in [0, 1].
+each image: tensor → numpy → PIL image → numpy → tensor → float in [0, 1].
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class FashionMNIST(Dataset[tuple[Tensor, int]]):
-    """As torchvision's: a uint8 tensor in memory, a PIL picture made of each item."""
+    """As torchvision's: a uint8 tensor in memory, a PIL image made of each item."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
         self.data = torch.from_numpy(images)
         self.targets = torch.from_numpy(labels.astype(np.int64))
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return a (1, 28, 28) float32 picture in [0, 1] and its label."""
+        """Return a (1, 28, 28) float32 image in [0, 1] and its label."""
         image, target = self.data[index], int(self.targets[index])
         return to_tensor(Image.fromarray(image.numpy())), target
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
-    """Return what ``torchvision.transforms.ToTensor`` returns for a grey picture."""
-    image = torch.from_numpy(np.array(picture, np.uint8, copy=True))
-    image = image.view(picture.size[1], picture.size[0], len(picture.getbands()))
+def to_tensor(sample: Image.Image) -> Tensor:
+    """Return what ``torchvision.transforms.ToTensor`` returns for a grey sample."""
+    image = torch.from_numpy(np.array(sample, np.uint8, copy=True))
+    image = image.view(sample.size[1], sample.size[0], len(sample.getbands()))
     return image.permute((2, 0, 1)).contiguous().to(torch.get_default_dtype()).div(255)
 
 
@@ -67,7 +67,7 @@ def train_epoch(
     loss_fn: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> Iterator[int]:
-    """Train an epoch; yield how many pictures each step learnt from."""
+    """Train an epoch; yield how many images each step learnt from."""
     model.train()
     running_loss, correct = 0.0, 0
     for images, labels in loader:
@@ -82,7 +82,7 @@ def train_epoch(
 
 
 def evaluate(model: nn.Module, loader: DataLoader[Any]) -> float:
-    """Return the accuracy on the pictures of `loader`."""
+    """Return the accuracy on the images of `loader`."""
     model.eval()
     correct = n = 0
     with torch.no_grad():
@@ -95,7 +95,7 @@ def evaluate(model: nn.Module, loader: DataLoader[Any]) -> float:
 def main() -> None:
     """Measure."""
     parser = common.make_parser(__doc__)
-    parser.add_argument("--workers", type=int, default=0, help="processes that load pictures")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)

@@ -1,4 +1,4 @@
-"""A peer: PyTorch with all pictures as tensors in memory, shuffled by ``torch.randperm``.
+"""A peer: PyTorch with all images as tensors in memory, shuffled by ``torch.randperm``.
 
 What people write once the DataLoader has become the slowest part. ``--channels-last`` and
 ``--precision bf16`` add the two changes of PyTorch's own tuning guide for CPUs.
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 def to_tensors(
     images: NDArray[np.uint8], labels: NDArray[np.uint8], memory_format: torch.memory_format
 ) -> tuple[Tensor, Tensor]:
-    """Return (n, 1, 28, 28) float32 pictures in [0, 1], and (n,) int64 labels."""
-    pictures = torch.from_numpy(images).unsqueeze(1).float() / 255
+    """Return (n, 1, 28, 28) float32 samples in [0, 1], and (n,) int64 labels."""
+    samples = torch.from_numpy(images).unsqueeze(1).float() / 255
     return (
-        pictures.to(memory_format=memory_format),
+        samples.to(memory_format=memory_format),
         torch.from_numpy(labels.astype(np.int64)),
     )
 
@@ -51,7 +51,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     autocast: torch.autocast,
 ) -> Iterator[int]:
-    """Train an epoch; yield how many pictures each step learnt from."""
+    """Train an epoch; yield how many images each step learnt from."""
     model.train()
     running_loss, correct = 0.0, 0
     for batch in torch.split(torch.randperm(len(images)), common.BATCH_SIZE):

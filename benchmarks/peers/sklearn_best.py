@@ -3,10 +3,10 @@
 Judged were linear models, discriminants, trees, forests, boosting, neighbours, kernels with
 Nyström's features, support vectors and the multi-layer perceptron, on pixels and on principal
 components. Two were never beaten in accuracy by one that learns as fast: neighbours, which hardly
-learn at all, and support vectors, on as many pictures as the time allows. Components, C and gamma
-were chosen on held-out training pictures.
+learn at all, and support vectors, on as many images as the time allows. Components, C and gamma
+were chosen on held-out training images.
 
-Each line is a model of its own, trained from nothing on ``pictures`` of the training part.
+Each line is a model of its own, trained from nothing on ``images`` of the training part.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MODELS: dict[str, tuple[Callable[[int, int], Pipeline], tuple[int, ...]]] = {
     "pca_knn": (neighbours, (60_000,)),
     "pca_svc": (support_vectors, (5_000, 10_000, 20_000, 40_000, 60_000)),
 }
-"""Each model, and on how many pictures it is trained."""
+"""Each model, and on how many images it is trained."""
 
 
 def to_arrays(
@@ -55,7 +55,7 @@ def main() -> None:
     """Measure."""
     parser = common.make_parser(__doc__)
     parser.add_argument("--model", choices=MODELS, required=True)
-    parser.add_argument("--pictures", type=int, nargs="+", help="to learn from, a line for each")
+    parser.add_argument("--selected", type=int, nargs="+", help="to learn from, a line for each")
     options = parser.parse_args()
     if options.mode != "accuracy":
         parser.error("there are no steps to count here: accuracy only")
@@ -63,10 +63,10 @@ def main() -> None:
     images, labels = to_arrays(data.train_images, data.train_labels)
     test_images, test_labels = to_arrays(data.test_images, data.test_labels)
     order = np.random.default_rng(options.seed).permutation(len(images))
-    build, pictures = MODELS[options.model]
+    build, selected = MODELS[options.model]
     setup_seconds = time.perf_counter() - common.STARTED
     with threadpool_limits(options.threads):
-        for line, count in enumerate(options.pictures or pictures, 1):
+        for line, count in enumerate(options.selected or selected, 1):
             chosen = order[:count]
             model = build(options.threads, options.seed)
             started = time.perf_counter()
@@ -75,7 +75,7 @@ def main() -> None:
             accuracy = float(model.score(test_images, test_labels))
             common.say(
                 epoch=line,
-                pictures=len(chosen),
+                selected=len(chosen),
                 train_seconds=trained - started,
                 test_seconds=time.perf_counter() - trained,
                 setup_seconds=setup_seconds,

@@ -26,33 +26,33 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.inference.predictor import as_images, predict_files, predict_probabilities
 from fashioncnn.models import build_model, place_network
-from fashioncnn.models.preprocessing import Preprocessing
-from fashioncnn.models.store import TrainedModel
+from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runtime import (
     available_cores,
     cpu_name,
     has_bf16,
     peak_memory_bytes,
     prepare_torch,
-    told_without_memory,
+    report_out_of_memory,
 )
 from fashioncnn.settings import Settings
-from fashioncnn.training.learner import Learner
 from fashioncnn.training.loop import Progress
+from fashioncnn.training.state import TrainState
 
 LIMIT_SIDES = {"cpu": (1024, 2048), "mps": (2048, 4096), "cuda": (4096, 8192)}
 """Sides of the square matrices by device; the fastest counts. A GPU needs large ones."""
-LIMIT_SHARE = 0.25
+LIMIT_FRACTION = 0.25
 """Seconds spent on the limit in each round, as a share of those spent on what is measured."""
 WARMUP_STEPS = 3
 """Steps before the first round, at least: the first makes the optimiser's state."""
 STAND_IN_REPEATS = 20
-"""3,000 drawings so often are as many pictures as Fashion-MNIST's training part has."""
+"""3,000 drawings so often are as many images as Fashion-MNIST's training part has."""
 FILES = 200
 """PNG files to predict from."""
 
@@ -61,7 +61,7 @@ Result = dict[str, Any]
 
 
 def stand_in_data() -> Dataset:
-    """Return 60,000 pictures to learn from, as many as Fashion-MNIST's: repeated drawings."""
+    """Return 60,000 images to learn from, as many as Fashion-MNIST's: repeated drawings."""
     sketches = draw_sketches()
     images = np.tile(sketches.train.images, (STAND_IN_REPEATS, 1, 1))
     labels = np.tile(sketches.train.labels, STAND_IN_REPEATS)
@@ -102,14 +102,14 @@ def bench_training(
     limit = _Limit(training.device)
     rates = []
     wish = f"batch_size = {training.batch_size}"
-    with told_without_memory(wish, training.device, "a smaller --batch-size"):
+    with report_out_of_memory(wish, training.device, "a smaller --batch-size"):
         training.learn_for(seconds, at_least=WARMUP_STEPS)
         peak = _peak_memory(training.device)  # before the matrices of the limit are there
         for number in range(1, rounds + 1):
-            gflops = limit.measure(LIMIT_SHARE * seconds)
+            gflops = limit.measure(LIMIT_FRACTION * seconds)
             rates.append(training.learn_for(seconds))
             tell(
-                f"round {number}/{rounds}: {rates[-1]:,.0f} pictures/s; "
+                f"round {number}/{rounds}: {rates[-1]:,.0f} images/s; "
                 f"matrix products {gflops:,.0f} GFLOP/s"
             )
     rate = statistics.median(rates)
@@ -162,13 +162,13 @@ def bench_prediction(
         torch.set_num_threads(threads)
     drawings = draw_sketches().require_test().images
     images = as_images(drawings, model.preprocessing)
-    picture = itertools.cycle(images[:, None])
-    single = _Predicting(1, lambda: predict_probabilities(model, next(picture)))
+    image = itertools.cycle(images[:, None])
+    single = _Predicting(1, lambda: predict_probabilities(model, next(image)))
     many = _Predicting(len(images), lambda: predict_probabilities(model, images))
     limit = _Limit(model.device)
     with (
         tempfile.TemporaryDirectory(prefix="fashioncnn-bench-") as folder,
-        told_without_memory(f"{len(images)} pictures at once", model.device, "another --device"),
+        report_out_of_memory(f"{len(images)} images at once", model.device, "another --device"),
     ):
         paths = _write_pngs(drawings[:FILES], Path(folder))
         files = _Predicting(FILES, lambda: list(predict_files(model, paths)))
@@ -177,11 +177,11 @@ def bench_prediction(
             way.repeat_for(seconds / len(ways), counts=False)
         peak = _peak_memory(model.device)
         for number in range(1, rounds + 1):
-            gflops = limit.measure(LIMIT_SHARE * seconds)
+            gflops = limit.measure(LIMIT_FRACTION * seconds)
             for way in ways:
                 way.repeat_for(seconds / len(ways))
             tell(
-                f"round {number}/{rounds}: {single.rates[-1]:,.0f} pictures/s one by one, "
+                f"round {number}/{rounds}: {single.rates[-1]:,.0f} images/s one by one, "
                 f"{many.rates[-1]:,.0f} by the thousand; matrix products {gflops:,.0f} GFLOP/s"
             )
     size = model.preprocessing.image_size
@@ -211,21 +211,21 @@ def bench_prediction(
 
 
 def flop_per_image(network: nn.Module, image_size: int, *, backward: bool) -> int:
-    """Return the floating-point operations of a picture's way through the network.
+    """Return the floating-point operations of an image's way through the network.
 
     Counted are products and sums of convolutions and linear layers as they are written, not as a
     kernel may rearrange them (Winograd's needs fewer); `backward` adds what the gradients take.
     The pass runs on meta tensors, which have shapes and no values: it costs nothing and takes
     torch's own operators, the ones that can be counted, whatever kernels a device would run.
     """
-    pictures = 2  # a batch norm would refuse a single one
+    n = 2  # a batch norm would refuse a single one
     network = copy.deepcopy(network).to("meta")
-    images = torch.empty(pictures, 1, image_size, image_size, device="meta")
+    images = torch.empty(n, 1, image_size, image_size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
         logits = network(images)
         if backward:
             logits.sum().backward()
-    return int(counter.get_total_flops()) // pictures
+    return int(counter.get_total_flops()) // n
 
 
 class _RoundOver(Exception):  # noqa: N818
@@ -241,7 +241,7 @@ class _Training:
             torch.cuda.reset_peak_memory_stats(self.device)
         self.n = len(dataset.train)
         self.batch_size = min(settings.training.batch_size, self.n)
-        self.learner = Learner.begin(settings, dataset.train, dataset, self.device)
+        self.learner = TrainState.begin(settings, dataset.train, dataset, self.device)
         self.progress = Progress()
         self._go_on_for_ever()
 
@@ -256,7 +256,7 @@ class _Training:
         )
 
     def learn_for(self, seconds: float, at_least: int = 1) -> float:
-        """Go on for `seconds`, and `at_least` so many steps; return pictures per second."""
+        """Go on for `seconds`, and `at_least` so many steps; return images per second."""
         learnt, steps = self._learnt(), self.progress.step
         _wait_for(self.device)
         began = time.perf_counter()
@@ -275,7 +275,7 @@ class _Training:
 
 
 class _Predicting:
-    """One way of predicting `n` pictures, with the times that its calls took."""
+    """One way of predicting `n` images, with the times that its calls took."""
 
     def __init__(self, n: int, call: Callable[[], object]) -> None:
         self.n, self.call = n, call
@@ -291,7 +291,7 @@ class _Predicting:
 
     @property
     def rate(self) -> float:
-        """Pictures per second, the median of the rounds."""
+        """Images per second, the median of the rounds."""
         return statistics.median(self.rates)
 
     def as_dict(self) -> Result:

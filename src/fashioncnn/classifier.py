@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.config import FLAGS, resolve
-from fashioncnn.data.dataset import Dataset, check_split
+from fashioncnn.data.dataset import Dataset, validated_split
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import UsageError, nearest
-from fashioncnn.evaluation.evaluate import evaluate_model, judge_model, splits_of
+from fashioncnn.evaluation.evaluate import compute_model_metrics, evaluate_model, evaluation_splits
 from fashioncnn.inference.predictor import as_views, predict_views
-from fashioncnn.models.store import TrainedModel, load_model, save_model
+from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
 from fashioncnn.runtime import prepare_prediction
-from fashioncnn.training.card import plain_card
-from fashioncnn.training.observer import Observer
+from fashioncnn.training.callbacks import Observer
+from fashioncnn.training.model_card import plain_card
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 
@@ -29,7 +29,7 @@ SMALLEST = np.finfo(np.float64).tiny
 
 
 class Classifier:
-    """A trained classifier of small grey pictures.
+    """A trained classifier of small grey images.
 
     >>> from fashioncnn import Classifier
     >>> classifier = Classifier.train("baseline", data="sketches", epochs=5)
@@ -83,10 +83,10 @@ class Classifier:
         resolved = prepare_settings(resolved, dataset)
         run = None if out is None else create_run(Path(out), resolved)
         with run.lock() if run else nullcontext():
-            outcome = train_model(resolved, dataset, run=run, observer=observer)
+            result = train_model(resolved, dataset, run=run, observer=observer)
         if run is not None:
-            write_run_report(run, splits_of(dataset, resolved))
-        return cls(outcome.model, outcome.history)
+            write_run_report(run, evaluation_splits(dataset, resolved))
+        return cls(result.model, result.history)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Classifier:
@@ -102,50 +102,52 @@ class Classifier:
         """Write a model folder that `load` reads; files that are there are replaced."""
         save_model(self._model, Path(path), plain_card(self._model))
 
-    def predict(self, pictures: Any) -> NDArray[np.int64]:
-        """Return the likeliest label of each picture, (n,) int64.
+    def predict(self, images: Any) -> NDArray[np.int64]:
+        """Return the likeliest label of each image, (n,) int64.
 
         Args:
-            pictures: see `predict_proba`.
+            images: see `predict_proba`.
         """
-        labels: NDArray[np.int64] = self.predict_proba(pictures).argmax(axis=1)
+        labels: NDArray[np.int64] = self.predict_proba(images).argmax(axis=1)
         return labels
 
-    def predict_proba(self, pictures: Any) -> NDArray[np.float64]:
+    def predict_proba(self, images: Any) -> NDArray[np.float64]:
         """Return probabilities, (n, classes) float64, each row summing to 1.
 
         Args:
-            pictures: a path, PIL image, array or tensor, or a sequence of them. Arrays are
+            images: a path, PIL image, array or tensor, or a sequence of them. Arrays are
                 (height, width), (n, height, width), (n, 1, height, width) or
                 (n, height, width, 1), uint8 in [0, 255] or float in [0, 1].
 
         Raises:
             UsageError: an array's shape or range fits none of these.
-            PictureError: a file cannot be read.
+            ImageError: a file cannot be read.
         """
-        return predict_views(self._model, as_views(pictures, self._model.preprocessing))
+        return predict_views(self._model, as_views(images, self._model.preprocessing))
 
-    def evaluate(self, pictures: Any = None, labels: Any = None) -> dict[str, Any]:
+    def evaluate(self, images: Any = None, labels: Any = None) -> dict[str, Any]:
         """Return the judgement, as ``fashioncnn evaluate --json`` prints it.
 
         Args:
-            pictures: as for `predict_proba`, with `labels`, and judged by what that returns; or the
+            images: as for `predict_proba`, with `labels`, and judged by what that returns; or the
                 name of data as in `train`, whose test part is judged. None is Fashion-MNIST.
             labels: (n,) integers.
         """
         if labels is None:
-            if not (pictures is None or isinstance(pictures, str | Path | Dataset)):
-                raise UsageError("Classifier.evaluate: pictures need labels beside them")
-            dataset = pictures if isinstance(pictures, Dataset) else _load(pictures, self._model)
+            if not (images is None or isinstance(images, str | Path | Dataset)):
+                raise UsageError("Classifier.evaluate: images need labels beside them")
+            dataset = images if isinstance(images, Dataset) else _load(images, self._model)
             return evaluate_model(self._model, dataset, dataset.require_test(), "test")
-        views = as_views(pictures, self._model.preprocessing)
+        views = as_views(images, self._model.preprocessing)
         codes = _as_labels(labels)
         first = np.stack([one[0] for one in views]) if views else np.empty((0, 1, 1), np.uint8)
-        part = check_split(first, codes, len(self.class_names), "Classifier.evaluate")
-        # Logits whose calibrated probabilities are those: the mean over a picture's views.
+        part = validated_split(first, codes, len(self.class_names), "Classifier.evaluate")
+        # Logits whose calibrated probabilities are those: the mean over an image's views.
         probabilities = predict_views(self._model, views)
         logits = self._model.temperature * np.log(np.maximum(probabilities, SMALLEST))
-        return judge_model(self._model, logits.astype(np.float32), part.labels, "arrays", "test")
+        return compute_model_metrics(
+            self._model, logits.astype(np.float32), part.labels, "arrays", "test"
+        )
 
     def __repr__(self) -> str:
         return (

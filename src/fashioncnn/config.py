@@ -1,8 +1,8 @@
-"""Where settings come from: recipes, files, environment, flags.
+"""Settings from recipes, files, environment variables and flags.
 
-A recipe is a TOML file in ``fashioncnn/recipes``. `resolve` lays the layers over each other
-(flag > environment > ``--config`` file > recipe > default), checks the result once, and
-returns frozen models (`fashioncnn.settings`) that the rest of the package trusts.
+A recipe is a TOML file in ``fashioncnn/recipes``. `resolve` merges the layers
+(flag > environment > ``--config`` file > recipe > default), validates the result once, and returns
+the frozen models of `fashioncnn.settings`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fashioncnn.errors import ConfigError, UsageError, nearest
-from fashioncnn.settings import (
-    UNNAMED_KINDS,
-    AdamConfig,
-    AugmentationConfig,
-    BatchNormCNNConfig,
-    ConstantSchedule,
-    DataConfig,
-    DecaySchedule,
-    FashionCNNConfig,
-    MuonConfig,
-    ResidualCNNConfig,
-    RuntimeConfig,
-    Section,
-    Settings,
-    SGDConfig,
-    TrainingConfig,
-)
+from fashioncnn.migration import RENAMED, migrate_settings
+from fashioncnn.settings import DEFAULT_NAMES, SECTIONS, Settings
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
 NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
 """Variables with our prefix that are not settings: the cache folder."""
-
 
 FLAGS = {
     "data": "data.source",
@@ -57,7 +41,7 @@ FLAGS = {
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
 }
-"""Settings with a flag of their own, and the dotted key each stands for."""
+"""Settings with a flag of their own: its name, and the dotted key it sets."""
 
 
 def recipe_names() -> list[str]:
@@ -74,17 +58,17 @@ def resolve(
     assignments: list[str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Lay all layers over each other and check the result.
+    """Merge all layers and validate the result.
 
     Args:
         recipe: name of a recipe, or path of a recipe file ending in ``.toml``.
         config: a TOML file with some of the settings.
-        flags: values by the names in `FLAGS`; None means not given.
+        flags: values by the names in `FLAGS`; None is not given.
         assignments: ``key=value`` with dotted keys, values in TOML notation.
-        environment: where ``FASHIONCNN_<SETTING>`` is looked up.
+        environment: source of the ``FASHIONCNN_<SETTING>`` variables.
 
     Raises:
-        ConfigError: any setting is unknown or wrong; all faults are named together.
+        ConfigError: settings are unknown or invalid; all of them are reported together.
         UsageError: the recipe or the file does not exist.
     """
     layers = [_read_recipe(recipe)]
@@ -98,11 +82,11 @@ def resolve(
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merge(merged, layer)
-    told_by = {key: name for key, (name, _) in variables.items() if key not in given}
-    return validate(merged, told_by)
+    origins = {key: name for key, (name, _) in variables.items() if key not in given}
+    return validate(merged, origins)
 
 
-def validate(values: Mapping[str, Any], told_by: Mapping[str, str] | None = None) -> Settings:
+def validate(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
     """Return checked settings, or raise `ConfigError` that names every fault.
 
     Args:
@@ -112,27 +96,27 @@ def validate(values: Mapping[str, Any], told_by: Mapping[str, str] | None = None
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_faults(error, told_by or {}))) from None
+        raise ConfigError("; ".join(_error_messages(error, origins or {}))) from None
 
 
 def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Return the settings with other `values`, by dotted key, or raise `ConfigError`."""
+    """Return the settings with `values` replaced, by dotted key; may raise `ConfigError`."""
     base = settings.model_dump(exclude_none=True)
     return validate(_merge(base, _nested({setting_key(k): v for k, v in values.items()})))
 
 
 def setting_key(name: str) -> str:
-    """Return the dotted key that a name as ``--set`` takes it stands for."""
+    """Return the dotted key of a flag's name or of a dotted key itself."""
     return FLAGS.get(name, name)
 
 
-def told_keys(
+def explicit_keys(
     config: Path | None, assignments: list[str], environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Return the dotted keys that are set besides the recipe and the flags, and who says so."""
-    told = {key: variable for key, (variable, _) in _from_environment(environment).items()}
-    told |= {key: f"{config}: {key}" for key in _leaves(read_toml(config) if config else {})}
-    return told | {key: f"--set {key}" for key in assigned_keys(assignments)}
+    """Return the keys set by environment, file or ``--set``, with their origin for messages."""
+    origins = {key: variable for key, (variable, _) in _from_environment(environment).items()}
+    origins |= {key: f"{config}: {key}" for key in _leaves(read_toml(config) if config else {})}
+    return origins | {key: f"--set {key}" for key in assignment_keys(assignments)}
 
 
 def _leaves(values: Mapping[str, Any], section: str = "") -> Iterator[str]:
@@ -143,38 +127,9 @@ def _leaves(values: Mapping[str, Any], section: str = "") -> Iterator[str]:
             yield f"{section}{key}"
 
 
-def assigned_keys(assignments: list[str]) -> set[str]:
+def assignment_keys(assignments: list[str]) -> set[str]:
     """Return the dotted keys that ``key=value`` assignments set."""
     return {_parse_assignment(text)[0] for text in assignments}
-
-
-def cache_folder() -> Path:
-    """Return the cache, where it is or would be: ``FASHIONCNN_HOME``, else the XDG cache's.
-
-    Raises:
-        UsageError: it is in the home of somebody whom the system does not know.
-    """
-    home = os.environ.get("FASHIONCNN_HOME")
-    if home:
-        return expanded(home, "FASHIONCNN_HOME")
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return expanded(cache, "the cache, which FASHIONCNN_HOME names,") / "fashioncnn"
-
-
-def expanded(path: str, name: str) -> Path:
-    """Return a path whose ``~`` is somebody's home.
-
-    Args:
-        path: as it was given.
-        name: what was given so.
-
-    Raises:
-        UsageError: the system knows no such person, or no home of theirs.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UsageError(f"{name} = {path}: there is no such home; write it out") from None
 
 
 def source_from_environment() -> str | None:
@@ -196,21 +151,28 @@ def kernels_from_environment() -> str:
 
 
 def read_settings(path: Path) -> Settings:
-    """Read the ``config.toml`` of a run; those of version 0.1.0 knew PyTorch's kernels alone."""
+    """Return the settings of a run's ``config.toml``, of this version or of 0.1.
+
+    Raises:
+        UsageError: there is no such file.
+        ConfigError: it is not valid, or of a later version.
+    """
     try:
-        return validate(_merge({"runtime": {"kernels": "torch"}}, read_toml(path)))
+        return validate(migrate_settings(read_toml(path)))
     except ConfigError as error:
-        told = str(error)
-        raise ConfigError(told if str(path) in told else f"{path}: {told}") from None
+        message = str(error)
+        raise ConfigError(message if str(path) in message else f"{path}: {message}") from None
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     if recipe.endswith(".toml"):
-        return {"recipe": Path(recipe).stem, **read_toml(Path(recipe))}
+        values = read_toml(Path(recipe))
+        values.pop("schema", None)  # config.toml of a run is a recipe, too
+        return {"recipe": Path(recipe).stem, **values}
     if recipe not in recipe_names():
-        known = ", ".join(recipe_names())
         raise UsageError(
-            f"no recipe '{recipe}'{nearest(recipe, recipe_names())} (there are {known})"
+            f"recipe {recipe}: does not exist{nearest(recipe, recipe_names())} (available: "
+            f"{', '.join(recipe_names())})"
         )
     text = (resources.files("fashioncnn") / "recipes" / f"{recipe}.toml").read_text("utf-8")
     return {"recipe": recipe, **tomllib.loads(text)}
@@ -221,18 +183,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no such file.
-        ConfigError: it is no TOML.
+        ConfigError: it is not TOML.
     """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"no such file: {path}") from None
+        raise UsageError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not readable as TOML ({error})") from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
-    """Return variable and value by the dotted key that the variable sets."""
+    """Return (variable, value) by dotted key."""
     values: dict[str, tuple[str, Any]] = {}
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in NOT_SETTINGS or not text:
@@ -245,22 +207,24 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, An
     return values
 
 
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.replace(".", "__").upper()
+
+
 def _nearest_variable(name: str) -> str:
-    known = [*FLAGS, *(key.replace(".", "__") for key in _known_keys() if "." in key)]
-    variables = [ENVIRONMENT_PREFIX + setting.upper() for setting in known]
-    return nearest(ENVIRONMENT_PREFIX + name.upper(), variables)
+    known = [*FLAGS, *(key for key in known_keys() if "." in key)]
+    return nearest(_variable(name), map(_variable, known))
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {text}: write key=value, as in --set model.hidden=256")
-    key = key.strip()
-    return setting_key(key), _parse_value(value.strip())
+        raise ConfigError(f"--set {text}: should be key=value, as in --set model.hidden=256")
+    return setting_key(key.strip()), _parse_value(value.strip())
 
 
 def _parse_value(text: str) -> Any:
-    """Read a TOML value, or True and False; what is none (``adam``) is a string."""
+    """Parse a TOML value, True or False; anything else is a string."""
     if text in ("True", "False"):
         return text == "True"
     try:
@@ -270,6 +234,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dicts for values by dotted key."""
     root: dict[str, Any] = {}
     for key, value in values.items():
         *sections, leaf = key.split(".")
@@ -277,73 +242,72 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
         for section in sections:
             node = node.setdefault(section, {})
             if not isinstance(node, dict):
-                raise ConfigError(f"{key}: '{section}' was set to a value before")
+                raise ConfigError(f"{key}: '{section}' is not a section, it was set to a value")
         node[leaf] = value
     return root
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `over` on `base`. A section that names another kind replaces the whole section."""
+def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two layers. A section with another ``name`` replaces the whole section of `base`."""
     merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
-            kind = below.get("name", UNNAMED_KINDS.get(key))
-            other_kind = "name" in value and value["name"] != kind
-            merged[key] = value if other_kind else _merge(below, value)
+    for key, value in override.items():
+        current = merged.get(key)
+        if isinstance(value, dict) and isinstance(current, dict):
+            name = current.get("name", DEFAULT_NAMES.get(key))
+            replaced = "name" in value and value["name"] != name
+            merged[key] = value if replaced else _merge(current, value)
         else:
             merged[key] = value
     return merged
 
 
-def _faults(error: ValidationError, told_by: Mapping[str, str]) -> Iterator[str]:
-    """Yield a phrase for each key at fault; what a union of types expects is told together."""
-    faults: dict[str, list[str]] = {}
-    for fault in error.errors():
-        key, expected = _fault(fault)
-        name, _, value = key.partition(" = ")
-        if name in told_by:
-            key = f"{told_by[name]} = {value}"
-        faults.setdefault(key, []).append(expected)
-    for key, expectations in faults.items():
-        yield f"{key}: {', or '.join(expectations)}"
+def _error_messages(error: ValidationError, origins: Mapping[str, str]) -> Iterator[str]:
+    """Yield one message per invalid key; the expectations of a union are joined."""
+    messages: dict[str, list[str]] = {}
+    for details in error.errors():
+        subject, expected = _describe_error(details, origins)
+        messages.setdefault(subject, []).append(expected)
+    for subject, expectations in messages.items():
+        yield f"{subject}: {', or '.join(expectations)}"
 
 
-def _fault(fault: ErrorDetails) -> tuple[str, str]:
-    """Return what is at fault, with its value, and what was expected."""
-    parts = [str(p) for p in fault["loc"] if p not in _UNION_TAGS]
+def _describe_error(details: ErrorDetails, origins: Mapping[str, str]) -> tuple[str, str]:
+    """Return the invalid key with its value, and what was expected."""
+    parts = [str(p) for p in details["loc"] if p not in _UNION_TAGS]
     if len(parts) > 1 and parts[0] in ("model", "optimizer", "schedule"):
-        del parts[1]  # the kind that was chosen, which is no part of the key
+        del parts[1]  # pydantic's tag of the union, which is not part of the key
     key = ".".join(parts) or "settings"
-    if fault["type"] == "extra_forbidden":
-        if key in _known_keys():
-            return key, f"no such setting of this kind of {parts[0]}"
-        return key, f"no such setting{nearest(key, _known_keys())}"
-    if fault["type"] == "missing":
-        why = f" (another {parts[0]}.name keeps nothing of the recipe's)" if len(parts) > 1 else ""
-        return key, f"not set{why}"
-    if fault["type"] == "union_tag_invalid":
-        context = fault["ctx"]
-        return f"{key}.name = {context['tag']!r}", f"should be one of {context['expected_tags']}"
-    if not isinstance(fault["input"], dict | BaseModel):
-        key += f" = {fault['input']!r}"
-    return key, fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    subject = origins.get(key, key)
+    if details["type"] == "extra_forbidden":
+        return subject, _why_unknown(key, in_environment=key in origins)
+    if details["type"] == "missing":
+        why = f" (another {parts[0]}.name keeps no value of the recipe)" if len(parts) > 1 else ""
+        return subject, f"not set{why}"
+    if details["type"] == "union_tag_invalid":
+        context = details["ctx"]
+        tags = context["expected_tags"]
+        return f"{subject}.name = {context['tag']!r}", f"should be one of {tags}"
+    if not isinstance(details["input"], dict | BaseModel):
+        subject += f" = {details['input']!r}"
+    return subject, details["msg"].removeprefix("Value error, ").replace("Input should", "should")
+
+
+def _why_unknown(key: str, *, in_environment: bool) -> str:
+    if key in RENAMED:
+        new = RENAMED[key]
+        return f"renamed to {_variable(new) if in_environment else new} in version 0.2"
+    if key in known_keys():
+        section = key.split(".")[0]
+        return f"no setting of this {section}.name"
+    return f"no such setting{nearest(key, known_keys())}"
 
 
 _UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})
 
 
-def _known_keys() -> list[str]:
+def known_keys() -> list[str]:
+    """Return every section and dotted key."""
     keys = ["recipe", "description"]
-    sections: dict[str, tuple[type[Section], ...]] = {
-        "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig),
-        "data": (DataConfig,),
-        "augmentation": (AugmentationConfig,),
-        "optimizer": (AdamConfig, SGDConfig, MuonConfig),
-        "schedule": (ConstantSchedule, DecaySchedule),
-        "training": (TrainingConfig,),
-        "runtime": (RuntimeConfig,),
-    }
-    for section, models in sections.items():
-        keys += [section, *(f"{section}.{field}" for m in models for field in m.model_fields)]
+    for section, kinds in SECTIONS.items():
+        keys += [section, *(f"{section}.{field}" for kind in kinds for field in kind.model_fields)]
     return keys

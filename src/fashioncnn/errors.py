@@ -4,7 +4,7 @@ FashionCNNError               1   failed
 ├── UsageError                2   wrong usage: a path that is not there, flags that contradict
 │   └── ConfigError           2   a setting that is unknown, or has a value it cannot have
 ├── DataError                 1   data that is missing, damaged or not what it claims to be
-│   └── PictureError          1   one picture file that cannot be used
+│   └── ImageError          1   one image file that cannot be used
 ├── ModelError                1   a model folder that is missing, damaged or of another make
 ├── RunError                  1   a run folder or checkpoint that cannot be used
 │   └── OtherVersionError     1   a file of a run that another version of the package wrote
@@ -45,8 +45,8 @@ class DataError(FashionCNNError):
     """Data is missing, damaged, or not what it claims to be."""
 
 
-class PictureError(DataError):
-    """One picture file cannot be used."""
+class ImageError(DataError):
+    """One image file cannot be used."""
 
 
 class ModelError(FashionCNNError):

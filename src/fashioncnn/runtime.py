@@ -43,7 +43,7 @@ def require_tune_extra() -> None:
 
 
 @contextlib.contextmanager
-def told_without_memory(what: str, device: object, remedy: str) -> Iterator[None]:
+def report_out_of_memory(what: str, device: object, remedy: str) -> Iterator[None]:
     """Tell in one line that there is not enough memory for `what`, where that is so.
 
     Raises:
@@ -132,16 +132,16 @@ def prepare_prediction(name: str) -> torch.device:
     if device.type == "cpu":
         from fashioncnn import kernels
 
-        keep_freed_memory()
+        configure_allocator()
         kernels.use(resolve_kernels(kernels_from_environment(), device))
     return device
 
 
-def let_threads_sleep() -> None:
+def use_passive_waiting() -> None:
     """Have OpenMP's threads sleep while they wait, not spin; to be called before torch is imported.
 
-    What decodes pictures on the same cores needs them meanwhile: on two cores that others share,
-    pictures from files took a third to a half less processor time so (docs/LOG.md). A person's own
+    What decodes images on the same cores needs them meanwhile: on two cores that others share,
+    images from files took a third to a half less processor time so (docs/LOG.md). A person's own
     ``OMP_WAIT_POLICY`` goes first.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -183,12 +183,12 @@ def prepare_torch(config: RuntimeConfig) -> torch.device:
     torch.set_num_threads(int(config.threads))
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    keep_freed_memory()
+    configure_allocator()
     kernels.use(config.kernels)
     return resolve_device(config.device)
 
 
-def keep_freed_memory() -> None:
+def configure_allocator() -> None:
     """Have glibc keep big freed blocks instead of handing them back to the kernel.
 
     The activations of a step are freed and asked for again at every step; without this the

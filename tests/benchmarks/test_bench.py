@@ -35,7 +35,7 @@ def result_of(rows, limit):
         "command": "python benchmarks/bench.py",
         "machine": machine,
         "batch_size": 128,
-        "megaflop_per_picture": 20.0,
+        "megaflop_per_image": 20.0,
         "rounds": 3,
         "seconds_per_round": 6.0,
         "reference": "ours",
@@ -52,7 +52,7 @@ def test_the_arithmetic_is_what_torch_counts():
     model = pytorch_memory.build_model()
     with FlopCounterMode(display=False) as counter:
         model(torch.rand(3, 1, 28, 28)).sum().backward()
-    assert bench.megaflop_per_picture() == pytest.approx(counter.get_total_flops() / 3 / 1e6)
+    assert bench.megaflop_per_image() == pytest.approx(counter.get_total_flops() / 3 / 1e6)
 
 
 def test_ratios_and_shares_are_paired_by_round():
@@ -70,7 +70,7 @@ def test_the_table_tells_every_contestant_the_limit_and_who_is_left_out():
 
     text = bench.to_markdown(result_of(ROWS, [10.0, 20.0, 10.0]))
     assert "| keras: Keras | 200 [100 – 500] | 2.00 [1.00 – 3.00] | " in text
-    assert "The limit in fp32: 10 [10 – 20] GFLOP/s, 500 pictures per second" in text
+    assert "The limit in fp32: 10 [10 – 20] GFLOP/s, 500 images per second" in text
     assert "other programs kept 0.25 [0.25 – 0.25] cores busy" in text
     assert "Left out: keras-bf16, no instructions." in text
 

@@ -11,7 +11,7 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_read_data_returns_the_pictures_of_the_files(small, small_folder, monkeypatch):
+def test_read_data_returns_the_images_of_the_files(small, small_folder, monkeypatch):
     import common
 
     monkeypatch.setenv("FASHIONCNN_DATA", str(small_folder))
@@ -97,7 +97,7 @@ def test_a_peer_trains_the_described_network(module):
     torch.testing.assert_close(peer.eval()(images), ours.eval()(images))
 
 
-def test_the_data_loader_peer_makes_the_picture_that_the_memory_peer_has(small):
+def test_the_data_loader_peer_makes_the_image_that_the_memory_peer_has(small):
     import pytorch_dataloader
     import pytorch_memory
 
@@ -106,6 +106,6 @@ def test_the_data_loader_peer_makes_the_picture_that_the_memory_peer_has(small):
         small.train.images, small.train.labels, torch.contiguous_format
     )
     for at in (0, 7):
-        picture, label = dataset[at]
-        torch.testing.assert_close(picture, images[at], rtol=0, atol=0)
+        image, label = dataset[at]
+        torch.testing.assert_close(image, images[at], rtol=0, atol=0)
         assert label == labels[at]

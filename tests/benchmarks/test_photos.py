@@ -1,4 +1,4 @@
-"""How photographs are judged, on answers and pictures made up here."""
+"""How photographs are judged, on answers and images made up here."""
 
 import importlib
 from pathlib import Path
@@ -67,11 +67,11 @@ def test_what_shows_no_clothing_is_drawn_alike_each_time(photos, tmp_path):
     for path in drawn:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
     first = [Image.open(tmp_path / "a" / path) for path in drawn]
-    assert len({picture.tobytes() for picture in first}) == len(first), "each is another"
+    assert len({image.tobytes() for image in first}) == len(first), "each is another"
 
 
 def test_the_drawn_photographs_hold_a_garment_that_is_found():
-    from fashioncnn.data.garment import PLACES, garment_mask
+    from fashioncnn.images.segmentation import PLACES, garment_mask
 
     drawn = importlib.import_module("photo_steps").photographs()
     for photo in drawn.values():
@@ -82,16 +82,16 @@ def test_the_drawn_photographs_hold_a_garment_that_is_found():
 
 
 def test_what_is_shipped_names_the_drawn_photographs_and_is_unsure_of_noise():
-    from fashioncnn.data.conversions import CONVERSIONS
-    from fashioncnn.inference.predictor import judge_views
-    from fashioncnn.models.store import load_model
+    from fashioncnn.images.views import VIEW_FUNCTIONS
+    from fashioncnn.inference.predictor import predict_with_confidence
+    from fashioncnn.models.trained_model import load_model
 
     not_clothing = importlib.import_module("not_clothing")
     drawn = importlib.import_module("photo_steps").photographs()
     model = load_model(Path("photo"))
-    pictures = [*drawn.values(), not_clothing.texture(np.random.default_rng(0))]
-    seen = [CONVERSIONS["photo"](picture, 28) for picture in pictures]
-    probabilities, confidences = judge_views(model, seen)
+    images = [*drawn.values(), not_clothing.texture(np.random.default_rng(0))]
+    seen = [VIEW_FUNCTIONS["photo"](image, 28) for image in images]
+    probabilities, confidences = predict_with_confidence(model, seen)
     named = [model.class_names[code] for code in probabilities.argmax(1)]
     assert named[:-1] == list(drawn)
-    assert (confidences >= model.unsure_below).tolist() == [True, True, True, False]
+    assert (confidences >= model.abstain_below).tolist() == [True, True, True, False]

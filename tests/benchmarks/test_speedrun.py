@@ -55,7 +55,7 @@ def test_parts_that_are_there_are_not_measured_again(tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(speedrun, "measure", measure)
     monkeypatch.setenv("FASHIONCNN_DATA", str(tmp_path))
-    places = ["--results", str(tmp_path), "--picture", str(tmp_path / "p.png")]
+    places = ["--results", str(tmp_path), "--image", str(tmp_path / "p.png")]
 
     def call(*arguments):
         calls.clear()
@@ -69,8 +69,8 @@ def test_parts_that_are_there_are_not_measured_again(tmp_path, monkeypatch, caps
     kept = json.loads((tmp_path / "speedrun-d.json").read_text())["parts"]
     assert set(kept) == {"keras/seed0", "ours-honest/seed0"}
     assert "| keras |" in capsys.readouterr().out
-    with Image.open(tmp_path / "p.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.width > 1000
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

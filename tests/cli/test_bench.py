@@ -44,7 +44,7 @@ def test_train_json_has_the_promised_keys(cli):
 def test_train_tells_the_figures_and_how_it_goes_and_writes_nothing(cli):
     code, out, err = cli(*TINY)
     assert code == 0
-    for text in ("Pictures per second", "Share of the machine's limit", "60,000 pictures", "MFLOP"):
+    for text in ("Images per second", "Share of the machine's limit", "60,000 images", "MFLOP"):
         assert text in out
     assert "baseline: cpu, fp32, 1 threads, torch kernels, batches of 32" in err
     assert "round 2/2" in err
@@ -85,8 +85,8 @@ def test_recipes_are_measured_by_their_own_settings(cli):
         (["train", "--set", "model.hiden=3"], "did you mean 'model.hidden'"),
         (["train", "--data", "nowhere"], "no such folder"),
         (["train", "--epochs", "3"], "--epochs"),
-        (["train", "--set", "training.teachers=2"], "times one network alone"),
-        (["train", "--set", "training.taught_by=accurate"], "times one network alone"),
+        (["train", "--set", "distillation.ensemble_size=2"], "times one network alone"),
+        (["train", "--set", "distillation.teachers=accurate"], "times one network alone"),
         (["predict", "nowhere"], "no such run or model"),
         (["predict", "--device", "foo"], "device = foo"),
         (["predict", "--threads", "0"], "--threads 0: must be from 1"),
@@ -104,7 +104,7 @@ def test_too_little_memory_is_one_line(cli, monkeypatch):
     def fail(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(bench.Learner, "learn", fail)
+    monkeypatch.setattr(bench.TrainState, "learn", fail)
     line = cli.fails(1, *TINY)
     assert line == (
         "fashioncnn: batch_size = 32: not enough memory on cpu; try a smaller --batch-size"
@@ -112,7 +112,7 @@ def test_too_little_memory_is_one_line(cli, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "part"), [(TINY, "Learner.learn"), (PREDICT, "predict_probabilities")]
+    ("command", "part"), [(TINY, "TrainState.learn"), (PREDICT, "predict_probabilities")]
 )
 def test_interruption_is_no_traceback(cli, monkeypatch, command, part):
     def interrupt(*arguments, **options):

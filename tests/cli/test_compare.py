@@ -34,7 +34,7 @@ def test_two_runs_are_compared_on_validation(cli, trained, train):
     shown = cli.ok("compare", trained, "second")
     for expected in (
         "validation part",
-        "50 pictures",
+        "50 images",
         "loss by a paired t test",
         "It was taken for",
         "less A's is",
@@ -49,7 +49,7 @@ def test_folders_of_seeds_are_compared_by_their_means(cli, train):
             train(f"{name}/{seed}", seed, *more)
     compared = cli.json("compare", "plain", "faster")
     assert (compared["a"]["runs"], compared["b"]["runs"]) == (2, 2)
-    assert compared["method"] == "a t test over seeds and pictures together"
+    assert compared["method"] == "a t test over seeds and images together"
     assert "other seeds" in compared["verdict"]
 
 
@@ -120,10 +120,10 @@ def test_equal_seeds_are_no_group(cli, train):
     assert "same seed" in cli.fails(2, "compare", "a", "b")
 
 
-def test_other_pictures_are_not_comparable(cli, trained, train):
+def test_other_images_are_not_comparable(cli, trained, train):
     train("second", 1, "--validation", "60")
     line = cli.fails(1, "compare", trained, "second", "--split", "validation")
-    assert "different pictures" in line
+    assert "different images" in line
 
 
 def test_what_cannot_be_compared(cli, trained, train, tmp_path):

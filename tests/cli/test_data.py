@@ -16,7 +16,7 @@ def test_json(cli, idx_folder, small):
     assert document["splits"]["test"]["sha256"] == small.test.sha256
 
 
-def test_sheet_is_a_picture(cli, idx_folder):
+def test_sheet_is_a_image(cli, idx_folder):
     cli.ok("data", "--data", idx_folder, "--sheet", "sheet.png", "--split", "test")
     with Image.open("sheet.png") as image:
         assert image.format == "PNG"
@@ -39,7 +39,7 @@ def test_two_sources_are_one_too_many(cli):
 
 def test_options_that_would_do_nothing_are_refused(cli):
     line = cli.fails(2, "data", "sketches", "--image-size", "64")
-    assert "--image-size 64: only pictures of class folders are resized" in line
+    assert "--image-size 64: only images of class folders are resized" in line
     assert "--split test: is the part that --sheet draws" in cli.fails(
         2, "data", "sketches", "--split", "test"
     )

@@ -122,7 +122,7 @@ def test_a_model_that_comes_with_the_package_is_found_within_a_run(
 def test_who_taught_stays_on_the_card(cli, idx_folder):
     given = "train", *QUICK, "--data", idx_folder, "--set", "training.track_test=false"
     cli.ok(*given, "--out", "first")
-    cli.ok(*given, "--set", "training.taught_by=first", "--out", "second")
+    cli.ok(*given, "--set", "distillation.teachers=first", "--out", "second")
     card = Path("second/model/README.md")
     told = [line for line in card.read_text().splitlines() if "Taught" in line or "Learnt" in line]
     assert len(told) == 2

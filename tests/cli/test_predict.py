@@ -14,24 +14,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashioncnn.models.store import save_model
+from fashioncnn.models.trained_model import save_model
 from fashioncnn.reporting.predictions import FORMATS
 
 from ..idx import write_idx
 
 
 @pytest.fixture
-def pictures(small):
-    Path("pictures").mkdir()
+def images(small):
+    Path("images").mkdir()
     for i in range(3):
-        Image.fromarray(small.test.images[i]).save(f"pictures/{i}.png")
-    return "pictures"
+        Image.fromarray(small.test.images[i]).save(f"images/{i}.png")
+    return "images"
 
 
-def test_json_has_the_promised_form(cli, trained, pictures):
-    document = cli.json("predict", pictures, "--model", trained)
+def test_json_has_the_promised_form(cli, trained, images):
+    document = cli.json("predict", images, "--model", trained)
     assert list(document) == ["schema", "model", "predictions"]
-    assert [p["source"] for p in document["predictions"]] == [f"pictures/{i}.png" for i in range(3)]
+    assert [p["source"] for p in document["predictions"]] == [f"images/{i}.png" for i in range(3)]
     for prediction in document["predictions"]:
         assert list(prediction) == ["source", "top", "confidence", "abstained", "error"]
         assert len(prediction["top"]) == 3
@@ -40,28 +40,28 @@ def test_json_has_the_promised_form(cli, trained, pictures):
         assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_predictions_are_those_of_the_judged_network(cli, trained, pictures):
-    document = cli.json("predict", pictures, "--model", trained, "--top", "10")
+def test_predictions_are_those_of_the_judged_network(cli, trained, images):
+    document = cli.json("predict", images, "--model", trained, "--top", "10")
     with np.load(Path(trained, "predictions.npz")) as stored:
         expected = stored["test_logits"][:3].argmax(axis=1)
     assert [p["top"][0]["code"] for p in document["predictions"]] == expected.tolist()
     assert sum(c["probability"] for c in document["predictions"][0]["top"]) == pytest.approx(1)
 
 
-def test_table_names_every_picture(cli, trained, pictures):
-    out = cli.ok("predict", pictures, "--model", trained)
-    assert all(f"pictures/{i}.png" in out for i in range(3))
+def test_table_names_every_image(cli, trained, images):
+    out = cli.ok("predict", images, "--model", trained)
+    assert all(f"images/{i}.png" in out for i in range(3))
 
 
 def test_fit_decides_what_the_network_sees(cli, tiny_outcome):
-    """A dark square on the left of a light picture: whole, squeezed, cut off, or found."""
+    """A dark square on the left of a light image: whole, squeezed, cut off, or found."""
     pixels = np.full((60, 120, 3), 240, np.uint8)
     pixels[15:45, 6:36] = (30, 30, 90)
     Image.fromarray(pixels).save("square.png")
     save_model(tiny_outcome.model, Path("model"), "")
     lit = {}
     for fit in ("auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"):
-        cli.ok("predict", "square.png", "--model", "model", "--fit", fit, "--save-seen", fit)
+        cli.ok("predict", "square.png", "--model", "model", "--fit", fit, "--save-views", fit)
         (path,) = Path(fit).iterdir()
         seen = np.asarray(Image.open(path)) > 128
         lit[fit] = seen[:, :28].mean()
@@ -72,31 +72,31 @@ def test_fit_decides_what_the_network_sees(cli, tiny_outcome):
     assert lit["crop"] == pytest.approx(6 * 30 / 60**2, abs=0.03)
 
 
-def test_fit_is_refused_for_networks_of_other_pictures(cli, trained, pictures):
-    assert "leave --fit away" in cli.fails(2, "predict", pictures, "--model", trained, "--fit=pad")
+def test_fit_is_refused_for_networks_of_other_images(cli, trained, images):
+    assert "leave --fit away" in cli.fails(2, "predict", images, "--model", trained, "--fit=pad")
 
 
-def test_what_is_not_likely_enough_is_unsure(cli, trained, pictures):
-    asked = ("predict", pictures, "--model", trained)
+def test_what_is_not_likely_enough_is_unsure(cli, trained, images):
+    asked = ("predict", images, "--model", trained)
     likely = [p["top"][0]["probability"] for p in cli.json(*asked)["predictions"]]
     bound = sorted(likely)[1]  # not below itself: one of the three is
-    predictions = cli.json(*asked, "--unsure-below", repr(bound))["predictions"]
+    predictions = cli.json(*asked, "--abstain-below", repr(bound))["predictions"]
     assert [p["abstained"] for p in predictions] == [value < bound for value in likely]
     assert [p["confidence"] for p in predictions] == likely
-    assert cli.ok(*asked, "--unsure-below", "1").count("unsure (") == 3
+    assert cli.ok(*asked, "--abstain-below", "1").count("unsure (") == 3
     assert "unsure" not in cli.ok(*asked)
-    assert "must be from 0 to 1" in cli.fails(2, *asked, "--unsure-below", "1.5")
+    assert "must be from 0 to 1" in cli.fails(2, *asked, "--abstain-below", "1.5")
 
 
-def test_broken_files_are_named_and_skipped_and_the_rest_goes_on(cli, trained, pictures):
-    Path(pictures, "1.png").write_bytes(b"broken")
-    code, out, err = cli("predict", pictures, "gone.jpg", "--model", trained, "--json")
+def test_broken_files_are_named_and_skipped_and_the_rest_goes_on(cli, trained, images):
+    Path(images, "1.png").write_bytes(b"broken")
+    code, out, err = cli("predict", images, "gone.jpg", "--model", trained, "--json")
     assert code == 1
     predictions = json.loads(out)["predictions"]
     assert [bool(p["error"]) for p in predictions] == [False, True, False, True]
-    assert "skipped: pictures/1.png: not a JPEG" in err
+    assert "skipped: images/1.png: not a JPEG" in err
     assert "skipped: gone.jpg: no such file" in err
-    assert "2 of 4 pictures could not be read" in err
+    assert "2 of 4 images could not be read" in err
 
 
 @pytest.fixture
@@ -110,19 +110,19 @@ def piped(monkeypatch):
 
 
 def test_a_model_that_comes_with_the_package_is_the_default(
-    cli, trained, pictures, small, monkeypatch
+    cli, trained, images, small, monkeypatch
 ):
     models = {"photo": Path(trained, "model"), "accurate": Path(trained, "model")}
-    monkeypatch.setattr("fashioncnn.models.store.shipped_models", lambda: models)
+    monkeypatch.setattr("fashioncnn.models.trained_model.bundled_models", lambda: models)
     write_idx(Path("images"), small.test.images[:2])
-    assert cli.json("predict", pictures)["model"] == "photo"
+    assert cli.json("predict", images)["model"] == "photo"
     assert cli.json("predict", "images")["model"] == "accurate"
-    assert cli.json("predict", "images", pictures)["model"] == "photo"
-    assert cli.json("predict", pictures, "--model", trained)["model"] == trained
+    assert cli.json("predict", "images", images)["model"] == "photo"
+    assert cli.json("predict", images, "--model", trained)["model"] == trained
 
 
 def test_a_model_that_learnt_no_photographs_is_warned_of_where_it_sees_one(
-    cli, tiny_outcome, pictures
+    cli, tiny_outcome, images
 ):
     save_model(replace(tiny_outcome.model, dataset="fashion-mnist"), Path("model"), "")
     Image.new("RGB", (60, 40), "white").save("photograph.jpg")
@@ -134,18 +134,18 @@ def test_a_model_that_learnt_no_photographs_is_warned_of_where_it_sees_one(
         assert code == 0, err
         return warning in err
 
-    assert warned("photograph.jpg", pictures, "--model", "model")
-    assert not warned(pictures, "--model", "model")
+    assert warned("photograph.jpg", images, "--model", "model")
+    assert not warned(images, "--model", "model")
     assert not warned("photograph.jpg", "--model", "other-data-model")
 
 
-def test_every_kind_of_source_keeps_its_place(cli, trained, pictures, small, piped):
+def test_every_kind_of_source_keeps_its_place(cli, trained, images, small, piped):
     write_idx(Path("t10k-images-idx3-ubyte.gz"), small.test.images[:3])
-    piped(Path(pictures, "2.png").read_bytes())
-    sources = ["pictures/1.png", "-", "t10k-images-idx3-ubyte.gz", "pictures/[02].png", pictures]
+    piped(Path(images, "2.png").read_bytes())
+    sources = ["images/1.png", "-", "t10k-images-idx3-ubyte.gz", "images/[02].png", images]
     predictions = cli.json("predict", *sources, "--model", trained, "--top", "10")["predictions"]
-    names = ["pictures/1.png", "-", *(f"t10k-images-idx3-ubyte.gz[{i}]" for i in range(3))]
-    names += [f"pictures/{i}.png" for i in (0, 2, 0, 1, 2)]
+    names = ["images/1.png", "-", *(f"t10k-images-idx3-ubyte.gz[{i}]" for i in range(3))]
+    names += [f"images/{i}.png" for i in (0, 2, 0, 1, 2)]
     assert [p["source"] for p in predictions] == names
     with np.load(Path(trained, "predictions.npz")) as stored:
         expected = stored["test_logits"][[1, 2, 0, 1, 2, 0, 2, 0, 1, 2]].argmax(axis=1)
@@ -153,8 +153,8 @@ def test_every_kind_of_source_keeps_its_place(cli, trained, pictures, small, pip
 
 
 @pytest.mark.parametrize("end", ["\n", "\0"])
-def test_names_from_a_list(cli, trained, pictures, piped, end):
-    names = [f"pictures/{i}.png" for i in (2, 0)]
+def test_names_from_a_list(cli, trained, images, piped, end):
+    names = [f"images/{i}.png" for i in (2, 0)]
     Path("list").write_text(end.join(names) + end)
     piped(Path("list").read_bytes())
     for source in ("list", "-"):
@@ -163,9 +163,9 @@ def test_names_from_a_list(cli, trained, pictures, piped, end):
     assert "--from-file gone" in cli.fails(2, "predict", "--from-file", "gone", "--model", trained)
 
 
-def test_formats(cli, trained, pictures):
-    Path(pictures, "1.png").write_bytes(b"broken")
-    base = ["predict", pictures, "--model", trained, "--top", "99"]
+def test_formats(cli, trained, images):
+    Path(images, "1.png").write_bytes(b"broken")
+    base = ["predict", images, "--model", trained, "--top", "99"]
     _, document, _ = cli(*base, "--json")
     predictions = json.loads(document)["predictions"]
     _, lines, _ = cli(*base, "--format", "jsonl")
@@ -179,15 +179,15 @@ def test_formats(cli, trained, pictures):
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.json", "p.jsonl", "p.txt"])
-def test_a_file_holds_what_would_be_printed(cli, trained, pictures, name):
+def test_a_file_holds_what_would_be_printed(cli, trained, images, name):
     kind = {"p.txt": "table"}.get(name, name[2:])
-    printed = cli.ok("predict", pictures, "--model", trained, "--format", kind)
-    assert cli.ok("predict", pictures, "--model", trained, "--out", name) == ""
+    printed = cli.ok("predict", images, "--model", trained, "--format", kind)
+    assert cli.ok("predict", images, "--model", trained, "--out", name) == ""
     assert Path(name).read_text() == printed
     assert [p.name for p in Path().glob(".p*")] == []
 
 
-def test_a_file_is_left_alone_until_all_is_done(cli, trained, pictures, monkeypatch):
+def test_a_file_is_left_alone_until_all_is_done(cli, trained, images, monkeypatch):
     Path("p.csv").write_text("before")
 
     def interrupted(*_):
@@ -195,70 +195,70 @@ def test_a_file_is_left_alone_until_all_is_done(cli, trained, pictures, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setitem(FORMATS, "csv", interrupted)
-    code, _, err = cli("predict", pictures, "--model", trained, "--out", "p.csv")
+    code, _, err = cli("predict", images, "--model", trained, "--out", "p.csv")
     assert code == 130
     assert err.endswith("fashioncnn: interrupted\n")
     assert Path("p.csv").read_text() == "before"
     assert sorted(p.name for p in Path().iterdir() if "p.csv" in p.name) == ["p.csv"]
 
 
-def test_what_is_found_nowhere(cli, trained, pictures):
+def test_what_is_found_nowhere(cli, trained, images):
     Path("empty").mkdir()
     for source in ("gone.jpg", "*.jpg", "empty"):
-        assert "no picture found" in cli.fails(2, "predict", source, "--model", trained)
-        code, out, err = cli("predict", source, pictures, "--model", trained)
+        assert "no image found" in cli.fails(2, "predict", source, "--model", trained)
+        code, out, err = cli("predict", source, images, "--model", trained)
         assert code == 1
         assert f"skipped: {source}: " in err
-        assert "1 of 4 pictures could not be read" in err
-        assert "pictures/2.png" in out
+        assert "1 of 4 images could not be read" in err
+        assert "images/2.png" in out
 
 
-def test_hostile_files_are_named_and_the_rest_goes_on(cli, trained, pictures):
-    os.mkfifo("pictures/fifo.png")
-    Path("pictures/circle.png").symlink_to("circle.png")
-    Path("pictures/drawing.png").write_text("<svg/>")
-    Path("pictures/page.jpg").write_text("%!PS-Adobe")
-    odd = os.fsdecode(b"pictures/\xff\x1b[31m.png")
-    shutil.copy("pictures/0.png", odd)
-    shutil.copy("pictures/0.png", "pictures/=cmd().png")
-    code, out, err = cli("predict", pictures, "--model", trained, "--json")
+def test_hostile_files_are_named_and_the_rest_goes_on(cli, trained, images):
+    os.mkfifo("images/fifo.png")
+    Path("images/circle.png").symlink_to("circle.png")
+    Path("images/drawing.png").write_text("<svg/>")
+    Path("images/page.jpg").write_text("%!PS-Adobe")
+    odd = os.fsdecode(b"images/\xff\x1b[31m.png")
+    shutil.copy("images/0.png", odd)
+    shutil.copy("images/0.png", "images/=cmd().png")
+    code, out, err = cli("predict", images, "--model", trained, "--json")
     assert code == 1
     predictions = {p["source"]: p for p in json.loads(out)["predictions"]}
     assert len(predictions) == 9
-    assert predictions[odd]["top"] == predictions["pictures/0.png"]["top"]
-    assert "4 of 9 pictures could not be read" in err
-    assert "a FIFO" in predictions["pictures/fifo.png"]["error"]
+    assert predictions[odd]["top"] == predictions["images/0.png"]["top"]
+    assert "4 of 9 images could not be read" in err
+    assert "a FIFO" in predictions["images/fifo.png"]["error"]
     for kind in ("table", "csv"):
-        code, out, err = cli("predict", pictures, "--model", trained, "--format", kind)
+        code, out, err = cli("predict", images, "--model", trained, "--format", kind)
         assert code == 1
         assert "\x1b" not in err
-    os.chdir(pictures)
+    os.chdir(images)
     _, out, _ = cli("predict", "=cmd().png", "--model", f"../{trained}", "--format", "csv")
     assert out.splitlines()[1].startswith("'=cmd().png,")
 
 
-def test_the_list_of_names_is_not_written_over(cli, trained, pictures):
-    Path("names.txt").write_text(f"{pictures}/0.png\n")
+def test_the_list_of_names_is_not_written_over(cli, trained, images):
+    Path("names.txt").write_text(f"{images}/0.png\n")
     line = cli.fails(
         2, "predict", "--from-file", "names.txt", "--out", "names.txt", "--model", trained
     )
     assert "--out names.txt: is the list that --from-file reads" in line
-    assert Path("names.txt").read_text() == f"{pictures}/0.png\n"
+    assert Path("names.txt").read_text() == f"{images}/0.png\n"
 
 
-def test_the_limit_of_megapixels(cli, trained, pictures):
-    base = ["predict", pictures, "--model", trained, "--max-megapixels"]
-    assert "3 of 3 pictures" in cli.fails(1, *base, "0.0007")
+def test_the_limit_of_megapixels(cli, trained, images):
+    base = ["predict", images, "--model", trained, "--max-megapixels"]
+    assert "3 of 3 images" in cli.fails(1, *base, "0.0007")
     cli.ok(*base, "0.000784")
     assert "must be above 0" in cli.fails(2, *base, "0")
     assert "at most 178" in cli.fails(2, *base, "1000")
 
 
-def test_what_the_network_saw_gives_the_same_answer(cli, trained, pictures):
-    Image.new("RGB", (90, 60), "white").save("pictures/white.jpg")
-    Path(pictures, "1.png").write_bytes(b"broken")
+def test_what_the_network_saw_gives_the_same_answer(cli, trained, images):
+    Image.new("RGB", (90, 60), "white").save("images/white.jpg")
+    Path(images, "1.png").write_bytes(b"broken")
     base = ["--model", trained, "--json"]
-    _, out, _ = cli("predict", pictures, *base, "--save-seen", "seen/here", "--explain", "why")
+    _, out, _ = cli("predict", images, *base, "--save-views", "seen/here", "--explain", "why")
     names = ["000001-0.png", "000003-2.png", "000004-white.png"]
     assert sorted(p.name for p in Path("seen/here").iterdir()) == names
     assert sorted(p.name for p in Path("why").iterdir()) == names
@@ -269,12 +269,12 @@ def test_what_the_network_saw_gives_the_same_answer(cli, trained, pictures):
         assert drawn.width > 2 * 28
 
 
-def test_a_bar_is_drawn_on_a_terminal_alone(cli, trained, pictures, monkeypatch):
-    _, _, err = cli("predict", pictures, "--model", trained, "--out", "a.csv")
+def test_a_bar_is_drawn_on_a_terminal_alone(cli, trained, images, monkeypatch):
+    _, _, err = cli("predict", images, "--model", trained, "--out", "a.csv")
     assert "predicting" not in err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    _, _, err = cli("predict", pictures, "--model", trained, "--out", "a.csv")
+    _, _, err = cli("predict", images, "--model", trained, "--out", "a.csv")
     assert "predicting" in err and "3/3" in err
 
 
@@ -291,8 +291,8 @@ def heeded():
     ("number", "code", "said"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
-    """A real process with a real signal, while pictures go by."""
+def test_a_signal_ends_it_cleanly(trained, images, number, code, said):
+    """A real process with a real signal, while images go by."""
     os.mkfifo("list")
     command = [sys.executable, "-m", "fashioncnn", "predict", "--model", trained]
     command += ["--from-file", "list", "--out", "p.jsonl"]
@@ -300,7 +300,7 @@ def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process,
         Path("list").open("w") as names,
     ):
-        names.write("pictures/0.png\n" * 3000)
+        names.write("images/0.png\n" * 3000)
         names.flush()
         while not list(Path().glob(".p.jsonl.*")):
             time.sleep(0.05)
@@ -312,22 +312,22 @@ def test_a_signal_ends_it_cleanly(trained, pictures, number, code, said):
     assert not list(Path().glob(".p.jsonl*"))
 
 
-def test_wrong_usage(cli, trained, pictures, tmp_path, monkeypatch, piped):
-    assert "at least one picture" in cli.fails(2, "predict")
+def test_wrong_usage(cli, trained, images, tmp_path, monkeypatch, piped):
+    assert "at least one image" in cli.fails(2, "predict")
     assert "--top 0" in cli.fails(2, "predict", "a.png", "--top", "0")
-    base = ["predict", pictures, "--model", trained]
+    base = ["predict", images, "--model", trained]
     assert "choose one" in cli.fails(2, *base, "--json", "--format", "csv")
     assert "no such folder" in cli.fails(2, *base, "--out", "gone/a.csv")
-    assert "something else than a file" in cli.fails(2, *base, "--out", pictures)
+    assert "something else than a file" in cli.fails(2, *base, "--out", images)
     assert "something else than a file" in cli.fails(2, *base, "--out", "/dev/null")
     assert "'.xml' tells no format" in cli.fails(2, *base, "--out", "a.xml")
     assert not Path("a.xml").exists()
-    assert "not a folder" in cli.fails(2, *base, "--explain", "pictures/0.png")
-    assert "lies in pictures" in cli.fails(2, *base, "--save-seen", "pictures/seen")
-    assert not Path("pictures/seen").exists()
-    assert "two folders" in cli.fails(2, *base, "--save-seen", "a", "--explain", "a")
+    assert "not a folder" in cli.fails(2, *base, "--explain", "images/0.png")
+    assert "lies in images" in cli.fails(2, *base, "--save-views", "images/seen")
+    assert not Path("images/seen").exists()
+    assert "two folders" in cli.fails(2, *base, "--save-views", "a", "--explain", "a")
     unknown = cli.fails(2, *base, "--sav-seen", "x")
-    assert "Unknown option: --sav-seen; did you mean '--save-seen'?" in unknown
+    assert "Unknown option: --sav-seen; did you mean '--save-views'?" in unknown
     piped(b"")
     assert "read once" in cli.fails(2, "predict", "-", "-", "--model", trained)
     assert "read once" in cli.fails(2, "predict", "-", "--from-file", "-", "--model", trained)
@@ -335,16 +335,16 @@ def test_wrong_usage(cli, trained, pictures, tmp_path, monkeypatch, piped):
     assert "nothing is piped" in cli.fails(2, "predict", "-", "--model", trained)
 
 
-@pytest.mark.parametrize("out", ["a.png", "closet/b.JPG", "picture"])
-def test_no_picture_is_overwritten_by_answers(cli, trained, small, out):
+@pytest.mark.parametrize("out", ["a.png", "closet/b.JPG", "image"])
+def test_no_image_is_overwritten_by_answers(cli, trained, small, out):
     Path("closet").mkdir()
     image = Image.fromarray(small.test.images[0])
     image.save("a.png")
-    image.save("picture", "PNG")
-    before = Path("picture").read_bytes()
-    line = cli.fails(2, "predict", "--model", trained, "a.png", "picture", "--out", out)
-    assert f"--out {out}: is one of the pictures, or would be" in line
-    assert Path("picture").read_bytes() == before
+    image.save("image", "PNG")
+    before = Path("image").read_bytes()
+    line = cli.fails(2, "predict", "--model", trained, "a.png", "image", "--out", out)
+    assert f"--out {out}: is one of the images, or would be" in line
+    assert Path("image").read_bytes() == before
 
 
 def test_a_name_longer_than_names_can_be_is_skipped(cli, trained, small):

@@ -18,11 +18,11 @@ def test_report_of_two_runs_lies_beside_them(cli, trained, idx_folder):
     assert Path("elsewhere/report.md").exists()
 
 
-def test_without_the_data_the_report_comes_without_pictures(cli, trained, idx_folder):
+def test_without_the_data_the_report_comes_without_images(cli, trained, idx_folder):
     for path in idx_folder.iterdir():
         path.unlink()
     _, _, err = cli("report", trained)
-    assert "mistakes are shown without pictures" in err
+    assert "mistakes are shown without images" in err
     assert "data:image" not in Path(trained, "report.html").read_text()
 
 

@@ -6,8 +6,8 @@ import torch
 
 from fashioncnn import kernels
 from fashioncnn.kernels import build
-from fashioncnn.models.store import load_model
-from fashioncnn.training.learner import Learner
+from fashioncnn.models.trained_model import load_model
+from fashioncnn.training.state import TrainState
 
 from ..data.test_folders import fill
 from .conftest import NO_EPOCHS, PLACE, QUICK
@@ -85,7 +85,7 @@ def test_wrong_settings_leave_no_run_folder(cli, idx_folder):
 
 def test_image_size_is_for_class_folders_alone(cli, idx_folder):
     line = cli.fails(2, "train", "--data", idx_folder, "--image-size", "32")
-    assert "image_size = 32: only pictures of class folders are resized" in line
+    assert "image_size = 32: only images of class folders are resized" in line
 
 
 def test_a_device_that_is_not_there(cli, idx_folder):
@@ -231,7 +231,7 @@ def test_from_begins_a_new_run_with_old_weights(cli, idx_folder, trained):
     assert 0 <= difference < 1e-6
 
 
-@pytest.mark.parametrize("told", ["model.hidden=3", "data.scaling=unit", "data.pictures=photo"])
+@pytest.mark.parametrize("told", ["model.hidden=3", "data.scaling=unit", "data.views=photo"])
 @pytest.mark.parametrize("way", ["--set", "--config", "environment"])
 def test_from_takes_no_other_network(cli, idx_folder, trained, monkeypatch, told, way):
     key, value = told.split("=")
@@ -253,7 +253,7 @@ def test_too_little_memory_is_one_line(cli, idx_folder, monkeypatch):
     def fail(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Learner, "learn", fail)
+    monkeypatch.setattr(TrainState, "learn", fail)
     line = cli.fails(1, "train", *QUICK, "--data", idx_folder, "--out", "r")
     assert line == (
         "fashioncnn: a network that learns batches of 32: not enough memory on cpu; "
@@ -289,8 +289,8 @@ def test_class_folders_train_end_to_end(cli, tmp_path):
     )
     assert document["test"]["dataset"] == "animals"
     assert json.loads(Path("r/model/config.json").read_text())["labels"] == ["ant", "bee"]
-    picture = next((tmp_path / "animals" / "bee").iterdir())
-    answer = cli.json("predict", picture, "--model", "r")
+    image = next((tmp_path / "animals" / "bee").iterdir())
+    answer = cli.json("predict", image, "--model", "r")
     assert {c["name"] for c in answer["predictions"][0]["top"]} == {"ant", "bee"}
 
 
@@ -326,7 +326,7 @@ def test_a_finished_run_of_a_later_version_is_left_alone(cli, trained):
 )
 def test_who_cannot_teach_is_refused_before_anything_is_written(cli, tmp_path, model, told):
     fill(tmp_path / "own", ["ant", "bee"])
-    given = "train", *QUICK, "--data", tmp_path / "own", "--set", f"training.taught_by={model}"
+    given = "train", *QUICK, "--data", tmp_path / "own", "--set", f"distillation.teachers={model}"
     if told is None:
         cli.ok(*given, "--out", "r")
         return
@@ -338,13 +338,13 @@ def test_a_finished_run_can_teach(cli, idx_folder):
     given = "train", *QUICK, "--data", idx_folder
     cli.ok(*given, "--out", "first")
     again = "--validation", "50", "--out", "second"
-    _, _, err = cli(*given, *again, "--set", "training.taught_by=first")
+    _, _, err = cli(*given, *again, "--set", "distillation.teachers=first")
     assert f"2 epochs, taught by {Path('first').resolve()}, cpu" in err
     assert "validation looks better than it is" in err
     assert f'"{Path("first").resolve()}"' in Path("second/config.toml").read_text()
 
 
-@pytest.mark.parametrize("told", ["training.teacher_epochs=3", "training.teacher_share=0.5"])
+@pytest.mark.parametrize("told", ["distillation.epochs=3", "distillation.alpha=0.5"])
 def test_what_is_set_of_teachers_wants_some(cli, told):
     line = cli.fails(2, "train", *QUICK, "--data", "sketches", "--set", told)
     assert f"--set {told.split('=')[0]}: there are no teachers" in line
@@ -363,7 +363,7 @@ def test_a_run_may_go_on_on_another_device(cli, trained):
 
 
 def test_a_refused_extension_leaves_a_taught_run_finished(cli, idx_folder):
-    taught = "--set", "training.teachers=1", "--set", "training.teacher_epochs=1"
+    taught = "--set", "distillation.ensemble_size=1", "--set", "distillation.epochs=1"
     cli.ok("train", *QUICK, *taught, "--data", idx_folder, "--out", "r")
     cli.ok("train", "--resume", "r/teachers/1", "--epochs", "3")
     metrics = Path("r/metrics.json").read_bytes()

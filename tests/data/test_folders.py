@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashioncnn.data.folders import find_pictures, read_class_folders
+from fashioncnn.data.folders import find_images, read_class_folders
 from fashioncnn.errors import DataError
 
 
@@ -48,7 +48,7 @@ def test_other_files_are_left_alone(tmp_path):
 def test_empty_class_folder_is_named(tmp_path):
     fill(tmp_path, ["ant", "bee"])
     (tmp_path / "cow").mkdir()
-    with pytest.raises(DataError, match="cow: a class folder without a picture"):
+    with pytest.raises(DataError, match="cow: a class folder without an image"):
         read_class_folders(tmp_path, 28)
 
 
@@ -68,9 +68,9 @@ def test_class_names_that_cannot_be_printed_are_refused(tmp_path, name):
         read_class_folders(tmp_path, 28)
 
 
-def test_broken_picture_is_named(tmp_path):
+def test_broken_image_is_named(tmp_path):
     fill(tmp_path, ["ant", "bee"])
-    (tmp_path / "bee" / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bee" / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.jpg: not a JPEG"):
         read_class_folders(tmp_path, 28)
 
@@ -89,7 +89,7 @@ def test_too_few_classes(tmp_path, classes):
         read_class_folders(tmp_path, 28)
 
 
-def test_pictures_are_found_in_order_without_hidden_ones_or_circles(tmp_path):
+def test_images_are_found_in_order_without_hidden_ones_or_circles(tmp_path):
     for name in ("b.png", "a/z.JPG", "a.png", "a/notes.txt", ".x.png", ".git/a.png", "c/d/e.webp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -98,7 +98,7 @@ def test_pictures_are_found_in_order_without_hidden_ones_or_circles(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
-    found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in find_images(tmp_path)]
     names = ["a/z.JPG", "a.png", "b.png", "c/d/e.webp", "gone.png", "link.png", "self.png"]
     assert found == names
 
@@ -111,7 +111,7 @@ def test_folders_may_lie_in_each_other_by_the_thousand(tmp_path, monkeypatch):
         os.chdir("d")
     Path("a.png").write_bytes(b"")
     os.chdir(tmp_path)
-    (found,) = find_pictures(Path("d"))
+    (found,) = find_images(Path("d"))
     assert found.parts == ("d",) * depth + ("a.png",)
     found.unlink()
     for folder in list(found.parents)[:depth]:  # pytest could not, for it goes about it recursively

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from fashioncnn.data.idx import count_idx_pictures, is_idx, read_idx, stream_idx_pictures
+from fashioncnn.data.idx import count_idx_images, is_idx, read_idx, stream_idx_images
 from fashioncnn.errors import DataError
 
 from ..idx import write_idx
@@ -30,7 +30,7 @@ FAULTS = {
     "labels in place of images": (header(18) + bytes(18), "3-dimensional"),
     "floats": (header(2, 3, 3, kind=13) + bytes(72), "uint8"),
     "half a header": (header(2, 3, 3)[:9], "within its header"),
-    "no pictures": (header(0, 3, 3), "empty"),
+    "no images": (header(0, 3, 3), "empty"),
     "cut short": (header(2, 3, 3) + bytes(17), "promises 18 values and 17"),
     "trailing byte": (header(2, 3, 3) + bytes(19), "bytes follow"),
     "a header that claims 64 PB": (header(2**32 - 1, 4096, 4096) + bytes(9), "over the limit"),
@@ -77,38 +77,38 @@ MANY = np.random.default_rng(0).integers(0, 256, (2500, 28, 28)).astype(np.uint8
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
-def test_pictures_come_one_by_one(tmp_path, name):
+def test_images_come_one_by_one(tmp_path, name):
     write_idx(tmp_path / name, MANY)
     assert is_idx(tmp_path / name)
-    assert count_idx_pictures(tmp_path / name) == 2500
-    np.testing.assert_array_equal(list(stream_idx_pictures(tmp_path / name)), MANY)
+    assert count_idx_images(tmp_path / name) == 2500
+    np.testing.assert_array_equal(list(stream_idx_images(tmp_path / name)), MANY)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_of_a_malformed_file_the_pictures_before_the_fault_come(tmp_path, fault):
+def test_of_a_malformed_file_the_images_before_the_fault_come(tmp_path, fault):
     path = tmp_path / "images"
     path.write_bytes(FAULTS[fault][0])
-    pictures = []
+    images = []
     with pytest.raises(DataError, match="images: "):
-        pictures.extend(stream_idx_pictures(path))
-    assert len(pictures) == {"cut short": 1, "trailing byte": 2}.get(fault, 0)
+        images.extend(stream_idx_images(path))
+    assert len(images) == {"cut short": 1, "trailing byte": 2}.get(fault, 0)
 
 
-def test_pictures_of_a_file_cut_short_are_counted(tmp_path):
+def test_images_of_a_file_cut_short_are_counted(tmp_path):
     write_idx(tmp_path / "images", MANY)
     path = tmp_path / "short"
     path.write_bytes((tmp_path / "images").read_bytes()[:-1])
-    pictures = []
-    with pytest.raises(DataError, match="promises 2,500 pictures and 2,499 are there"):
-        pictures.extend(stream_idx_pictures(path))
-    assert len(pictures) == 2499
+    images = []
+    with pytest.raises(DataError, match="promises 2,500 images and 2,499 are there"):
+        images.extend(stream_idx_images(path))
+    assert len(images) == 2499
 
 
-def test_an_enormous_picture_in_a_small_file_is_not_made(tmp_path):
+def test_an_enormous_image_in_a_small_file_is_not_made(tmp_path):
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(header(1, 60000, 60000) + bytes(10_000_000)))
     with pytest.raises(DataError, match="60000×60000 pixels"):
-        next(stream_idx_pictures(path))
+        next(stream_idx_images(path))
 
 
 def test_what_is_no_idx_file(tmp_path):

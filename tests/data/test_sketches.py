@@ -1,6 +1,6 @@
 import numpy as np
 
-from fashioncnn.data.sheet import draw_sheet
+from fashioncnn.data.contact_sheet import draw_contact_sheet
 from fashioncnn.data.sketches import _draw_split, draw_sketches
 
 
@@ -17,7 +17,7 @@ def test_drawn_the_same_at_every_call(sketches):
     assert draw_sketches().hashes == sketches.hashes
 
 
-def test_no_picture_is_in_both_parts(sketches):
+def test_no_image_is_in_both_parts(sketches):
     train = {image.tobytes() for image in sketches.train.images}
     assert not any(image.tobytes() in train for image in sketches.test.images)
 
@@ -34,7 +34,7 @@ def test_another_generator_draws_others():
 
 
 def test_sheet_has_a_row_for_each_class(small):
-    sheet = draw_sheet(small.train, small.class_names, "small", columns=4)
+    sheet = draw_contact_sheet(small.train, small.class_names, "small", columns=4)
     pixels = np.asarray(sheet.convert("L"))
     assert pixels.shape[0] > 10 * 56
     assert pixels.min() < 60

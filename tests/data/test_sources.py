@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from fashioncnn.config import cache_folder
+from fashioncnn.files import cache_folder
 from fashioncnn.data import sources
 from fashioncnn.data.sources import (
     OfficialFile,
@@ -70,7 +70,7 @@ def test_a_folder_without_a_test_part_has_none(idx_folder):
     assert load_dataset(str(idx_folder)).test is None
 
 
-def test_pictures_that_are_not_square_are_refused(idx_folder, small):
+def test_images_that_are_not_square_are_refused(idx_folder, small):
     write_idx(idx_folder / "train-images-idx3-ubyte", small.train.images[:, :20])
     with pytest.raises(DataError, match="20×28"):
         load_dataset(str(idx_folder))
@@ -133,12 +133,12 @@ def test_class_names_that_are_none_are_refused(idx_folder, content):
 
 
 @pytest.mark.parametrize("size", [-5, 0, 7, 100_000])
-def test_picture_sizes_have_limits(size, tmp_path):
+def test_image_sizes_have_limits(size, tmp_path):
     with pytest.raises(UsageError, match=f"image_size = {size}"):
         load_dataset(str(tmp_path), image_size=size)
 
 
-def test_sizes_that_idx_files_have_need_not_be_those_that_pictures_are_brought_to(tmp_path):
+def test_sizes_that_idx_files_have_need_not_be_those_that_images_are_brought_to(tmp_path):
     for part, n in (("train", 6), ("t10k", 2)):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((n, 6, 6), np.uint8))
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.arange(n, dtype=np.uint8) % 2)

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 
-from fashioncnn.evaluation.calibration import fit_bound, fit_membership, fit_temperature
+from fashioncnn.artifacts.ood import logit_std
+from fashioncnn.evaluation.calibration import (
+    fit_abstention_threshold,
+    fit_ood_detector,
+    fit_temperature,
+)
 from fashioncnn.evaluation.metrics import cross_entropy, expected_calibration_error, softmax
-from fashioncnn.models.membership import spread_of
 
 
 def draw(temperature, n=20_000):
@@ -34,12 +38,12 @@ def test_the_bound_gives_up_a_tenth_of_the_right_answers():
     logits, labels = draw(1.0)
     confidences = softmax(logits / np.float32(2)).max(1)
     right = logits.argmax(1) == labels
-    bound = fit_bound(confidences, right)
+    bound = fit_abstention_threshold(confidences, right)
     assert (confidences[right] < bound).mean() == pytest.approx(0.1, abs=0.001)
 
 
 def test_a_network_that_is_never_right_has_no_bound():
-    assert fit_bound(np.full(3, 0.5), np.zeros(3, bool)) == 0
+    assert fit_abstention_threshold(np.full(3, 0.5), np.zeros(3, bool)) == 0
 
 
 def draw_flat(generator, scale, n=20_000):
@@ -51,8 +55,8 @@ def test_membership_is_what_a_logistic_regression_finds():
 
     generator = np.random.default_rng(0)
     inside, outside = draw_flat(generator, 1.5), draw_flat(generator, 1.0)
-    found = fit_membership(inside, outside)
-    spreads = np.concatenate([spread_of(inside), spread_of(outside)])[:, None]
+    found = fit_ood_detector(inside, outside)
+    spreads = np.concatenate([logit_std(inside), logit_std(outside)])[:, None]
     trusted = LogisticRegression(C=1e9).fit(spreads, np.repeat([1, 0], len(inside)))
     assert found.slope == pytest.approx(trusted.coef_[0, 0], rel=1e-3)
     assert found.intercept == pytest.approx(trusted.intercept_[0], rel=1e-3)
@@ -64,17 +68,17 @@ def test_membership_is_what_a_logistic_regression_finds():
 
 def test_membership_of_kinds_that_never_meet_is_finite():
     generator = np.random.default_rng(0)
-    found = fit_membership(draw_flat(generator, 50.0, 100), draw_flat(generator, 0.01, 100))
+    found = fit_ood_detector(draw_flat(generator, 50.0, 100), draw_flat(generator, 0.01, 100))
     assert np.isfinite([found.slope, found.intercept]).all()
     assert found.probability(np.array([0.0, 50.0])) == pytest.approx([0, 1], abs=0.01)
 
 
 def test_the_spread_takes_no_notice_of_a_constant():
     logits = draw_flat(np.random.default_rng(0), 1.0, 5)
-    np.testing.assert_allclose(spread_of(logits), logits.astype(float).std(1))
-    np.testing.assert_allclose(spread_of(logits + 3), spread_of(logits), rtol=1e-5)
+    np.testing.assert_allclose(logit_std(logits), logits.astype(float).std(1))
+    np.testing.assert_allclose(logit_std(logits + 3), logit_std(logits), rtol=1e-5)
 
 
 def test_a_bound_of_answers_that_are_all_sure_is_one_that_a_model_can_have():
-    bound = fit_bound(np.ones(10), np.ones(10, bool))
+    bound = fit_abstention_threshold(np.ones(10), np.ones(10, bool))
     assert 0.999 < bound < 1

@@ -20,7 +20,7 @@ NAMES = ["one", "two", "three", "four"]
 
 
 def run(labels, accuracy, seed):
-    """Logits that name a share of the pictures rightly, at random."""
+    """Logits that name a share of the images rightly, at random."""
     generator = np.random.default_rng(seed)
     wrong = (labels + generator.integers(1, 4, len(labels))) % 4
     said = np.where(generator.random(len(labels)) < accuracy, labels, wrong)
@@ -49,8 +49,8 @@ def test_newcombe_s_interval_of_published_data():
 def test_newcombe_covers_as_often_as_it_says():
     generator = np.random.default_rng(1)
     shares = [0.90, 0.03, 0.05, 0.02]  # both, A alone, B alone, neither
-    draws = generator.multinomial(500, shares, size=1000)
-    inside = [low <= 0.02 <= high for low, high in (newcombe_interval(*d) for d in draws)]
+    sampler = generator.multinomial(500, shares, size=1000)
+    inside = [low <= 0.02 <= high for low, high in (newcombe_interval(*d) for d in sampler)]
     assert 0.93 < np.mean(inside) < 0.975
 
 
@@ -84,7 +84,7 @@ def test_no_difference_is_not_trusted_more_often_than_it_may(labels):
     assert sum(trusted) <= 12
 
 
-def test_seeds_and_pictures_vary_together(labels):
+def test_seeds_and_images_vary_together(labels):
     accuracies = [0.80, 0.82, 0.81], [0.85, 0.86, 0.845]
     groups = [
         Group(name, [run(labels, accuracy, at * 10 + i) for i, accuracy in enumerate(shares)])
@@ -93,31 +93,31 @@ def test_seeds_and_pictures_vary_together(labels):
     compared = compare_groups(*groups, labels, NAMES)
     right = [np.array([x.argmax(1) == labels for x in g.logits]) for g in groups]
     of_seeds = [r.mean(1).var(ddof=1) / 3 for r in right]
-    of_pictures = (right[1].mean(0) - right[0].mean(0)).var(ddof=1) / len(labels)
-    # What is neither of a run nor of a picture: the residuals of a two-way layout.
+    of_images = (right[1].mean(0) - right[0].mean(0)).var(ddof=1) / len(labels)
+    # What is neither of a run nor of an image: the residuals of a two-way layout.
     rest = [r - r.mean(0) - r.mean(1, keepdims=True) + r.mean() for r in right]
     of_both = sum((x**2).sum() / (2 * (len(labels) - 1)) / (3 * len(labels)) for x in rest)
-    both = min(of_both, sum(of_seeds), of_pictures)
-    error = math.sqrt(sum(of_seeds) + of_pictures - both)
+    both = min(of_both, sum(of_seeds), of_images)
+    error = math.sqrt(sum(of_seeds) + of_images - both)
     middle = right[1].mean() - right[0].mean()
     assert compared["accuracy_difference"] == pytest.approx(middle)
     low, high = compared["accuracy_difference_ci95"]
-    pictures = (of_pictures**2 + both**2) / (len(labels) - 1)
-    freedom = error**4 / (sum(v**2 for v in of_seeds) / 2 + pictures)
+    images = (of_images**2 + both**2) / (len(labels) - 1)
+    freedom = error**4 / (sum(v**2 for v in of_seeds) / 2 + images)
     assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, freedom) * error)
     assert compared["a"]["runs"] == 3
     assert compared["a"]["accuracy_sd"] == pytest.approx(right[0].mean(1).std(ddof=1))
 
 
 def test_groups_alike_are_not_trusted_more_often_than_they_may():
-    """Seeds and pictures both vary: pictures are harder or easier for A and for B alike or not."""
+    """Seeds and images both vary: images are harder or easier for A and for B alike or not."""
     generator = np.random.default_rng(3)
     trusted = 0
     for _ in range(200):
         labels = generator.integers(0, 4, 500).astype(np.uint8)
         groups = []
         for name in "ab":
-            ease = generator.normal(1.2, 1.0, 500)  # of each picture, for this method
+            ease = generator.normal(1.2, 1.0, 500)  # of each image, for this method
             shift = generator.normal(0, 0.1, 4)  # of each seed
             chances = 1 / (1 + np.exp(-(ease + shift[:, None])))
             right = generator.random((4, 500)) < chances
@@ -128,7 +128,7 @@ def test_groups_alike_are_not_trusted_more_often_than_they_may():
 
 
 def test_the_interval_of_several_seeds_is_as_wide_as_it_should_be():
-    """Runs that differ on pictures alone: intervals hold the truth in 95% of cases, not in all."""
+    """Runs that differ on images alone: intervals hold the truth in 95% of cases, not in all."""
     generator = np.random.default_rng(4)
     inside = 0
     for _ in range(400):
@@ -138,8 +138,8 @@ def test_the_interval_of_several_seeds_is_as_wide_as_it_should_be():
     assert 372 <= inside <= 396
 
 
-def test_what_holds_for_seeds_but_not_for_pictures_is_not_trusted():
-    """Seeds that always agree, on pictures too few to tell."""
+def test_what_holds_for_seeds_but_not_for_images_is_not_trusted():
+    """Seeds that always agree, on images too few to tell."""
     labels = np.arange(40, dtype=np.uint8) % 4
     b = np.eye(4, dtype=np.float32)[labels]
     a = b.copy()
@@ -149,7 +149,7 @@ def test_what_holds_for_seeds_but_not_for_pictures_is_not_trusted():
     assert not compared["trusted"]
 
 
-def test_a_part_of_one_picture_has_no_interval():
+def test_a_part_of_one_image_has_no_interval():
     labels = np.array([1], dtype=np.uint8)
     a, b = np.eye(4, dtype=np.float32)[[0]], np.eye(4, dtype=np.float32)[[1]]
     compared = compare_groups(Group("a", [a]), Group("b", [b]), labels, NAMES)

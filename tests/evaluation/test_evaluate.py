@@ -6,7 +6,7 @@ import pytest
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation import evaluate as module
-from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
+from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
 from fashioncnn.evaluation.predictions import load_predictions, save_predictions
 from fashioncnn.inference.predictor import predict_probabilities
 from fashioncnn.runs import create_run
@@ -28,52 +28,52 @@ def forbid_computing(monkeypatch):
 
 
 def test_stored_predictions_are_used_again(run, small, monkeypatch):
-    folder, outcome = run
+    folder, result = run
     forbid_computing(monkeypatch)
-    judged = evaluate_model(outcome.model, small, small.test, "test", run=folder)
-    assert judged == outcome.metrics["test"]
+    judged = evaluate_model(result.model, small, small.test, "test", run=folder)
+    assert judged == result.metrics["test"]
 
 
 def test_other_weights_are_judged_anew(run, small, monkeypatch):
-    folder, outcome = run
+    folder, result = run
     before = folder.predictions.read_bytes()
-    outcome.model.network.output.bias.data[3] += 5
-    judged = evaluate_model(outcome.model, small, small.test, "test", run=folder)
-    assert judged != outcome.metrics["test"]
+    result.model.network.output.bias.data[3] += 5
+    judged = evaluate_model(result.model, small, small.test, "test", run=folder)
+    assert judged != result.metrics["test"]
     assert folder.predictions.read_bytes() != before
     forbid_computing(monkeypatch)
-    assert evaluate_model(outcome.model, small, small.test, "test", run=folder) == judged
+    assert evaluate_model(result.model, small, small.test, "test", run=folder) == judged
 
 
-def test_other_pictures_are_judged_anew(run, small):
-    folder, outcome = run
+def test_other_images_are_judged_anew(run, small):
+    folder, result = run
     other = Split(small.test.images[::-1].copy(), small.test.labels)
-    judged = evaluate_model(outcome.model, small, other, "test", run=folder)
-    assert judged != outcome.metrics["test"]
+    judged = evaluate_model(result.model, small, other, "test", run=folder)
+    assert judged != result.metrics["test"]
 
 
 def test_damaged_predictions_are_computed_again(run, small):
-    folder, outcome = run
+    folder, result = run
     folder.predictions.write_bytes(folder.predictions.read_bytes()[:-40])
-    judged = evaluate_model(outcome.model, small, small.test, "test", run=folder)
-    assert judged == outcome.metrics["test"]
+    judged = evaluate_model(result.model, small, small.test, "test", run=folder)
+    assert judged == result.metrics["test"]
 
 
 def test_other_classes_or_sizes_are_refused(run, small):
-    _, outcome = run
+    _, result = run
     renamed = Dataset("x", tuple("abcdefghij"), small.train, small.test, "plain", "x")
     with pytest.raises(DataError, match="classes"):
-        evaluate_model(outcome.model, renamed, small.test, "test")
+        evaluate_model(result.model, renamed, small.test, "test")
     smaller = Split(small.test.images[:, :20, :20], small.test.labels)
     shrunk = Dataset("x", small.class_names, smaller, smaller, "plain", "x")
     with pytest.raises(DataError, match="20×20"):
-        evaluate_model(outcome.model, shrunk, smaller, "test")
+        evaluate_model(result.model, shrunk, smaller, "test")
 
 
 def test_validation_is_the_part_that_was_held_out(small, tiny_settings):
-    parts = splits_of(small, tiny_settings("data.validation=50"))
+    parts = evaluation_splits(small, tiny_settings("data.validation=50"))
     assert len(parts["validation"]) == 50
-    assert "validation" not in splits_of(small, tiny_settings("data.validation=0"))
+    assert "validation" not in evaluation_splits(small, tiny_settings("data.validation=0"))
 
 
 def test_predictions_survive_as_they_were(tmp_path):

@@ -9,10 +9,10 @@ from sklearn import metrics as sk
 
 from fashioncnn.evaluation.metrics import (
     accuracy,
+    compute_metrics,
     confusion_matrix,
     cross_entropy,
     expected_calibration_error,
-    judge,
     log_softmax,
     macro_f1,
     softmax,
@@ -90,7 +90,9 @@ def test_calibration_error_of_a_liar_is_one():
 def judged():
     names = ("a", "b", "c", "d", "e", "never")
     padded = np.pad(LOGITS, ((0, 0), (0, 1)), constant_values=-50)
-    return judge(padded, LABELS, names, dataset="x", split="test", parameters=7, multiply_adds=9)
+    return compute_metrics(
+        padded, LABELS, names, dataset="x", split="test", parameters=7, multiply_adds=9
+    )
 
 
 def test_judgement_has_the_promised_keys_in_json_types(judged):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.inference.explain import GAP, SIDE, explain, grad_cam, side_by_side
 from fashioncnn.models import MODELS, build_model
-from fashioncnn.models.preprocessing import Preprocessing
-from fashioncnn.models.store import TrainedModel
+from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.settings import BatchNormCNNConfig, FashionCNNConfig, ResidualCNNConfig
 
 CONFIGS = {
@@ -34,10 +34,10 @@ def stripes(direction):
     return np.tile(wave, (14, 1)) if direction == "upright" else np.tile(wave, (14, 1)).T
 
 
-def striped_pictures(n, seed):
-    """Return pictures, (n, 28, 28) uint8, and labels.
+def striped_images(n, seed):
+    """Return images, (n, 28, 28) uint8, and labels.
 
-    Stripes stand anywhere, dots elsewhere on every picture; which way the stripes go is the label.
+    Stripes stand anywhere, dots elsewhere on every image; which way the stripes go is the label.
     """
     rng = np.random.default_rng(seed)
     images = np.zeros((n, 28, 28), np.uint8)
@@ -53,7 +53,7 @@ def striped_pictures(n, seed):
 def taught(name):
     """Return a network that has learnt which way stripes go."""
     model = model_of(name)
-    images, labels = striped_pictures(256, 0)
+    images, labels = striped_images(256, 0)
     inputs, targets = model.preprocessing(torch.from_numpy(images)[:, None]), torch.tensor(labels)
     optimizer = torch.optim.Adam(model.network.parameters(), lr=0.01)
     model.network.train()
@@ -70,7 +70,7 @@ def taught(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_map_is_highest_where_what_decides_is(name):
     model = taught(name)
-    images, labels = striped_pictures(40, 1)
+    images, labels = striped_images(40, 1)
     images[:] = 0
     inside = []
     for image, label, (row, column) in zip(images, labels, list(PLACES.values()) * 10, strict=True):

@@ -7,20 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
+from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.errors import UsageError
-from fashioncnn.inference.decoding import views_of
+from fashioncnn.inference.inputs import compute_views
 from fashioncnn.inference.predictor import (
     BATCH,
     as_images,
-    judge_views,
     predict_files,
+    predict_images,
     predict_logits,
-    predict_pictures,
     predict_probabilities,
     predict_views,
+    predict_with_confidence,
 )
-from fashioncnn.inference.sources import Picture
-from fashioncnn.models.membership import Membership
+from fashioncnn.inference.sources import ImageSource
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def test_probabilities_sum_to_one(model, small):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
-def test_no_pictures_have_no_probabilities(model):
+def test_no_images_have_no_probabilities(model):
     assert predict_probabilities(model, np.empty((0, 28, 28), np.uint8)).shape == (0, 10)
 
 
-def test_every_form_of_a_picture_is_the_same_picture(preprocessing, small, tmp_path):
+def test_every_form_of_a_image_is_the_same_image(preprocessing, small, tmp_path):
     image = small.test.images[0]
     path = tmp_path / "a.png"
     Image.fromarray(image).save(path)
@@ -87,7 +87,7 @@ def test_arrays_of_another_size_go_through_the_conversion(preprocessing):
         np.zeros(28),
         np.zeros((2, 3, 28, 28)),
         np.zeros((28, 28, 3), np.uint8),
-        np.zeros((28, 28, 1), np.uint8),  # one picture as Keras has it, or 28 narrow ones
+        np.zeros((28, 28, 1), np.uint8),  # one image as Keras has it, or 28 narrow ones
         np.zeros((28, 28, 4)),
         np.zeros((0, 0)),
         np.full((28, 28), 300),
@@ -100,7 +100,7 @@ def test_arrays_of_another_size_go_through_the_conversion(preprocessing):
     ],
     ids=lambda value: str(getattr(value, "shape", value)) + str(getattr(value, "dtype", "")),
 )
-def test_what_is_no_picture_is_refused_in_one_line(wrong, preprocessing):
+def test_what_is_no_image_is_refused_in_one_line(wrong, preprocessing):
     with pytest.raises(UsageError) as caught:
         as_images(wrong, preprocessing)
     assert "\n" not in str(caught.value)
@@ -138,7 +138,7 @@ def test_probabilities_are_the_mean_over_views(model, small):
 
 
 def test_photographs_are_seen_mirrored_too(model, small):
-    preprocessing = replace(model.preprocessing, pictures="photo")
+    preprocessing = replace(model.preprocessing, views="photo")
     images = small.test.images[:2]
     both = predict_views(replace(model, preprocessing=preprocessing), [images])
     expected = predict_views(model, [np.concatenate([images, images[:, :, ::-1]])])
@@ -148,28 +148,28 @@ def test_photographs_are_seen_mirrored_too(model, small):
 def test_confidence_is_the_likeliest_class_or_what_the_spread_of_logits_says(model, small):
     images = small.test.images
     views = [images[:3], images[3:4]]
-    probabilities, confidences = judge_views(model, views)
+    probabilities, confidences = predict_with_confidence(model, views)
     np.testing.assert_array_equal(confidences, probabilities.max(1))
-    membership = Membership(slope=1.5, intercept=-2.0)
-    same, confidences = judge_views(replace(model, membership=membership), views)
+    ood_detector = OODDetector(slope=1.5, intercept=-2.0)
+    same, confidences = predict_with_confidence(replace(model, ood_detector=ood_detector), views)
     np.testing.assert_array_equal(same, probabilities)
     spreads = predict_logits(model, images[:4]).astype(float).std(1)
     odds = 1.5 * np.array([spreads[:3].mean(), spreads[3]]) - 2
     np.testing.assert_allclose(confidences, 1 / (1 + np.exp(-odds)), rtol=1e-5)
-    assert [len(none) for none in judge_views(model, [])] == [0, 0]
+    assert [len(none) for none in predict_with_confidence(model, [])] == [0, 0]
 
 
 def test_predictions_come_with_what_the_network_saw(model, small, monkeypatch):
-    """As many views as it is given, of every picture, in the order of the pictures."""
+    """As many views as it is given, of every image, in the order of the sources."""
 
-    def twice(image, preprocessing):
-        view = views_of(image, preprocessing)
+    def forward_pair(image, preprocessing):
+        view = compute_views(image, preprocessing)
         return np.concatenate([view, view[:, :, ::-1]])
 
-    monkeypatch.setattr("fashioncnn.inference.decoding.views_of", twice)
+    monkeypatch.setattr("fashioncnn.inference.inputs.compute_views", forward_pair)
     images = small.test.images
-    pictures = [Picture(str(i), png(images[i])) for i in range(5)]
-    predictions = list(predict_pictures(model, pictures))
+    sources = [ImageSource(str(i), png(images[i])) for i in range(5)]
+    predictions = list(predict_images(model, sources))
     for i, prediction in enumerate(predictions):
         views = np.stack([images[i], images[i][:, ::-1]])
         np.testing.assert_array_equal(prediction.views, views)
@@ -177,9 +177,9 @@ def test_predictions_come_with_what_the_network_saw(model, small, monkeypatch):
         np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-5)
 
 
-def test_endless_pictures_are_predicted_as_they_come(model, small):
-    pictures = (Picture(str(i), small.test.images[i % 100]) for i in itertools.count())
-    predictions = predict_pictures(model, pictures)
+def test_endless_images_are_predicted_as_they_come(model, small):
+    images = (ImageSource(str(i), small.test.images[i % 100]) for i in itertools.count())
+    predictions = predict_images(model, images)
     assert [next(predictions).source for _ in range(3 * BATCH)] == [
         str(i) for i in range(3 * BATCH)
     ]

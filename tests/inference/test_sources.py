@@ -20,7 +20,7 @@ def find(*sources, stdin=b""):
 def names(*sources):
     found = find(*sources)
     assert count_sources(sources) == len(found)
-    return [picture.name for picture in found]
+    return [image.name for image in found]
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_globs_follow_no_link_round_in_a_circle():
         ("gone.jpg", "gone.jpg: no such file"),
         ("closet/*.bmp", "no file matches"),
         ("closet/a**b", "no file matches"),
-        ("empty", "a folder without a picture"),
+        ("empty", "a folder without an image"),
     ],
 )
 def test_what_names_nothing_is_told_in_its_place(source, reason):
@@ -92,13 +92,13 @@ def test_what_names_nothing_is_told_in_its_place(source, reason):
     assert count_sources([source]) == 1
 
 
-def test_standard_input_is_read_no_further_than_a_picture_can_be_long():
-    (picture,) = find("-", stdin=b"x" * 1000)
-    assert (picture.name, picture.content) == ("-", b"x" * 101)
+def test_standard_input_is_read_no_further_than_a_image_can_be_long():
+    (image,) = find("-", stdin=b"x" * 1000)
+    assert (image.name, image.content) == ("-", b"x" * 101)
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
-def test_every_picture_of_an_idx_file(name):
+def test_every_image_of_an_idx_file(name):
     write_idx(Path(name), IMAGES)
     found = find("closet/b.png", name)
     assert [p.name for p in found[1:]] == [f"{name}[{i}]" for i in range(5)]
@@ -106,7 +106,7 @@ def test_every_picture_of_an_idx_file(name):
     assert count_sources(["closet/b.png", name]) == 6
 
 
-def test_an_idx_file_that_is_cut_short_tells_after_its_pictures():
+def test_an_idx_file_that_is_cut_short_tells_after_its_images():
     write_idx(Path("whole"), IMAGES)
     Path("images").write_bytes(Path("whole").read_bytes()[:-20])
     *found, fault, last = find("images", "closet/b.png")
@@ -116,7 +116,7 @@ def test_an_idx_file_that_is_cut_short_tells_after_its_pictures():
     assert last.name == "closet/b.png"
 
 
-def test_labels_are_no_pictures():
+def test_labels_are_no_images():
     write_idx(Path("labels"), IMAGES[0, 0])
     (fault,) = find("labels")
     assert "not an IDX file of 3-dimensional" in str(fault.content)

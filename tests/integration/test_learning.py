@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fashioncnn.cli import main
-from fashioncnn.data.dataset import Dataset, stratified_holdout
+from fashioncnn.data.dataset import Dataset, stratified_split_indices
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
@@ -15,8 +15,8 @@ def test_sketches_are_learnt_to_over_90_percent_and_not_trivially_to_100(sketche
     from fashioncnn.config import resolve
 
     settings = resolve(flags={"epochs": 12, "device": "cpu"})
-    outcome = train_model(prepare_settings(settings, sketches), sketches)
-    accuracies = [r["test_accuracy"] for r in outcome.history]
+    result = train_model(prepare_settings(settings, sketches), sketches)
+    accuracies = [r["test_accuracy"] for r in result.history]
     assert 0.90 < accuracies[-1] < 1
     assert accuracies[0] < 0.90
 
@@ -35,7 +35,7 @@ def test_official_files_are_fashion_mnist(real_data):
 @pytest.mark.real_data
 def test_official_validation_part_is_10000_stratified_and_fixed(real_data):
     labels = load_dataset(real_data).train.labels
-    _, held = stratified_holdout(labels, 10000)
+    _, held = stratified_split_indices(labels, 10000)
     assert [int((labels[held] == c).sum()) for c in range(10)] == [1000] * 10
     assert held[:5].tolist() == [1, 4, 14, 15, 19]
 
@@ -70,8 +70,8 @@ def test_baseline_learns_a_slice_of_fashion_mnist(real_data, capsys):
     from fashioncnn.config import resolve
 
     settings = prepare_settings(resolve(flags={"epochs": 6, "device": "cpu"}), part)
-    outcome = train_model(settings, part)
-    assert json.loads(json.dumps(outcome.metrics))["test"]["accuracy"] > 0.80
+    result = train_model(settings, part)
+    assert json.loads(json.dumps(result.metrics))["test"]["accuracy"] > 0.80
 
 
 def first(split, n):

@@ -15,7 +15,7 @@ from fashioncnn import kernels
 from fashioncnn.errors import OutOfMemoryError, UsageError
 from fashioncnn.kernels import build, conv_pool_relu, convolve
 from fashioncnn.kernels.tensors import check_memory
-from fashioncnn.runtime import prepare_torch, resolve_runtime, told_without_memory
+from fashioncnn.runtime import prepare_torch, report_out_of_memory, resolve_runtime
 from fashioncnn.settings import RuntimeConfig
 
 
@@ -27,7 +27,7 @@ def native(compiled):
     kernels.use("native")
 
 
-def by_torch(images, weight, bias, padding):
+def torch_convolution(images, weight, bias, padding):
     return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), 2))
 
 
@@ -53,7 +53,7 @@ SHAPES = {
     "an even number of windows down, an odd one across": (2, 32, 8, 10, 32, 1),
     "wide padding": (2, 32, 6, 6, 32, 2),
     "one window": (1, 32, 4, 4, 32, 0),
-    "fewer pictures than threads": (1, 1, 28, 28, 32, 1),
+    "fewer images than threads": (1, 1, 28, 28, 32, 1),
     "more tiles than a block, and a rest": (7, 64, 14, 14, 96, 1),
 }
 
@@ -71,7 +71,7 @@ def test_values_and_gradients_are_pytorchs(native, shape, threads):
 
     values = conv_pool_relu(images, weight, bias, padding)
     assert is_ours(values), "the compiled kernels were not used"
-    expected = by_torch(*exact, padding)
+    expected = torch_convolution(*exact, padding)
     gradient = torch.randn(values.shape, generator=torch.Generator().manual_seed(2))
     ours = torch.autograd.grad(values, inputs, gradient)
     theirs = torch.autograd.grad(
@@ -114,7 +114,7 @@ def test_expanded_weights_get_their_whole_gradient(native):
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
 
 
-def test_saved_pictures_may_be_laid_out_anew(native):
+def test_saved_images_may_be_laid_out_anew(native):
     images, weight, bias = draw(2, 32, 8, 8, 32)
     images, weight = images.requires_grad_(), weight.requires_grad_()
     expected = torch.autograd.grad(conv_pool_relu(images, weight, bias, 1).sum(), weight)[0]
@@ -135,11 +135,11 @@ def test_what_has_no_memory_of_its_own_is_left_to_pytorch(native):
 
 
 def test_of_equal_values_one_gets_the_gradient(native):
-    """In a plain picture all four outputs of a window are the same, but for rounding."""
+    """In a plain image all four outputs of a window are the same, but for rounding."""
     images = torch.ones(1, 32, 8, 8, requires_grad=True)
     weight, bias = torch.ones(32, 32, 3, 3, requires_grad=True), torch.zeros(32)
     answers = []
-    for function in (conv_pool_relu, by_torch):
+    for function in (conv_pool_relu, torch_convolution):
         values = function(images, weight, bias, 0)
         of_images, of_weight = torch.autograd.grad(values.sum(), [images, weight])
         answers.append((of_images.sum(), of_weight))
@@ -160,7 +160,7 @@ def test_not_a_number_stays_one(native, in_channels, place):
     """Wherever PyTorch tells of it; Winograd's sums may carry it to more values of its tile."""
     images, weight, bias = draw(1, in_channels, 8, 8, 32)
     images[0, 0, *place] = float("nan")
-    told = by_torch(images, weight, bias, 1).isnan()
+    told = torch_convolution(images, weight, bias, 1).isnan()
     assert conv_pool_relu(images, weight, bias, 1).isnan()[told].all()
 
 
@@ -171,7 +171,7 @@ def test_memory_order_does_not_matter(native):
     assert torch.equal(plain, conv_pool_relu(*other, bias, 1))
 
 
-def test_a_picture_gives_the_same_bytes_in_any_company(native):
+def test_a_image_gives_the_same_bytes_in_any_company(native):
     images, weight, bias = draw(9, 32, 14, 14, 64)
     together = conv_pool_relu(images, weight, bias, 1)
     alone = torch.cat([conv_pool_relu(image[None], weight, bias, 1) for image in images])
@@ -196,7 +196,7 @@ def test_a_bias_of_any_memory(native):
     for values in (bias, bias[:1].expand(32)):
         torch.testing.assert_close(
             conv_pool_relu(images, weight, values, 1),
-            by_torch(images, weight, values, 1),
+            torch_convolution(images, weight, values, 1),
             rtol=1e-4,
             atol=1e-4,
         )
@@ -221,7 +221,7 @@ def test_the_defaults_of_new_tensors_do_not_matter(native):
 def test_frozen_weights_pass_the_gradient_on(native):
     images, weight, bias = draw(2, 32, 8, 8, 32)
     gradients = []
-    for function in (conv_pool_relu, by_torch):
+    for function in (conv_pool_relu, torch_convolution):
         images = images.detach().requires_grad_()
         gradients.append(torch.autograd.grad(function(images, weight, bias, 1).sum(), images)[0])
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
@@ -258,7 +258,7 @@ WRONG = {
 def test_what_pytorch_refuses_is_refused(native, make):
     arguments = make()
     with pytest.raises(RuntimeError):
-        by_torch(*arguments)
+        torch_convolution(*arguments)
     with pytest.raises(RuntimeError):
         conv_pool_relu(*arguments)
 
@@ -268,7 +268,7 @@ NOT_OURS = {
     "odd channels": lambda: draw(2, 3, 8, 8, 32),
     "few outputs": lambda: draw(2, 32, 8, 8, 4),
     "5×5": lambda: (torch.rand(2, 1, 8, 8), torch.rand(32, 1, 5, 5), torch.rand(32)),
-    "no pictures": lambda: draw(0, 32, 8, 8, 32),
+    "no images": lambda: draw(0, 32, 8, 8, 32),
     "gradient of one channel": lambda: (
         (drawn := draw(2, 1, 8, 8, 32))[0].requires_grad_(),
         *drawn[1:],
@@ -279,7 +279,7 @@ NOT_OURS = {
 @pytest.mark.parametrize("make", NOT_OURS.values(), ids=NOT_OURS)
 def test_what_the_kernels_cannot_do_pytorch_does(native, make):
     images, weight, bias = make()
-    ours, theirs = (f(images, weight, bias, 2) for f in (conv_pool_relu, by_torch))
+    ours, theirs = (f(images, weight, bias, 2) for f in (conv_pool_relu, torch_convolution))
     assert torch.equal(ours, theirs)
 
 
@@ -424,7 +424,7 @@ def test_no_place_to_compile_in_is_told(fake_compiler, monkeypatch):
 def test_too_little_memory_is_told_as_pytorch_tells_it():
     with (
         pytest.raises(OutOfMemoryError, match="a step: not enough memory on cpu; try less"),
-        told_without_memory("a step", "cpu", "less"),
+        report_out_of_memory("a step", "cpu", "less"),
     ):
         check_memory(1)
 
@@ -473,7 +473,9 @@ def test_convolutions_under_autocast_are_pytorchs(native):
     with torch.autocast("cpu", torch.bfloat16):
         alone, pooled = convolve(images, weight, 1), conv_pool_relu(images, weight, bias, 1)
         assert torch.equal(alone, F.conv2d(images, weight, padding=1))
-        expected = by_torch(images, weight, bias, 1)  # which rounds before it adds the bias
+        expected = torch_convolution(
+            images, weight, bias, 1
+        )  # which rounds before it adds the bias
     torch.testing.assert_close(pooled, expected, rtol=1e-2, atol=0.1)
     assert alone.dtype == pooled.dtype == torch.bfloat16
     assert is_ours(convolve(images, weight, 1))

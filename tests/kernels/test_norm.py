@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fashioncnn import kernels
-from fashioncnn.kernels import batch_norm, batch_norm_twice, fixed_norm, pool_relu
+from fashioncnn.kernels import batch_norm, batch_norm_pair, fixed_norm, pool_relu
 from fashioncnn.models.layers import BatchNorm
 
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 5e-3}
@@ -27,7 +27,7 @@ def draw(*size, dtype=torch.float32, seed=1):
 
 
 def is_ours(values):
-    return type(values.grad_fn).__name__ in ("_NormalisationBackward", "_PoolingBackward")
+    return type(values.grad_fn).__name__ in ("_NormalizationBackward", "_PoolingBackward")
 
 
 def assert_near(ours, exact, tolerance):
@@ -46,7 +46,7 @@ SHAPES = {
     "64 channels": (6, 64, 14, 14),
     "96 channels, odd sides": (5, 96, 7, 7),
     "vectors in groups of 4, 2 and 1": (3, 112, 5, 3),
-    "one picture": (1, 32, 9, 7),
+    "one image": (1, 32, 9, 7),
     "one row": (2, 16, 1, 1),
     "fewer rows than threads": (1, 16, 1, 2),
 }
@@ -120,7 +120,7 @@ def test_by_given_statistics_it_is_pytorchs(native, shape, added, relu, dtype, t
     assert all(torch.equal(a, b) for a, b in zip(of_channels, before, strict=True))
 
 
-def test_by_given_statistics_a_picture_gives_the_same_bytes_in_any_company(native):
+def test_by_given_statistics_a_image_gives_the_same_bytes_in_any_company(native):
     x, of_channels = draw(9, 32, 7, 7), [draw(32, seed=seed).abs() + 0.1 for seed in (2, 3, 4, 5)]
     with torch.no_grad():
         whole = fixed_norm(x, x, *of_channels, 1e-5, True)
@@ -143,7 +143,7 @@ def test_gradients_of_two_ways_are_added(native, added, relu, dtype):
     inputs += [draw(4, 48, 7, 7, dtype=dtype, seed=4).requires_grad_()] if added else []
     x, weight, bias, *residual = inputs
     of_channels = weight, bias, torch.zeros(48), torch.ones(48)
-    both = batch_norm_twice(x, *(residual or [None]), *of_channels, 0.1, 1e-5, relu)
+    both = batch_norm_pair(x, *(residual or [None]), *of_channels, 0.1, 1e-5, relu)
     assert torch.equal(*both)
     assert all(map(is_ours, both))
     # Whole eighths, so that the sum of two is exact in bfloat16.
@@ -264,7 +264,7 @@ def test_pooling_passes_not_a_number_on(native, dtype):
 
 
 def test_gradients_in_any_memory(native):
-    """The mean over a picture gives one that takes no memory of its own."""
+    """The mean over an image gives one that takes no memory of its own."""
     x = draw(4, 32, 7, 7).requires_grad_()
     gradients = []
     for name in ("native", "torch"):
@@ -294,7 +294,7 @@ NOT_OURS = {
     "odd channels": lambda: draw(2, 3, 6, 6),
     "another order in memory": lambda: draw(2, 32, 6, 6).contiguous(),
     "a view with gaps": lambda: draw(2, 64, 6, 6)[:, ::2],
-    "no pictures": lambda: draw(0, 32, 6, 6),
+    "no images": lambda: draw(0, 32, 6, 6),
 }
 
 

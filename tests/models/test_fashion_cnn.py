@@ -60,6 +60,6 @@ def test_other_kernels_and_paddings_fit_the_linear_layer(kernel_size, padding, f
         assert model.hidden.weight[0].numel() == features
 
 
-def test_pictures_that_the_convolutions_use_up_are_refused():
+def test_images_that_the_convolutions_use_up_are_refused():
     with pytest.raises(ConfigError, match="leave nothing of 8×8"):
         build_model(FashionCNNConfig(channels=(4, 4, 4, 4)), 8, 10)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fashioncnn.models.layers import Dropout, PictureLinear
+from fashioncnn.models.layers import Dropout, FlattenLinear
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75, 0.9999])
@@ -53,33 +53,33 @@ def test_dropout_does_nothing_outside_of_training():
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(3, 64, 7, 7), (2, 5, 1, 3), (4, 16, 3, 2)])
-def test_a_linear_layer_on_pictures_is_one_on_their_flattened_values(shape, layout):
+def test_a_linear_layer_on_images_is_one_on_their_flattened_values(shape, layout):
     torch.manual_seed(0)
-    layer = PictureLinear(*shape[1:], 10).to(memory_format=layout)
+    layer = FlattenLinear(*shape[1:], 10).to(memory_format=layout)
     plain = torch.nn.Linear(layer.weight[0].numel(), 10)
     plain.load_state_dict(layer.state_dict())
-    pictures = torch.rand(shape).to(memory_format=layout).requires_grad_()
-    gradient = torch.rand(len(pictures), 10)
+    images = torch.rand(shape).to(memory_format=layout).requires_grad_()
+    gradient = torch.rand(len(images), 10)
     answers = []
-    for network, values in ((layer, pictures), (plain, pictures.flatten(1))):
+    for network, values in ((layer, images), (plain, images.flatten(1))):
         outputs = network(values)
-        wanted = [pictures, network.weight, network.bias]
-        of_pictures, of_weight, of_bias = torch.autograd.grad(outputs, wanted, gradient)
-        answers.append((outputs, of_pictures, of_weight.flatten(1), of_bias))
+        wanted = [images, network.weight, network.bias]
+        of_images, of_weight, of_bias = torch.autograd.grad(outputs, wanted, gradient)
+        answers.append((outputs, of_images, of_weight.flatten(1), of_bias))
     torch.testing.assert_close(*answers)
 
 
 def test_weights_of_another_shape_are_refused():
-    layer = PictureLinear(3, 2, 4, 5)
+    layer = FlattenLinear(3, 2, 4, 5)
     with pytest.raises(RuntimeError, match="size mismatch for weight"):
         layer.load_state_dict({"weight": torch.zeros(24, 5), "bias": torch.zeros(5)})
 
 
-def test_a_linear_layer_on_pictures_is_saved_as_a_plain_one():
-    layer = PictureLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
+def test_a_linear_layer_on_images_is_saved_as_a_plain_one():
+    layer = FlattenLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
     saved = layer.state_dict()
     assert saved["weight"].shape == (5, 12)
-    twin = PictureLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
+    twin = FlattenLinear(3, 2, 2, 5).to(memory_format=torch.channels_last)
     twin.load_state_dict(torch.nn.Sequential(torch.nn.Flatten(), layer)[1].state_dict())
     assert torch.equal(twin.weight, layer.weight)
     assert twin.weight.is_contiguous(memory_format=torch.channels_last)

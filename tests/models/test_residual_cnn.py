@@ -26,7 +26,7 @@ def test_parameters_and_arithmetic_are_as_documented():
     assert count_parameters(network) == 426_522
     with FlopCounterMode(display=False) as counter:
         network(torch.rand(2, 1, 28, 28))
-    # PyTorch counts a multiplication and an addition as two, of two pictures here.
+    # PyTorch counts a multiplication and an addition as two, of two images here.
     assert counter.get_total_flops() / 4 == count_multiply_adds(CONFIG, 28, 10)
     assert count_multiply_adds(CONFIG, 28, 10) == pytest.approx(52.0e6, rel=0.01)
     assert count_multiply_adds(CONFIG, 28, 3) == count_multiply_adds(CONFIG, 28, 10) - 7 * 96

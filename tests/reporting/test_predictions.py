@@ -79,10 +79,10 @@ def test_a_number_in_csv_stays_a_number():
 
 
 def test_table_is_aligned_and_leaves_out_what_could_not_be_read():
-    wide = answers(1, "長い名前.png")
-    lines = written("table", [*answers(1), failed(), *wide]).splitlines()
+    reshape_per_image = answers(1, "長い名前.png")
+    lines = written("table", [*answers(1), failed(), *reshape_per_image]).splitlines()
     assert lines[0] == "Predictions"
-    assert lines[2].split() == ["Picture", "1.", "2."]
+    assert lines[2].split() == ["Image", "1.", "2."]
     assert lines[4].startswith("a0.png        =Shirt 62.5%  Bag 25.0%")
     assert lines[5].startswith("長い名前.png  =Shirt 62.5%  Bag 25.0%")
     assert len(lines) == 6

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fashioncnn.errors import RunError
-from fashioncnn.evaluation.evaluate import splits_of
+from fashioncnn.evaluation.evaluate import evaluation_splits
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.evaluation.predictions import load_predictions
 from fashioncnn.reporting.report import find_mistakes, read_run, write_comparison, write_run_report
@@ -60,7 +60,7 @@ def check_page(path):
 
 
 def test_page_is_whole_and_needs_nothing_else(run, small):
-    path = write_run_report(run, splits_of(small, run.settings()))
+    path = write_run_report(run, evaluation_splits(small, run.settings()))
     text = check_page(path)
     assert path == run.path / "report.html"
     assert "this is not Fashion-MNIST" in text
@@ -71,14 +71,14 @@ def test_page_is_whole_and_needs_nothing_else(run, small):
 
 
 def test_markdown_has_the_same_tables(run, small):
-    write_run_report(run, splits_of(small, run.settings()))
+    write_run_report(run, evaluation_splits(small, run.settings()))
     text = (run.path / "report.md").read_text("utf-8")
     for title in ("Performance summary", "Per-class performance", "Most confused pairs"):
         assert f"### {title}" in text
     assert "this is not Fashion-MNIST" in text
 
 
-def test_figures_are_pictures_of_use(run):
+def test_figures_are_images_of_use(run):
     write_run_report(run)
     for name in ("curves.png", "confusion_matrix.png"):
         with Image.open(run.path / name) as image:
@@ -87,23 +87,23 @@ def test_figures_are_pictures_of_use(run):
 
 
 def test_mistakes_are_wrong_and_most_confident_first(run, small):
-    mistakes = read_run(run, splits_of(small, run.settings())).mistakes
+    mistakes = read_run(run, evaluation_splits(small, run.settings())).mistakes
     assert len(mistakes) == 24
     assert all(m.true != m.predicted for m in mistakes)
     confidences = [m.confidence for m in mistakes]
     assert confidences == sorted(confidences, reverse=True)
 
 
-def test_a_mistake_is_as_sure_as_the_model_says_of_the_picture(run, small):
+def test_a_mistake_is_as_sure_as_the_model_says_of_the_image(run, small):
     metrics = json.loads(run.metrics.read_bytes())
     metrics["test"]["calibrated"]["temperature"] = 4.0
     logits, _ = load_predictions(run.predictions)[0]["test"]
-    mistakes = find_mistakes(run, metrics, splits_of(small, run.settings()))
+    mistakes = find_mistakes(run, metrics, evaluation_splits(small, run.settings()))
     told = {round(m.confidence, 6) for m in mistakes}
     assert told <= {round(float(p), 6) for p in softmax(logits / np.float32(4)).max(axis=1)}
 
 
-def test_pictures_that_were_not_judged_are_not_shown(run, small):
+def test_images_that_were_not_judged_are_not_shown(run, small):
     assert read_run(run, {"test": small.train}).mistakes == []
     assert read_run(run).mistakes == []
 
@@ -133,7 +133,7 @@ def test_one_seed_twice_is_no_spread(run, small, tiny_settings, tmp_path):
 def test_a_name_that_cannot_be_written_down_is_no_fault(run, small):
     odd = RunFolder(run.path.with_name("caf\udce9\n<b>"))
     run.path.rename(odd.path)
-    page = write_run_report(odd, splits_of(small, odd.settings()))
+    page = write_run_report(odd, evaluation_splits(small, odd.settings()))
     assert "caf\N{REPLACEMENT CHARACTER}" in page.read_text("utf-8")
 
 

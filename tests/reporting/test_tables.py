@@ -7,7 +7,7 @@ from fashioncnn.reporting.tables import (
     CHOSEN_ON_TEST,
     Table,
     confused_pairs_table,
-    judgement_tables,
+    metrics_tables,
     per_class_table,
     percent,
     summary_table,
@@ -61,15 +61,15 @@ def test_markup_in_names_is_shown_as_it_is():
 
 def test_tables_of_a_judgement(tiny_outcome):
     judged = tiny_outcome.metrics["test"]
-    overall, per_class, pairs = judgement_tables(judged)
-    assert ("Pictures", "100") in overall.rows
+    overall, per_class, pairs = metrics_tables(judged)
+    assert ("Images", "100") in overall.rows
     assert len(per_class.rows) == 10
     assert per_class.note.startswith("Best: ")
     assert len(pairs.rows) == 5
     assert pairs.rows[0][3] == f"{judged['confused_pairs'][0]['count']}×"
 
 
-def test_a_class_without_pictures_has_no_accuracy(tiny_outcome):
+def test_a_class_without_images_has_no_accuracy(tiny_outcome):
     judged = {**tiny_outcome.metrics["test"]}
     judged["per_class"] = [*judged["per_class"]]
     judged["per_class"][0] = {**judged["per_class"][0], "n": 0, "accuracy": None}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fashioncnn.errors import RunError
-from fashioncnn.models.layers import PictureLinear
+from fashioncnn.models.layers import FlattenLinear
 from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,
     load_checkpoint,
@@ -127,7 +127,7 @@ def test_moments_of_another_size_are_refused():
 def test_moments_that_were_kept_flat_are_put_back_in_order():
     """As version 0.1.0 kept them, whose layer had a plain linear layer's weight."""
     torch.manual_seed(0)
-    layer = PictureLinear(3, 2, 2, 4).to(memory_format=torch.channels_last)
+    layer = FlattenLinear(3, 2, 2, 4).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(layer.parameters(), fused=True)
     flat = torch.arange(48.0).reshape(4, 12)
     moments = {"step": torch.tensor(1.0), "exp_avg": flat, "exp_avg_sq": flat + 1}

@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fashioncnn.data.batches import dropout_seed, epoch_order
+from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.data.seeding import dropout_seed, epoch_order
 from fashioncnn.errors import DivergedError
 from fashioncnn.models import build_model
-from fashioncnn.models.preprocessing import Preprocessing
 from fashioncnn.settings import FashionCNNConfig
 from fashioncnn.training.loop import Progress, Recipe, _loss, fit
 
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_is_found_when_settled():
         progress.settle()
 
 
-def test_the_loss_of_mixed_pictures_is_the_mix_of_their_losses():
+def test_the_loss_of_mixed_images_is_the_mix_of_their_losses():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 10, generator=generator)
     target = torch.tensor([0, 1, 2, 3, 4, 5])
@@ -130,7 +130,7 @@ def test_the_loss_of_mixed_pictures_is_the_mix_of_their_losses():
     torch.testing.assert_close(_loss(logits, target, None, None, None, 0.1), plain)
 
 
-def test_pictures_outside_of_all_classes_are_to_be_any_of_them():
+def test_images_outside_of_all_classes_are_to_be_any_of_them():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 4, generator=generator)
     target = torch.tensor([0, 1, 2, 3, 0, 1])

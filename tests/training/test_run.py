@@ -16,14 +16,14 @@ from fashioncnn.errors import (
     RunError,
     UsageError,
 )
-from fashioncnn.evaluation.calibration import fit_bound
+from fashioncnn.evaluation.calibration import fit_abstention_threshold
 from fashioncnn.evaluation.metrics import softmax
-from fashioncnn.models.store import load_model
+from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import create_run
-from fashioncnn.training.learner import Learner
-from fashioncnn.training.observer import Silent
+from fashioncnn.training.callbacks import Silent
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import _Job, train_model
+from fashioncnn.training.state import TrainState
 
 
 class StopAt:
@@ -69,11 +69,11 @@ VARIANTS = {
         "schedule.name=linear",
         "schedule.warmup=0.2",
     ),
-    "averaged weights": ("training.averaging=0.9",),
+    "averaged weights": ("training.ema_decay=0.9",),
     "averaged weights, best epoch, batch norm": (
         "model.name=batchnorm_cnn",
         "model.channels=[4, 8]",
-        "training.averaging=0.9",
+        "training.ema_decay=0.9",
         "data.validation=60",
         "training.select=best_val",
     ),
@@ -95,7 +95,7 @@ VARIANTS = {
             "mixup=0.2",
             "cutmix=1.0",
             "photograph=0.5",
-            "outliers=0.2",
+            "outlier_exposure=0.2",
         )
     ),
     "residual": (
@@ -106,10 +106,10 @@ VARIANTS = {
         "runtime.kernels=auto",
     ),
     "taught": (
-        "training.teachers=2",
-        "training.teacher_epochs=1",
+        "distillation.ensemble_size=2",
+        "distillation.epochs=1",
         "training.label_smoothing=0.1",
-        "training.averaging=0.9",
+        "training.ema_decay=0.9",
         "data.validation=60",
     ),
     "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[32, 32]"),
@@ -177,9 +177,9 @@ def test_run_folder_is_as_designed(small, tiny_settings, tmp_path):
 def test_test_part_is_not_read_unless_asked_for(small, tiny_settings, tmp_path):
     blind = Dataset("sketches", small.class_names, small.train, None, "fashion", "sketches")
     settings = tiny_settings("training.track_test=false", "data.validation=60")
-    outcome = train_model(settings, blind)
-    assert outcome.metrics["test"] is None
-    assert all(r["test_accuracy"] is None for r in outcome.history)
+    result = train_model(settings, blind)
+    assert result.metrics["test"] is None
+    assert all(r["test_accuracy"] is None for r in result.history)
 
 
 def test_tracking_a_test_part_that_is_not_there(small, tiny_settings):
@@ -192,11 +192,11 @@ def test_best_validation_epoch_is_kept(small, tiny_settings):
     settings = tiny_settings(
         "data.validation=60", "training.select=best_val", "optimizer.learning_rate=0.03", epochs=6
     )
-    outcome = train_model(settings, small)
-    losses = [r["val_loss"] for r in outcome.history]
+    result = train_model(settings, small)
+    losses = [r["val_loss"] for r in result.history]
     best = int(np.argmin(losses))
-    assert outcome.metrics["summary"]["selected_epoch"] == best + 1
-    assert outcome.metrics["validation"]["loss"] == pytest.approx(losses[best])
+    assert result.metrics["summary"]["selected_epoch"] == best + 1
+    assert result.metrics["validation"]["loss"] == pytest.approx(losses[best])
     by_accuracy = train_model(
         settings.model_copy(
             update={"training": settings.training.model_copy(update={"select_by": "accuracy"})}
@@ -256,9 +256,9 @@ def test_starting_from_a_network_takes_its_weights(small, tiny_settings, tiny_ou
     settings = tiny_settings("model.hidden=99", "optimizer.learning_rate=1e-12", epochs=1)
     settings = prepare_settings(settings, small, tiny_outcome.model)
     assert settings.model.hidden == 16
-    outcome = train_model(settings, small, start_from=tiny_outcome.model)
+    result = train_model(settings, small, start_from=tiny_outcome.model)
     for ours, theirs in zip(
-        outcome.model.network.parameters(), tiny_outcome.model.network.parameters(), strict=True
+        result.model.network.parameters(), tiny_outcome.model.network.parameters(), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
 
@@ -276,7 +276,7 @@ def test_a_run_from_other_weights_resumes_to_the_same_bytes(stop, small, tiny_se
         """Stands for a kill before the first step."""
 
     class Kills:
-        def begin(self, progress, pictures):
+        def begin(self, progress, images):
             raise KilledError
 
         def step(self, progress): ...
@@ -300,7 +300,7 @@ def test_a_run_that_never_had_its_weights_to_begin_with_says_so(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "begin", full)
+        patch.setattr(TrainState, "begin", full)
         with pytest.raises(OutOfMemoryError, match="not enough memory"):
             train_model(run.settings(), small, run=run, start_from=tiny_outcome.model)
     with pytest.raises(RunError, match="was to begin with the weights of a model"):
@@ -401,8 +401,8 @@ def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):
 def test_a_saved_model_is_the_one_that_was_judged(small, tiny_settings, tmp_path):
     settings = tiny_settings("data.validation=60", "training.select=best_val", epochs=4)
     run = create_run(tmp_path / "run", settings)
-    outcome = train_model(settings, small, run=run)
-    assert load_model(run.path).sha256 == outcome.model.sha256
+    result = train_model(settings, small, run=run)
+    assert load_model(run.path).sha256 == result.model.sha256
     assert "| validation | 60 |" in (run.model / "README.md").read_text()
 
 
@@ -426,11 +426,11 @@ def test_a_run_that_knew_fewer_settings_goes_on(small, tiny_settings, tmp_path):
     for path in run.checkpoints.glob("*.json"):
         manifest = json.loads(path.read_text())
         del manifest["state"]["settings"]["augmentation"]
-        del manifest["state"]["settings"]["data"]["pictures"]  # ``auto`` by default, and resolved
+        del manifest["state"]["settings"]["data"]["views"]  # ``auto`` by default, and resolved
         del manifest["state"]["settings"]["training"]["averaging"]
         path.write_text(json.dumps(manifest))
-    outcome = train_model(settings, small, run=run)
-    assert len(outcome.history) == 2
+    result = train_model(settings, small, run=run)
+    assert len(result.history) == 2
 
 
 def test_averaged_weights_are_judged_and_kept(small, tiny_settings, tmp_path):
@@ -441,45 +441,45 @@ def test_averaged_weights_are_judged_and_kept(small, tiny_settings, tmp_path):
         def step(self, progress):
             states.append({k: v.clone() for k, v in job.model.network.state_dict().items()})
 
-    settings = tiny_settings(f"training.averaging={decay}")
+    settings = tiny_settings(f"training.ema_decay={decay}")
     job = _Job(settings, small, None, None, Watch(), lambda: None)
     job.learn()
-    outcome = job.conclude()
+    result = job.conclude()
     mean = states[0]
     for n, state in enumerate(states[1:], 1):
         keep = min(decay, (1 + n) / (10 + n))
         mean = {name: keep * mean[name] + (1 - keep) * state[name] for name in mean}
-    kept = outcome.model.network.state_dict()
+    kept = result.model.network.state_dict()
     for name, values in mean.items():
         torch.testing.assert_close(kept[name], values, msg=f"{name} is not the mean")
         assert not torch.equal(kept[name], states[-1][name])
-    logits = outcome.predictions["test"][0]
-    assert (logits.argmax(1) == small.test.labels).mean() == outcome.metrics["test"]["accuracy"]
+    logits = result.predictions["test"][0]
+    assert (logits.argmax(1) == small.test.labels).mean() == result.metrics["test"]["accuracy"]
 
 
 def test_a_validation_part_sets_the_temperature(small, tiny_settings):
-    outcome = train_model(
+    result = train_model(
         tiny_settings("training.label_smoothing=0.3", "data.validation=auto"), small
     )
-    calibrated = outcome.metrics["validation"]["calibrated"]
-    assert outcome.model.temperature == calibrated["temperature"] != 1
-    assert calibrated["loss"] < outcome.metrics["validation"]["loss"]
+    calibrated = result.metrics["validation"]["calibrated"]
+    assert result.model.temperature == calibrated["temperature"] != 1
+    assert calibrated["loss"] < result.metrics["validation"]["loss"]
     set_to = train_model(tiny_settings("training.temperature=0.7", "data.validation=auto"), small)
     assert set_to.metrics["validation"]["calibrated"]["temperature"] == 0.7
 
 
 def test_without_a_validation_part_the_temperature_is_one(small, tiny_settings):
-    settings = tiny_settings("data.validation=0", "training.unsure_below=auto")
+    settings = tiny_settings("data.validation=0", "training.abstain_below=auto")
     model = train_model(settings, small).model
-    assert (model.temperature, model.unsure_below) == (1, 0)
+    assert (model.temperature, model.abstain_below) == (1, 0)
 
 
 def test_a_validation_part_sets_what_is_unsure(small, tiny_settings):
     held = "data.validation=auto"
-    model = train_model(tiny_settings(held, "training.unsure_below=auto"), small).model
-    assert 0.1 < model.unsure_below < 1
-    assert train_model(tiny_settings(held, "training.unsure_below=0.3"), small).model == replace(
-        model, network=ANY, unsure_below=0.3
+    model = train_model(tiny_settings(held, "training.abstain_below=auto"), small).model
+    assert 0.1 < model.abstain_below < 1
+    assert train_model(tiny_settings(held, "training.abstain_below=0.3"), small).model == replace(
+        model, network=ANY, abstain_below=0.3
     )
 
 
@@ -487,30 +487,28 @@ def test_who_learns_photographs_is_calibrated_on_them(small, tiny_settings):
     settings = tiny_settings(
         "data.validation=auto",
         "augmentation.photograph=0.5",
-        "training.unsure_below=auto",
+        "training.abstain_below=auto",
         "training.temperature=1",
     )
-    outcome = train_model(settings, small)
-    bound = outcome.model.unsure_below
-    logits, labels = outcome.predictions["validation"]
-    assert bound != fit_bound(softmax(logits).max(1), logits.argmax(1) == labels)
-    assert outcome.model.membership is None
-    assert train_model(settings, small).model.unsure_below == bound
+    result = train_model(settings, small)
+    bound = result.model.abstain_below
+    logits, labels = result.predictions["validation"]
+    assert bound != fit_abstention_threshold(softmax(logits).max(1), logits.argmax(1) == labels)
+    assert result.model.ood_detector is None
+    assert train_model(settings, small).model.abstain_below == bound
 
 
-def test_who_learns_what_is_of_no_class_tells_how_probably_a_picture_is_of_one(
-    small, tiny_settings
-):
+def test_who_learns_what_is_of_no_class_tells_how_probably_a_image_is_of_one(small, tiny_settings):
     settings = tiny_settings(
         "data.validation=auto",
         "augmentation.photograph=0.5",
-        "augmentation.outliers=0.3",
-        "training.unsure_below=auto",
+        "augmentation.outlier_exposure=0.3",
+        "training.abstain_below=auto",
         "optimizer.learning_rate=0.003",
         epochs=20,  # who has learnt nothing yet tells nothing either
     )
     model = train_model(settings, small).model
-    assert model.membership is not None
-    assert model.membership.slope > 0
-    assert 0 < model.unsure_below < 1
-    assert train_model(settings, small).model.membership == model.membership
+    assert model.ood_detector is not None
+    assert model.ood_detector.slope > 0
+    assert 0 < model.abstain_below < 1
+    assert train_model(settings, small).model.ood_detector == model.ood_detector

@@ -6,27 +6,27 @@ import pytest
 
 from fashioncnn.config import override
 from fashioncnn.errors import UsageError
-from fashioncnn.models.store import save_model
+from fashioncnn.models.trained_model import save_model
 from fashioncnn.tuning.plan import plan_search, trial_settings
 
 
-def test_a_trial_has_neither_teachers_nor_a_test_curve_and_holds_pictures_out(tiny_settings):
-    teachers = "training.teachers=2", "training.taught_by=accurate"
+def test_a_trial_has_neither_teachers_nor_a_test_curve_and_holds_images_out(tiny_settings):
+    teachers = "distillation.ensemble_size=2", "distillation.teachers=accurate"
     recipe = tiny_settings(*teachers, "data.validation=0", "training.track_test=true")
     trial = trial_settings(recipe, jobs=2)
-    assert trial.training.teachers == 0
-    assert not trial.training.taught_by
+    assert trial.distillation.ensemble_size == 0
+    assert not trial.distillation.teachers
     assert not trial.training.track_test
     assert trial.data.validation == "auto"
-    assert recipe.training.teachers == 2
+    assert recipe.distillation.ensemble_size == 2
 
 
 def test_who_is_to_teach_the_best_is_found_before_anything_runs(plan, small, tiny_outcome):
-    recipe = override(plan().recipe, {"training.taught_by": ["typo"]})
-    with pytest.raises(UsageError, match=r"training\.taught_by = typo: typo: no such run"):
+    recipe = override(plan().recipe, {"distillation.teachers": ["typo"]})
+    with pytest.raises(UsageError, match=r"distillation\.teachers = typo: typo: no such run"):
         plan_search(recipe, plan().space, "test", small)
     save_model(tiny_outcome.model, Path("teacher"), "")
-    recipe = override(plan().recipe, {"training.taught_by": ["teacher"]})
+    recipe = override(plan().recipe, {"distillation.teachers": ["teacher"]})
     planned = plan_search(recipe, plan().space, "test", small)
-    assert planned.recipe.training.taught_by == (str(Path("teacher").resolve()),)
-    assert not planned.settings.training.taught_by
+    assert planned.recipe.distillation.teachers == (str(Path("teacher").resolve()),)
+    assert not planned.settings.distillation.teachers

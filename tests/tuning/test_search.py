@@ -102,7 +102,7 @@ def stop_after(calls):
     return lambda: next(left, InterruptedRun("enough"))
 
 
-def outcome(trials):
+def result(trials):
     return [(t["state"], t["loss"], t["parameters"]) for t in trials if ended(t)]
 
 
@@ -112,7 +112,7 @@ def undisturbed(plan, tmp_path, go, folder):
     trials = go(search)
     for path in folder.path.iterdir():
         path.unlink()
-    return outcome(trials)
+    return result(trials)
 
 
 def test_it_finds_what_is_good_and_stops_what_is_not(plan, go, folder):
@@ -129,10 +129,10 @@ def test_it_finds_what_is_good_and_stops_what_is_not(plan, go, folder):
 def test_more_trials_go_on_from_those_there_are(plan, go, undisturbed):
     search = plan(epochs=4)
     first = go(search, trials=7)
-    assert outcome(first) == undisturbed[:7]
-    assert outcome(go(search, trials=20)) == undisturbed
+    assert result(first) == undisturbed[:7]
+    assert result(go(search, trials=20)) == undisturbed
     workers = PretendedWorkers()
-    assert outcome(go(search, workers, trials=5)) == undisturbed
+    assert result(go(search, workers, trials=5)) == undisturbed
     assert not workers.begun
 
 
@@ -141,7 +141,7 @@ def test_stopped_and_called_again_equals_never_stopped(plan, go, undisturbed, ca
     search = plan(epochs=4)
     with pytest.raises(InterruptedRun):
         go(search, stop=stop_after(calls))
-    assert outcome(go(search)) == undisturbed
+    assert result(go(search)) == undisturbed
 
 
 def test_stopped_again_and_again(plan, go, undisturbed):
@@ -149,7 +149,7 @@ def test_stopped_again_and_again(plan, go, undisturbed):
     for _ in range(8):
         with pytest.raises(InterruptedRun):
             go(search, stop=stop_after(9))
-    assert outcome(go(search)) == undisturbed
+    assert result(go(search)) == undisturbed
 
 
 def test_time_that_is_up_ends_it_without_an_error(plan, go):
@@ -167,7 +167,7 @@ def test_a_dead_worker_loses_its_trial_alone_and_it_is_run_again(plan, go, undis
     told = Told()
     trials = go(plan(epochs=4), workers, told=told)
     assert told.states.count("lost") == 1
-    assert outcome(trials) == undisturbed
+    assert result(trials) == undisturbed
     lost = next(t for t in trials if t["state"] == "lost")
     assert sum(t["parameters"] == lost["parameters"] for t in trials) == 2
 
@@ -190,7 +190,7 @@ def test_who_is_ended_on_purpose_is_not_to_blame(plan, go, undisturbed):
     asked = {"reason": "was killed by SIGTERM", "asked": True}
     workers = PretendedWorkers(fault=lambda settings, epoch: next(deaths) and ("died", asked))
     trials = go(plan(epochs=4), workers)
-    assert outcome(trials) == undisturbed
+    assert result(trials) == undisturbed
 
 
 def test_workers_that_die_before_they_are_ready_end_it_and_cost_no_trial(plan, go, undisturbed):
@@ -199,7 +199,7 @@ def test_workers_that_die_before_they_are_ready_end_it_and_cost_no_trial(plan, g
     with pytest.raises(RunError, match=r"5 trials in a row could not be trained.*ended with 1"):
         go(plan(epochs=4), workers)
     assert len(workers.begun) == MOST_STRANGE
-    assert outcome(go(plan(epochs=4))) == undisturbed
+    assert result(go(plan(epochs=4))) == undisturbed
 
 
 def test_failures_in_a_row_that_are_not_the_trials_own_end_it(plan, go):

@@ -241,7 +241,7 @@ def test_the_best_is_a_recipe_as_the_recipe_was(plan, folder, monkeypatch):
     assert settings.model.dropout == min(t["loss"] for t in trials) == best["loss"]
     assert settings.optimizer.learning_rate == best["parameters"]["optimizer.learning_rate"]
     assert settings.training.epochs == 2
-    assert settings.data.validation == 0  # all pictures, as baseline does
+    assert settings.data.validation == 0  # all images, as baseline does
     assert settings.data.source is None
     assert not settings.training.track_test
     assert settings.runtime == resolve("baseline").runtime

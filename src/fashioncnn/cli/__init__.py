@@ -41,20 +41,20 @@ A setting is taken from its flag, else FASHIONCNN_<SETTING>, else --config, else
 
 Example: fashioncnn evaluate runs/train-1
 
-Stored predictions are used again while model and pictures are the same.
+Stored predictions are used again while model and images are the same.
 """,
     "report": """Write one self-contained report.html, and the same tables as report.md.
 
 Example: fashioncnn report runs/train-1 runs/train-2
 """,
-    "compare": """Is B better than A? Tests and intervals on the same pictures.
+    "compare": """Is B better than A? Tests and intervals on the same images.
 
 Example: fashioncnn compare runs/train-1 runs/train-2
 
 With one run each, McNemar's test; with folders of several seeds each, a t test
-in which seeds and pictures vary. What can be trusted is said in plain words.
+in which seeds and images vary. What can be trusted is said in plain words.
 """,
-    "predict": """What is on these pictures? Pictures in, the likeliest classes out.
+    "predict": """What is on these images? Images in, the likeliest classes out.
 
 Example: fashioncnn predict closet/ shoe.jpg --out answers.csv
 
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name is no reason to fail
-    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is told by us
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with an image is told by us
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()

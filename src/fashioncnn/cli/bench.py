@@ -47,10 +47,10 @@ def train(
     recipe
         Name of a recipe (baseline, fast93, accurate …) or a .toml file.
     data
-        As for train. Default: 60,000 pictures that the program draws; what is on them makes no
+        As for train. Default: 60,000 images that the program draws; what is on them makes no
         difference to the speed.
     batch_size
-        Pictures a step.
+        Images a step.
     device
         auto, cpu, cuda, cuda:1, mps.
     precision
@@ -83,15 +83,15 @@ def train(
         "track_test": False,  # nothing is judged here, so that no test part is needed
     }
     settings = resolve(recipe, config=config, flags=flags, assignments=set_)
-    if settings.training.teachers:
+    if settings.distillation.ensemble_size:
         raise UsageError(
-            f"training.teachers = {settings.training.teachers}: bench times one network alone; "
-            "--set training.teachers=0"
+            f"distillation.ensemble_size = {settings.distillation.ensemble_size}: bench times one network alone; "
+            "--set distillation.ensemble_size=0"
         )
-    if settings.training.taught_by:
+    if settings.distillation.teachers:
         raise UsageError(
-            f"training.taught_by = {list(settings.training.taught_by)}: bench times one network "
-            "alone; --set training.taught_by=[]"
+            f"distillation.teachers = {list(settings.distillation.teachers)}: bench times one network "
+            "alone; --set distillation.teachers=[]"
         )
     from fashioncnn.runtime import has_bf16, require_train_extra, resolve_device
 
@@ -150,7 +150,7 @@ def predict(
 
     require_train_extra()
     from fashioncnn.bench import bench_prediction, untrained_model
-    from fashioncnn.models.store import load_model
+    from fashioncnn.models.trained_model import load_model
 
     place = prepare_prediction(device)
     trained = load_model(model, place) if model else untrained_model(place)
@@ -195,14 +195,14 @@ def _training_table(result: dict[str, Any]) -> Table:
     low, high = min(result["rounds"]), max(result["rounds"])
     rate, share, n = result["images_per_second"], result["share_of_limit"], result["images"]
     rows = (
-        ("Pictures per second", f"{rate:,.0f}", f"{low:,.0f} – {high:,.0f}"),
+        ("Images per second", f"{rate:,.0f}", f"{low:,.0f} – {high:,.0f}"),
         (
             "Share of the machine's limit",
             _share(share),
             f"{_share(share * low / rate)} – {_share(share * high / rate)}",
         ),
         (
-            f"Seconds per epoch of {n:,} pictures",
+            f"Seconds per epoch of {n:,} images",
             f"{result['seconds_per_epoch']:.1f}",
             f"{n / high:.1f} – {n / low:.1f}",
         ),
@@ -231,7 +231,7 @@ def _prediction_table(result: dict[str, Any]) -> Table:
                 f"{_ms(way['latency_ms_median'])} ({_ms(way['latency_ms_p95'])})",
             )
         )
-    header = ("A call", "Pictures/s", "Lowest – highest", "Of limit", "ms a call (p95)")
+    header = ("A call", "Images/s", "Lowest – highest", "Of limit", "ms a call (p95)")
     return Table(f"Prediction, {result['model']}", header, tuple(rows))
 
 
@@ -252,7 +252,7 @@ def _conditions_table(result: dict[str, Any]) -> Table:
         ("Processor", result["cpu"]),
         ("Device", f"{place}, {result['precision']}{kernels}"),
         ("Limit: matrix products", f"{_gflops(result)} ({result['limit_precision']})"),
-        ("Arithmetic for a picture", f"{result['mflop_per_image']:.1f} MFLOP"),
+        ("Arithmetic for an image", f"{result['mflop_per_image']:.1f} MFLOP"),
         ("Peak memory", f"{result['peak_memory_bytes'] / 1e6:,.0f} MB"),
     )
     return Table("Measured under", ("Condition", "Value"), rows, "ll", COUNTED)

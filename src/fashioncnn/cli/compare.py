@@ -41,7 +41,7 @@ def compare(
     b
         Likewise; a run where A is one, a folder where A is one.
     split
-        The part to compare on; auto is validation where all held out the same pictures, else test.
+        The part to compare on; auto is validation where all held out the same images, else test.
     json
         Print the comparison as one JSON document.
     """
@@ -61,12 +61,12 @@ def compare(
     if len({run.path.resolve() for run in together}) < len(together):
         raise UsageError(f"{a} and {b}: a run is compared with itself")
     chosen = _common_split(together) if split == "auto" else split
-    pictures = {run.path: _predictions(run, chosen) for run in together}
-    labels = _same_pictures(pictures, chosen)
-    names = _same_classes(together, pictures)
+    images = {run.path: _predictions(run, chosen) for run in together}
+    labels = _same_images(images, chosen)
+    names = _same_classes(together, images)
     told = (a.name, b.name) if a.name != b.name else (str(a), str(b))
     groups = [
-        Group(name, [pictures[run.path][0] for run in side])
+        Group(name, [images[run.path][0] for run in side])
         for name, side in zip(told, runs, strict=True)
     ]
     compared: dict[str, Any] = {
@@ -127,7 +127,7 @@ def _count(runs: list[RunFolder]) -> str:
 
 
 def _common_split(runs: list[RunFolder]) -> str:
-    """Return validation where every run was judged on the same pictures of it, else test."""
+    """Return validation where every run was judged on the same images of it, else test."""
     from fashioncnn.evaluation.predictions import load_predictions
 
     identities = [load_predictions(run.predictions)[1] for run in runs]
@@ -146,17 +146,15 @@ def _predictions(run: RunFolder, split: str) -> tuple[Logits, Labels, dict[str, 
     return *predictions[split], identity
 
 
-def _same_pictures(
-    pictures: dict[Path, tuple[Logits, Labels, dict[str, str]]], split: str
-) -> Labels:
-    """Return the labels of all, which have to be of the same pictures and of different networks."""
-    (first, (_, labels, identity)), *others = pictures.items()
+def _same_images(images: dict[Path, tuple[Logits, Labels, dict[str, str]]], split: str) -> Labels:
+    """Return the labels of all, which have to be of the same images and of different networks."""
+    (first, (_, labels, identity)), *others = images.items()
     seen = {identity["model_sha256"]: first}
     for path, (_, other_labels, other) in others:
         same = other[f"{split}_sha256"] == identity[f"{split}_sha256"]
         if not same or len(other_labels) != len(labels):
             raise DataError(
-                f"{first} and {path}: judged on different pictures, or other sizes of them, in the "
+                f"{first} and {path}: judged on different images, or other sizes of them, in the "
                 f"{split} part, so not comparable on it"
             )
         twin = seen.setdefault(other["model_sha256"], path)
@@ -166,14 +164,14 @@ def _same_pictures(
 
 
 def _same_classes(
-    runs: list[RunFolder], pictures: dict[Path, tuple[Logits, Labels, dict[str, str]]]
+    runs: list[RunFolder], images: dict[Path, tuple[Logits, Labels, dict[str, str]]]
 ) -> tuple[str, ...]:
     """Return the names of the classes, which have to be the same for all."""
-    from fashioncnn.models.store import class_names_of
+    from fashioncnn.models.trained_model import read_class_names
 
-    first = class_names_of(runs[0].path)
+    first = read_class_names(runs[0].path)
     for run in runs:
-        names = class_names_of(run.path)
-        if names != first or len(names) != pictures[run.path][0].shape[1]:
+        names = read_class_names(run.path)
+        if names != first or len(names) != images[run.path][0].shape[1]:
             raise DataError(f"{runs[0].path} and {run.path}: know different classes")
     return first

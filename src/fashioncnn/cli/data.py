@@ -37,11 +37,11 @@ def data(
     data
         The same, as in the other commands.
     sheet
-        PNG to draw, with pictures of every class.
+        PNG to draw, with images of every class.
     split
         Part for the sheet: train or test.
     image_size
-        Side that pictures of class folders are brought to. Default: 28.
+        Side that images of class folders are brought to. Default: 28.
     refresh
         Verify the cache, and download again what is missing or wrong there.
     offline
@@ -70,7 +70,7 @@ def data(
     size = dataset.train.images.shape[1]
     if image_size not in (None, size):
         raise UsageError(
-            f"--image-size {image_size}: only pictures of class folders are resized; those of "
+            f"--image-size {image_size}: only images of class folders are resized; those of "
             f"{dataset.source} are {size}×{size}"
         )
     if sheet is not None:
@@ -82,12 +82,12 @@ def data(
 
 
 def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
-    from fashioncnn.data.sheet import draw_sheet
+    from fashioncnn.data.contact_sheet import draw_contact_sheet
 
     part = dataset.train if split == "train" else dataset.require_test()
-    title = f"{dataset.name}, {split} part, {len(part):,} pictures"
+    title = f"{dataset.name}, {split} part, {len(part):,} images"
     try:
-        draw_sheet(part, dataset.class_names, title).save(path, "PNG")
+        draw_contact_sheet(part, dataset.class_names, title).save(path, "PNG")
     except OSError as error:
         raise DataError(f"--sheet {path}: cannot be written ({error.strerror})") from None
     note(f"sheet: {path}")

@@ -13,7 +13,7 @@ from fashioncnn.errors import DataError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset, Split
-    from fashioncnn.models.store import TrainedModel
+    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -42,7 +42,7 @@ def evaluate(
     split
         The part to judge on; validation is the part that the run held out.
     tta
-        Test-time augmentation: flip takes the mean of the answers for each picture and its mirror
+        Test-time augmentation: flip takes the mean of the answers for each image and its mirror
         image, at twice the work. The run's own judgements stay without it.
     device
         auto, cpu, cuda, cuda:1, mps.
@@ -59,9 +59,9 @@ def evaluate(
 
     require_train_extra()
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.evaluation.evaluate import evaluate_model, splits_of
-    from fashioncnn.models.store import load_model
-    from fashioncnn.reporting.tables import judgement_tables, summary_table
+    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
+    from fashioncnn.models.trained_model import load_model
+    from fashioncnn.reporting.tables import metrics_tables, summary_table
 
     trained = load_model(model, prepare_prediction(device))
     run = _run_of(model)
@@ -70,7 +70,7 @@ def evaluate(
     dataset = load_for(source, trained.preprocessing.image_size, offline=offline)
     if dataset.name != trained.dataset:
         note(f"the model learnt from {trained.dataset} and is judged on {dataset.name}")
-    parts = splits_of(dataset, settings)
+    parts = evaluation_splits(dataset, settings)
     if split not in parts:
         raise DataError(f"{model}: has no {split} part to judge on")
     if run is not None and (tta != "none" or not _is_own_data(run, dataset)):
@@ -87,7 +87,7 @@ def evaluate(
         print_json(judged)
     else:
         first = [summary_table(summary)] if summary else []
-        print_tables([*first, *judgement_tables(judged)])
+        print_tables([*first, *metrics_tables(judged)])
     if min_accuracy is not None and judged["accuracy"] < min_accuracy:
         raise QualityGateError(
             f"accuracy {judged['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
@@ -103,17 +103,18 @@ def _complete(
     parts: dict[str, Split],
 ) -> dict[str, Any]:
     """Bring metrics, model card and report of a run up to date, and return its summary."""
+    from fashioncnn.files import write_atomic, write_json
     from fashioncnn.reporting.report import write_run_report
-    from fashioncnn.runs import read_json, write_atomic, write_json
-    from fashioncnn.training.card import model_card
+    from fashioncnn.runs import read_json
+    from fashioncnn.training.model_card import model_card
 
     metrics = read_json(run.metrics, "validation", "test", "summary")
     if metrics[judged["split"]] != judged:
         metrics[judged["split"]] = judged
         write_json(run.metrics, metrics)
-        judgements = {name: metrics[name] for name in ("validation", "test")}
+        split_metrics = {name: metrics[name] for name in ("validation", "test")}
         taught_by = run.read_environment().get("taught_by")
-        card = model_card(trained, settings, dataset.hashes, judgements, taught_by=taught_by)
+        card = model_card(trained, settings, dataset.hashes, split_metrics, taught_by=taught_by)
         write_atomic(run.model / "README.md", card.encode())
         write_run_report(run, parts)
     summary: dict[str, Any] = metrics["summary"]

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TextIO
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
-from fashioncnn.cli.signals import ended_by_sigterm
-from fashioncnn.errors import PictureError, UsageError, nearest
+from fashioncnn.cli.signals import sigterm_raises
+from fashioncnn.errors import ImageError, UsageError, nearest
 
 if TYPE_CHECKING:
     from fashioncnn.inference.predictor import Prediction
-    from fashioncnn.inference.sources import Picture
-    from fashioncnn.models.store import TrainedModel
+    from fashioncnn.inference.sources import ImageSource
+    from fashioncnn.models.trained_model import TrainedModel
 
 Fit = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
 MOST_MEGAPIXELS = 178
-"""Over twice its `MAX_IMAGE_PIXELS` Pillow opens no picture, and that is its own to change."""
+"""Over twice its `MAX_IMAGE_PIXELS` Pillow opens no image, and that is its own to change."""
 NAME_LENGTH = 60
 
 
@@ -37,40 +37,40 @@ def predict(
     *sources: Annotated[str, Parameter(allow_leading_hyphen=True)],
     model: Path | None = None,
     fit: Fit = "auto",
-    unsure_below: float | None = None,
+    abstain_below: float | None = None,
     top: int = 3,
     format_: Annotated[
         Literal["table", "json", "jsonl", "csv"] | None, Parameter(name="--format")
     ] = None,
     out: Path | None = None,
     from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    save_seen: Path | None = None,
+    save_views: Path | None = None,
     explain: Path | None = None,
     max_megapixels: float = 16,
     device: str = "auto",
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Tell what is on pictures.
+    """Tell what is on images.
 
     Parameters
     ----------
     sources
-        Picture files (JPEG, PNG, WEBP, GIF, BMP), folders of them, patterns such as 'closet/*.jpg',
-        IDX files of pictures, and - for one picture on standard input.
+        Image files (JPEG, PNG, WEBP, GIF, BMP), folders of them, patterns such as 'closet/*.jpg',
+        IDX files of images, and - for one image on standard input.
     model
         A run folder, a model folder, or the name of a model that comes with the package. Default:
         accurate where there are only IDX files, else photo.
     fit
         From photograph to network: cutout looks for the garment and sets it on black; pad, stretch
-        and crop take the whole picture, or the square in its middle; photo is the mean of all four
+        and crop take the whole image, or the square in its middle; photo is the mean of all four
         and their mirror images; fashion is the data set's own way, which trims the border colour.
         Default: what the model was made for.
-    unsure_below
+    abstain_below
         The confidence, from 0 to 1, below which the answer is "unsure": for photo how probably the
-        picture shows one of the classes at all, for others the probability of the likeliest class.
+        image shows one of the classes at all, for others the probability of the likeliest class.
         Default: what the model was made with, 0 for most.
     top
-        How many classes to tell for each picture.
+        How many classes to tell for each image.
     format_
         table, json (one document), jsonl (a document a line) or csv. Default: what --out ends in,
         .txt for a table; else table.
@@ -79,50 +79,50 @@ def predict(
     from_file
         A file that names more sources, one a line or each ended by a zero byte (find -print0);
         - is standard input.
-    save_seen
-        A folder for what the network saw of each picture, as PNG.
+    save_views
+        A folder for what the network saw of each image, as PNG.
     explain
-        A folder for a heat map of each picture (Grad-CAM): what spoke for the likeliest class.
+        A folder for a heat map of each image (Grad-CAM): what spoke for the likeliest class.
     max_megapixels
-        Larger pictures are refused before they are decoded.
+        Larger images are refused before they are decoded.
     device
         auto, cpu, cuda, cuda:1, mps.
     json
         The same as --format json.
     """
     _check(sources, from_file, top, max_megapixels)
-    if unsure_below is not None and not 0 <= unsure_below <= 1:
-        raise UsageError(f"--unsure-below {unsure_below:g}: must be from 0 to 1, as in 0.5")
-    _check_places(sources, from_file, out, save_seen, explain)
+    if abstain_below is not None and not 0 <= abstain_below <= 1:
+        raise UsageError(f"--abstain-below {abstain_below:g}: must be from 0 to 1, as in 0.5")
+    _check_places(sources, from_file, out, save_views, explain)
     kind = _format(format_, json, out)
-    from fashioncnn.runtime import let_threads_sleep, prepare_prediction, require_train_extra
+    from fashioncnn.runtime import prepare_prediction, require_train_extra, use_passive_waiting
 
     require_train_extra()
-    let_threads_sleep()
-    from fashioncnn.inference.predictor import predict_pictures
-    from fashioncnn.models.store import load_model
+    use_passive_waiting()
+    from fashioncnn.inference.predictor import predict_images
+    from fashioncnn.models.trained_model import load_model
     from fashioncnn.reporting.predictions import FORMATS, as_answer, as_table
 
     place = prepare_prediction(device)
     chosen = model or _default_model(sources, listed=from_file is not None)
     trained = _fitted(load_model(chosen, place), fit)
-    if unsure_below is not None:
-        trained = replace(trained, unsure_below=unsure_below)
+    if abstain_below is not None:
+        trained = replace(trained, abstain_below=abstain_below)
     max_pixels = round(max_megapixels * 1e6)
     top = min(top, len(trained.class_names))
     names = trained.class_names
     tally = _Tally()
     naive = _knows_no_photographs(trained)
     with (
-        ended_by_sigterm(),
+        sigterm_raises(),
         _listed(from_file) as listed,
         _progress(sources, counted=from_file is None, rows_shown=out is None) as passing,
         _output(out) as output,
         closing(
-            predict_pictures(trained, _find(sources, listed, max_pixels), max_pixels)
+            predict_images(trained, _find(sources, listed, max_pixels), max_pixels)
         ) as predictions,
     ):
-        drawn = _draw(predictions, trained, save_seen, explain)
+        drawn = _draw(predictions, trained, save_views, explain)
         answers = (as_answer(one, names, top) for one in tally.of(passing(drawn)))
         written = FORMATS[kind]
         if kind == "table" and out is None and sys.stdout.isatty():
@@ -144,23 +144,23 @@ def _fitted(model: TrainedModel, fit: Fit) -> TrainedModel:
     """Return the model with another way from photograph to network, where one is asked for."""
     if fit == "auto":
         return model
-    if model.preprocessing.pictures == "plain":
+    if model.preprocessing.views == "plain":
         raise UsageError(
-            f"--fit {fit}: the model learnt from whole pictures of class folders, and sees others "
+            f"--fit {fit}: the model learnt from whole images of class folders, and sees others "
             "as it saw those; leave --fit away"
         )
-    return replace(model, preprocessing=replace(model.preprocessing, pictures=fit))
+    return replace(model, preprocessing=replace(model.preprocessing, views=fit))
 
 
 def _knows_no_photographs(model: TrainedModel) -> bool:
-    """Whether it learnt Fashion-MNIST as it is, and is shown pictures as that was made."""
+    """Whether it learnt Fashion-MNIST as it is, and is shown images as that was made."""
     from fashioncnn.data.dataset import FASHION_MNIST
 
-    return model.dataset == FASHION_MNIST and model.preprocessing.pictures == "fashion"
+    return model.dataset == FASHION_MNIST and model.preprocessing.views == "fashion"
 
 
 class _Tally:
-    """How many pictures there were, and what became of them."""
+    """How many images there were, and what became of them."""
 
     def __init__(self) -> None:
         self.all = self.failed = self.found = self.unsure = self.resized = 0
@@ -182,12 +182,12 @@ class _Tally:
         if self.unsure:
             note(
                 f"unsure of {self.unsure:,}: what they show may be none of the classes "
-                "(confidence in --json, bound by --unsure-below)"
+                "(confidence in --json, bound by --abstain-below)"
             )
         if not self.found:
-            raise UsageError("predict: no picture found")
+            raise UsageError("predict: no image found")
         if self.failed:
-            raise PictureError(f"{self.failed:,} of {self.all:,} pictures could not be read")
+            raise ImageError(f"{self.failed:,} of {self.all:,} images could not be read")
 
 
 def _format(format_: str | None, json: bool, out: Path | None) -> str:
@@ -207,7 +207,7 @@ def _format(format_: str | None, json: bool, out: Path | None) -> str:
 
 def _check(sources: tuple[str, ...], from_file: str | None, top: int, megapixels: float) -> None:
     if not sources and from_file is None:
-        raise UsageError("predict: name at least one picture or folder")
+        raise UsageError("predict: name at least one image or folder")
     for source in sources:  # - stands for standard input, so that hyphens come through to here
         if source.startswith("-") and source != "-" and not Path(source).exists():
             raise UsageError(f"Unknown option: {source}{nearest(source, _options())}")
@@ -233,19 +233,19 @@ def _check_places(
     sources: tuple[str, ...],
     from_file: str | None,
     out: Path | None,
-    save_seen: Path | None,
+    save_views: Path | None,
     explain: Path | None,
 ) -> None:
-    """Refuse what would fail after all the work, or be read as one of the pictures."""
+    """Refuse what would fail after all the work, or be read as one of the images."""
     if out is not None and out.exists() and not out.is_file():
         raise UsageError(f"--out {out}: there is something else than a file")
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out {out}: no such folder {out.parent}")
     if out is not None and _is_read(out, sources):
-        raise UsageError(f"--out {out}: is one of the pictures, or would be; name another file")
+        raise UsageError(f"--out {out}: is one of the images, or would be; name another file")
     if out is not None and from_file is not None and out.exists() and _is_read(out, (from_file,)):
         raise UsageError(f"--out {out}: is the list that --from-file reads; name another file")
-    for flag, folder in (("--save-seen", save_seen), ("--explain", explain)):
+    for flag, folder in (("--save-views", save_views), ("--explain", explain)):
         if folder is None:
             continue
         if folder.exists() and not folder.is_dir():
@@ -253,17 +253,17 @@ def _check_places(
         for source in sources:
             if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
                 raise UsageError(
-                    f"{flag} {folder}: lies in {source}, whose pictures are read; name a folder "
+                    f"{flag} {folder}: lies in {source}, whose images are read; name a folder "
                     "elsewhere"
                 )
         folder.mkdir(parents=True, exist_ok=True)
-    if save_seen is not None and explain is not None and save_seen.samefile(explain):
-        raise UsageError("--save-seen and --explain: name two folders")
+    if save_views is not None and explain is not None and save_views.samefile(explain):
+        raise UsageError("--save-views and --explain: name two folders")
 
 
 def _is_read(out: Path, sources: tuple[str, ...]) -> bool:
-    """Whether writing there would replace what is read, or a picture of any kind."""
-    from fashioncnn.data.pictures import SUFFIXES
+    """Whether writing there would replace what is read, or an image of any kind."""
+    from fashioncnn.images.decoding import SUFFIXES
 
     if out.suffix.lower() in SUFFIXES:
         return True
@@ -299,8 +299,10 @@ def _opened(path: Path) -> BinaryIO:
         raise UsageError(f"--from-file {path}: {error.strerror}") from None
 
 
-def _find(sources: tuple[str, ...], listed: Iterable[str], max_pixels: int) -> Iterator[Picture]:
-    from fashioncnn.data.hostile import max_bytes
+def _find(
+    sources: tuple[str, ...], listed: Iterable[str], max_pixels: int
+) -> Iterator[ImageSource]:
+    from fashioncnn.images.limits import max_bytes
     from fashioncnn.inference.sources import find_sources
 
     most = max_bytes(max_pixels)
@@ -319,10 +321,10 @@ def _progress(
     if not sys.stderr.isatty() or (rows_shown and sys.stdout.isatty()):
         yield lambda predictions: predictions
         return
-    from fashioncnn.cli.progress import picture_bar
+    from fashioncnn.cli.progress import image_bar
     from fashioncnn.inference.sources import count_sources
 
-    with picture_bar() as bar:
+    with image_bar() as bar:
         total = count_sources(sources) if counted else None
         yield lambda predictions: bar.track(predictions, total, description="predicting")
 
@@ -333,7 +335,7 @@ def _output(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    from fashioncnn.runs import atomic_file
+    from fashioncnn.files import atomic_file
 
     with atomic_file(out.resolve()) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
@@ -345,7 +347,7 @@ def _output(out: Path | None) -> Iterator[TextIO]:
 def _draw(
     predictions: Iterable[Prediction],
     trained: TrainedModel,
-    save_seen: Path | None,
+    save_views: Path | None,
     explain: Path | None,
 ) -> Iterator[Prediction]:
     """Yield the predictions, and leave what was asked for of each in the folders."""
@@ -356,8 +358,8 @@ def _draw(
         views, probabilities = prediction.views, prediction.probabilities
         if views is not None and probabilities is not None:
             name = _file_name(number, prediction.source)
-            if save_seen is not None:
-                side_by_side(views).save(save_seen / name)
+            if save_views is not None:
+                side_by_side(views).save(save_views / name)
             if explain is not None:
                 code = int(probabilities.argmax())
                 caption = f"{trained.class_names[code]} {100 * probabilities[code]:.1f}%"
@@ -368,8 +370,8 @@ def _draw(
 
 
 def _file_name(number: int, source: str) -> str:
-    """Return a name of its own for each picture, in their order, harmless to every system."""
-    from fashioncnn.data.pictures import SUFFIXES
+    """Return a name of its own for each image, in their order, harmless to every system."""
+    from fashioncnn.images.decoding import SUFFIXES
 
     path = Path(source)
     kept = path.stem if path.suffix.lower() in SUFFIXES else path.name

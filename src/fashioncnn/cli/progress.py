@@ -50,7 +50,7 @@ class EpochLines:
         """See `Observer.network`."""
         self.name, self.epochs = f"{name}  ", epochs
 
-    def begin(self, progress: TrainingProgress, pictures: int) -> None:  # noqa: ARG002
+    def begin(self, progress: TrainingProgress, images: int) -> None:  # noqa: ARG002
         """See `Observer.begin`."""
         self.first_epoch = progress.epoch
         self.began = time.monotonic()
@@ -72,7 +72,7 @@ class LiveBar:
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
         self.name = ""
-        self.pictures = 1
+        self.images = 1
         self.shown_at = 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -88,12 +88,10 @@ class LiveBar:
         """See `Observer.network`."""
         self.name, self.epochs = f"{name}  ", epochs
 
-    def begin(self, progress: TrainingProgress, pictures: int) -> None:
+    def begin(self, progress: TrainingProgress, images: int) -> None:
         """Draw the bar."""
-        self.pictures = pictures
-        self.bar.update(
-            self.task, total=self.epochs * pictures, completed=progress.epoch * pictures
-        )
+        self.images = images
+        self.bar.update(self.task, total=self.epochs * images, completed=progress.epoch * images)
         self.bar.start()
 
     def step(self, progress: TrainingProgress) -> None:
@@ -102,7 +100,7 @@ class LiveBar:
         if now - self.shown_at < REFRESH_SECONDS or not progress.position:
             return
         self.shown_at = now
-        progress.settle()  # so that the sums are those of all the pictures counted
+        progress.settle()  # so that the sums are those of all the images counted
         state = (
             f"loss {progress.loss_sum / progress.position:.4f}  "
             f"{100 * progress.correct / progress.position:.1f}%  "
@@ -111,7 +109,7 @@ class LiveBar:
         self.bar.update(
             self.task,
             description=f"{self.name}epoch {progress.epoch + 1}/{self.epochs}",
-            completed=progress.epoch * self.pictures + progress.position,
+            completed=progress.epoch * self.images + progress.position,
             state=state,
         )
 
@@ -124,13 +122,13 @@ class LiveBar:
         self.bar.stop()
 
 
-def picture_bar() -> Progress:
-    """Return a bar for pictures that go by, with their number and how many go by in a second."""
+def image_bar() -> Progress:
+    """Return a bar for images that go by, with their number and how many go by in a second."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        PicturesPerSecond(),
+        ImagesPerSecond(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -138,12 +136,12 @@ def picture_bar() -> Progress:
     )
 
 
-class PicturesPerSecond(ProgressColumn):
-    """How many pictures go by in a second."""
+class ImagesPerSecond(ProgressColumn):
+    """How many images go by in a second."""
 
     def render(self, task: Task) -> Text:
         """Return it; nothing until it is known."""
-        return Text(f"{task.speed:,.0f} pictures/s" if task.speed else "")
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
 
 
 def make_observer(epochs: int) -> EpochLines | LiveBar:

@@ -27,7 +27,7 @@ def report(
     runs
         Finished run folders; several are shown side by side.
     data
-        Where the pictures of the mistakes are. Default: the data that each run learnt from.
+        Where the images of the mistakes are. Default: the data that each run learnt from.
     out
         Folder to write to. Default: the run folder; for several, the folder they lie in.
     """
@@ -55,18 +55,18 @@ def report(
 
 
 def _parts(run: RunFolder, data: str | None) -> dict[str, Split]:
-    """Return the run's pictures; none, with a note, where they are not to be had."""
+    """Return the run's images; none, with a note, where they are not to be had."""
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.evaluation.evaluate import splits_of
+    from fashioncnn.evaluation.evaluate import evaluation_splits
 
     settings = run.settings()
     source = data or settings.data.source
     try:
         dataset = load_dataset(source, image_size=settings.data.image_size, offline=True)
     except FashionCNNError as error:
-        note(f"{run.path}: mistakes are shown without pictures ({error})")
+        note(f"{run.path}: mistakes are shown without images ({error})")
         return {}
-    return splits_of(dataset, settings)
+    return evaluation_splits(dataset, settings)
 
 
 def _names(paths: tuple[Path, ...]) -> list[str]:

@@ -12,7 +12,7 @@ from fashioncnn.errors import FashionCNNError, InterruptedRun, TerminatedRun
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """Turn SIGTERM into an error, so that what is half written is taken away.
 
     Raises:

@@ -12,11 +12,11 @@ from fashioncnn.errors import OtherVersionError, RunError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
-    from fashioncnn.models.store import TrainedModel
+    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
-KEPT_BY_RESUME = ("--epochs", "--data", "--device")
+RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
 """Flags that may go with --resume; all else was decided when the run began."""
 
 
@@ -57,9 +57,9 @@ def train(
         Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
         the cache, a download.
     epochs
-        Times that every picture is learnt from.
+        Times that every image is learnt from.
     batch_size
-        Pictures a step.
+        Images a step.
     learning_rate
         Peak learning rate.
     seed
@@ -73,7 +73,7 @@ def train(
     kernels
         auto takes our compiled CPU kernels where GCC is; native, torch.
     validation
-        Training pictures to hold out, or 'auto' for one sixth.
+        Training images to hold out, or 'auto' for one sixth.
     select
         Weights to keep: the last, or those of the best validation epoch.
     track_test
@@ -81,7 +81,7 @@ def train(
     class_weights
         auto weighs rare classes up.
     image_size
-        Side that pictures of class folders are brought to. Default: 28.
+        Side that images of class folders are brought to. Default: 28.
     out
         The run folder itself, new or empty.
     resume
@@ -135,12 +135,12 @@ def train(
 
 
 def _refuse_what_weights_decide(config: Path | None, assignments: list[str]) -> None:
-    from fashioncnn.config import told_keys
+    from fashioncnn.config import explicit_keys
 
-    for key, told_by in told_keys(config, assignments).items():
-        if key.startswith("model.") or key in ("data.scaling", "data.pictures"):
+    for key, origins in explicit_keys(config, assignments).items():
+        if key.startswith("model.") or key in ("data.scaling", "data.views"):
             raise UsageError(
-                f"{told_by}: with --from, network, scaling and how pictures are made ready are "
+                f"{origins}: with --from, network, scaling and how images are made ready are "
                 "those of the weights"
             )
 
@@ -149,19 +149,21 @@ def _refuse_what_nobody_teaches(
     settings: Settings, config: Path | None, assignments: list[str]
 ) -> None:
     """Refuse what was set of teachers where there are none, and it would do nothing."""
-    from fashioncnn.config import told_keys
-    from fashioncnn.settings import TrainingConfig
+    from fashioncnn.config import explicit_keys
+    from fashioncnn.settings import DistillationConfig
 
-    training, default, idle = settings.training, TrainingConfig(), []
-    if not training.teachers:
-        idle.append("teacher_epochs")
-        if not training.taught_by:
-            idle.append("teacher_share")
-    told = told_keys(config, assignments)
+    distillation, default, idle = settings.distillation, DistillationConfig(), []
+    if not distillation.ensemble_size:
+        idle.append("epochs")
+        if not distillation.teachers:
+            idle += ["alpha", "temperature"]
+    told = explicit_keys(config, assignments)
     for name in idle:
-        key = f"training.{name}"
-        if key in told and getattr(training, name) != getattr(default, name):
-            raise UsageError(f"{told[key]}: there are no teachers; --set training.teachers=2")
+        key = f"distillation.{name}"
+        if key in told and getattr(distillation, name) != getattr(default, name):
+            raise UsageError(
+                f"{told[key]}: there are no teachers; --set distillation.ensemble_size=2"
+            )
 
 
 def _begin(
@@ -171,7 +173,7 @@ def _begin(
 
     require_train_extra()
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.models.store import load_model
+    from fashioncnn.models.trained_model import load_model
     from fashioncnn.runs import create_run
     from fashioncnn.training.prepare import prepare_settings
 
@@ -199,7 +201,7 @@ def _resume(
     from fashioncnn.runtime import require_train_extra
 
     run = open_run(path)
-    refused = sorted(given - set(KEPT_BY_RESUME))
+    refused = sorted(given - set(RESUMABLE_FLAGS))
     if refused:
         raise UsageError(
             f"--resume goes on with the run's own settings, so {', '.join(refused)} cannot be "
@@ -286,33 +288,33 @@ def _train(
 ) -> None:
     from fashioncnn.cli.progress import make_observer, stopping
     from fashioncnn.cli.signals import StopSignals
-    from fashioncnn.evaluation.evaluate import splits_of
+    from fashioncnn.evaluation.evaluate import evaluation_splits
     from fashioncnn.reporting.report import write_run_report
-    from fashioncnn.reporting.tables import judgement_tables, summary_table
+    from fashioncnn.reporting.tables import metrics_tables, summary_table
     from fashioncnn.runtime import has_bf16, resolve_device
     from fashioncnn.training.run import train_model
 
     runtime = settings.runtime
-    training = settings.training
-    first = f"{training.teachers} teachers of {training.teacher_epochs} epochs first, then "
-    also = f", taught by {', '.join(training.taught_by)}" if training.taught_by else ""
+    training, distillation = settings.training, settings.distillation
+    first = f"{distillation.ensemble_size} teachers of {distillation.epochs} epochs first, then "
+    also = f", taught by {', '.join(distillation.teachers)}" if distillation.teachers else ""
     note(
-        f"{settings.recipe} on {dataset.name}: {len(dataset.train):,} pictures, "
-        f"{first if training.teachers else ''}{training.epochs} epochs{also}, "
+        f"{settings.recipe} on {dataset.name}: {len(dataset.train):,} images, "
+        f"{first if distillation.ensemble_size else ''}{training.epochs} epochs{also}, "
         f"{runtime.device}, {runtime.precision}, "
         f"{runtime.threads} threads, {runtime.kernels} kernels → {run.path}"
     )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 would be faster")
-    if training.taught_by and settings.data.validation:
+    if distillation.teachers and settings.data.validation:
         note(
-            "if who teaches has learnt from pictures that are held out here, validation looks "
+            "if who teaches has learnt from images that are held out here, validation looks "
             "better than it is"
         )
     observer = make_observer(training.epochs)
     stop = StopSignals(f"go on with: fashioncnn train --resume {run.path}")
     with run.lock(), stop, stopping(observer):
-        outcome = train_model(
+        result = train_model(
             settings,
             dataset,
             run=run,
@@ -320,13 +322,13 @@ def _train(
             observer=observer,
             stop=stop.reason,
         )
-    page = write_run_report(run, splits_of(dataset, settings))
+    page = write_run_report(run, evaluation_splits(dataset, settings))
     if json:
-        print_json({"run": str(run.path), **outcome.metrics})
+        print_json({"run": str(run.path), **result.metrics})
         return
-    metrics = outcome.metrics
+    metrics = result.metrics
     judged = metrics["test"] or metrics["validation"]
-    print_tables([summary_table(metrics["summary"]), *(judgement_tables(judged) if judged else [])])
+    print_tables([summary_table(metrics["summary"]), *(metrics_tables(judged) if judged else [])])
     note(f"report: {page}")
     if metrics["test"] is None and dataset.test is not None:
         note(f"the test part was not read; once all is decided: fashioncnn evaluate {run.path}")

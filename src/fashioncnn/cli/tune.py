@@ -82,7 +82,7 @@ def tune(
     json
         Print what came out as one JSON document.
     """
-    from fashioncnn.config import assigned_keys, resolve
+    from fashioncnn.config import assignment_keys, resolve
     from fashioncnn.runtime import require_tune_extra
 
     _refuse_less_than_one(trials=trials, jobs=jobs)
@@ -92,7 +92,7 @@ def tune(
     require_tune_extra()
     flags = {"data": data, "epochs": epochs, "device": device}
     settings = resolve(recipe, flags=flags, assignments=set_)
-    varied, name = _space(space, settings, assigned_keys(set_ or []))
+    varied, name = _space(space, settings, assignment_keys(set_ or []))
     wanted = DEFAULT_TRIALS if trials is None and timeout is None else trials
     folder = out or Path("runs") / f"tune-{settings.recipe}"
     search = _plan(settings, varied, name, sampler, seed, jobs, offline)
@@ -238,7 +238,7 @@ def _tell_what_begins(search: Search, folder: SearchFolder, jobs: int, wanted: f
         f"epochs {settings.training.epochs}, {search.sampler}, {jobs} at once, "
         f"{settings.runtime.device}, threads {settings.runtime.threads} → {folder.path}"
     )
-    if search.recipe.training.teachers or search.recipe.training.taught_by:
+    if search.recipe.distillation.ensemble_size or search.recipe.distillation.teachers:
         note(f"no trial is taught; {folder.best} will have the recipe's teachers")
 
 

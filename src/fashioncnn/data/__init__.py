@@ -1,1 +1,1 @@
-"""Pictures and labels: where they come from, and in which order they are fed."""
+"""Images and labels: where they come from, and in which order they are fed."""

@@ -26,16 +26,16 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-PictureMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
-"""How files become arrays, see `fashioncnn.data.conversions`."""
+ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
+"""How files become arrays, see `fashioncnn.images.views`."""
 SKETCHES = "sketches"
 SPLIT_SEED = 20170825
-"""Seed of every split, so that all runs hold out the same pictures (the data's release date)."""
+"""Seed of every split, so that all runs hold out the same images (the data's release date)."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled pictures.
+    """Labelled images.
 
     Attributes:
         images: (n, height, width) uint8, 0 is the empty background.
@@ -49,12 +49,12 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """Return the pictures at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices])
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over shape, pixels and labels: the identity of these pictures."""
+        """SHA-256 over shape, pixels and labels: the identity of these images."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
@@ -70,7 +70,7 @@ class Dataset:
         class_names: by label.
         train: what may be learnt from and chosen by.
         test: what is only ever judged; None where the source has none.
-        pictures: how pictures of files become arrays: ``fashion`` (garment light on black) or
+        views: how images of files become arrays: ``fashion`` (garment light on black) or
             ``plain`` (grey and padded to a square).
         source: where it was found.
     """
@@ -79,7 +79,7 @@ class Dataset:
     class_names: tuple[str, ...]
     train: Split
     test: Split | None
-    pictures: PictureMode
+    views: ViewMode
     source: str
 
     @property
@@ -97,16 +97,16 @@ class Dataset:
         return self.test
 
 
-def own_name(folder: Path) -> str:
+def custom_dataset_name(folder: Path) -> str:
     """Return a name for the data of a folder that no built-in data set has."""
     name = folder.resolve().name
     return f"own {name}" if name in (FASHION_MNIST, SKETCHES) else name
 
 
-def check_split(
+def validated_split(
     images: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int, name: str
 ) -> Split:
-    """Return the split, or raise `DataError` that says how pictures and labels disagree."""
+    """Return the split, or raise `DataError` that says how images and labels disagree."""
     if len(images) != len(labels):
         raise DataError(f"{name}: {len(images):,} images but {len(labels):,} labels")
     if int(labels.max()) >= classes:
@@ -118,7 +118,7 @@ def check_split(
     return Split(images, labels)
 
 
-def stratified_holdout(
+def stratified_split_indices(
     labels: NDArray[np.uint8], held_out: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split positions into a kept and a held-out part with the same share of every class.
@@ -135,7 +135,7 @@ def stratified_holdout(
     n = len(labels)
     if not 0 <= held_out < n:
         raise UsageError(
-            f"validation = {held_out}: must be from 0 to under the {n:,} training pictures"
+            f"validation = {held_out}: must be from 0 to under the {n:,} training images"
         )
     counts = np.bincount(labels)
     exact = counts * held_out / n
@@ -150,14 +150,14 @@ def stratified_holdout(
 
 
 def validation_size(validation: int | str, n: int) -> int:
-    """Return how many of `n` pictures the setting holds out; ``auto`` is one sixth."""
+    """Return how many of `n` images the setting holds out; ``auto`` is one sixth."""
     return n // 6 if validation == "auto" else int(validation)
 
 
 def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
-    """Return what is learnt from and the `held_out` pictures that are chosen by.
+    """Return what is learnt from and the `held_out` images that are chosen by.
 
     The second part is None where nothing is held out.
     """
-    kept, held = stratified_holdout(train.labels, held_out)
+    kept, held = stratified_split_indices(train.labels, held_out)
     return (train.take(kept), train.take(held)) if held_out else (train, None)

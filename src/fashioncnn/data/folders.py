@@ -1,4 +1,4 @@
-"""A person's own pictures: a folder for each class, or ``train`` and ``test`` with such folders."""
+"""A person's own images: a folder for each class, or ``train`` and ``test`` with such folders."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.dataset import Dataset, Split, own_name, stratified_holdout
-from fashioncnn.data.pictures import SUFFIXES, plain_picture, read_picture
+from fashioncnn.data.dataset import Dataset, Split, custom_dataset_name, stratified_split_indices
 from fashioncnn.errors import DataError
+from fashioncnn.images.decoding import SUFFIXES, plain_view, read_image
 
 MAX_PIXELS = 64_000_000
-"""Of one picture: what telephones take, where nobody is served whom a small file could stop."""
+"""Of one image: what telephones take, where nobody is served whom a small file could stop."""
 
 MAX_CLASSES = 256
 
@@ -24,11 +24,11 @@ def read_class_folders(folder: Path, image_size: int) -> Dataset:
     """Return the data set of ``folder/<class>/*`` or ``folder/{train,test}/<class>/*``.
 
     The classes are the folders of the training part, in alphabetical order. Without a ``test``
-    folder, one sixth is held out as the test part, stratified, always the same pictures.
+    folder, one sixth is held out as the test part, stratified, always the same images.
 
     Raises:
-        DataError: no or too many classes, a class without pictures, a class that only the test
-            part has, or a picture that cannot be read.
+        DataError: no or too many classes, a class without images, a class that only the test
+            part has, or an image that cannot be read.
     """
     has_parts = (folder / "train").is_dir()
     train_folder = folder / "train" if has_parts else folder
@@ -36,7 +36,7 @@ def read_class_folders(folder: Path, image_size: int) -> Dataset:
     if not names:
         raise DataError(
             f"{folder}: holds neither IDX files (train-images-idx3-ubyte …) nor a folder of "
-            "pictures for each class"
+            "images for each class"
         )
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(f"{train_folder}: {len(names)} class folders; from 2 to 256 can be learnt")
@@ -48,9 +48,9 @@ def read_class_folders(folder: Path, image_size: int) -> Dataset:
             raise DataError(f"{folder / 'test' / unknown[0]}: a class that the training part lacks")
         test = _read_part(folder / "test", names, image_size)
     elif not has_parts:
-        kept, held = stratified_holdout(train.labels, len(train) // 6)
+        kept, held = stratified_split_indices(train.labels, len(train) // 6)
         train, test = train.take(kept), train.take(held) if len(held) else None
-    return Dataset(own_name(folder), names, train, test, "plain", str(folder))
+    return Dataset(custom_dataset_name(folder), names, train, test, "plain", str(folder))
 
 
 def _class_folders(folder: Path) -> list[Path]:
@@ -67,32 +67,32 @@ def _read_part(folder: Path, names: tuple[str, ...], image_size: int) -> Split:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = find_pictures(folder / name) if (folder / name).is_dir() else []
+        found = find_images(folder / name) if (folder / name).is_dir() else []
         if not found and (folder / name).is_dir():
-            raise DataError(f"{folder / name}: a class folder without a picture")
+            raise DataError(f"{folder / name}: a class folder without an image")
         paths += found
         labels += [label] * len(found)
     if not paths:
-        raise DataError(f"{folder}: holds no class folder, such as {names[0]}, with a picture")
+        raise DataError(f"{folder}: holds no class folder, such as {names[0]}, with an image")
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda path: _plain(path, image_size), paths))
     return Split(np.stack(images), np.array(labels, np.uint8))
 
 
 def _plain(path: Path, image_size: int) -> NDArray[np.uint8]:
-    return plain_picture(read_picture(path, max_pixels=MAX_PIXELS), image_size)
+    return plain_view(read_image(path, max_pixels=MAX_PIXELS), image_size)
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Return what `walk_pictures` finds."""
-    return list(walk_pictures(folder))
+def find_images(folder: Path) -> list[Path]:
+    """Return what `walk_images` finds."""
+    return list(walk_images(folder))
 
 
-def walk_pictures(folder: Path) -> Iterator[Path]:
-    """Yield the picture files under `folder`, sorted, known by their suffixes.
+def walk_images(folder: Path) -> Iterator[Path]:
+    """Yield the image files under `folder`, sorted, known by their suffixes.
 
     Hidden files and folders are left out, and no link to a folder is followed, so that none can
-    lead round in a circle. What has a picture's suffix and cannot be read, or a folder that cannot
+    lead round in a circle. What has an image's suffix and cannot be read, or a folder that cannot
     be listed, is yielded too: whoever reads it is told.
     """
     waiting = [_listed(folder)]  # not recursive: folders can lie in each other by the thousand
@@ -118,7 +118,7 @@ def _listed(folder: Path) -> tuple[Path, list[str], set[str]]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.add(entry.name)
-                elif not _is_picture(entry):
+                elif not _is_image(entry):
                     continue
                 names.append(entry.name)
     except OSError:
@@ -127,7 +127,7 @@ def _listed(folder: Path) -> tuple[Path, list[str], set[str]]:
     return folder, names, folders
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: os.DirEntry[str]) -> bool:
     if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:  # noqa: PTH122, a Path takes longer
         return False
     return not (entry.is_symlink() and Path(entry).is_dir())

@@ -22,8 +22,8 @@ from fashioncnn.errors import DataError
 
 UINT8 = 8
 MAX_BYTES = 4 * 2**30
-MAX_PICTURE = 16_000_000
-"""Pixels of a picture, where pictures are read one by one."""
+MAX_IMAGE_SIDE = 16_000_000
+"""Pixels of an image, where images are read one by one."""
 CHUNK = 1 << 20
 
 
@@ -61,28 +61,28 @@ def is_idx(path: Path) -> bool:
         return False
 
 
-def count_idx_pictures(path: Path) -> int:
-    """Return how many pictures the header of an IDX file promises.
+def count_idx_images(path: Path) -> int:
+    """Return how many images the header of an IDX file promises.
 
     Raises:
-        DataError: it is missing or damaged, or holds no pictures.
+        DataError: it is missing or damaged, or holds no images.
     """
     with _told_of(path), _open(path) as file:
         return _read_header(file, path, 3)[0]
 
 
-def stream_idx_pictures(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield each picture, (height, width) uint8, of an IDX file of any length.
+def stream_idx_images(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Yield each image, (height, width) uint8, of an IDX file of any length.
 
     Raises:
-        DataError: the file is missing, or not what its header claims; after its last picture where
+        DataError: the file is missing, or not what its header claims; after its last image where
             that is found out at its end.
     """
     with _told_of(path), _open(path) as file:
         n, *shape = _read_header(file, path, 3)
         size = math.prod(shape)
-        if size > MAX_PICTURE:
-            raise DataError(f"{path}: pictures of {shape[0]}×{shape[1]} pixels, over 16 megapixels")
+        if size > MAX_IMAGE_SIDE:
+            raise DataError(f"{path}: images of {shape[0]}×{shape[1]} pixels, over 16 megapixels")
         at_once = max(1, CHUNK // size)
         for first in range(0, n, at_once):
             wanted = min(at_once, n - first)
@@ -91,11 +91,11 @@ def stream_idx_pictures(path: Path) -> Iterator[NDArray[np.uint8]]:
             yield from np.frombuffer(values, np.uint8, whole * size).reshape(whole, *shape)
             if whole < wanted:
                 raise DataError(
-                    f"{path}: cut short, the header promises {n:,} pictures and {first + whole:,} "
+                    f"{path}: cut short, the header promises {n:,} images and {first + whole:,} "
                     "are there; get the file again"
                 )
         if file.read(1):
-            raise DataError(f"{path}: bytes follow after the {n:,} pictures of the header")
+            raise DataError(f"{path}: bytes follow after the {n:,} images of the header")
 
 
 @contextmanager

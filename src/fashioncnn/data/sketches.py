@@ -29,7 +29,7 @@ Shape = tuple[str, Points, float]
 
 @lru_cache(maxsize=1)
 def draw_sketches() -> Dataset:
-    """Return the data set: 3,000 and 1,000 pictures, the same at every call."""
+    """Return the data set: 3,000 and 1,000 images, the same at every call."""
     return Dataset(
         SKETCHES,
         FASHION_MNIST_CLASSES,
@@ -58,12 +58,12 @@ def _draw(garment: Callable[[Generator], list[Shape]], rng: Generator) -> NDArra
             draw.polygon(xy, fill=level)
         else:
             draw.line(xy, fill=level, width=OVERSAMPLING)
-    picture = np.asarray(canvas, np.float64)
-    picture = picture.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING).mean(axis=(1, 3))
-    inside = picture > 0
-    picture = picture * _pattern(rng) + rng.normal(0, rng.uniform(3, 18), picture.shape) * inside
-    picture += rng.normal(0, 5, picture.shape)
-    grey: NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    image = np.asarray(canvas, np.float64)
+    image = image.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING).mean(axis=(1, 3))
+    inside = image > 0
+    image = image * _pattern(rng) + rng.normal(0, rng.uniform(3, 18), image.shape) * inside
+    image += rng.normal(0, 5, image.shape)
+    grey: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
     return grey
 
 

@@ -11,20 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fashioncnn.config import cache_folder, expanded
 from fashioncnn.data.dataset import (
     FASHION_MNIST,
     FASHION_MNIST_CLASSES,
     SKETCHES,
     Dataset,
     Split,
-    check_split,
-    own_name,
+    custom_dataset_name,
+    validated_split,
 )
 from fashioncnn.data.folders import read_class_folders
 from fashioncnn.data.idx import read_idx
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.errors import DataError, UsageError
+from fashioncnn.files import cache_folder, expand_user
 
 MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -83,9 +83,9 @@ def load_dataset(
     """Return the data set that `source` names.
 
     Args:
-        source: ``sketches``; a folder of IDX files; a folder of class folders of pictures; None
+        source: ``sketches``; a folder of IDX files; a folder of class folders of images; None
             for Fashion-MNIST from the cache, or downloaded into it.
-        image_size: side that pictures of class folders are brought to, in pixels; None is 28.
+        image_size: side that images of class folders are brought to, in pixels; None is 28.
         offline: never download.
 
     Raises:
@@ -96,7 +96,7 @@ def load_dataset(
         return draw_sketches()
     if not source:
         return read_idx_folder(fetch_fashion_mnist(offline=offline), must_be_official=True)
-    folder = expanded(source, "data")
+    folder = expand_user(source, "data")
     if not folder.is_dir():
         raise UsageError(f"data = {source}: no such folder; name one, or 'sketches'")
     if find_idx_files(folder):
@@ -149,11 +149,9 @@ def read_idx_folder(folder: Path, *, must_be_official: bool = False) -> Dataset:
     train = _read_part(files, "train", len(names))
     test = _read_part(files, "t10k", len(names)) if "t10k-images" in files else None
     if test is not None and test.images.shape[1:] != train.images.shape[1:]:
-        raise DataError(
-            f"{folder}: training pictures are {_size(train)}, test pictures {_size(test)}"
-        )
+        raise DataError(f"{folder}: training images are {_size(train)}, test images {_size(test)}")
     if strange:
-        return Dataset(own_name(folder), names, train, test, "plain", str(folder))
+        return Dataset(custom_dataset_name(folder), names, train, test, "plain", str(folder))
     return Dataset(FASHION_MNIST, names, train, test, "fashion", str(folder))
 
 
@@ -286,10 +284,10 @@ def _read_part(files: dict[str, Path], part: str, classes: int) -> Split:
     labels = read_idx(files[f"{part}-labels"], dimensions=1)
     if images.shape[1] != images.shape[2]:
         raise DataError(
-            f"{files[f'{part}-images']}: pictures of {images.shape[1]}×{images.shape[2]}; only "
+            f"{files[f'{part}-images']}: images of {images.shape[1]}×{images.shape[2]}; only "
             "square ones can be used"
         )
-    return check_split(images, labels, classes, str(files[f"{part}-labels"]))
+    return validated_split(images, labels, classes, str(files[f"{part}-labels"]))
 
 
 def _size(split: Split) -> str:

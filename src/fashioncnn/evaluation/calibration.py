@@ -1,6 +1,6 @@
 """Probabilities that mean what they say.
 
-One temperature for all logits (arXiv:1706.04599), how probably a picture shows one of the classes
+One temperature for all logits (arXiv:1706.04599), how probably an image shows one of the classes
 at all, and the bound below which that is too little for an answer.
 """
 
@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.artifacts.ood import Floats, OODDetector, logit_std
 from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy
-from fashioncnn.models.membership import Floats, Membership, spread_of
 
 LIMITS = 0.05, 20.0
 """Temperatures looked at: beyond them, there is nothing left to calibrate."""
@@ -29,7 +29,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     Accuracy stays as it is.
 
     Args:
-        logits: (n, classes) float32, of pictures that were not learnt from.
+        logits: (n, classes) float32, of images that were not learnt from.
         labels: (n,) uint8.
     """
     from scipy.optimize import minimize_scalar
@@ -42,11 +42,11 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     return float(math.exp(best.x))
 
 
-def fit_bound(confidences: Floats, right: NDArray[np.bool_]) -> float:
+def fit_abstention_threshold(confidences: Floats, right: NDArray[np.bool_]) -> float:
     """Return the confidence below which lie `RIGHT_LOST` of right answers, under 1; 0 without any.
 
     Args:
-        confidences: (n,) in [0, 1], of pictures that were not learnt from.
+        confidences: (n,) in [0, 1], of images that were not learnt from.
         right: (n,) whether each was named rightly.
     """
     if not right.any():
@@ -55,16 +55,16 @@ def fit_bound(confidences: Floats, right: NDArray[np.bool_]) -> float:
     return min(float(np.quantile(confidences[right], RIGHT_LOST)), math.nextafter(1.0, 0.0))
 
 
-def fit_membership(inside: Logits, outside: Logits) -> Membership:
-    """Return the membership likeliest to tell two kinds of pictures apart, each as common.
+def fit_ood_detector(inside: Logits, outside: Logits) -> OODDetector:
+    """Return the membership likeliest to tell two kinds of images apart, each as common.
 
     Args:
-        inside: (n, classes) float32, of pictures of the classes that were not learnt from.
-        outside: (m, classes) float32, of pictures of none.
+        inside: (n, classes) float32, of images of the classes that were not learnt from.
+        outside: (m, classes) float32, of images of none.
     """
     from scipy.optimize import minimize
 
-    near, far = spread_of(outside), spread_of(inside)
+    near, far = logit_std(outside), logit_std(inside)
     middle, scale = (far.mean() + near.mean()) / 2, max(far.std() + near.std(), 1e-6)
 
     def loss(line: Floats) -> float:
@@ -72,4 +72,4 @@ def fit_membership(inside: Logits, outside: Logits) -> Membership:
         return float(np.logaddexp(0, -of_far).mean() + np.logaddexp(0, of_near).mean())
 
     slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=BOUNDS).x
-    return Membership(float(slope / scale), float(intercept - slope * middle / scale))
+    return OODDetector(float(slope / scale), float(intercept - slope * middle / scale))

@@ -1,9 +1,9 @@
-"""Is B better than A? Tests and intervals of the difference on the same pictures.
+"""Is B better than A? Tests and intervals of the difference on the same images.
 
-With one run each, what varies is the pictures: McNemar's exact test, and Newcombe's interval of the
+With one run each, what varies is the images: McNemar's exact test, and Newcombe's interval of the
 difference of paired shares. With several runs each, seeds vary too: a t test whose variance is that
-of the runs' means (Welch) and that of the pictures together, with Satterthwaite's degrees of
-freedom, so that a difference that is trusted holds for other seeds and for other pictures at once.
+of the runs' means (Welch) and that of the images together, with Satterthwaite's degrees of
+freedom, so that a difference that is trusted holds for other seeds and for other images at once.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from fashioncnn.evaluation.metrics import Labels, Logits, log_softmax, wilson_interval
 
 PAIRED = "McNemar's exact test, Newcombe's interval"
-SEVERAL = "a t test over seeds and pictures together"
+SEVERAL = "a t test over seeds and images together"
 LEVEL = 0.05
 """Probability of an error of the first kind that a trusted difference is allowed."""
 
 Right = NDArray[np.bool_]
-"""(n,): whether each picture was named rightly."""
+"""(n,): whether each image was named rightly."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One run, or several that differ in their seeds, judged on the same pictures.
+    """One run, or several that differ in their seeds, judged on the same images.
 
     Attributes:
         name: to tell it by.
@@ -112,8 +112,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """Return the p value of McNemar's exact test (McNemar 1947, Psychometrika 12:153).
 
     Args:
-        only_a: pictures that A alone names rightly.
-        only_b: pictures that B alone names rightly.
+        only_a: images that A alone names rightly.
+        only_b: images that B alone names rightly.
     """
     from scipy.stats import binomtest
 
@@ -123,12 +123,12 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def newcombe_interval(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
-    """Return the 95% interval of B's share less A's, of the same pictures.
+    """Return the 95% interval of B's share less A's, of the same images.
 
     Method 10 of Newcombe 1998, Statistics in Medicine 17:2635; within [-1, 1].
 
     Args:
-        both: how many pictures both named rightly; not all four may be 0.
+        both: how many images both named rightly; not all four may be 0.
         only_a: A alone.
         only_b: B alone.
         neither: neither of them.
@@ -165,7 +165,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _losses(logits: Logits, labels: Labels) -> NDArray[np.float64]:
-    """Return each picture's negative log-probability of its label, in nats."""
+    """Return each image's negative log-probability of its label, in nats."""
     losses: NDArray[np.float64] = -log_softmax(logits)[np.arange(len(labels)), labels]
     return losses
 
@@ -193,26 +193,26 @@ def _accuracy_difference(a: list[Right], b: list[Right]) -> Difference:
 
 
 def _t_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Difference:
-    """Return the difference of means over runs and pictures.
+    """Return the difference of means over runs and images.
 
     The variances of the runs' means (Welch 1947, Biometrika 34:28) and of the mean run's paired
-    differences over pictures are added. What single runs say of single pictures is in both, and
+    differences over images are added. What single runs say of single images is in both, and
     taken off once, as in a two-way analysis of variance; no more than the smaller of the two. The
     degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110). With one run each,
-    pictures are all that varies.
+    images are all that varies.
 
     Args:
         a: (n,) of each run.
-        b: likewise, of the same pictures.
+        b: likewise, of the same images.
     """
     means = [[float(run.mean()) for run in side] for side in (a, b)]
     paired = np.mean(b, axis=0) - np.mean(a, axis=0)
     middle = float(paired.mean())
     parts = [(statistics.variance(m) / len(m), len(m) - 1) for m in means if len(m) > 1]
     if len(paired) > 1:
-        of_runs, of_pictures = sum(v for v, _ in parts), float(paired.var(ddof=1)) / len(paired)
-        twice = min(sum(map(_interaction, (a, b))), of_runs, of_pictures)
-        parts += [(of_pictures, len(paired) - 1), (-twice, len(paired) - 1)]
+        of_runs, of_images = sum(v for v, _ in parts), float(paired.var(ddof=1)) / len(paired)
+        forward_pair = min(sum(map(_interaction, (a, b))), of_runs, of_images)
+        parts += [(of_images, len(paired) - 1), (-forward_pair, len(paired) - 1)]
     total = sum(part for part, _ in parts)
     if total <= 0:
         return Difference(middle, None, None)
@@ -226,7 +226,7 @@ def _t_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Diffe
 
 
 def _interaction(runs: Sequence[NDArray[Any]]) -> float:
-    """Return the variance of a side's mean that is of single runs on single pictures."""
+    """Return the variance of a side's mean that is of single runs on single images."""
     values = np.asarray(runs, np.float64)
     k, n = values.shape
     if k < 2:

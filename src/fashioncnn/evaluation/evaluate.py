@@ -7,9 +7,9 @@ from typing import Any
 from fashioncnn.data.dataset import Dataset, Split, split_validation, validation_size
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation.logits import TTA, compute_logits, to_tensor
-from fashioncnn.evaluation.metrics import Labels, Logits, judge
+from fashioncnn.evaluation.metrics import Labels, Logits, compute_metrics
 from fashioncnn.evaluation.predictions import load_predictions, save_predictions
-from fashioncnn.models.store import TrainedModel
+from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
 
@@ -29,9 +29,9 @@ def evaluate_model(
     Args:
         model: on the device to run on.
         dataset: where `part` is from.
-        part: the pictures to judge on.
+        part: the images to judge on.
         split: ``validation`` or ``test``.
-        run: its stored predictions are used while model and pictures are the same, and
+        run: its stored predictions are used while model and images are the same, and
             brought up to date where they are not; left alone with `tta`.
         precision: ``fp32`` or ``bf16``.
         tta: test-time augmentation, see `fashioncnn.evaluation.logits.compute_logits`.
@@ -39,18 +39,18 @@ def evaluate_model(
     Raises:
         DataError: the data has other classes or another size than the model.
     """
-    check_fit(model, dataset)
+    check_compatible(model, dataset)
     if tta == "none":
         logits, labels = _predictions(model, part, split, run, precision)
-        return judge_model(model, logits, labels, dataset.name, split)
+        return compute_model_metrics(model, logits, labels, dataset.name, split)
     images = to_tensor(part.images, model.device)
     logits = compute_logits(
         model.network, model.preprocessing, images, precision, tta, model.temperature
     )
-    return {**judge_model(model, logits, part.labels, dataset.name, split), "tta": tta}
+    return {**compute_model_metrics(model, logits, part.labels, dataset.name, split), "tta": tta}
 
 
-def judge_model(
+def compute_model_metrics(
     model: TrainedModel, logits: Logits, labels: Labels, dataset: str, split: str
 ) -> dict[str, Any]:
     """Return the judgement of `model` by the logits that it gave.
@@ -62,7 +62,7 @@ def judge_model(
         dataset: name of the data set.
         split: ``validation`` or ``test``.
     """
-    return judge(
+    return compute_metrics(
         logits,
         labels,
         model.class_names,
@@ -78,10 +78,10 @@ def _predictions(
     model: TrainedModel, part: Split, split: str, run: RunFolder | None, precision: str
 ) -> tuple[Logits, Labels]:
     identity = {"model_sha256": model.sha256, "precision": precision}
-    pictures = {f"{split}_sha256": part.sha256}
+    split_identity = {f"{split}_sha256": part.sha256}
     predictions, stored = load_predictions(run.predictions) if run else ({}, {})
     same_model = identity.items() <= stored.items()
-    if same_model and split in predictions and pictures.items() <= stored.items():
+    if same_model and split in predictions and split_identity.items() <= stored.items():
         return predictions[split]
     images = to_tensor(part.images, model.device)
     result = compute_logits(model.network, model.preprocessing, images, precision), part.labels
@@ -89,12 +89,12 @@ def _predictions(
         kept = predictions if same_model else {}
         known = stored if same_model else {}
         save_predictions(
-            run.predictions, {**kept, split: result}, {**known, **identity, **pictures}
+            run.predictions, {**kept, split: result}, {**known, **identity, **split_identity}
         )
     return result
 
 
-def check_fit(model: TrainedModel, dataset: Dataset) -> None:
+def check_compatible(model: TrainedModel, dataset: Dataset) -> None:
     """Raise `DataError` where the model cannot be judged on the data."""
     if dataset.class_names != model.class_names:
         raise DataError(
@@ -104,12 +104,12 @@ def check_fit(model: TrainedModel, dataset: Dataset) -> None:
     size = dataset.train.images.shape[1]
     if size != model.preprocessing.image_size:
         raise DataError(
-            f"{dataset.source}: pictures of {size}×{size}, but the model takes "
+            f"{dataset.source}: images of {size}×{size}, but the model takes "
             f"{model.preprocessing.image_size}×{model.preprocessing.image_size}"
         )
 
 
-def splits_of(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
+def evaluation_splits(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
     """Return the parts that can be judged on: ``test``, and ``validation`` as a run held it out.
 
     Other data than the run's may be too few to hold as many out; they have no such part.

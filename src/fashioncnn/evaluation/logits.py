@@ -1,4 +1,4 @@
-"""Run a network over many pictures."""
+"""Run a network over many images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fashioncnn.models.preprocessing import Preprocessing
+from fashioncnn.artifacts.preprocessing import Preprocessing
 
 BATCH = 500
 TTA = Literal["none", "flip"]
@@ -32,7 +32,7 @@ def compute_logits(
         preprocessing: the network's own.
         images: on the network's device.
         precision: ``fp32`` or ``bf16``.
-        tta: test-time augmentation; ``flip`` takes the mean of the probabilities for each picture
+        tta: test-time augmentation; ``flip`` takes the mean of the probabilities for each image
             and its mirror image, at twice the work.
         temperature: above 0, that the probabilities of ``flip`` are of; the mean has them at it
             again.
@@ -58,7 +58,7 @@ def compute_logits(
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return (n, size, size) uint8 pictures as (n, 1, size, size) uint8 on `device`.
+    """Return (n, size, size) uint8 images as (n, 1, size, size) uint8 on `device`.
 
     On the CPU it is the array's own memory, where that may be written to, and no copy.
     """

@@ -34,7 +34,7 @@ def softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def accuracy(logits: Logits, labels: Labels) -> float:
-    """Return the share, in [0, 1], of pictures whose largest logit is their label's.
+    """Return the share, in [0, 1], of images whose largest logit is their label's.
 
     Args:
         logits: (n, classes) float.
@@ -82,7 +82,7 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
 def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:
     """Return the mean gap of confidence and accuracy, in [0, 1], over equal-width bins.
 
-    Bins weigh by their pictures (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
+    Bins weigh by their images (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
     """
     probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
@@ -93,7 +93,7 @@ def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_B
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def judge(
+def compute_metrics(
     logits: Logits,
     labels: Labels,
     class_names: Sequence[str],
@@ -113,7 +113,7 @@ def judge(
         dataset: name of the data set.
         split: ``validation`` or ``test``.
         parameters: trainable values of the network.
-        multiply_adds: that it takes for one picture.
+        multiply_adds: that it takes for one image.
         temperature: what logits are divided by for the figures under ``calibrated``.
     """
     tempered = logits / np.float32(temperature)

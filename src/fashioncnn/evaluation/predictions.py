@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.evaluation.metrics import Labels, Logits
-from fashioncnn.runs import write_atomic
+from fashioncnn.files import write_atomic
 
 Predictions = dict[str, tuple[Logits, Labels]]
 """(n, classes) float32 logits and (n,) uint8 labels, by split."""
@@ -21,7 +21,7 @@ def save_predictions(path: Path, predictions: Predictions, identity: dict[str, s
     Args:
         path: the file.
         predictions: by split.
-        identity: ``model_sha256``, ``precision``, and ``<split>_sha256`` of the pictures.
+        identity: ``model_sha256``, ``precision``, and ``<split>_sha256`` of the images.
     """
     arrays: dict[str, NDArray[np.generic]] = {k: np.array(v) for k, v in identity.items()}
     for split, (logits, labels) in predictions.items():

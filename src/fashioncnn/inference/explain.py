@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from fashioncnn.evaluation.logits import to_tensor
 from fashioncnn.models.layers import ConvolutionalNetwork
-from fashioncnn.models.store import TrainedModel
+from fashioncnn.models.trained_model import TrainedModel
 
 SIDE = 224
 """Pixels that a view is drawn at, at least."""
@@ -24,8 +24,8 @@ CAPTION = 24
 GROUND, INK = (24, 24, 24), (235, 235, 235)
 HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """From nothing to most: five colours of matplotlib's map "inferno", equally far apart."""
-PICTURE_SHARE = 0.35
-"""How much of the picture shines through the heat."""
+IMAGE_OPACITY = 0.35
+"""How much of the image shines through the heat."""
 
 
 def grad_cam(
@@ -56,7 +56,7 @@ def grad_cam(
 
 
 def explain(model: TrainedModel, views: NDArray[np.uint8], code: int, caption: str) -> Image.Image:
-    """Return what the network saw of a picture, and beside each view what spoke for the class.
+    """Return what the network saw of an image, and beside each view what spoke for the class.
 
     Args:
         model: see `grad_cam`.
@@ -88,11 +88,11 @@ def side_by_side(views: NDArray[np.uint8]) -> Image.Image:
 
 
 def _heated(shown: Image.Image, share: NDArray[np.float32]) -> Image.Image:
-    """Return a grey picture under the colours of `share`, (rows, columns) in [0, 1]."""
+    """Return a grey image under the colours of `share`, (rows, columns) in [0, 1]."""
     smooth = Image.fromarray(share).resize(shown.size, Image.Resampling.BILINEAR)
     steps = np.linspace(0, 1, len(HEAT))
     places = np.clip(np.asarray(smooth), 0, 1)
     colours = np.stack([np.interp(places, steps, c) for c in zip(*HEAT, strict=True)], axis=-1)
     grey = np.asarray(shown, np.float64)[..., None]
-    mixed = PICTURE_SHARE * grey + (1 - PICTURE_SHARE) * colours
+    mixed = IMAGE_OPACITY * grey + (1 - IMAGE_OPACITY) * colours
     return Image.fromarray(np.round(mixed).astype(np.uint8))

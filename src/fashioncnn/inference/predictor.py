@@ -1,4 +1,4 @@
-"""What is on these pictures? Files, arrays, tensors and PIL images in; probabilities out."""
+"""What is on these images? Files, arrays, tensors and PIL images in; probabilities out."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.data.pictures import MAX_PIXELS, read_picture
+from fashioncnn.artifacts.ood import Floats, logit_std
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import UsageError
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import softmax
-from fashioncnn.inference.decoding import enough_for, look_at, map_in_order, views_of
-from fashioncnn.inference.sources import Picture
-from fashioncnn.models.membership import Floats, spread_of
-from fashioncnn.models.preprocessing import Preprocessing
-from fashioncnn.models.store import TrainedModel
+from fashioncnn.images.decoding import MAX_PIXELS, read_image
+from fashioncnn.inference.inputs import compute_views, load_views, map_in_order, required_pixels
+from fashioncnn.inference.sources import ImageSource
+from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runtime import available_cores
 
 BATCH = 128
@@ -34,18 +34,18 @@ little beside the decoding of a photograph."""
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one picture was taken for.
+    """What one image was taken for.
 
     Attributes:
         source: the file, or what else it is called.
-        probabilities: (classes,) float64; None where the picture could not be read.
+        probabilities: (classes,) float64; None where the image could not be read.
         error: why not.
         views: what the network saw of it, (views, size, size) uint8.
         found: whether the source named anything at all.
         abstained: whether the model is too little sure for an answer.
         confidence: how sure it is, in [0, 1], see `TrainedModel.confidences`; None where the
-            picture could not be read.
-        resized: whether the picture had another size than the network's, as photographs have.
+            image could not be read.
+        resized: whether the image had another size than the network's, as photographs have.
     """
 
     source: str
@@ -58,27 +58,27 @@ class Prediction:
     resized: bool = False
 
 
-def predict_pictures(
-    model: TrainedModel, pictures: Iterable[Picture], max_pixels: int = MAX_PIXELS
+def predict_images(
+    model: TrainedModel, images: Iterable[ImageSource], max_pixels: int = MAX_PIXELS
 ) -> Generator[Prediction, None, None]:
-    """Yield a prediction for each picture, in order, however many there are.
+    """Yield a prediction for each image, in order, however many there are.
 
     They are decoded on all cores, a little ahead of the network; nothing that has been yielded is
     held.
     """
-    look = partial(look_at, preprocessing=model.preprocessing, max_pixels=max_pixels)
-    seen = map_in_order(look, pictures, available_cores())
+    look = partial(load_views, preprocessing=model.preprocessing, max_pixels=max_pixels)
+    seen = map_in_order(look, images, available_cores())
     with closing(seen):
         while batch := list(islice(seen, BATCH)):
             views = [one.views for one in batch if one.views is not None]
-            rows = zip(*judge_views(model, views), strict=True)
+            rows = zip(*predict_with_confidence(model, views), strict=True)
             for one in batch:
                 if one.views is None:
                     yield Prediction(one.name, None, one.error, found=one.found)
                     continue
                 row, sure = next(rows)
                 sure = float(sure)
-                unsure = sure < model.unsure_below
+                unsure = sure < model.abstain_below
                 yield Prediction(
                     one.name, row, None, one.views, one.found, unsure, sure, one.resized
                 )
@@ -86,29 +86,31 @@ def predict_pictures(
 
 def predict_files(model: TrainedModel, paths: Iterable[Path]) -> Generator[Prediction, None, None]:
     """Yield a prediction for each file, in order."""
-    return predict_pictures(model, (Picture(str(path), path) for path in paths))
+    return predict_images(model, (ImageSource(str(path), path) for path in paths))
 
 
 def predict_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> Floats:
-    """Return (n, classes) float64, see `judge_views`."""
-    return judge_views(model, views)[0]
+    """Return (n, classes) float64, see `predict_with_confidence`."""
+    return predict_with_confidence(model, views)[0]
 
 
-def judge_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> tuple[Floats, Floats]:
+def predict_with_confidence(
+    model: TrainedModel, views: Sequence[NDArray[np.uint8]]
+) -> tuple[Floats, Floats]:
     """Return probabilities, (n, classes) float64, and how sure they are, (n,) float64 in [0, 1].
 
-    Both are of the mean over a picture's views, and of their mirror images where the model is made
+    Both are of the mean over an image's views, and of their mirror images where the model is made
     for `MIRRORED` ones.
 
     Args:
         model: what predicts; see `TrainedModel.confidences`.
-        views: for each picture (views, size, size) uint8, at least one.
+        views: for each image (views, size, size) uint8, at least one.
     """
     if not views:
         return np.empty((0, len(model.class_names))), np.empty(0)
     seen = np.concatenate(views)
     logits = [predict_logits(model, seen)]
-    if model.preprocessing.pictures in MIRRORED:
+    if model.preprocessing.views in MIRRORED:
         logits.append(predict_logits(model, seen[:, :, ::-1].copy()))
     counts = np.array([len(of_one) for of_one in views])
 
@@ -118,7 +120,7 @@ def judge_views(model: TrainedModel, views: Sequence[NDArray[np.uint8]]) -> tupl
         return means
 
     probabilities = mean_of([softmax(one / np.float32(model.temperature)) for one in logits])
-    spreads = mean_of([spread_of(one) for one in logits])
+    spreads = mean_of([logit_std(one) for one in logits])
     return probabilities, model.confidences(probabilities, spreads)
 
 
@@ -141,17 +143,17 @@ def predict_probabilities(model: TrainedModel, images: NDArray[np.uint8]) -> NDA
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return (n, size, size) uint8, the first view of each picture; see `as_views`."""
+    """Return (n, size, size) uint8, the first view of each image; see `as_views`."""
     views = as_views(inputs, preprocessing)
     size = preprocessing.image_size
     return np.stack([one[0] for one in views]) if views else np.empty((0, size, size), np.uint8)
 
 
 def as_views(inputs: Any, preprocessing: Preprocessing) -> list[NDArray[np.uint8]]:
-    """Return (views, size, size) uint8 for each picture in whatever holds pictures.
+    """Return (views, size, size) uint8 for each image in whatever holds images.
 
     Args:
-        inputs: a path or PIL image, or an array or tensor: (height, width) one grey picture,
+        inputs: a path or PIL image, or an array or tensor: (height, width) one grey image,
             (n, height, width), (n, 1, height, width) or (n, height, width, 1) several; uint8 in
             [0, 255] or float in [0, 1]. Or a sequence of any of these.
         preprocessing: of the network. Arrays that already have its size are taken as they are;
@@ -159,7 +161,7 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[NDArray[np.uint8
 
     Raises:
         UsageError: the type, shape or range fits none of these.
-        PictureError: a file cannot be read.
+        ImageError: a file cannot be read.
     """
     if isinstance(inputs, str | Path | Image.Image):
         return [_views(inputs, preprocessing)]
@@ -171,7 +173,7 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[NDArray[np.uint8
     if isinstance(inputs, Sequence):
         return [views for one in inputs for views in as_views(one, preprocessing)]
     raise UsageError(
-        f"pictures of type {type(inputs).__name__}; give paths, PIL images, arrays or tensors"
+        f"images of type {type(inputs).__name__}; give paths, PIL images, arrays or tensors"
     )
 
 
@@ -185,14 +187,14 @@ def _from_array(array: NDArray[Any], preprocessing: Preprocessing) -> list[NDArr
         array = array[..., 0]
     if array.ndim != 3 or 0 in array.shape[1:] or array.shape[2] in (1, 3, 4):
         raise UsageError(
-            f"an array of shape {shape}; give grey pictures as (height, width), "
+            f"an array of shape {shape}; give grey images as (height, width), "
             "(n, height, width) or (n, 1, height, width), colour as PIL images"
         )
     images = _as_uint8(array)
     size = preprocessing.image_size
     if images.shape[1:] == (size, size):
         return list(images[:, None])
-    return [views_of(Image.fromarray(image), preprocessing) for image in images]
+    return [compute_views(Image.fromarray(image), preprocessing) for image in images]
 
 
 def _as_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -213,7 +215,9 @@ def _as_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     )
 
 
-def _views(picture: str | Path | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    if isinstance(picture, Image.Image):
-        return views_of(picture, preprocessing)
-    return views_of(read_picture(Path(picture), enough=enough_for(preprocessing)), preprocessing)
+def _views(image: str | Path | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    if isinstance(image, Image.Image):
+        return compute_views(image, preprocessing)
+    return compute_views(
+        read_image(Path(image), enough=required_pixels(preprocessing)), preprocessing
+    )

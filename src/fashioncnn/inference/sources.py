@@ -14,10 +14,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.folders import walk_pictures
-from fashioncnn.data.idx import count_idx_pictures, is_idx, stream_idx_pictures
-from fashioncnn.data.pictures import SUFFIXES
+from fashioncnn.data.folders import walk_images
+from fashioncnn.data.idx import count_idx_images, is_idx, stream_idx_images
 from fashioncnn.errors import DataError, FashionCNNError, UsageError
+from fashioncnn.images.decoding import SUFFIXES
 
 STDIN = "-"
 MAGIC = frozenset("*?[")
@@ -27,12 +27,12 @@ CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture to be looked at, not decoded yet.
+class ImageSource:
+    """One image to be looked at, not decoded yet.
 
     Attributes:
         name: what answers and messages call it.
-        content: a file, or the bytes of one, or a grey picture (height, width) uint8; or why there
+        content: a file, or the bytes of one, or a grey image (height, width) uint8; or why there
             is none: a `UsageError` where the source named nothing, else a `DataError`.
     """
 
@@ -40,34 +40,34 @@ class Picture:
     content: Path | bytes | NDArray[np.uint8] | FashionCNNError
 
 
-def find_sources(sources: Iterable[str], stdin: BinaryIO, max_bytes: int) -> Iterator[Picture]:
-    """Yield the pictures that `sources` name, in their order.
+def find_sources(sources: Iterable[str], stdin: BinaryIO, max_bytes: int) -> Iterator[ImageSource]:
+    """Yield the images that `sources` name, in their order.
 
-    A file is taken as it is, of a folder every picture, of an IDX file every picture under the name
+    A file is taken as it is, of a folder every image, of an IDX file every image under the name
     ``file[index]``; a name that is no file's may be a pattern with ``*``, ``?``, ``[…]`` or ``**``.
 
     Args:
-        sources: names; ``-`` is a picture on standard input.
+        sources: names; ``-`` is an image on standard input.
         stdin: standard input.
         max_bytes: the most that is read of it.
     """
     for source in sources:
         if source == STDIN:
-            yield Picture(STDIN, stdin.read(max_bytes + 1))
+            yield ImageSource(STDIN, stdin.read(max_bytes + 1))
             continue
         paths = iter(_paths_of(source))
         first = next(paths, None)
         if first is None:
             shown = source if len(source) <= LONGEST_NAME else f"{source[:LONGEST_NAME]}…"
-            yield Picture(source, UsageError(f"{shown}: {_why_nothing(source)}"))
+            yield ImageSource(source, UsageError(f"{shown}: {_why_nothing(source)}"))
             continue
-        yield from _pictures_of(first)
+        yield from _images_of(first)
         for path in paths:
-            yield from _pictures_of(path)
+            yield from _images_of(path)
 
 
 def count_sources(sources: Iterable[str]) -> int:
-    """Return how many pictures `find_sources` yields, without reading any."""
+    """Return how many images `find_sources` yields, without reading any."""
     return sum(max(1, sum(_count(path) for path in _paths_of(source))) for source in sources)
 
 
@@ -96,7 +96,7 @@ def _paths_of(source: str) -> Iterable[Path]:
     path = Path(source)
     try:
         if path.is_dir():
-            return walk_pictures(path)
+            return walk_images(path)
         if path.exists() or path.is_symlink():
             return (path,)
     except (OSError, ValueError):  # longer than names can be, or with a zero byte
@@ -105,7 +105,7 @@ def _paths_of(source: str) -> Iterable[Path]:
 
 
 def _matches(pattern: Path) -> Iterator[Path]:
-    """Yield what a pattern matches, sorted; of folders that it matches, their pictures.
+    """Yield what a pattern matches, sorted; of folders that it matches, their images.
 
     As a shell does, ``*`` leaves hidden names out; unlike some, ``**`` follows no link, so that
     none can lead round in a circle.
@@ -127,27 +127,27 @@ def _matches(pattern: Path) -> Iterator[Path]:
         if not path.is_dir():
             yield path
         elif "**" not in rest:  # which matches what is in them, too
-            yield from walk_pictures(path)
+            yield from walk_images(path)
 
 
 def _why_nothing(source: str) -> str:
     try:
         if Path(source).is_dir():
-            return "a folder without a picture (JPEG, PNG, WEBP, GIF, BMP)"
+            return "a folder without an image (JPEG, PNG, WEBP, GIF, BMP)"
     except (OSError, ValueError) as error:
         return f"no name of a file ({getattr(error, 'strerror', None) or error})"
     return "no file matches" if MAGIC & set(source) else "no such file"
 
 
-def _pictures_of(path: Path) -> Iterator[Picture]:
+def _images_of(path: Path) -> Iterator[ImageSource]:
     if not (_may_be_idx(path) and is_idx(path)):
-        yield Picture(str(path), path)
+        yield ImageSource(str(path), path)
         return
     try:
-        for index, image in enumerate(stream_idx_pictures(path)):
-            yield Picture(f"{path}[{index}]", image)
+        for index, image in enumerate(stream_idx_images(path)):
+            yield ImageSource(f"{path}[{index}]", image)
     except DataError as error:
-        yield Picture(str(path), error)
+        yield ImageSource(str(path), error)
 
 
 def _may_be_idx(path: Path) -> bool:
@@ -158,6 +158,6 @@ def _count(path: Path) -> int:
     if not (_may_be_idx(path) and is_idx(path)):
         return 1
     try:
-        return count_idx_pictures(path)
+        return count_idx_images(path)
     except DataError:
         return 1

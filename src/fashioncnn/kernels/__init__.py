@@ -107,7 +107,7 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor | None, padding:
         images: (n, in, height, width) float.
         weight: (out, in, k, k) float.
         bias: (out,) float, or None.
-        padding: zeros around each picture, in pixels.
+        padding: zeros around each image, in pixels.
 
     Returns:
         (n, out, (height + 2·padding - k + 1) // 2, likewise) float.
@@ -117,10 +117,10 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor | None, padding:
     if (
         _active is not None
         and bias is not None
-        and convolution.suits(_active, images, weight, bias, padding)
+        and convolution.supports(_active, images, weight, bias, padding)
     ):
-        return convolution.natively(_active, images, weight, bias, padding)
-    return convolution.by_torch(images, weight, bias, padding)
+        return convolution.native_convolution(_active, images, weight, bias, padding)
+    return convolution.torch_convolution(images, weight, bias, padding)
 
 
 def pool_relu(values: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -130,9 +130,9 @@ def pool_relu(values: Tensor, bias: Tensor | None = None) -> Tensor:
         values: (n, channels, height, width) float.
         bias: (channels,) float, added to what is kept.
     """
-    if _active is not None and norm.pool_suits(_active, values, bias):
-        return norm.pool_and_rectify(_active, values, bias)
-    return norm.pool_by_torch(values, bias)
+    if _active is not None and norm.supports_pool(_active, values, bias):
+        return norm.native_pool_relu(_active, values, bias)
+    return norm.torch_pool(values, bias)
 
 
 def batch_norm(
@@ -163,10 +163,10 @@ def batch_norm(
         float of the shape of `values`.
     """
     of_channels = weight, bias, running_mean, running_variance
-    return batch_norm_twice(values, residual, *of_channels, momentum, eps, relu)[0]
+    return batch_norm_pair(values, residual, *of_channels, momentum, eps, relu)[0]
 
 
-def batch_norm_twice(
+def batch_norm_pair(
     values: Tensor,
     residual: Tensor | None,
     weight: Tensor | None,
@@ -184,9 +184,9 @@ def batch_norm_twice(
     """
     of_channels = weight, bias, running_mean, running_variance
     arguments = (values, residual, *of_channels, momentum, eps, relu)
-    if _active is not None and norm.norm_suits(_active, values, residual, *of_channels):
-        return norm.normalise(_active, *arguments)  # type: ignore[arg-type]
-    return norm.norm_by_torch(*arguments)
+    if _active is not None and norm.supports_batch_norm(_active, values, residual, *of_channels):
+        return norm.normalize(_active, *arguments)  # type: ignore[arg-type]
+    return norm.torch_batch_norm(*arguments)
 
 
 def fixed_norm(
@@ -221,10 +221,10 @@ def fixed_norm(
     if (
         _active is not None
         and not torch.is_grad_enabled()
-        and norm.fixed_norm_suits(_active, values, residual, *of_channels)
+        and norm.supports_fixed_norm(_active, values, residual, *of_channels)
     ):
-        return norm.normalise_by(_active, *arguments)  # type: ignore[arg-type]
-    return norm.fixed_norm_by_torch(*arguments)
+        return norm.normalize_with(_active, *arguments)  # type: ignore[arg-type]
+    return norm.torch_fixed_norm(*arguments)
 
 
 def _in_half() -> bool:
@@ -241,7 +241,7 @@ def convolve(images: Tensor, weight: Tensor, padding: int) -> Tensor:
     Args:
         images: (n, in, height, width) float.
         weight: (out, in, k, k) float.
-        padding: zeros around each picture, in pixels.
+        padding: zeros around each image, in pixels.
 
     Returns:
         (n, out, height + 2·padding - k + 1, likewise) float.
@@ -249,13 +249,13 @@ def convolve(images: Tensor, weight: Tensor, padding: int) -> Tensor:
     if (
         _active is not None
         and not _in_half()
-        and convolution.suits(_active, images, weight, None, padding)
+        and convolution.supports(_active, images, weight, None, padding)
     ):
-        return convolution.natively(_active, images, weight, None, padding)
+        return convolution.native_convolution(_active, images, weight, None, padding)
     return F.conv2d(images, weight, padding=padding)
 
 
-def adam_suits(weights: Tensor, *others: Tensor) -> bool:
+def supports_adam(weights: Tensor, *others: Tensor) -> bool:
     """Whether `adam_step` can be taken: all float32, and in memory in one and the same order."""
     dense = weights.is_contiguous() or (
         weights.dim() == 4 and weights.is_contiguous(memory_format=torch.channels_last)
@@ -286,7 +286,7 @@ def adam_step(
 ) -> None:
     """Take a step of Adam, or with `decoupled` of AdamW, in place.
 
-    The same arithmetic as `torch.optim.Adam`, in one pass. Ask `adam_suits` before.
+    The same arithmetic as `torch.optim.Adam`, in one pass. Ask `supports_adam` before.
 
     Args:
         weights: float, of any shape; changed.
@@ -305,7 +305,7 @@ def adam_step(
         KernelError: the compiled kernels are not in use.
     """
     if _active is None:
-        raise KernelError("the compiled kernels are not in use: ask adam_suits before adam_step")
+        raise KernelError("the compiled kernels are not in use: ask supports_adam before adam_step")
     how = _how(step, rate, betas, eps, weight_decay, decoupled)
     _adam(_active, weights, gradient, mean, square, how)
 

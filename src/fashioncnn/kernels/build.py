@@ -27,8 +27,8 @@ from typing import Any
 
 import torch  # brings the OpenMP threads that the library runs on
 
-from fashioncnn.config import cache_folder
 from fashioncnn.errors import KernelError, UsageError
+from fashioncnn.files import cache_folder
 
 SOURCES = ("kernels.c", "norm.c")
 """In the order in which they make one source."""
@@ -41,11 +41,11 @@ SEAL = hashlib.sha256().digest_size
 
 
 class Shape(ctypes.Structure):
-    """What `kernels.c` calls a shape: sizes in pictures, pixels and channels."""
+    """What `kernels.c` calls a shape: sizes in images, pixels and channels."""
 
     _fields_ = [
         (name, ctypes.c_long)
-        for name in ("pictures", "height", "width", "inputs", "outputs", "padding", "pooled")
+        for name in ("images", "height", "width", "inputs", "outputs", "padding", "pooled")
     ]
 
 
@@ -70,9 +70,7 @@ class Norm(ctypes.Structure):
 class Planes(ctypes.Structure):
     """What `norm.c` calls planes: sizes of what is pooled."""
 
-    _fields_ = [
-        (name, ctypes.c_long) for name in ("pictures", "height", "width", "channels", "half")
-    ]
+    _fields_ = [(name, ctypes.c_long) for name in ("images", "height", "width", "channels", "half")]
 
 
 class Kernels(ctypes.CDLL):
@@ -94,8 +92,8 @@ class Kernels(ctypes.CDLL):
         self.adam_step.argtypes = [*[pointer] * 4, ctypes.c_long, step, threads]
         self.adam_step.restype = None
         norm, planes = ctypes.POINTER(Norm), ctypes.POINTER(Planes)
-        self.normalise_by.argtypes = [*[pointer] * 4, norm, threads]
-        self.normalise_by.restype = None
+        self.normalize_with.argtypes = [*[pointer] * 4, norm, threads]
+        self.normalize_with.restype = None
         self.normalise_forward.argtypes = [*[pointer] * 9, norm, threads]
         self.normalise_back.argtypes = [*[pointer] * 10, norm, threads]
         self.pool_forward.argtypes = self.pool_back.argtypes = [*[pointer] * 4, planes, threads]

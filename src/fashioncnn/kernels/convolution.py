@@ -16,12 +16,12 @@ from fashioncnn.kernels.tensors import FLOATS, check_memory, is_plain, pointer
 KERNEL, POOL = 3, 2
 
 
-def by_torch(images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+def torch_convolution(images: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """Return what `fashioncnn.kernels.conv_pool_relu` does, by PyTorch's operations."""
     return F.relu(F.max_pool2d(F.conv2d(images, weight, bias, padding=padding), POOL))
 
 
-def natively(
+def native_convolution(
     kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
 ) -> Tensor:
     """Return the convolution by the compiled kernels; with a bias pooled and rectified."""
@@ -30,7 +30,7 @@ def natively(
     return kept.permute(0, 3, 1, 2)
 
 
-def suits(
+def supports(
     kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
 ) -> bool:
     """Whether the compiled kernels can do this layer. What is wrong is left to PyTorch to tell.
@@ -147,8 +147,8 @@ def differences(
     gradient = draw(3, out_channels, 5, 7) if pooled else draw(3, out_channels, 11, 14)
     inputs = [t for t in (images, weight, bias) if t is not None and t.requires_grad]
     with torch.enable_grad():
-        native = natively(kernels, images, weight, bias, 1)
+        native = native_convolution(kernels, images, weight, bias, 1)
         theirs = F.conv2d(images, weight, padding=1)
-        both = native, theirs if bias is None else by_torch(images, weight, bias, 1)
+        both = native, theirs if bias is None else torch_convolution(images, weight, bias, 1)
         answers = [[v.detach(), *torch.autograd.grad(v, inputs, gradient)] for v in both]
     return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]

@@ -1,6 +1,6 @@
 /* What a step of training takes most time for: a convolution with pooling, and Adam.
  *
- * A 3×3 convolution, 2×2 max pooling and ReLU are one pass over the pictures, and so are their gradients.
+ * A 3×3 convolution, 2×2 max pooling and ReLU are one pass over the images, and so are their gradients.
  * Values are float32 in NHWC order. Of each pooling window's 2×2 outputs one is kept, with its place
  * (0 to 3, or 4 where ReLU let nothing through). With one input channel windows are convolved
  * directly. With more, by Winograd's minimal filtering (Lavin and Gray 2016, arXiv:1509.09308) in
@@ -9,7 +9,7 @@
  * value of a transformed patch, over blocks of tiles that stay in the processor's cache. Gradients
  * are the exact adjoints of the same three transforms.
  *
- * Threads take whole pictures, always the same ones, and their sums are added in order: the same
+ * Threads take whole images, always the same ones, and their sums are added in order: the same
  * input on the same number of threads gives the same bytes.
  */
 #include <stdint.h>
@@ -42,7 +42,7 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 typedef struct {
-    long pictures, height, width, in, out, padding;
+    long images, height, width, in, out, padding;
     long pooled; /* 1, or 0 where the convolution's own output is wanted */
 } shape;
 
@@ -237,10 +237,10 @@ INLINE void of_weights_back(const int m, const vec *u, vec *w) { /* Gᵀ u */
 
 /* One of the four kinds of tiles, of `high` × `wide` outputs, 4 or 2 each: as many of 4 as there is
  * room for, then one of 2 where one or two outputs are left, or another one of 4 for three. Outputs
- * beyond the picture are zeros on their way back, and dropped. */
+ * beyond the image are zeros on their way back, and dropped. */
 typedef struct {
     int high, wide;      /* outputs; inputs are 2 more */
-    long rows, columns;  /* of tiles in a picture */
+    long rows, columns;  /* of tiles in an image */
     long top, left;      /* output where they begin */
 } kind;
 
@@ -261,7 +261,7 @@ INLINE kind kind_of(shape s, const int high, const int wide) {
 #define APART(channels) (BLOCK * (channels) + 16)
 
 typedef struct {
-    long picture, top, left; /* of its outputs */
+    long image, top, left; /* of its outputs */
 } place;
 
 INLINE place place_of(kind k, long tile) {
@@ -272,7 +272,7 @@ INLINE place place_of(kind k, long tile) {
 
 /* Where the values of a tile's patch lie; those of the padding at `outside`. */
 INLINE void locate(shape s, kind k, place p, float *values, float *outside, float *at[SIDE][SIDE]) {
-    float *base = values + p.picture * s.height * s.width * s.in;
+    float *base = values + p.image * s.height * s.width * s.in;
     for (int i = 0; i < k.high + 2; i++)
         for (int j = 0; j < k.wide + 2; j++) {
             long y = p.top - s.padding + i, x = p.left - s.padding + j;
@@ -283,13 +283,13 @@ INLINE void locate(shape s, kind k, place p, float *values, float *outside, floa
 
 /* Where the windows of a tile lie in the pooled output, counted in values. */
 INLINE long window(shape s, place p, int i, int j) {
-    return ((p.picture * rows_of(s) + p.top / 2 + i) * columns_of(s) + p.left / 2 + j) * s.out;
+    return ((p.image * rows_of(s) + p.top / 2 + i) * columns_of(s) + p.left / 2 + j) * s.out;
 }
 
-/* Where an output of a tile lies, counted in values, or -1 beyond the picture. */
+/* Where an output of a tile lies, counted in values, or -1 beyond the image. */
 INLINE long output(shape s, place p, int i, int j) {
     long y = p.top + i, x = p.left + j, down = outputs_down(s), across = outputs_across(s);
-    return y < down && x < across ? ((p.picture * down + y) * across + x) * s.out : -1;
+    return y < down && x < across ? ((p.image * down + y) * across + x) * s.out : -1;
 }
 
 /* v = Bᵀ d B of each tile, (patch, BLOCK, in). */
@@ -460,19 +460,19 @@ INLINE void transform_weights_back(kind k, const float *du, long pairs, float *d
     }
 }
 
-/* One picture of one channel within its padding, which stays as it is: zeros. */
-static void pad_picture(shape s, const float *x, long picture, float *padded) {
+/* One image of one channel within its padding, which stays as it is: zeros. */
+static void pad_image(shape s, const float *x, long image, float *padded) {
     long width = s.width + 2 * s.padding;
     for (long y = 0; y < s.height; y++)
         memcpy(padded + (y + s.padding) * width + s.padding,
-               x + (picture * s.height + y) * s.width, sizeof(float) * s.width);
+               x + (image * s.height + y) * s.width, sizeof(float) * s.width);
 }
 
 static void forward_one_channel(shape s, const float *x, const float *w, const float *bias, float *y,
                                 uint8_t *places, long from, long to, float *padded) {
     long width = s.width + 2 * s.padding, rows = rows_of(s), columns = columns_of(s);
-    for (long picture = from; picture < to; picture++) {
-        pad_picture(s, x, picture, padded);
+    for (long image = from; image < to; image++) {
+        pad_image(s, x, image, padded);
         for (long c = 0; c < s.out; c += LANES) {
             vec tap[9], b = load(bias + c);
             for (int k = 0; k < 9; k++) tap[k] = load(w + k * s.out + c);
@@ -492,7 +492,7 @@ static void forward_one_channel(shape s, const float *x, const float *w, const f
                                     sum[k] += value * tap[3 * down + right];
                             }
                         }
-                    long at = ((picture * rows + r) * columns + q) * s.out + c;
+                    long at = ((image * rows + r) * columns + q) * s.out + c;
                     store(y + at, largest(sum, b, places ? places + at : 0));
                 }
         }
@@ -502,15 +502,15 @@ static void forward_one_channel(shape s, const float *x, const float *w, const f
 static void backward_one_channel(shape s, const float *x, const float *dy, const uint8_t *places,
                                  long from, long to, float *padded, float *dw, float *db) {
     long width = s.width + 2 * s.padding, rows = rows_of(s), columns = columns_of(s);
-    for (long picture = from; picture < to; picture++) {
-        pad_picture(s, x, picture, padded);
+    for (long image = from; image < to; image++) {
+        pad_image(s, x, image, padded);
         for (long c = 0; c < s.out; c += LANES) {
             vec tap[9], b = load(db + c);
             for (int k = 0; k < 9; k++) tap[k] = load(dw + k * s.out + c);
             for (long r = 0; r < rows; r++)
                 for (long q = 0; q < columns; q++) {
                     const float *patch = padded + 2 * r * width + 2 * q;
-                    long at = ((picture * rows + r) * columns + q) * s.out + c;
+                    long at = ((image * rows + r) * columns + q) * s.out + c;
                     vec g[4];
                     unpool(dy + at, places + at, g);
                     b += g[0] + g[1] + g[2] + g[3];
@@ -631,7 +631,7 @@ int convolve(const float *x, const float *w, const long *stride, const float *bi
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
         long from, to;
-        share(s.pictures, part, threads, &from, &to);
+        share(s.images, part, threads, &from, &to);
         float *mine = scratch + each * part;
         if (direct) {
             forward_one_channel(s, x, weights, bias, y, places, from, to, mine);
@@ -665,14 +665,14 @@ int convolve_back(const float *x, const float *w, const long *stride, const floa
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
         long from, to;
-        share(s.pictures, part, threads, &from, &to);
+        share(s.images, part, threads, &from, &to);
         float *my_dw = scratch + each * part, *my_db = my_dw + 9 * pairs, *mine = my_db + s.out;
         if (direct) {
             backward_one_channel(s, x, dy, places, from, to, mine, my_dw, my_db);
             continue;
         }
-        const long picture = s.height * s.width * s.in;
-        if (dx) memset(dx + from * picture, 0, sizeof(float) * (to - from) * picture);
+        const long image = s.height * s.width * s.in;
+        if (dx) memset(dx + from * image, 0, sizeof(float) * (to - from) * image);
 #define DO(high, wide, at)                                                                       \
     backward_kind(s, high, wide, x, u + at * pairs, dy, places, dx, my_dw, my_db, from, to, mine);
         EACH_KIND(DO)

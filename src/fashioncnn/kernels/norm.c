@@ -159,7 +159,7 @@ INLINE void normalise(const int half, const int rectified, const int added, cons
 
 /* y = (x - mean) · gain + bias (+ residual), rectified or not; `terms` are (3, channels): mean, gain and
  * bias. */
-void normalise_by(const void *x, const void *residual, const float *terms, void *y, const norm *how,
+void normalize_with(const void *x, const void *residual, const float *terms, void *y, const norm *how,
                   int threads) {
     const norm s = *how;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
@@ -206,7 +206,7 @@ int normalise_forward(const void *x, const void *residual, const float *weight, 
         terms[c] = mean, terms[s.channels + c] = weight[c] / deviation;
         terms[2 * s.channels + c] = bias[c], deviations[c] = deviation;
     }
-    normalise_by(x, residual, terms, y, how, threads);
+    normalize_with(x, residual, terms, y, how, threads);
     return free(sums), 0;
 }
 
@@ -336,7 +336,7 @@ int normalise_back(const void *x, const void *y, const void *dy_one, const void 
 }
 
 typedef struct {
-    long pictures, height, width, channels;
+    long images, height, width, channels;
     long half;
 } planes;
 
@@ -387,7 +387,7 @@ void pool_forward(const void *x, const float *bias, void *y, uint8_t *places,
                   const planes *shape_of, int threads) {
     const planes s = *shape_of;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (long row = 0; row < s.pictures * (s.height / 2); row++)
+    for (long row = 0; row < s.images * (s.height / 2); row++)
         if (s.half) pool_row(1, s, row, x, bias, y, places);
         else pool_row(0, s, row, x, bias, y, places);
 }
@@ -403,7 +403,7 @@ int pool_back(const void *dy, const uint8_t *places, void *dx, float *db, const 
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
         long from, to;
-        share(s.pictures * (s.height / 2), part, threads, &from, &to);
+        share(s.images * (s.height / 2), part, threads, &from, &to);
         float *of_row = db ? of_rows + s.channels * part : 0;
         for (long row = from; row < to; row++) {
             if (db) memset(of_row, 0, sizeof(float) * s.channels);

@@ -21,10 +21,10 @@ VALUES = torch.float32, torch.bfloat16
 POOL = 2
 
 
-def norm_suits(
+def supports_batch_norm(
     kernels: Kernels, values: Tensor, residual: Tensor | None, *of_channels: Tensor | None
 ) -> bool:
-    """Whether `normalise` can do this layer. What is wrong is left to PyTorch to tell.
+    """Whether `normalize` can do this layer. What is wrong is left to PyTorch to tell.
 
     Args:
         kernels: compiled.
@@ -32,16 +32,18 @@ def norm_suits(
         residual: what is added.
         of_channels: weight, bias and running statistics, of which none may be missing.
     """
-    suits = fixed_norm_suits(kernels, values, residual, *of_channels)
-    return suits and values.numel() > values.shape[1]  # PyTorch refuses the variance of one value
+    supports = supports_fixed_norm(kernels, values, residual, *of_channels)
+    return (
+        supports and values.numel() > values.shape[1]
+    )  # PyTorch refuses the variance of one value
 
 
-def fixed_norm_suits(
+def supports_fixed_norm(
     kernels: Kernels, values: Tensor, residual: Tensor | None, *of_channels: Tensor | None
 ) -> bool:
-    """Whether `normalise_by` can do this layer; see `norm_suits`."""
+    """Whether `normalize_with` can do this layer; see `supports_batch_norm`."""
     return (
-        _suits(kernels, values)
+        _supports(kernels, values)
         and (
             residual is None
             or (
@@ -54,10 +56,10 @@ def fixed_norm_suits(
     )
 
 
-def pool_suits(kernels: Kernels, values: Tensor, bias: Tensor | None) -> bool:
-    """Whether `pool_and_rectify` can do this layer."""
+def supports_pool(kernels: Kernels, values: Tensor, bias: Tensor | None) -> bool:
+    """Whether `native_pool_relu` can do this layer."""
     return (
-        _suits(kernels, values)
+        _supports(kernels, values)
         and min(values.shape[2:]) >= POOL
         and (bias is None or _is_vector(bias, values.shape[1]))
     )
@@ -67,7 +69,7 @@ def _is_vector(tensor: Tensor, channels: int) -> bool:
     return is_plain(tensor) and tensor.shape == (channels,) and tensor.is_contiguous()
 
 
-def _suits(kernels: Kernels, values: Tensor) -> bool:
+def _supports(kernels: Kernels, values: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and is_plain(values, *VALUES)
@@ -78,7 +80,7 @@ def _suits(kernels: Kernels, values: Tensor) -> bool:
     )
 
 
-def normalise(
+def normalize(
     kernels: Kernels,
     values: Tensor,
     residual: Tensor | None,
@@ -90,16 +92,16 @@ def normalise(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `fashioncnn.kernels.batch_norm_twice` does, by the compiled kernels."""
+    """Return what `fashioncnn.kernels.batch_norm_pair` does, by the compiled kernels."""
     running = running_mean, running_variance
     how = momentum, eps, relu, kernels, torch.is_grad_enabled()
-    both: tuple[Tensor, Tensor] = _Normalisation.apply(  # type: ignore[no-untyped-call]
+    both: tuple[Tensor, Tensor] = _Normalization.apply(  # type: ignore[no-untyped-call]
         values, residual, weight, bias, *running, *how
     )
     return both
 
 
-def normalise_by(
+def normalize_with(
     kernels: Kernels,
     values: Tensor,
     residual: Tensor | None,
@@ -116,7 +118,7 @@ def normalise_by(
     how = Norm(values.numel() // channels, channels, half, relu, 0.0, eps)
     normed = torch.empty_like(values)
     terms = torch.stack([mean, weight / (variance + eps).sqrt(), bias])
-    kernels.normalise_by(
+    kernels.normalize_with(
         pointer(values),
         pointer(residual),
         pointer(terms),
@@ -127,13 +129,13 @@ def normalise_by(
     return normed
 
 
-def pool_and_rectify(kernels: Kernels, values: Tensor, bias: Tensor | None) -> Tensor:
+def native_pool_relu(kernels: Kernels, values: Tensor, bias: Tensor | None) -> Tensor:
     """Return ReLU of 2×2 max pooling and a bias, by the compiled kernels."""
     pooled: Tensor = _Pooling.apply(values, bias, kernels, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return pooled
 
 
-class _Normalisation(torch.autograd.Function):
+class _Normalization(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -268,7 +270,7 @@ class _Pooling(torch.autograd.Function):
         return of_values, of_bias, None, None
 
 
-def norm_by_torch(
+def torch_batch_norm(
     values: Tensor,
     residual: Tensor | None,
     weight: Tensor | None,
@@ -279,14 +281,14 @@ def norm_by_torch(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `fashioncnn.kernels.batch_norm_twice` does, by PyTorch's operations."""
+    """Return what `fashioncnn.kernels.batch_norm_pair` does, by PyTorch's operations."""
     running = running_mean, running_variance
     normed = F.batch_norm(values, *running, weight, bias, True, momentum, eps)
-    normed = add_and_rectify(normed, residual, relu)
+    normed = add_and_relu(normed, residual, relu)
     return normed, normed
 
 
-def fixed_norm_by_torch(
+def torch_fixed_norm(
     values: Tensor,
     residual: Tensor | None,
     weight: Tensor | None,
@@ -299,17 +301,17 @@ def fixed_norm_by_torch(
     """Return what `fashioncnn.kernels.fixed_norm` does, by PyTorch's operations."""
     learns = mean is None  # a layer without running statistics takes those of its values
     normed = F.batch_norm(values, mean, variance, weight, bias, learns, 0.0, eps)
-    return add_and_rectify(normed, residual, relu)
+    return add_and_relu(normed, residual, relu)
 
 
-def add_and_rectify(normed: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+def add_and_relu(normed: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
     """Return `normed` itself, with what was asked for done to it in place."""
     if residual is not None:
         normed = normed.add_(residual)
     return F.relu(normed, inplace=True) if relu else normed
 
 
-def pool_by_torch(values: Tensor, bias: Tensor | None) -> Tensor:
+def torch_pool(values: Tensor, bias: Tensor | None) -> Tensor:
     """Return ReLU of 2×2 max pooling and a bias, by PyTorch's operations."""
     pooled = F.max_pool2d(values, POOL)
     return F.relu(pooled if bias is None else pooled + bias.to(values.dtype).view(-1, 1, 1))
@@ -327,11 +329,11 @@ def differences(kernels: Kernels, dtype: torch.dtype) -> list[float]:
         drawn = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
         return drawn.to(torch.bfloat16).float()
 
-    def draw_pictures(height: int, width: int) -> Tensor:
+    def draw_images(height: int, width: int) -> Tensor:
         return draw(3, channels, height, width).contiguous(memory_format=torch.channels_last)
 
-    values, added, gradient = draw_pictures(9, 7), draw_pictures(9, 7), draw_pictures(9, 7)
-    of_pooled, weight, bias = draw_pictures(4, 3), draw(channels), draw(channels)
+    values, added, gradient = draw_images(9, 7), draw_images(9, 7), draw_images(9, 7)
+    of_pooled, weight, bias = draw_images(4, 3), draw(channels), draw(channels)
     answers = []
     for ours in (True, False):
         kind = dtype if ours else torch.float32
@@ -342,17 +344,17 @@ def differences(kernels: Kernels, dtype: torch.dtype) -> list[float]:
             for residual, relu in ((None, False), (None, True), (r, False), (r, True)):
                 running = torch.zeros(channels, **FLOATS), torch.ones(channels, **FLOATS)
                 arguments = (x, residual, w, b, *running, 0.1, 1e-5, relu)
-                both = normalise(kernels, *arguments) if ours else norm_by_torch(*arguments)
+                both = normalize(kernels, *arguments) if ours else torch_batch_norm(*arguments)
                 fixed = (x, residual, w, b, *running, 1e-5, relu)
                 with torch.no_grad():
-                    given = normalise_by(kernels, *fixed) if ours else fixed_norm_by_torch(*fixed)
+                    given = normalize_with(kernels, *fixed) if ours else torch_fixed_norm(*fixed)
                 gathered.append(given)
                 inputs = [t for t in (x, residual, w, b) if t is not None]
                 gathered += [both[0].detach(), *running]
                 for y in (both[:1], both):
                     of_outputs = [g.to(kind) for g in (gradient, added)[: len(y)]]
                     gathered += torch.autograd.grad(y, inputs, of_outputs, retain_graph=True)
-            pooled = pool_and_rectify(kernels, x, b) if ours else pool_by_torch(x, b)
+            pooled = native_pool_relu(kernels, x, b) if ours else torch_pool(x, b)
         gathered += [pooled.detach(), *torch.autograd.grad(pooled, [x, b], of_pooled.to(kind))]
         answers.append([t.float() for t in gathered])
     return [float((a - b).norm() / b.norm()) for a, b in zip(*answers, strict=True)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
-from fashioncnn.models.layers import PictureLinear
+from fashioncnn.models.layers import FlattenLinear
 from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.settings import ModelConfig
 
@@ -28,11 +28,11 @@ def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module
 
     Args:
         config: what it is built of.
-        image_size: side of its pictures, in pixels.
+        image_size: side of its images, in pixels.
         classes: how many logits it gives.
 
     Raises:
-        ConfigError: nothing would be left of such pictures, or the stages do not fit each other.
+        ConfigError: nothing would be left of such images, or the stages do not fit each other.
     """
     return MODELS[config.name](config, image_size, classes)
 
@@ -50,7 +50,7 @@ def place_network(network: nn.Module, device: torch.device) -> None:
 
 @lru_cache
 def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> int:
-    """Return the multiplications of convolutions and linear layers for one picture.
+    """Return the multiplications of convolutions and linear layers for one image.
 
     Each goes with an addition. Norms, pooling and biases, a few percent, are left out, as is usual.
     """
@@ -68,7 +68,7 @@ def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> i
     with torch.device("meta"):
         network = build_model(config, image_size, classes).eval()
         for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear | PictureLinear):
+            if isinstance(layer, nn.Conv2d | nn.Linear | FlattenLinear):
                 layer.register_forward_hook(count)
         network(torch.empty(1, 1, image_size, image_size))
     return sum(counts)

@@ -10,7 +10,7 @@ from fashioncnn.models.layers import (
     BatchNorm,
     ConvolutionalNetwork,
     ConvPoolReLU,
-    PictureLinear,
+    FlattenLinear,
     pooled_side,
 )
 from fashioncnn.settings import BatchNormCNNConfig
@@ -25,7 +25,7 @@ class BatchNormCNN(ConvolutionalNetwork):
     """3×3 convolutions, each with 2×2 max pooling, ReLU and batch normalisation; a linear layer.
 
     Normalising after pooling is a quarter of the work, and leaves convolution, pooling and ReLU
-    in one piece (`fashioncnn.kernels`). With its defaults on 28×28 pictures: Conv 1→32, 32→64,
+    in one piece (`fashioncnn.kernels`). With its defaults on 28×28 images: Conv 1→32, 32→64,
     64→128, Linear 1152→10, 104,650 parameters.
     """
 
@@ -41,7 +41,7 @@ class BatchNormCNN(ConvolutionalNetwork):
             channels = out_channels
             side = pooled_side(side, 3, 1, len(config.channels), image_size)
         self.side = side
-        self.output = PictureLinear(channels, side, side, classes)
+        self.output = FlattenLinear(channels, side, side, classes)
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:

@@ -9,7 +9,7 @@ from fashioncnn.models.layers import (
     ConvolutionalNetwork,
     ConvPoolReLU,
     Dropout,
-    PictureLinear,
+    FlattenLinear,
     pooled_side,
 )
 from fashioncnn.settings import FashionCNNConfig
@@ -18,7 +18,7 @@ from fashioncnn.settings import FashionCNNConfig
 class FashionCNN(ConvolutionalNetwork):
     """Convolutions with ReLU and 2×2 max pooling, then two linear layers with dropout between.
 
-    With its defaults on 28×28 pictures: Conv 1→32, Conv 32→64, Linear 3136→256, Linear 256→10,
+    With its defaults on 28×28 images: Conv 1→32, Conv 32→64, Linear 3136→256, Linear 256→10,
     824,458 parameters. Kernel size, padding and hidden width are not told in the description;
     these come nearest to its figures (docs/RESULTS.md, benchmarks/fit_baseline.py).
     """
@@ -35,7 +35,7 @@ class FashionCNN(ConvolutionalNetwork):
             side = pooled_side(
                 side, config.kernel_size, config.padding, len(config.channels), image_size
             )
-        self.hidden = PictureLinear(channels, side, side, config.hidden)
+        self.hidden = FlattenLinear(channels, side, side, config.hidden)
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, classes)
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.kernels import batch_norm_twice, conv_pool_relu, convolve, fixed_norm
-from fashioncnn.kernels.norm import add_and_rectify
+from fashioncnn.kernels import batch_norm_pair, conv_pool_relu, convolve, fixed_norm
+from fashioncnn.kernels.norm import add_and_relu
 
 BITS, INT64_MIN = 2**16, -(2**63)
 
@@ -48,7 +48,7 @@ class ConvPoolReLU(nn.Conv2d):
 
 
 class Convolution(nn.Conv2d):
-    """A 3×3 convolution that keeps the picture's size, without a bias."""
+    """A 3×3 convolution that keeps the image's size, without a bias."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
@@ -74,9 +74,9 @@ class BatchNorm(nn.BatchNorm2d):
             residual: of the same shape, added once they are normalised.
             relu: whether the sum is rectified.
         """
-        return self.twice(features, residual, relu)[0]
+        return self.forward_pair(features, residual, relu)[0]
 
-    def twice(
+    def forward_pair(
         self, features: Tensor, residual: Tensor | None = None, relu: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the same two times, for two ways it goes: their gradients meet at no cost here.
@@ -89,11 +89,11 @@ class BatchNorm(nn.BatchNorm2d):
             normed = fixed_norm(features, residual, *of_channels, self.eps, relu)
             return normed, normed
         if self.momentum is None or self.num_batches_tracked is None:
-            normed = add_and_rectify(super().forward(features), residual, relu)
+            normed = add_and_relu(super().forward(features), residual, relu)
             return normed, normed
         self._check_input_dim(features)
         self.num_batches_tracked.add_(1)
-        return batch_norm_twice(
+        return batch_norm_pair(
             features,
             residual,
             self.weight,
@@ -122,11 +122,11 @@ class Dropout(nn.Dropout):
         return values * kept.to(values.dtype).mul_(BITS / (BITS - dropped))
 
 
-class PictureLinear(nn.Module):
-    """A linear layer on whole pictures: what `torch.nn.Linear` is after `torch.flatten`.
+class FlattenLinear(nn.Module):
+    """A linear layer on whole images: what `torch.nn.Linear` is after `torch.flatten`.
 
     In memory its weight is (out, channels, rows, columns), so that in the layout ``channels_last``
-    (`fashioncnn.models.place_network`) it lies in the order of the pictures, and nothing has to be
+    (`fashioncnn.models.place_network`) it lies in the order of the images, and nothing has to be
     rearranged. Among a network's saved weights it is a `torch.nn.Linear`'s: (out, channels · rows ·
     columns), in that order.
     """
@@ -140,12 +140,12 @@ class PictureLinear(nn.Module):
         self.register_state_dict_post_hook(_flatten_weight)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_unflatten_weight)  # type: ignore[no-untyped-call]
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return (n, out) float for pictures (n, channels, rows, columns) float."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, out) float for images (n, channels, rows, columns) float."""
         weight: Tensor = self.weight
         if weight.is_contiguous(memory_format=torch.channels_last):
-            pictures, weight = pictures.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
-        return F.linear(pictures.flatten(1), weight.flatten(1), self.bias)
+            images, weight = images.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
+        return F.linear(images.flatten(1), weight.flatten(1), self.bias)
 
 
 def _flatten_weight(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
@@ -154,7 +154,7 @@ def _flatten_weight(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _:
 
 def _unflatten_weight(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     weight = state.get(prefix + "weight")
-    if weight is None or not isinstance(layer, PictureLinear):
+    if weight is None or not isinstance(layer, FlattenLinear):
         return
     outputs, *sides = layer.shape
     if weight.shape == (outputs, math.prod(sides)):  # PyTorch tells of what does not fit
@@ -165,12 +165,12 @@ def pooled_side(side: int, kernel_size: int, padding: int, layers: int, image_si
     """Return the side of what `ConvPoolReLU` makes of a square of `side` pixels.
 
     Raises:
-        ConfigError: nothing is left of pictures of `image_size` after so many `layers`.
+        ConfigError: nothing is left of images of `image_size` after so many `layers`.
     """
     pooled = (side + 2 * padding - kernel_size + 1) // 2
     if pooled < 1:
         raise ConfigError(
             f"model: {layers} convolutions of {kernel_size}×{kernel_size} leave nothing of "
-            f"{image_size}×{image_size} pictures"
+            f"{image_size}×{image_size} images"
         )
     return pooled

@@ -9,6 +9,11 @@ from typing import cast
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
+from fashioncnn.models.flip_equivariant import (
+    FlipEquivariantBatchNorm,
+    FlipEquivariantConvolution,
+    FlipEquivariantConvPoolReLU,
+)
 from fashioncnn.models.layers import (
     BatchNorm,
     Convolution,
@@ -16,7 +21,6 @@ from fashioncnn.models.layers import (
     ConvPoolReLU,
     Dropout,
 )
-from fashioncnn.models.mirror import MirrorBatchNorm, MirrorConvolution, MirrorConvPoolReLU
 from fashioncnn.settings import ResidualCNNConfig
 
 
@@ -30,10 +34,10 @@ class Layers:
 
 
 LAYERS = {
-    "none": Layers(Convolution, ConvPoolReLU, BatchNorm),
-    "mirror": Layers(MirrorConvolution, MirrorConvPoolReLU, MirrorBatchNorm),
+    False: Layers(Convolution, ConvPoolReLU, BatchNorm),
+    True: Layers(FlipEquivariantConvolution, FlipEquivariantConvPoolReLU, FlipEquivariantBatchNorm),
 }
-"""By the symmetry that the network has."""
+"""By ``flip_equivariant``."""
 
 
 class Block(nn.Module, ABC):
@@ -41,11 +45,11 @@ class Block(nn.Module, ABC):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (n, out, rows, columns) float for (n, in, height, width) float."""
-        return self.twice(features, features)[0]
+        return self.forward_pair(features, features)[0]
 
     @abstractmethod
-    def twice(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same two times, for `features` two times (`BatchNorm.twice`)."""
+    def forward_pair(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same two times, for `features` two times (`BatchNorm.forward_pair`)."""
 
 
 class ResidualBlock(Block):
@@ -62,13 +66,13 @@ class ResidualBlock(Block):
         self.second_norm = layers.batch_norm(channels)
         nn.init.zeros_(self.second_norm.weight)
 
-    def twice(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Block.twice`; of the shape of `features`."""
+    def forward_pair(self, features: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Block.forward_pair`; of the shape of `features`."""
         inner = self.first_norm(self.first(features), relu=True)
-        return self.second_norm.twice(self.second(inner), shortcut, relu=True)
+        return self.second_norm.forward_pair(self.second(inner), shortcut, relu=True)
 
 
-class HalvingBlock(Block):
+class DownsamplingBlock(Block):
     """A convolution pooled to half the side, rectified and normalised; a second one added to it.
 
     Pooling before anything is normalised or added is a quarter of that work, and no shortcut has to
@@ -83,34 +87,34 @@ class HalvingBlock(Block):
         self.second_norm = layers.batch_norm(out_channels)
         nn.init.zeros_(self.second_norm.weight)
 
-    def twice(self, features: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Block.twice`; nothing goes past the first convolution, which halves the sides."""
-        halved, shortcut = self.first_norm.twice(self.first(features))
-        return self.second_norm.twice(self.second(halved), shortcut, relu=True)
+    def forward_pair(self, features: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Block.forward_pair`; nothing goes past the first convolution, which halves the sides."""
+        halved, shortcut = self.first_norm.forward_pair(self.first(features))
+        return self.second_norm.forward_pair(self.second(halved), shortcut, relu=True)
 
 
-def _check_symmetry(config: ResidualCNNConfig, image_size: int) -> None:
-    """Refuse what no picture and its mirror image could be alike for, or their channels halves."""
+def _check_flip_equivariant(config: ResidualCNNConfig, image_size: int) -> None:
+    """Refuse what no image and its mirror image could be alike for, or their channels halves."""
     if any(channels % 2 for channels in config.channels):
         raise ConfigError(
-            f"model.channels = {config.channels}: symmetry 'mirror' needs even numbers"
+            f"model.channels = {config.channels}: flip_equivariant needs even numbers"
         )
     halvings = len(config.channels) - 1
     if image_size % 2**halvings:
         raise ConfigError(
-            f"model.symmetry = 'mirror': {halvings} halvings leave a column over of {image_size}×"
-            f"{image_size} pictures; a side that is a multiple of {2**halvings} does not"
+            f"model.flip_equivariant = true: {halvings} halvings leave a column over of {image_size}×"
+            f"{image_size} images; a side that is a multiple of {2**halvings} does not"
         )
 
 
 class ResidualCNN(ConvolutionalNetwork):
-    """A convolution, stages of blocks, the mean over the picture, a linear layer.
+    """A convolution, stages of blocks, the mean over the image, a linear layer.
 
-    The first stage is at the picture's own size; every later one begins with a `HalvingBlock`.
-    With ``symmetry = "mirror"`` it answers a picture and its mirror image alike, and half of its
-    channels have their weights from the other half (`fashioncnn.models.mirror`).
+    The first stage is at the image's own size; every later one begins with a `DownsamplingBlock`.
+    With ``flip_equivariant`` it answers an image and its mirror image alike, and half of its
+    channels have their weights from the other half (`fashioncnn.models.flip_equivariant`).
 
-    With its defaults on 28×28 pictures: 16 channels at 28×28, where there is the first convolution
+    With its defaults on 28×28 images: 16 channels at 28×28, where there is the first convolution
     alone, 64 at 14×14 and 96 at 7×7, two blocks each; 426,522 parameters.
     """
 
@@ -120,7 +124,7 @@ class ResidualCNN(ConvolutionalNetwork):
         self.side = image_size >> (stages - 1)
         if self.side < 1:
             raise ConfigError(
-                f"model: {stages} stages leave nothing of {image_size}×{image_size} pictures"
+                f"model: {stages} stages leave nothing of {image_size}×{image_size} images"
             )
         if len(config.blocks) != stages:
             raise ConfigError(
@@ -130,17 +134,17 @@ class ResidualCNN(ConvolutionalNetwork):
             raise ConfigError(
                 f"model.blocks = {config.blocks}: every stage but the first needs a block"
             )
-        self.views = 2 if config.symmetry == "mirror" else 1
+        self.views = 2 if config.flip_equivariant else 1
         if self.views > 1:
-            _check_symmetry(config, image_size)
-        layers, channels = LAYERS[config.symmetry], config.channels[0]
+            _check_flip_equivariant(config, image_size)
+        layers, channels = LAYERS[config.flip_equivariant], config.channels[0]
         self.stem = layers.convolution(1, channels)
         self.stem_norm = layers.batch_norm(channels)
         self.blocks = nn.ModuleList(
             ResidualBlock(channels, layers) for _ in range(config.blocks[0])
         )
         for out_channels, blocks in zip(config.channels[1:], config.blocks[1:], strict=True):
-            self.blocks.append(HalvingBlock(channels, out_channels, layers))
+            self.blocks.append(DownsamplingBlock(channels, out_channels, layers))
             self.blocks.extend(ResidualBlock(out_channels, layers) for _ in range(blocks - 1))
             channels = out_channels
         self.dropout = Dropout(config.dropout)
@@ -148,9 +152,9 @@ class ResidualCNN(ConvolutionalNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         """See `ConvolutionalNetwork.features`; of the last block, rectified."""
-        features, shortcut = self.stem_norm.twice(self.stem(images), relu=True)
+        features, shortcut = self.stem_norm.forward_pair(self.stem(images), relu=True)
         for block in self.blocks:
-            features, shortcut = cast("Block", block).twice(features, shortcut)
+            features, shortcut = cast("Block", block).forward_pair(features, shortcut)
         return features
 
     def head(self, features: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def verdict(compared: dict[str, Any]) -> str:
     if interval is None:
         return (
             f"No difference that can be trusted: {said}, and nothing varies that it could be "
-            "tested by. More seeds or more pictures are needed."
+            "tested by. More seeds or more images are needed."
         )
     said += f", 95% interval {bracket(interval)}, p {p_value(p)}"
     if compared["trusted"]:
@@ -32,13 +32,13 @@ def verdict(compared: dict[str, Any]) -> str:
     a, b = compared["a"], compared["b"]
     if a["runs"] == 1:
         return (
-            f"{first} This is about these two networks, whatever pictures of this kind they are "
+            f"{first} This is about these two networks, whatever images of this kind they are "
             "shown; other seeds may give another difference (train several of each, and compare "
             "those)."
         )
     return (
-        f"{first} This is about what other seeds and other pictures of this kind would give, by "
-        f"{a['runs']} and {b['runs']} runs on {compared['n']:,} pictures."
+        f"{first} This is about what other seeds and other images of this kind would give, by "
+        f"{a['runs']} and {b['runs']} runs on {compared['n']:,} images."
     )
 
 
@@ -87,10 +87,10 @@ def _figures(compared: dict[str, Any]) -> Table:
         ),
     )
     title = (
-        f"{a['name']} (A) and {b['name']} (B), {compared['split']} part, {compared['n']:,} pictures"
+        f"{a['name']} (A) and {b['name']} (B), {compared['split']} part, {compared['n']:,} images"
     )
     header = ("Figure", "A", "B", "B less A", "95% interval", "p")
-    loss = "; loss by a paired t test over pictures" if a["runs"] == 1 else ""
+    loss = "; loss by a paired t test over images" if a["runs"] == 1 else ""
     return Table(title, header, rows, "lr", f"Accuracy by {compared['method']}{loss}.")
 
 

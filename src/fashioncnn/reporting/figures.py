@@ -1,4 +1,4 @@
-"""Pictures of a run: curves and confusion matrix as PNG, curves as SVG for the page."""
+"""Images of a run: curves and confusion matrix as PNG, curves as SVG for the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fashioncnn.runs import write_atomic
+from fashioncnn.files import write_atomic
 
 # Okabe and Ito's colours, told apart by colour-blind readers; the dashes tell them apart in grey.
 SPLIT_STYLES = {

@@ -17,7 +17,7 @@ from fashioncnn.reporting.tables import one_line
 HELD = 64
 """Rows of a table that decide how wide its columns are; what follows is printed as it comes."""
 SHORTEST_NAME = 12
-"""Columns that a picture's name keeps however narrow the terminal is."""
+"""Columns that an image's name keeps however narrow the terminal is."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that spreadsheets take for a formula (OWASP, "CSV Injection")."""
 
@@ -87,7 +87,7 @@ def as_table(answers: Iterable[Answer], _: str, top: int, room: int | None = Non
     first = list(islice(rows, HELD))
     if not first:
         return
-    header = ["Picture", *(f"{rank}." for rank in range(1, top + 1))]
+    header = ["Image", *(f"{rank}." for rank in range(1, top + 1))]
     widths = [max(map(cell_len, column)) for column in zip(header, *first, strict=True)]
     if room is not None:
         left = room - sum(widths[1:]) - 2 * top

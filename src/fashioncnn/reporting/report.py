@@ -20,6 +20,7 @@ from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Split
 from fashioncnn.errors import RunError
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.evaluation.predictions import load_predictions
+from fashioncnn.files import write_atomic
 from fashioncnn.reporting.figures import (
     comparison_svg,
     curves_svg,
@@ -30,19 +31,19 @@ from fashioncnn.reporting.tables import (
     Table,
     best_and_hardest,
     confused_pairs_table,
-    judgement_tables,
+    metrics_tables,
     one_line,
     percent,
     summary_table,
 )
-from fashioncnn.runs import RunFolder, read_json, write_atomic
+from fashioncnn.runs import RunFolder, read_json
 
 MISTAKES_SHOWN = 24
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer, with the picture it was given for.
+    """A wrong answer, with the image it was given for.
 
     Attributes:
         image: PNG as a data URI.
@@ -92,7 +93,7 @@ class RunReport:
         judged = [self.judged] if self.judged else []
         return [
             summary_table(self.metrics["summary"]),
-            *(t for j in judged for t in judgement_tables(j)),
+            *(t for j in judged for t in metrics_tables(j)),
         ]
 
 
@@ -112,7 +113,7 @@ def read_run(
 
     Args:
         run: the run.
-        parts: pictures by split, for showing mistakes; those that are not the pictures which
+        parts: images by split, for showing mistakes; those that are not the images which
             were judged are not used.
         name: what the page calls it; the folder's name by default.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fashioncnn._version import __version__
+from fashioncnn.files import write_atomic
 from fashioncnn.reporting.report import data_warning, page_template
 from fashioncnn.reporting.search_figures import (
     Scale,
@@ -19,7 +20,6 @@ from fashioncnn.reporting.search_figures import (
     value_text,
 )
 from fashioncnn.reporting.tables import Table, percent
-from fashioncnn.runs import write_atomic
 
 BEST_SHOWN = 10
 Trial = dict[str, Any]

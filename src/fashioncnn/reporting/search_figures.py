@@ -1,4 +1,4 @@
-"""Pictures of a search: how it went, what mattered, which values were good."""
+"""Images of a search: how it went, what mattered, which values were good."""
 
 from __future__ import annotations
 

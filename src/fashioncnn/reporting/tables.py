@@ -96,7 +96,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
     return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows), "lrrl")
 
 
-def judgement_table(judged: dict[str, Any]) -> Table:
+def metrics_table(judged: dict[str, Any]) -> Table:
     """Return the overall figures of one judgement."""
     low, high = judged["accuracy_ci95"]
     rows = [
@@ -105,19 +105,19 @@ def judgement_table(judged: dict[str, Any]) -> Table:
         ("Loss", f"{judged['loss']:.4f}"),
         ("Calibration error (ECE, 15 bins)", f"{judged['ece']:.4f}"),
         ("Macro F1", f"{judged['macro_f1']:.4f}"),
-        ("Pictures", f"{judged['n']:,}"),
+        ("Images", f"{judged['n']:,}"),
         ("Parameters", f"{judged['parameters']:,}"),
     ]
     if "multiply_adds" in judged:  # not in judgements stored by earlier versions
         calibrated, views = judged["calibrated"], 2 if judged.get("tta") == "flip" else 1
-        rows.append(("Multiply-adds a picture", f"{views * judged['multiply_adds']:,}"))
+        rows.append(("Multiply-adds an image", f"{views * judged['multiply_adds']:,}"))
         if calibrated["temperature"] != 1:
             tempered = f"at temperature {calibrated['temperature']:.2f}"
             rows[3:3] = [(f"Loss, {tempered}", f"{calibrated['loss']:.4f}")]
             rows[5:5] = [(f"ECE, {tempered}", f"{calibrated['ece']:.4f}")]
     title = f"{judged['dataset']}, {judged['split']} part"
     if judged.get("tta"):
-        title += f", mean of each picture and its mirror image (tta {judged['tta']})"
+        title += f", mean of each image and its mirror image (tta {judged['tta']})"
     return Table(title, ("Metric", "Value"), tuple(rows))
 
 
@@ -164,9 +164,9 @@ def confused_pairs_table(judged: dict[str, Any], top: int = 5) -> Table:
     )
 
 
-def judgement_tables(judged: dict[str, Any]) -> list[Table]:
+def metrics_tables(judged: dict[str, Any]) -> list[Table]:
     """Return all tables of one judgement."""
-    return [judgement_table(judged), per_class_table(judged), confused_pairs_table(judged)]
+    return [metrics_table(judged), per_class_table(judged), confused_pairs_table(judged)]
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

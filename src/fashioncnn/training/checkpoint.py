@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from fashioncnn.errors import RunError
-from fashioncnn.runs import write_atomic, write_json
+from fashioncnn.files import write_atomic, write_json
 
 KEPT = 2
 
@@ -102,7 +102,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         value = value.clone()  # noqa: PLW2901
         if value.dim() > 0:
             # Fused kernels walk memory, so the state must be laid out like its parameter. (In
-            # version 0.1.0 a `PictureLinear` was a `torch.nn.Linear`: the same values, flat.)
+            # version 0.1.0 a `FlattenLinear` was a `torch.nn.Linear`: the same values, flat.)
             value = torch.empty_like(parameter).copy_(value.view_as(parameter))  # noqa: PLW2901
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]

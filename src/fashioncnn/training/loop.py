@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fashioncnn.data.augment import Augmentation
-from fashioncnn.data.batches import dropout_seed, epoch_order
+from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.augmentation.pipeline import Augmentation
+from fashioncnn.data.seeding import dropout_seed, epoch_order
 from fashioncnn.errors import DivergedError
-from fashioncnn.models.preprocessing import Preprocessing
 
 KEPT_PROGRESS = ("epoch", "step", "position", "loss_sum", "correct", "seconds")
 CHECK_EVERY = 50
@@ -29,12 +29,12 @@ class EpochResult:
 
     Attributes:
         epoch: counted from 1.
-        loss: mean over the pictures, in nats, dropout, smoothing and class weights included.
-        accuracy: in [0, 1], dropout and augmentation included; of mixed pictures, how often a
-            picture's own label was named, however little of it is left; of pictures of no
+        loss: mean over the network_input, in nats, dropout, smoothing and class weights included.
+        accuracy: in [0, 1], dropout and augmentation included; of mixed network_input, how often a
+            image's own label was named, however little of it is left; of network_input of no
             class likewise, so that they count as wrong.
         seconds: spent learning.
-        n: pictures learnt from.
+        n: network_input learnt from.
     """
 
     epoch: int
@@ -51,7 +51,7 @@ class Progress:
     Attributes:
         epoch: whole epochs done.
         step: optimiser steps done.
-        position: pictures of the present epoch already learnt from.
+        position: network_input of the present epoch already learnt from.
         loss_sum: their summed loss, in nats.
         correct: how many of them were right.
         seconds: spent learning in this epoch.
@@ -66,7 +66,7 @@ class Progress:
     _pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list, repr=False)
 
     def add(self, loss: Tensor, correct: Tensor, n: int) -> None:
-        """Count a step over `n` pictures, without waiting for the device."""
+        """Count a step over `n` network_input, without waiting for the device."""
         self._pending.append((loss, correct, n))
         self.step += 1
         self.position += n
@@ -111,8 +111,8 @@ class Recipe:
 
     Attributes:
         epochs: train until so many are done.
-        batch_size: pictures a step; the last of an epoch may have fewer.
-        seed: decides the order of the pictures and dropout.
+        batch_size: network_input a step; the last of an epoch may have fewer.
+        seed: decides the order of the network_input and dropout.
         precision: ``fp32`` or ``bf16``.
         label_smoothing: share of each label's weight spread over all classes.
         learning_rate: of a step.
@@ -154,10 +154,10 @@ def fit(
         labels: (n,) int64.
         recipe: what to do.
         progress: where to begin; kept up to date.
-        augmentation: what is done to the pictures first.
+        augmentation: what is done to the network_input first.
         averaged: the mean of the network's weights, brought up to date at every step.
         class_weights: (classes,) float32 weights of the loss.
-        teachers: of augmented pictures, what is learnt of them beside their labels: probabilities,
+        teachers: of augmented network_input, what is learnt of them beside their labels: probabilities,
             (n, classes) float32.
         on_step: called after every step; may raise to stop.
         on_epoch: called after every epoch, with what it came to.
@@ -175,17 +175,17 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(progress.step) * group.get("scale", 1.0)
             _seed(images.device, dropout_seed(recipe.seed, progress.step))
-            pictures, target, share, outside = images[batch], labels[batch], None, None
+            network_input, target, share, outside = images[batch], labels[batch], None, None
             if augmentation is not None:
-                pictures = augmentation(pictures, batch, progress.epoch)
+                network_input = augmentation(network_input, batch, progress.epoch)
                 outside = augmentation.outside(batch, progress.epoch)
                 if augmentation.mixes:
-                    pictures, share = augmentation.mix(pictures, batch, progress.epoch)
+                    network_input, share = augmentation.mix(network_input, batch, progress.epoch)
             with torch.autocast(
                 images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
             ):
-                logits = model(preprocessing(pictures)).float()
-            answers = None if teachers is None else teachers(pictures)
+                logits = model(preprocessing(network_input)).float()
+            answers = None if teachers is None else teachers(network_input)
             how = class_weights, recipe.label_smoothing, answers, recipe.teacher_share
             loss = _loss(logits, target, share, outside, *how)
             optimizer.zero_grad()
@@ -211,7 +211,7 @@ def _loss(
 ) -> Tensor:
     """Return the mean cross-entropy of a batch.
 
-    Of pictures outside of all classes every class is as right as another, and mixed pictures are
+    Of network_input outside of all classes every class is as right as another, and mixed network_input are
     judged by what they are made of. Smoothed is the labels' part alone.
     """
     if share is None and outside is None and answers is None:

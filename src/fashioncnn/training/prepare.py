@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fashioncnn.config import expanded, validate
-from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_holdout, validation_size
+from fashioncnn.config import validate
+from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_split_indices, validation_size
 from fashioncnn.errors import FashionCNNError, UsageError
-from fashioncnn.evaluation.evaluate import check_fit
+from fashioncnn.evaluation.evaluate import check_compatible
+from fashioncnn.files import expand_user
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.store import TrainedModel, find_model, load_model, shipped_models
+from fashioncnn.models.trained_model import TrainedModel, bundled_models, find_model, load_model
 from fashioncnn.runtime import resolve_runtime
 from fashioncnn.settings import ConstantSchedule, Settings
 
@@ -39,52 +40,54 @@ def prepare_settings(
     data, model = settings.data, settings.model
     if data.image_size not in (None, size):
         raise UsageError(
-            f"image_size = {data.image_size}: only pictures of class folders are resized; "
+            f"image_size = {data.image_size}: only images of class folders are resized; "
             f"those of {dataset.source} are {size}×{size}"
         )
-    kind = dataset.pictures if data.pictures == "auto" else data.pictures
-    if dataset.pictures == "plain" and kind != "plain":
+    kind = dataset.views if data.views == "auto" else data.views
+    if dataset.views == "plain" and kind != "plain":
         raise UsageError(
-            f"data.pictures = '{kind}': the pictures of {dataset.source} were read as 'plain', and "
+            f"data.views = '{kind}': the images of {dataset.source} were read as 'plain', and "
             "so must be those that are predicted"
         )
     if settings.augmentation.shift >= size:
         raise UsageError(
-            f"augmentation.shift = {settings.augmentation.shift}: moves pictures of {size}×{size} "
+            f"augmentation.shift = {settings.augmentation.shift}: moves images of {size}×{size} "
             "out of sight; it must be less than their side"
         )
     if settings.training.track_test:
         dataset.require_test()
-    training = settings.training
-    if training.taught_by:
-        taught_by = fitting_teachers(training.taught_by, dataset)
-        training = training.model_copy(update={"taught_by": taught_by})
-    if training.teachers and training.teacher_epochs == "auto":
-        training = training.model_copy(update={"teacher_epochs": training.epochs})
+    distillation = settings.distillation
+    if distillation.teachers:
+        teachers = resolve_teachers(distillation.teachers, dataset)
+        distillation = distillation.model_copy(update={"teachers": teachers})
+    if distillation.ensemble_size and distillation.epochs == "auto":
+        distillation = distillation.model_copy(update={"epochs": settings.training.epochs})
     if start_from is not None:
-        if training.teachers:
+        if distillation.ensemble_size:
             raise UsageError(
-                f"training.teachers = {training.teachers}: teachers begin afresh, and so must "
-                "what they teach; leave --from away, or --set training.teachers=0"
+                f"distillation.ensemble_size = {distillation.ensemble_size}: teachers begin afresh, and so must "
+                "what they teach; leave --from away, or --set distillation.ensemble_size=0"
             )
-        check_fit(start_from, dataset)
+        check_compatible(start_from, dataset)
         model = start_from.config
-        kind = start_from.preprocessing.pictures
+        kind = start_from.preprocessing.views
         data = data.model_copy(update={"scaling": start_from.preprocessing.scaling})
     validation = validation_size(data.validation, len(dataset.train))
-    stratified_holdout(dataset.train.labels, validation)  # refuses what cannot be held out
+    stratified_split_indices(dataset.train.labels, validation)  # refuses what cannot be held out
     with torch.device("meta"):  # refuses what cannot be built, and allocates nothing
         network = build_model(model, size, len(dataset.class_names))
-    _refuse_lone_pictures(network, len(dataset.train) - validation, settings.training.batch_size)
+    _reject_single_image_batches(
+        network, len(dataset.train) - validation, settings.training.batch_size
+    )
     source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": validation, "source": source, "pictures": kind})
+    data = data.model_copy(update={"validation": validation, "source": source, "views": kind})
     runtime = resolve_runtime(settings.runtime)
-    changes = {"data": data, "model": model, "runtime": runtime, "training": training}
+    changes = {"data": data, "model": model, "runtime": runtime, "distillation": distillation}
     resolved = settings.model_copy(update=changes)
     return validate(resolved.model_dump())
 
 
-def fitting_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
+def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     """Return the names of models that can teach, those of folders from the root.
 
     Raises:
@@ -95,27 +98,27 @@ def fitting_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for name in names:
         try:
-            path = expanded(name, "it")
+            path = expand_user(name, "it")
             model, folder = load_model(path), find_model(path)
-            check_fit(model, dataset)
+            check_compatible(model, dataset)
         except FashionCNNError as error:
-            raise type(error)(f"training.taught_by = {name}: {error}") from None
+            raise type(error)(f"distillation.teachers = {name}: {error}") from None
         sha256 = model.sha256
         if sha256 in found:
-            raise UsageError(f"training.taught_by: {found[sha256]} and {name} are one network")
-        found[sha256] = name if folder in shipped_models().values() else str(path.resolve())
+            raise UsageError(f"distillation.teachers: {found[sha256]} and {name} are one network")
+        found[sha256] = name if folder in bundled_models().values() else str(path.resolve())
     return tuple(found.values())
 
 
-def _refuse_lone_pictures(network: nn.Module, n: int, batch_size: int) -> None:
-    """Refuse a batch of one picture whose batch norm would see one value a channel."""
+def _reject_single_image_batches(network: nn.Module, n: int, batch_size: int) -> None:
+    """Refuse a batch of one image whose batch norm would see one value a channel."""
     if (
         isinstance(network, BatchNormCNN | ResidualCNN)
         and network.side == 1
         and 1 in (n % batch_size, batch_size)
     ):
         raise UsageError(
-            f"batch_size = {batch_size}: the last batch of {n:,} pictures would have one, which "
+            f"batch_size = {batch_size}: the last batch of {n:,} images would have one, which "
             "batch normalisation cannot do with; take another --batch-size"
         )
 

@@ -14,28 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.data.dataset import (
     Dataset,
     Split,
     split_validation,
 )
 from fashioncnn.errors import DivergedError, FashionCNNError, RunError
-from fashioncnn.evaluation.evaluate import judge_model
+from fashioncnn.evaluation.evaluate import compute_model_metrics
 from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.models.preprocessing import Preprocessing
-from fashioncnn.models.store import TrainedModel, load_model, save_model
-from fashioncnn.runs import RunFolder, write_atomic, write_json
+from fashioncnn.files import write_atomic, write_json
+from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
+from fashioncnn.runs import RunFolder
 from fashioncnn.runtime import (
     describe_environment,
     peak_memory_bytes,
     prepare_torch,
-    told_without_memory,
+    report_out_of_memory,
 )
 from fashioncnn.settings import Settings
-from fashioncnn.training.calibrate import calibrate
-from fashioncnn.training.card import model_card
+from fashioncnn.training.calibration import calibrate
+from fashioncnn.training.callbacks import Observer, Record, Silent
 from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,
     load_checkpoint,
@@ -45,20 +46,20 @@ from fashioncnn.training.checkpoint import (
     save_checkpoint,
     unprefixed,
 )
-from fashioncnn.training.learner import Learner
+from fashioncnn.training.distillation import TeacherEnsemble, teacher_settings
 from fashioncnn.training.loop import EpochResult, Progress
-from fashioncnn.training.observer import Observer, Record, Silent
-from fashioncnn.training.resuming import (
-    deciding_settings,
-    refuse_other_epochs,
-    settings_begun_with,
+from fashioncnn.training.model_card import model_card
+from fashioncnn.training.resume import (
+    check_epochs,
+    fixed_settings,
+    settings_of_checkpoint,
 )
-from fashioncnn.training.summary import SPLIT_NAMES, summarise
-from fashioncnn.training.teachers import Teachers, teacher_settings
+from fashioncnn.training.state import TrainState
+from fashioncnn.training.summary import SPLIT_NAMES, summarize
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a training came to.
 
     Attributes:
@@ -91,7 +92,7 @@ def train_model(
     start_from: TrainedModel | None = None,
     observer: Observer | None = None,
     stop: Callable[[], FashionCNNError | None] = lambda: None,
-) -> Outcome:
+) -> TrainingResult:
     """Train by `settings`, whose ``auto`` values are resolved, to the end.
 
     Args:
@@ -110,7 +111,7 @@ def train_model(
         OutOfMemoryError: there is not enough memory.
     """
     batches = f"a network that learns batches of {settings.training.batch_size}"
-    with told_without_memory(batches, settings.runtime.device, "a smaller --batch-size"):
+    with report_out_of_memory(batches, settings.runtime.device, "a smaller --batch-size"):
         if run is not None and start_from is not None:  # told before anything can fail
             _write_environment(run, settings, dataset, {"began_from": start_from.sha256})
         job = _Job(settings, dataset, run, start_from, observer or Silent(), stop)
@@ -142,12 +143,12 @@ def _train_teachers(
     run: RunFolder | None,
     observer: Observer,
     stop: Callable[[], FashionCNNError | None],
-) -> list[Outcome]:
+) -> list[TrainingResult]:
     """Train the teachers that the settings ask for, each a run in the run's folder.
 
     One that is finished is taken as it is, once its settings and data are known to be these.
     """
-    outcomes, wanted = [], settings.training.teachers
+    results, wanted = [], settings.distillation.ensemble_size
     for number in range(1, wanted + 1):
         given = teacher_settings(settings, number)
         folder = None if run is None else run.teacher(number)
@@ -155,10 +156,10 @@ def _train_teachers(
             folder.path.mkdir(parents=True, exist_ok=True)
         observer.network(f"teacher {number} of {wanted}", given.training.epochs)
         with folder.lock() if folder else nullcontext():
-            outcomes.append(train_model(given, dataset, run=folder, observer=observer, stop=stop))
+            results.append(train_model(given, dataset, run=folder, observer=observer, stop=stop))
     if wanted:
         observer.network("pupil", settings.training.epochs)
-    return outcomes
+    return results
 
 
 class _Job:
@@ -181,9 +182,9 @@ class _Job:
             dataset.train, int(settings.data.validation)
         )
         self.taught_by = {
-            name: load_model(Path(name), self.device) for name in settings.training.taught_by
+            name: load_model(Path(name), self.device) for name in settings.distillation.teachers
         }
-        self.learner = Learner.begin(settings, self.train_part, dataset, self.device, start_from)
+        self.learner = TrainState.begin(settings, self.train_part, dataset, self.device, start_from)
         self.begins_with_weights = start_from is not None
         self.progress = Progress()
         self.history: list[Record] = []
@@ -208,7 +209,7 @@ class _Job:
         return {name: model.sha256 for name, model in self.taught_by.items()}
 
     @property
-    def judged_model(self) -> TrainedModel:
+    def evaluated_model(self) -> TrainedModel:
         """The network that is judged and kept: its averaged weights, where they are averaged."""
         return self.learner.judged
 
@@ -231,13 +232,13 @@ class _Job:
         try:
             if state["data_sha256"] != self.dataset.train.sha256:
                 raise RunError(f"{self.run.path}: was begun on other training data than these")
-            begun = deciding_settings(settings_begun_with(state))
-            if begun != deciding_settings(self.settings):
+            begun = fixed_settings(settings_of_checkpoint(state))
+            if begun != fixed_settings(self.settings):
                 raise RunError(
                     f"{self.run.path}: its config.toml was changed after it began; put it back, or "
                     f"begin a new run from its weights with --from {self.run.path}"
                 )
-            refuse_other_epochs(state, self.settings, self.run.path)
+            check_epochs(state, self.settings, self.run.path)
             if state.get("taught_by", []) != list(self.taught_by_sha256.values()):
                 raise RunError(
                     f"{self.run.path}: was begun with other models to be taught by than those "
@@ -245,7 +246,7 @@ class _Job:
                 )
             self.model.network.load_state_dict(unprefixed(tensors, "model."))
             if self.learner.averaged is not None:
-                self.judged_model.network.load_state_dict(unprefixed(tensors, "averaged."))
+                self.evaluated_model.network.load_state_dict(unprefixed(tensors, "averaged."))
                 self.learner.averaged.n_averaged.fill_(state["progress"]["step"])
             restore_optimizer(self.learner.optimizer, tensors)
             preprocessing = Preprocessing(**state["preprocessing"])
@@ -261,12 +262,12 @@ class _Job:
         discard_checkpoints_after(self.run.checkpoints, self.progress.step)
         self.run.write_history(self.history)
 
-    def learn_from(self, outcomes: Sequence[Outcome]) -> None:
+    def learn_from(self, results: Sequence[TrainingResult]) -> None:
         """Take for teachers what was trained first, and the models that teach as they are."""
-        models = [*(one.model for one in outcomes), *self.taught_by.values()]
+        models = [*(one.model for one in results), *self.taught_by.values()]
         if models:
-            self.learner.teachers = Teachers(models, self.precision)
-        self.teacher_seconds = sum(one.metrics["summary"]["seconds"] for one in outcomes)
+            self.learner.teachers = TeacherEnsemble(models, self.precision)
+        self.teacher_seconds = sum(one.metrics["summary"]["seconds"] for one in results)
 
     def learn(self) -> None:
         """Train to the last epoch."""
@@ -317,7 +318,7 @@ class _Job:
         by_loss = training.select_by == "loss"
         score = -record["val_loss"] if by_loss else record["val_accuracy"]
         if score > self.best.score:
-            state = self.judged_model.network.state_dict()
+            state = self.evaluated_model.network.state_dict()
             tensors = {name: t.detach().clone() for name, t in state.items()}
             self.best = Best(score, record["epoch"], tensors)
 
@@ -334,14 +335,14 @@ class _Job:
             **prefixed(self.best.tensors, "best."),
         }
         if self.learner.averaged is not None:
-            tensors |= prefixed(self.judged_model.network.state_dict(), "averaged.")
+            tensors |= prefixed(self.evaluated_model.network.state_dict(), "averaged.")
         state = {
             "progress": progress.as_dict(),
             "history": self.history,
             "best": {"score": self.best.score, "epoch": self.best.epoch}
             if self.best.tensors
             else {},
-            "settings": deciding_settings(self.settings),
+            "settings": fixed_settings(self.settings),
             "preprocessing": asdict(self.model.preprocessing),
             "epochs": self.settings.training.epochs,
             "data_sha256": self.dataset.train.sha256,
@@ -358,25 +359,27 @@ class _Job:
                 "--learning-rate"
             )
 
-    def conclude(self) -> Outcome:
+    def conclude(self) -> TrainingResult:
         """Choose the weights, judge them, and write what the run folder still lacks."""
-        model = self.judged_model
+        model = self.evaluated_model
         if self.best.tensors:
             model.network.load_state_dict(self.best.tensors)
         model.network.eval()
         for name, (part, images) in self.judged.items():
             self.predictions[SPLIT_NAMES[name]] = (self._logits(images), part.labels)
         model = self._calibrated(model)
-        judgements: dict[str, Record | None] = {"validation": None, "test": None}
+        split_metrics: dict[str, Record | None] = {"validation": None, "test": None}
         for split, (logits, labels) in self.predictions.items():
-            judgements[split] = judge_model(model, logits, labels, self.dataset.name, split)
-        metrics = {"schema": 1, **judgements, "summary": self._summary()}
+            split_metrics[split] = compute_model_metrics(
+                model, logits, labels, self.dataset.name, split
+            )
+        metrics = {"schema": 1, **split_metrics, "summary": self._summary()}
         if self.run is not None:
             card = model_card(
                 model,
                 self.settings,
                 self.dataset.hashes,
-                judgements,
+                split_metrics,
                 taught_by=self.taught_by_sha256,
             )
             save_model(model, self.run.model, card)
@@ -385,7 +388,7 @@ class _Job:
                 identity[f"{SPLIT_NAMES[name]}_sha256"] = part.sha256
             save_predictions(self.run.predictions, self.predictions, identity)
             write_json(self.run.metrics, metrics)
-        return Outcome(model, self.history, metrics, self.predictions)
+        return TrainingResult(model, self.history, metrics, self.predictions)
 
     def _calibrated(self, model: TrainedModel) -> TrainedModel:
         part, images = self.judged.get("val", (None, self.learner.images[:0]))
@@ -393,12 +396,12 @@ class _Job:
         return calibrate(model, self.settings, part, images, logits, self.precision)
 
     def _logits(self, images: Tensor) -> NDArray[np.float32]:
-        model = self.judged_model
+        model = self.evaluated_model
         return compute_logits(model.network, model.preprocessing, images, self.precision)
 
     def _summary(self) -> dict[str, Any]:
         return {
-            **summarise(self.history),
+            **summarize(self.history),
             "epochs": self.progress.epoch,
             "selected_epoch": self.best.epoch or self.progress.epoch,
             "seconds": sum(record["seconds"] for record in self.history),

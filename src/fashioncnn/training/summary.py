@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fashioncnn.training.observer import Record
+from fashioncnn.training.callbacks import Record
 
 SPLIT_NAMES = {"val": "validation", "test": "test"}
 """Splits by the short names of history.jsonl."""
 
 
-def summarise(history: list[Record]) -> dict[str, Any]:
+def summarize(history: list[Record]) -> dict[str, Any]:
     """Return the finals, and for each drawn curve its best accuracy and lowest loss."""
     last = history[-1]
     summary: dict[str, Any] = {"final_train_loss": last["train_loss"]}

@@ -7,8 +7,8 @@ from dataclasses import replace
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.runtime import available_cores
-from fashioncnn.settings import Settings
-from fashioncnn.training.prepare import fitting_teachers, prepare_settings
+from fashioncnn.settings import DistillationConfig, Settings
+from fashioncnn.training.prepare import prepare_settings, resolve_teachers
 from fashioncnn.tuning.space import Space, check_space
 from fashioncnn.tuning.study import Sampler, Search
 
@@ -36,12 +36,12 @@ def plan_search(
 
     Raises:
         UsageError: device, kernels or validation part cannot be had, or a corner of the space be
-            trained on these pictures.
-        FashionCNNError: a model that is to teach the best of them cannot (`fitting_teachers`).
+            trained on these images.
+        FashionCNNError: a model that is to teach the best of them cannot (`resolve_teachers`).
     """
     shut = replace(dataset, test=None)
-    taught_by = fitting_teachers(recipe.training.taught_by, shut)
-    recipe = override(recipe, {"training.taught_by": taught_by})
+    taught_by = resolve_teachers(recipe.distillation.teachers, shut)
+    recipe = override(recipe, {"distillation.teachers": taught_by})
     wished = trial_settings(recipe, jobs)
     settings = prepare_settings(wished, shut)
     check_space(space, wished, space_name, lambda corner: prepare_settings(corner, shut))
@@ -52,7 +52,7 @@ def plan_search(
 def trial_settings(recipe: Settings, jobs: int) -> Settings:
     """Return a recipe as a trial runs it: judged on validation, never on test, on its cores.
 
-    A recipe that learns from all pictures holds some out for its trials; the best of them becomes
+    A recipe that learns from all images holds some out for its trials; the best of them becomes
     a recipe that learns from all again. Likewise trials have no teachers.
     """
     data, training, runtime = recipe.data, recipe.training, recipe.runtime
@@ -61,5 +61,6 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
     if runtime.threads == "auto":
         share = max(1, available_cores() // jobs)
         runtime = runtime.model_copy(update={"threads": share})
-    training = training.model_copy(update={"track_test": False, "teachers": 0, "taught_by": ()})
-    return recipe.model_copy(update={"data": data, "training": training, "runtime": runtime})
+    training = training.model_copy(update={"track_test": False})
+    changes = {"data": data, "training": training, "runtime": runtime}
+    return recipe.model_copy(update={**changes, "distillation": DistillationConfig()})

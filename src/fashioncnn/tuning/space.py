@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 Number = int | float
 NOT_SEARCHED = {
-    "data.source": "losses on other pictures are not comparable",
-    "data.validation": "losses on other pictures are not comparable",
-    "data.image_size": "losses on other pictures are not comparable",
+    "data.source": "losses on other images are not comparable",
+    "data.validation": "losses on other images are not comparable",
+    "data.image_size": "losses on other images are not comparable",
     "training.epochs": "trials are compared after the same epochs; see --epochs",
     "training.seed": "the luckiest seed is not the best recipe",
     "training.temperature": "it does not change the loss that is searched for",
-    "training.unsure_below": "it does not change the loss that is searched for",
-    "training.teachers": "trials have none; the recipe that comes out has the recipe's",
-    "training.teacher_epochs": "trials have no teachers",
-    "training.teacher_share": "trials have no teachers",
-    "training.taught_by": "trials have no teachers",
+    "training.abstain_below": "it does not change the loss that is searched for",
+    "distillation.ensemble_size": "trials have none; the recipe that comes out has the recipe's",
+    "distillation.epochs": "trials have no teachers",
+    "distillation.alpha": "trials have no teachers",
+    "distillation.teachers": "trials have no teachers",
     "training.track_test": "nothing is decided by the test part",
     "training.checkpoint_seconds": "it does not change what is learnt",
 }

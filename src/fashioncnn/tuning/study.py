@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from fashioncnn.config import override
 from fashioncnn.errors import RunError, UsageError
-from fashioncnn.runs import lock_folder, write_atomic
+from fashioncnn.files import lock_folder, write_atomic
 from fashioncnn.settings import Settings
 from fashioncnn.tuning.space import Space, point_of
 

@@ -23,8 +23,8 @@ from typing import Any, Literal
 from fashioncnn.data.sources import load_dataset
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
+from fashioncnn.training.callbacks import Record
 from fashioncnn.training.loop import Progress
-from fashioncnn.training.observer import Record
 from fashioncnn.training.run import train_model
 
 SECONDS_TO_LEAVE = 5.0
@@ -168,7 +168,7 @@ class _Teller:
     def network(self, name: str, epochs: int) -> None:
         """See `Observer.network`."""
 
-    def begin(self, progress: Progress, pictures: int) -> None:
+    def begin(self, progress: Progress, images: int) -> None:
         """See `Observer.begin`."""
 
     def step(self, progress: Progress) -> None:  # noqa: ARG002

@@ -1,0 +1,1 @@
+"""What a saved model consists of, without torch."""

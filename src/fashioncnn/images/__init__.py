@@ -1,0 +1,1 @@
+"""Image files to arrays: limits, decoding, segmentation, views."""
