@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fashioncnn.config import FLAGS, resolve
 from fashioncnn.data.dataset import Dataset, validated_split
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import UsageError, nearest
 from fashioncnn.evaluation.evaluate import compute_model_metrics, evaluate_model, evaluation_splits
 from fashioncnn.inference.predictor import as_views, predict_views

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from fashioncnn.data.dataset import ViewMode
+from fashioncnn.images.views import ViewMode
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fashioncnn.data.dataset import Dataset, Split, split_validation, validation_size
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.splits import split_validation, validation_size
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation.logits import TTA, compute_logits, to_tensor
 from fashioncnn.evaluation.metrics import Labels, Logits, compute_metrics

@@ -219,5 +219,5 @@ def _views(image: str | Path | Image.Image, preprocessing: Preprocessing) -> NDA
     if isinstance(image, Image.Image):
         return compute_views(image, preprocessing)
     return compute_views(
-        read_image(Path(image), enough=required_pixels(preprocessing)), preprocessing
+        read_image(Path(image), min_side=required_pixels(preprocessing)), preprocessing
     )

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fashioncnn.config import validate
-from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_split_indices, validation_size
+from fashioncnn.data.dataset import SKETCHES, Dataset
+from fashioncnn.data.splits import stratified_split_indices, validation_size
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.evaluation.evaluate import check_compatible
 from fashioncnn.files import expand_user

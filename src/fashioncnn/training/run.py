@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
-from fashioncnn.data.dataset import (
-    Dataset,
-    Split,
-    split_validation,
-)
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.splits import split_validation
 from fashioncnn.errors import DivergedError, FashionCNNError, RunError
 from fashioncnn.evaluation.evaluate import compute_model_metrics
 from fashioncnn.evaluation.logits import compute_logits, to_tensor

@@ -17,9 +17,10 @@ from fashioncnn.artifacts.preprocessing import fit_preprocessing
 from fashioncnn.augmentation.outlier_exposure import LOWER, UPPER, WHOLE
 from fashioncnn.augmentation.photographs import ClassTraits
 from fashioncnn.augmentation.pipeline import Augmentation
-from fashioncnn.data.dataset import Dataset, Split, ViewMode
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.seeding import weights_seed
 from fashioncnn.evaluation.logits import to_tensor
+from fashioncnn.images.views import ViewMode
 from fashioncnn.models import build_model, place_network
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.trained_model import TrainedModel
