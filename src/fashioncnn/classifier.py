@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.config import FLAGS, kernels_from_environment, resolve
 from fashioncnn.data.dataset import Dataset, validated_split
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.devices import resolve_device, resolve_kernels
 from fashioncnn.errors import UsageError, nearest
 from fashioncnn.inference.arrays import as_views

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fashioncnn.data.dataset import ViewMode
+from fashioncnn.images.views import ViewMode
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ class Preprocessing:
         return {(0.0, 1.0): "unit", (0.5, 0.5): "symmetric"}.get((self.mean, self.std), "standard")
 
 
-def fit_preprocessing(
-    images: NDArray[np.uint8], scaling: str, views: ViewMode
-) -> Preprocessing:
+def fit_preprocessing(images: NDArray[np.uint8], scaling: str, views: ViewMode) -> Preprocessing:
     """Return the preprocessing for `scaling`, measured on (n, size, size) uint8 images.
 
     Args:

@@ -26,7 +26,9 @@ Labels = NDArray[np.uint8]
 def log_softmax(logits: Logits) -> NDArray[np.float64]:
     """Return log-probabilities, (n, classes) float64, for logits (n, classes)."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_probabilities: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_probabilities: NDArray[np.float64] = shifted - np.log(
+        np.exp(shifted).sum(axis=1, keepdims=True)
+    )
     return log_probabilities
 
 

@@ -61,7 +61,7 @@ def _tensor_to_array(tensor: Any) -> NDArray[Any]:
 
 def _views_of_image(image: str | Path | Image.Image, preprocessing: Preprocessing) -> Views:
     if not isinstance(image, Image.Image):
-        image = read_image(Path(image), enough=required_pixels(preprocessing))
+        image = read_image(Path(image), min_side=required_pixels(preprocessing))
     return compute_views(image, preprocessing)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.spec import ModelSpec
-from fashioncnn.data.dataset import Dataset, Split, split_validation, validation_size
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.splits import split_validation, validation_size
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation.metrics import Labels, Logits, compute_metrics
 from fashioncnn.evaluation.predictions import (
@@ -46,9 +47,7 @@ def evaluate_split(
     """
     check_compatible(predictor.spec, dataset)
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
-    return model_metrics(
-        description, predictions.logits, predictions.labels, dataset.name, name
-    )
+    return model_metrics(description, predictions.logits, predictions.labels, dataset.name, name)
 
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
@@ -136,4 +135,3 @@ def evaluation_splits(dataset: Dataset, settings: Settings | None) -> dict[str, 
         if validation is not None:
             splits["validation"] = validation
     return splits
-

@@ -90,8 +90,8 @@ def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: in
             image = Image.fromarray(content)
         else:
             file = BytesIO(content) if isinstance(content, bytes) else content
-            enough = required_pixels(preprocessing)
-            image = read_image(file, source.name, max_pixels=max_pixels, enough=enough)
+            min_side = required_pixels(preprocessing)
+            image = read_image(file, source.name, max_pixels=max_pixels, min_side=enough)
         resized = image.size != (size, size)
         return LoadedImage(source.name, compute_views(image, preprocessing), resized=resized)
     except ImageError as error:

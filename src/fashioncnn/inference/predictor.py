@@ -136,9 +136,7 @@ class Predictor:
         Images are decoded by one thread per core, a little ahead of the network. Predictions that
         were yielded are not kept.
         """
-        load = partial(
-            load_views, preprocessing=self.spec.preprocessing, max_pixels=max_pixels
-        )
+        load = partial(load_views, preprocessing=self.spec.preprocessing, max_pixels=max_pixels)
         loaded_images = map_in_order(load, sources, available_cores())
         with closing(loaded_images):
             while batch := list(islice(loaded_images, BATCH_SIZE)):
@@ -180,9 +178,7 @@ class Predictor:
             confidences = detector.probability(std)
         else:
             confidences = probabilities.max(axis=1, initial=0.0)
-        return Predictions(
-            probabilities, confidences, confidences < self.spec.abstain_below, std
-        )
+        return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)
 
 
 def _stack(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

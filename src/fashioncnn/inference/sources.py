@@ -14,10 +14,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.folders import walk_images
 from fashioncnn.data.idx import count_idx_images, is_idx, stream_idx_images
 from fashioncnn.errors import DataError, FashionCNNError, UsageError
-from fashioncnn.images.decoding import SUFFIXES
+from fashioncnn.images.files import walk_images
+from fashioncnn.images.formats import SUFFIXES
 
 STDIN = "-"
 GLOB_CHARACTERS = frozenset("*?[")

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from fashioncnn.models.layers import ConvolutionalNetwork
 
 
-def grad_cam(
-    network: nn.Module, inputs: Tensor, labels: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def grad_cam(network: nn.Module, inputs: Tensor, labels: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return activation maps, (n, rows, columns) float32, at least 0.
 
     The features of the last convolution, weighted by the mean gradient of the class's logit over

@@ -49,9 +49,7 @@ def finalize(
     model = _select(state, best)
     precision = state.precision
     predictor = torch_predictor(model, precision)
-    model = TrainedModel(
-        model.network, calibrate(predictor, settings, validation, model.device)
-    )
+    model = TrainedModel(model.network, calibrate(predictor, settings, validation, model.device))
     predictor, description = torch_predictor(model, precision), model.describe()
     predictions: Predictions = {
         SPLIT_NAMES[name]: predict_split(predictor, split) for name, split in splits.items()

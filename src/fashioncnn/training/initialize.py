@@ -13,8 +13,9 @@ from torch import nn
 from fashioncnn.artifacts.preprocessing import Preprocessing, fit_preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.augmentation.fashion import create_augmentation
-from fashioncnn.data.dataset import Dataset, Split, ViewMode
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.seeding import weights_seed
+from fashioncnn.images.views import ViewMode
 from fashioncnn.models import build_model, place_network, set_kernels
 from fashioncnn.models.backend import normalize, to_tensor
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN

@@ -10,7 +10,8 @@ from torch import nn
 
 from fashioncnn.artifacts.model_folder import bundled_models, find_model
 from fashioncnn.config import validate
-from fashioncnn.data.dataset import SKETCHES, Dataset, stratified_split_indices, validation_size
+from fashioncnn.data.dataset import SKETCHES, Dataset
+from fashioncnn.data.splits import stratified_split_indices, validation_size
 from fashioncnn.devices import resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user

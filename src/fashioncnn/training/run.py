@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from fashioncnn.data.dataset import Dataset, Split, split_validation
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.splits import split_validation
 from fashioncnn.devices import (
     gpu_name,
     isolated_torch_state,
@@ -150,16 +151,12 @@ def _restore(
     return state
 
 
-def _begin(
-    run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[str, str]
-) -> None:
+def _begin(run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[str, str]) -> None:
     """Mark the run as unfinished and write what it depends on."""
     run.metrics.unlink(missing_ok=True)
     write_atomic(run.config, settings.to_toml().encode())
     initialized_from = run.read_environment().get("initialized_from")
-    _write_environment(
-        run, settings, dataset, initialized_from=initialized_from, teachers=teachers
-    )
+    _write_environment(run, settings, dataset, initialized_from=initialized_from, teachers=teachers)
 
 
 def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **models: Any) -> None:
