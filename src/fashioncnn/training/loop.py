@@ -178,7 +178,7 @@ def fit(
             network_input, target, share, outside = images[batch], labels[batch], None, None
             if augmentation is not None:
                 network_input = augmentation(network_input, batch, progress.epoch)
-                outside = augmentation.outside(batch, progress.epoch)
+                outside = augmentation.is_outlier(batch, progress.epoch)
                 if augmentation.mixes:
                     network_input, share = augmentation.mix(network_input, batch, progress.epoch)
             with torch.autocast(
