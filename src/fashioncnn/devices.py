@@ -102,7 +102,7 @@ def isolated_torch_state() -> Iterator[None]:
     """Run a block with torch's default settings, and restore those of the caller afterwards.
 
     Covered are the state of the random number generators, the default dtype, grad and inference
-    mode, autocast on the CPU, and cuDNN's flags.
+    mode, and cuDNN's flags. Autocast is set where networks compute, by `autocast`.
     """
     random_states = torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -111,11 +111,7 @@ def isolated_torch_state() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast("cpu", enabled=False),
-        ):
+        with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
@@ -123,6 +119,16 @@ def isolated_torch_state() -> Iterator[None]:
         torch.set_rng_state(random_states)
         if cuda_states:
             torch.cuda.set_rng_state_all(cuda_states)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which a network computes in `precision`, ``fp32`` or ``bf16``.
+
+    Casts of weights are not cached: each weight is used once in a forward pass, and inside an
+    autocast context of the caller a cache would outlive the step that changes the weights.
+    """
+    enabled = precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 @contextlib.contextmanager

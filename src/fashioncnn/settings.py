@@ -253,7 +253,8 @@ class TrainingConfig(Section):
 class DistillationConfig(Section):
     """Knowledge distillation: training on the teachers' outputs beside the labels.
 
-    The teachers see the augmented images that the student sees (arXiv:1503.02531, arXiv:2106.05237).
+    The teachers see the same augmented images as the student (arXiv:1503.02531,
+    arXiv:2106.05237).
     """
 
     teachers: Annotated[

@@ -24,6 +24,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     """Return the temperature with the lowest cross-entropy (arXiv:1706.04599).
 
     Above 1 the network was overconfident, below 1 (as after label smoothing) underconfident.
+
     Args:
         logits: (augmentations, n, classes) float32, of held-out images; probabilities are averaged
             over the augmentations, as in predictions. Also (n, classes) for one.

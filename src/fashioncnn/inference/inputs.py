@@ -91,7 +91,7 @@ def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: in
         else:
             file = BytesIO(content) if isinstance(content, bytes) else content
             min_side = required_pixels(preprocessing)
-            image = read_image(file, source.name, max_pixels=max_pixels, min_side=enough)
+            image = read_image(file, source.name, max_pixels=max_pixels, min_side=min_side)
         resized = image.size != (size, size)
         return LoadedImage(source.name, compute_views(image, preprocessing), resized=resized)
     except ImageError as error:

@@ -31,6 +31,8 @@ SMALLEST = np.finfo(np.float64).tiny
 """Probabilities are clipped to it before a logarithm."""
 
 Floats = NDArray[np.float64]
+Views = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+"""For each image (views, size, size) uint8, at least one view."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Predictor:
         self.backend = backend
         self.spec = spec
 
-    def predict_views(self, views: Sequence[NDArray[np.uint8]]) -> Predictions:
+    def predict_views(self, views: Views) -> Predictions:
         """Return predictions for images given as views.
 
         Args:
@@ -110,7 +112,7 @@ class Predictor:
         """Return predictions for (n, size, size) uint8 images of one view each."""
         return self.predict_views(images[:, None])
 
-    def logits(self, views: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def logits(self, views: Views) -> NDArray[np.float32]:
         """Return (n, classes) float32 logits whose softmax at the model's temperature predicts.
 
         With one view and no test-time augmentation these are the network's own; else they are the
@@ -181,7 +183,7 @@ class Predictor:
         return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)
 
 
-def _stack(views: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _stack(views: Views) -> NDArray[np.uint8]:
     """Return the views of all images, (n, size, size)."""
     if isinstance(views, np.ndarray):
         return views.reshape(-1, *views.shape[2:])

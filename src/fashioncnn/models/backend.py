@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.devices import autocast
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.grad_cam import grad_cam
 from fashioncnn.models.trained_model import TrainedModel
@@ -62,10 +63,7 @@ def compute_logits(
     """
     training = network.training
     network.eval()
-    with (
-        torch.inference_mode(),
-        torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"),
-    ):
+    with torch.inference_mode(), autocast(images.device, precision):
         batches = [
             network(normalize(batch, preprocessing)).float()
             for batch in torch.split(images, BATCH_SIZE)

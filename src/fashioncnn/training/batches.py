@@ -36,8 +36,17 @@ class Batch:
 
     def rows(self, start: int, step: int) -> Batch:
         """Return every `step`-th row, from row `start`."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{k: None if t is None else t[start::step] for k, t in tensors.items()})
+        return self.map(lambda tensor: tensor[start::step])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with `function` applied to each tensor."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: function(t) for k, t in values.items() if t is not None})
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that are not None."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return [value for value in values if value is not None]
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _render(
     epoch = settings.training.epochs + int(outliers)
     rendered = [
         augmentation(images[indices], indices, epoch).round().to(torch.uint8)
-        for indices in torch.arange(len(images), device=device).split(BATCH_SIZE)
+        for indices in torch.split(torch.arange(len(images), device=device), BATCH_SIZE)
     ]
     array: NDArray[np.uint8] = torch.cat(rendered)[:, 0].cpu().numpy()
     return array

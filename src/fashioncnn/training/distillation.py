@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fashioncnn.data.seeding import teacher_seed
+from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.settings import DistillationConfig, Settings
@@ -38,8 +39,7 @@ class TeacherEnsemble:
         Args:
             images: (b, 1, size, size) augmented, in [0, 255], on the teachers' device.
         """
-        bf16 = self.precision == "bf16"
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        with torch.no_grad(), autocast(images.device, self.precision):
             logits = [
                 model.network(normalize(images, model.spec.preprocessing)).float()
                 for model in self.models

@@ -1,4 +1,4 @@
-"""A whole training: split, teachers, loop, calibration, evaluation; in a run folder or in memory."""
+"""A whole training: split, teachers, loop, calibration, evaluation."""
 
 from __future__ import annotations
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 
+from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
 from fashioncnn.training.batches import Batch
 from fashioncnn.training.state import TrainState
@@ -32,7 +32,7 @@ def make_step(state: TrainState) -> Step:
 
 def train_step(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
     """Update the weights; return the mean loss and the number of correct predictions."""
-    with torch.autocast(state.device.type, torch.bfloat16, enabled=state.precision == "bf16"):
+    with autocast(state.device, state.precision):
         logits = state.network(normalize(batch.images, state.spec.preprocessing)).float()
     loss = state.loss(logits, batch)
     state.optimizer.zero_grad()
@@ -66,15 +66,15 @@ class GraphedStep:
             self._capture(batch)
         if self.batch is None or len(batch) != len(self.batch):
             return train_step(self.state, batch)
-        for static, current in zip(_tensors(self.batch), _tensors(batch), strict=True):
+        for static, current in zip(self.batch.tensors(), batch.tensors(), strict=True):
             static.copy_(current)
-        assert self.graph is not None and self.outputs is not None  # noqa: S101, PT018
+        assert self.graph is not None and self.outputs is not None  # noqa: S101
         self.graph.replay()
         loss, correct = self.outputs
         return loss.clone(), correct.clone()
 
     def _run_on_side_stream(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             outputs = train_step(self.state, batch)
@@ -82,11 +82,7 @@ class GraphedStep:
         return outputs
 
     def _capture(self, batch: Batch) -> None:
-        tensors = {
-            field.name: None if (t := getattr(batch, field.name)) is None else t.clone()
-            for field in fields(batch)
-        }
-        self.batch = Batch(**tensors)
+        self.batch = batch.map(Tensor.clone)
         self.graph = torch.cuda.CUDAGraph()
         self.state.optimizer.zero_grad()
         with torch.cuda.graph(self.graph):
@@ -101,8 +97,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
             group["lr"].fill_(value)
         else:
             group["lr"] = value
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    values = [getattr(batch, field.name) for field in fields(batch)]
-    return [value for value in values if value is not None]
