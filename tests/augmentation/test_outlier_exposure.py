@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fashioncnn.augmentation.outlier_exposure import LOWER, UPPER, WHOLE, generate_outliers
-from fashioncnn.augmentation.parameters import draw_parameters
+from fashioncnn.augmentation.parameters import SAMPLES_PER_IMAGE, draw_parameters
 from fashioncnn.augmentation.sampling import Sampler
 from fashioncnn.settings import AugmentationConfig
 
@@ -32,6 +32,15 @@ def test_outliers_are_valid_images_that_differ_from_their_source(garment):
     assert outliers.isfinite().all()
     assert 0 <= outliers.min() < outliers.max() <= 255
     assert (outliers != garment).flatten(1).any(1).all()
+
+
+def test_generation_does_not_read_values_back_to_the_host():
+    """Meta tensors have no values: branching on one, or mixing devices, raises."""
+    values = torch.empty(N, SAMPLES_PER_IMAGE, device="meta")
+    sampler = Sampler(values, torch.empty(N, dtype=torch.int64, device="meta"), SIZE)
+    images = torch.empty(N, 1, SIZE, SIZE, device="meta")
+    halves = torch.empty(N, dtype=torch.int64, device="meta")
+    assert generate_outliers(images, halves, sampler).device.type == "meta"
 
 
 @pytest.mark.parametrize(("partial_garment", "kept_row"), [(UPPER, 4), (LOWER, 23)])

@@ -54,6 +54,15 @@ def test_black_images_are_rendered_without_invalid_values():
     assert result.isfinite().all()
 
 
+def test_rendering_does_not_read_values_back_to_the_host():
+    """Meta tensors have no values: branching on one, or mixing devices, raises."""
+    values = torch.empty(N, SAMPLES_PER_IMAGE, device="meta")
+    sampler = Sampler(values, torch.empty(N, dtype=torch.int64, device="meta"), SIZE)
+    images = torch.empty(N, 1, SIZE, SIZE, device="meta")
+    traits = ClassTraits(*(NONE.to("meta") for _ in range(3)))
+    assert render_photographs(images, traits, sampler).device.type == "meta"
+
+
 def test_about_a_third_of_the_images_have_a_background(garments):
     border = torch.ones(SIZE, SIZE, dtype=torch.bool)
     border[1:-1, 1:-1] = False
