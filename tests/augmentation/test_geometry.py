@@ -60,7 +60,7 @@ def test_all_transforms_together_match_scipy(images):
         np.testing.assert_allclose(result[i, 0], reference(images[i, 0].numpy(), row), atol=0.05)
 
 
-def test_flip_mirrors_columns(images):
+def test_flip_reverses_columns(images):
     torch.testing.assert_close(transform(images, flip=1), images.flip(3), rtol=0, atol=1e-2)
     torch.testing.assert_close(transform(images, flip=0), images, rtol=0, atol=1e-2)
 
