@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+WHITE = 255.0
+"""Largest pixel value; 0 is black."""
+
 
 def reshape_per_image(values: Tensor) -> Tensor:
     """Reshape (b,) to (b, 1, 1, 1), which broadcasts over the pixels of each image."""

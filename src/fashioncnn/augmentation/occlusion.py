@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fashioncnn.augmentation.grids import rectangle_mask, reshape_per_image
+from fashioncnn.augmentation.grids import WHITE, rectangle_mask, reshape_per_image
 from fashioncnn.augmentation.noise import uniform_field
-from fashioncnn.augmentation.photometric import WHITE
 
 ERASING_STREAM = 2
 """Stream of the random fill; 0 and 1 are those of the pixel noise."""

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from fashioncnn.augmentation.grids import (
+    WHITE,
     choose,
     resample,
     reshape_per_image,
     rotated_coordinates,
 )
-from fashioncnn.augmentation.photometric import WHITE
 from fashioncnn.augmentation.sampling import Sampler
 
 WHOLE, UPPER, LOWER = 0, 1, 2

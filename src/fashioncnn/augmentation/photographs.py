@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fashioncnn.augmentation.grids import resample, reshape_per_image, rotated_coordinates
-from fashioncnn.augmentation.photometric import WHITE
+from fashioncnn.augmentation.grids import WHITE, resample, reshape_per_image, rotated_coordinates
 from fashioncnn.augmentation.poses import VISIBLE, arrange_pairs, deform, spread_sleeves, warp
 from fashioncnn.augmentation.sampling import Sampler
 

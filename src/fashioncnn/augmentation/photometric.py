@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fashioncnn.augmentation.grids import reshape_per_image
+from fashioncnn.augmentation.grids import WHITE, reshape_per_image
 from fashioncnn.augmentation.noise import normal_field
 
-WHITE = 255.0
-"""Largest pixel value; 0 is black."""
 BLUR_TRUNCATE = 3
 """Radius of the blur kernel in standard deviations."""
 NOISE_STREAM = 0

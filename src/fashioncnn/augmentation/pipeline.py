@@ -11,12 +11,12 @@ from torch import Tensor
 
 from fashioncnn.augmentation import mixing
 from fashioncnn.augmentation.geometry import transform_affine
+from fashioncnn.augmentation.grids import WHITE
 from fashioncnn.augmentation.occlusion import cutout, erase
 from fashioncnn.augmentation.outlier_exposure import WHOLE, generate_outliers
 from fashioncnn.augmentation.parameters import draw_parameters
 from fashioncnn.augmentation.photographs import ClassTraits, render_photographs
 from fashioncnn.augmentation.photometric import (
-    WHITE,
     add_gaussian_noise,
     adjust_brightness,
     adjust_contrast,
@@ -24,8 +24,6 @@ from fashioncnn.augmentation.photometric import (
 )
 from fashioncnn.augmentation.sampling import Sampler
 from fashioncnn.settings import AugmentationConfig
-
-Parameters = dict[str, Tensor]
 
 
 class Augmentation:
@@ -61,19 +59,18 @@ class Augmentation:
                 default `WHOLE` for all.
         """
         self.config, self.seed, self.n = config, seed, n
-        none = torch.zeros(n, dtype=torch.bool)
-        traits = ClassTraits(none, none, none) if traits is None else traits
-        whole = torch.full((n,), WHOLE)
-        self._constants: Parameters = {}
+        if traits is None:
+            traits = ClassTraits(*(torch.zeros(n, dtype=torch.bool) for _ in range(3)))
+        if partial_garments is None:
+            partial_garments = torch.full((n,), WHOLE)
+        self._constants: dict[str, Tensor] = {}
         if config.photograph > 0:
             self._constants["has_pair"] = traits.has_pair
             self._constants["has_sleeves"] = traits.has_sleeves
             self._constants["drapes"] = traits.drapes
         if config.outlier_exposure > 0:
-            self._constants["partial_garment"] = (
-                whole if partial_garments is None else partial_garments
-            )
-        self._cached: tuple[int, torch.device, Parameters] | None = None
+            self._constants["partial_garment"] = partial_garments
+        self._cached: tuple[int, torch.device, dict[str, Tensor]] | None = None
 
     def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
         """Apply all transforms except mixing.
@@ -88,7 +85,7 @@ class Augmentation:
         """
         return self.apply(images, self.parameters(indices, epoch))
 
-    def parameters(self, indices: Tensor, epoch: int) -> Parameters:
+    def parameters(self, indices: Tensor, epoch: int) -> dict[str, Tensor]:
         """Return the parameters of a batch, those that the configuration needs.
 
         Args:
@@ -96,13 +93,13 @@ class Augmentation:
             epoch: counted from 0. The first call of an epoch draws the parameters of all images.
 
         Returns:
-            (b,) or (b, k) tensors by name, see `fashioncnn.augmentation.parameters.COLUMNS`, on the
-            device of `indices`.
+            Tensors by name, (b,) or (b, SAMPLES_PER_IMAGE), on the device of `indices`: see
+            `fashioncnn.augmentation.parameters.COLUMNS`; and the traits that they need.
         """
         table = self._table(epoch, indices.device)
         return {name: column[indices] for name, column in table.items()}
 
-    def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
+    def apply(self, images: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Apply all transforms except mixing, with given parameters.
 
         Args:
@@ -126,7 +123,7 @@ class Augmentation:
             images = cutout(images, x, y, self.config.cutout)
         return images
 
-    def _apply_photometric(self, images: Tensor, parameters: Parameters) -> Tensor:
+    def _apply_photometric(self, images: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         if "brightness" in parameters:
             images = adjust_brightness(images, parameters["brightness"])
         if "contrast" in parameters:
@@ -169,7 +166,7 @@ class Augmentation:
         """
         return mixing.mix(images, self.parameters(indices, epoch))
 
-    def _table(self, epoch: int, device: torch.device) -> Parameters:
+    def _table(self, epoch: int, device: torch.device) -> dict[str, Tensor]:
         """Return the parameters of all images in an epoch; those of the last call are cached."""
         if self._cached is None or self._cached[:2] != (epoch, device):
             drawn = draw_parameters(self.config, self.seed, epoch, self.n)
@@ -180,7 +177,7 @@ class Augmentation:
         return self._cached[2]
 
 
-def _replace_by_outliers(images: Tensor, parameters: Parameters) -> Tensor:
+def _replace_by_outliers(images: Tensor, parameters: dict[str, Tensor]) -> Tensor:
     """Replace the flagged images in place by out-of-distribution images."""
     rows = parameters["is_outlier"].nonzero().squeeze(1)
     if len(rows):
@@ -190,7 +187,7 @@ def _replace_by_outliers(images: Tensor, parameters: Parameters) -> Tensor:
     return images
 
 
-def _replace_by_photographs(images: Tensor, parameters: Parameters) -> Tensor:
+def _replace_by_photographs(images: Tensor, parameters: dict[str, Tensor]) -> Tensor:
     """Render the flagged images in place as photographs."""
     rows = parameters["photograph"].nonzero().squeeze(1)
     if len(rows):
@@ -199,7 +196,7 @@ def _replace_by_photographs(images: Tensor, parameters: Parameters) -> Tensor:
     return images
 
 
-def _traits(parameters: Parameters, rows: Tensor) -> ClassTraits:
+def _traits(parameters: dict[str, Tensor], rows: Tensor) -> ClassTraits:
     """Return the traits of some images of a batch; outliers may drape and have no other trait."""
     has_pair, has_sleeves, drapes = (
         parameters[name][rows] for name in ("has_pair", "has_sleeves", "drapes")

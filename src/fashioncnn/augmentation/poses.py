@@ -107,7 +107,7 @@ def arrange_pairs(images: Tensor, has_pair: Tensor, sampler: Sampler) -> Tensor:
     """
     paired = sampler.bernoulli(0.75) * has_pair
     upright = sampler.bernoulli(0.6)
-    opposite = sampler.bernoulli(0.75)  # left and right shoe, not twice the same view
+    opposite = sampler.bernoulli(0.75)  # left and right shoe instead of the same view twice
     scale, squeeze = sampler.uniform(0.6, 0.95), sampler.uniform(0.65, 1.1)
     distance = sampler.uniform(0.25, 0.6)
     shift_x = distance * upright + sampler.uniform(-0.15, 0.15)
