@@ -138,7 +138,7 @@ class AugmentationConfig(Section):
     noise: float = Field(0.0, ge=0, le=1)
     """Gaussian noise with a standard deviation of up to this fraction of the value range."""
     erasing: float = Field(0.0, ge=0, le=1)
-    """Probability of random erasing with random values (arXiv:1708.04896)."""
+    """Probability of random erasing (arXiv:1708.04896)."""
     erasing_fill: Literal["noise", "zero"] = "noise"
     """Fill of erased rectangles: random values per pixel, or 0 (the background)."""
     cutout: float = Field(0.0, ge=0, lt=1)
