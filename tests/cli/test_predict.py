@@ -53,12 +53,12 @@ def test_table_names_every_image(cli, trained, images):
     assert all(f"images/{i}.png" in out for i in range(3))
 
 
-def test_fit_decides_what_the_network_sees(cli, tiny_outcome):
+def test_fit_decides_what_the_network_sees(cli, tiny_result):
     """A dark square on the left of a light image: whole, squeezed, cut off, or found."""
     pixels = np.full((60, 120, 3), 240, np.uint8)
     pixels[15:45, 6:36] = (30, 30, 90)
     Image.fromarray(pixels).save("square.png")
-    save_model(tiny_outcome.model, Path("model"), "")
+    save_model(tiny_result.model, Path("model"), "")
     lit = {}
     for fit in ("auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"):
         cli.ok("predict", "square.png", "--model", "model", "--fit", fit, "--save-views", fit)
@@ -122,12 +122,12 @@ def test_a_model_that_comes_with_the_package_is_the_default(
 
 
 def test_a_model_that_learnt_no_photographs_is_warned_of_where_it_sees_one(
-    cli, tiny_outcome, images
+    cli, tiny_result, images
 ):
-    save_model(replace(tiny_outcome.model, dataset="fashion-mnist"), Path("model"), "")
+    save_model(replace(tiny_result.model, dataset="fashion-mnist"), Path("model"), "")
     Image.new("RGB", (60, 40), "white").save("photograph.jpg")
     warning = "model has learnt from no photographs"
-    save_model(tiny_outcome.model, Path("other-data-model"), "")
+    save_model(tiny_result.model, Path("other-data-model"), "")
 
     def warned(*arguments):
         code, _, err = cli("predict", *arguments)

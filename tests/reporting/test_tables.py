@@ -59,8 +59,8 @@ def test_markup_in_names_is_shown_as_it_is():
     assert "[red]a" in console.export_text()
 
 
-def test_tables_of_a_judgement(tiny_outcome):
-    judged = tiny_outcome.metrics["test"]
+def test_tables_of_a_judgement(tiny_result):
+    judged = tiny_result.metrics["test"]
     overall, per_class, pairs = metrics_tables(judged)
     assert ("Images", "100") in overall.rows
     assert len(per_class.rows) == 10
@@ -69,15 +69,15 @@ def test_tables_of_a_judgement(tiny_outcome):
     assert pairs.rows[0][3] == f"{judged['confused_pairs'][0]['count']}×"
 
 
-def test_a_class_without_images_has_no_accuracy(tiny_outcome):
-    judged = {**tiny_outcome.metrics["test"]}
+def test_a_class_without_images_has_no_accuracy(tiny_result):
+    judged = {**tiny_result.metrics["test"]}
     judged["per_class"] = [*judged["per_class"]]
     judged["per_class"][0] = {**judged["per_class"][0], "n": 0, "accuracy": None}
     assert per_class_table(judged).rows[0][2] == "–"
 
 
-def test_flawless_judgements_have_no_confused_pairs(tiny_outcome):
-    assert confused_pairs_table({**tiny_outcome.metrics["test"], "confused_pairs": []}).rows == ()
+def test_flawless_judgements_have_no_confused_pairs(tiny_result):
+    assert confused_pairs_table({**tiny_result.metrics["test"], "confused_pairs": []}).rows == ()
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.92694, "92.69%"), (1.0, "100.00%"), (None, "–")])

@@ -21,11 +21,11 @@ def test_a_trial_has_neither_teachers_nor_a_test_curve_and_holds_images_out(tiny
     assert recipe.distillation.ensemble_size == 2
 
 
-def test_who_is_to_teach_the_best_is_found_before_anything_runs(plan, small, tiny_outcome):
+def test_who_is_to_teach_the_best_is_found_before_anything_runs(plan, small, tiny_result):
     recipe = override(plan().recipe, {"distillation.teachers": ["typo"]})
     with pytest.raises(UsageError, match=r"distillation\.teachers = typo: typo: no such run"):
         plan_search(recipe, plan().space, "test", small)
-    save_model(tiny_outcome.model, Path("teacher"), "")
+    save_model(tiny_result.model, Path("teacher"), "")
     recipe = override(plan().recipe, {"distillation.teachers": ["teacher"]})
     planned = plan_search(recipe, plan().space, "test", small)
     assert planned.recipe.distillation.teachers == (str(Path("teacher").resolve()),)
