@@ -78,16 +78,15 @@ def idx_folder(tmp_path, small) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_settings(small):
-    """Return a function that creates resolved settings for quick trainings on `small`."""
+    """Return a function that creates resolved settings for quick trainings, on `small`."""
 
-    def make(*assignments: str, recipe: str = "baseline", **flags):
+    def make(*assignments: str, recipe: str = "baseline", dataset: Dataset = small, **flags):
         flags = {"epochs": 2, "batch_size": 32, "device": "cpu", "kernels": "torch", **flags}
         # Settings of TINY belong to the network of `baseline`.
         tiny = [] if any(a.startswith("model.name=") for a in assignments) else TINY
         assignments = [*tiny, *assignments]
-        return prepare_settings(
-            resolve(recipe, flags=flags, assignments=assignments, environment={}), small
-        )
+        settings = resolve(recipe, flags=flags, assignments=assignments, environment={})
+        return prepare_settings(settings, dataset)
 
     return make
 
