@@ -22,7 +22,7 @@ class EMA:
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy.deepcopy(network)
         self.decay = decay
         self.updates = 0
 
