@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashioncnn import kernels
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
@@ -43,7 +42,6 @@ def _clean_place(tmp_path_factory, monkeypatch, compiled):
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    kernels.use("torch")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fashioncnn.config import kernels_from_environment
 from fashioncnn.errors import MissingExtraError, OutOfMemoryError, UsageError
 from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 
@@ -81,11 +80,11 @@ def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch
     Raises:
         UsageError: ``native`` was asked for and cannot be had.
     """
-    from fashioncnn.kernels import why_not_native
+    from fashioncnn.kernels import unavailable_reason
 
     if name == "torch":
         return "torch"
-    reason = why_not_native() if device.type == "cpu" else f"they run on the CPU, not on {device}"
+    reason = unavailable_reason() if device.type == "cpu" else f"they run on the CPU, not on {device}"
     if reason is None:
         return "native"
     if name == "native":
@@ -130,10 +129,7 @@ def prepare_prediction(name: str) -> torch.device:
     """
     device = resolve_device(name)
     if device.type == "cpu":
-        from fashioncnn import kernels
-
         configure_allocator()
-        kernels.use(resolve_kernels(kernels_from_environment(), device))
     return device
 
 
@@ -178,13 +174,10 @@ def prepare_torch(config: RuntimeConfig) -> torch.device:
     require_train_extra()
     import torch
 
-    from fashioncnn import kernels
-
     torch.set_num_threads(int(config.threads))
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     configure_allocator()
-    kernels.use(config.kernels)
     return resolve_device(config.device)
 
 
