@@ -49,7 +49,7 @@ def place_network(network: nn.Module, device: torch.device) -> None:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def set_kernels(network: nn.Module, name: Literal["native", "torch"]) -> None:
+def set_kernels(network: nn.Module, name: str) -> None:
     """Select the CPU kernels that a network computes with.
 
     Args:
@@ -58,7 +58,10 @@ def set_kernels(network: nn.Module, name: Literal["native", "torch"]) -> None:
 
     Raises:
         KernelError: the compiled kernels cannot be used on this machine.
+        ValueError: another name.
     """
+    if name not in ("native", "torch"):
+        raise ValueError(f"kernels = {name!r}: should be 'native' or 'torch'")
     kernels = load_kernels() if name == "native" else None
     for layer in network.modules():
         if isinstance(layer, KernelLayer):
