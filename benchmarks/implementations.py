@@ -1,4 +1,4 @@
-"""Who takes part in `bench.py` and `speedrun.py`, each with an environment of its own."""
+"""The implementations that `bench.py` and `speedrun.py` compare, and their environments."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from common import BENCHMARKS, Result, last_line
 from fashioncnn.runtime import available_cores, cpu_name, has_bf16
-from seeds import use_shared_data
 
-HERE = Path(__file__).resolve().parent
-PEERS = HERE / "peers"
-ENVIRONMENTS = HERE / ".envs"
+PEERS = BENCHMARKS / "peers"
+ENVIRONMENTS = BENCHMARKS / ".envs"
 CPU = torch.device("cpu")
 
 
+class SkippedError(Exception):
+    """An implementation cannot be measured here; the message says why in one line."""
+
+
 @dataclass(frozen=True)
-class Contestant:
-    """A script that speaks the lines of `peers/common.py`.
+class Implementation:
+    """A script in ``benchmarks/peers`` that follows the protocol of `peers/protocol.py`.
 
     Attributes:
-        script: in ``benchmarks/peers``.
-        requirements: stem of the file in ``benchmarks/peers/requirements`` that its environment
-            is made from; None is the environment that the driver runs in.
+        script: its file name.
+        requirements: stem of the file in ``benchmarks/peers/requirements`` from which its virtual
+            environment is created; None is the environment of the driver.
         arguments: of the script.
-        modes: which of the two it has.
-        needs_bf16: a match only where the processor multiplies bfloat16.
+        modes: that the script supports.
+        needs_bf16: measured only on processors with bfloat16 instructions.
     """
 
     script: str
@@ -41,62 +43,67 @@ class Contestant:
     needs_bf16: bool = False
 
     def command(self, mode: str, threads: int, seed: int) -> list[str]:
-        """Return the command that starts it."""
+        """Return the command line."""
         python = sys.executable
         if self.requirements is not None:
             python = str(python_of(ENVIRONMENTS / self.requirements))
-        script = str(PEERS / self.script)
-        shared = ["--threads", str(threads), "--seed", str(seed)]
-        return [python, script, mode, *shared, *self.arguments]
+        options = ["--threads", str(threads), "--seed", str(seed)]
+        return [python, str(PEERS / self.script), mode, *options, *self.arguments]
+
+    def prepare(self) -> None:
+        """Create the environment if necessary.
+
+        Raises:
+            SkippedError: its packages cannot be installed.
+        """
+        if self.requirements is not None:
+            create_environment(self.requirements)
+
+    def check_processor(self) -> None:
+        """Raise `SkippedError` if the processor lacks the instructions for a fair comparison."""
+        if self.needs_bf16 and not has_bf16(CPU):
+            raise SkippedError("this processor has no bfloat16 instructions")
 
 
-SPEED, ACCURACY = ("throughput",), ("accuracy",)
-CONTESTANTS = {
-    "ours": Contestant("ours.py", None, modes=SPEED),
-    "ours-torch": Contestant("ours.py", None, ("--kernels", "torch"), SPEED),
-    "ours-bf16": Contestant("ours.py", None, ("--precision", "bf16"), SPEED, needs_bf16=True),
-    "pytorch-dataloader": Contestant("pytorch_dataloader.py", "pytorch"),
-    "pytorch-dataloader-2-workers": Contestant(
-        "pytorch_dataloader.py", "pytorch", ("--workers", "2"), SPEED
+THROUGHPUT, ACCURACY = ("throughput",), ("accuracy",)
+BF16 = ("--precision", "bf16")
+IMPLEMENTATIONS = {
+    "ours": Implementation("ours.py", None, modes=THROUGHPUT),
+    "ours-torch": Implementation("ours.py", None, ("--kernels", "torch"), THROUGHPUT),
+    "ours-bf16": Implementation("ours.py", None, BF16, THROUGHPUT, needs_bf16=True),
+    "pytorch-dataloader": Implementation("pytorch_dataloader.py", "pytorch"),
+    "pytorch-dataloader-2-workers": Implementation(
+        "pytorch_dataloader.py", "pytorch", ("--workers", "2"), THROUGHPUT
     ),
-    "pytorch-memory": Contestant("pytorch_memory.py", "pytorch"),
-    "pytorch-memory-channels-last": Contestant(
+    "pytorch-memory": Implementation("pytorch_memory.py", "pytorch"),
+    "pytorch-memory-channels-last": Implementation(
         "pytorch_memory.py", "pytorch", ("--channels-last",)
     ),
-    "pytorch-memory-channels-last-bf16": Contestant(
-        "pytorch_memory.py",
-        "pytorch",
-        ("--channels-last", "--precision", "bf16"),
-        needs_bf16=True,
+    "pytorch-memory-channels-last-bf16": Implementation(
+        "pytorch_memory.py", "pytorch", ("--channels-last", *BF16), needs_bf16=True
     ),
-    "keras": Contestant("keras_tensorflow.py", "keras_tensorflow"),
-    "keras-onednn": Contestant("keras_tensorflow.py", "keras_tensorflow", ("--onednn",)),
-    "keras-bf16": Contestant(
+    "keras": Implementation("keras_tensorflow.py", "keras_tensorflow"),
+    "keras-onednn": Implementation("keras_tensorflow.py", "keras_tensorflow", ("--onednn",)),
+    "keras-bf16": Implementation(
         "keras_tensorflow.py",
         "keras_tensorflow",
         ("--precision", "mixed_bfloat16"),
         needs_bf16=True,
     ),
-    "sklearn-pca-knn": Contestant("sklearn_best.py", "sklearn", ("--model", "pca_knn"), ACCURACY),
-    "sklearn-pca-svc": Contestant("sklearn_best.py", "sklearn", ("--model", "pca_svc"), ACCURACY),
-    "limit-fp32": Contestant("limit.py", None, modes=SPEED),
-    "limit-bf16": Contestant("limit.py", None, ("--precision", "bf16"), SPEED, needs_bf16=True),
+    "sklearn-pca-knn": Implementation(
+        "sklearn_best.py", "sklearn", ("--model", "pca_knn"), ACCURACY
+    ),
+    "sklearn-pca-svc": Implementation(
+        "sklearn_best.py", "sklearn", ("--model", "pca_svc"), ACCURACY
+    ),
+    "limit-fp32": Implementation("limit.py", None, modes=THROUGHPUT),
+    "limit-bf16": Implementation("limit.py", None, BF16, THROUGHPUT, needs_bf16=True),
 }
 
 
-class LeftOutError(Exception):
-    """A contestant cannot take part; says why in one line."""
-
-
 def names_for(mode: str) -> list[str]:
-    """Return the contestants that have `mode`, in their order."""
-    return [name for name, contestant in CONTESTANTS.items() if mode in contestant.modes]
-
-
-def check_processor(contestant: Contestant) -> None:
-    """Raise `LeftOutError` where the processor lacks what the contestant is made for."""
-    if contestant.needs_bf16 and not has_bf16(CPU):
-        raise LeftOutError("this processor has no instructions for bfloat16")
+    """Return the implementations that support `mode`, in order."""
+    return [name for name, entry in IMPLEMENTATIONS.items() if mode in entry.modes]
 
 
 def python_of(environment: Path) -> Path:
@@ -104,45 +111,32 @@ def python_of(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
-def make_environment(requirements: str) -> None:
-    """Make a contestant's environment, unless it is there and of the present requirements.
+def create_environment(requirements: str) -> None:
+    """Create a virtual environment, unless it exists with the present requirements.
 
     Raises:
-        LeftOutError: its packages cannot be installed.
+        SkippedError: its packages cannot be installed.
     """
-    wanted = PEERS / "requirements" / f"{requirements}.txt"
+    source = PEERS / "requirements" / f"{requirements}.txt"
     folder = ENVIRONMENTS / requirements
-    stamp = folder / "requirements.txt"
-    if stamp.exists() and stamp.read_text() == wanted.read_text():
+    installed = folder / "requirements.txt"
+    if installed.exists() and installed.read_text() == source.read_text():
         return
-    print(f"setting up {folder} …", file=sys.stderr, flush=True)
+    print(f"creating {folder} …", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     pip = [str(python_of(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for command in (
         [sys.executable, "-m", "venv", str(folder)],
-        [*pip, "--requirement", str(wanted)],
+        [*pip, "--requirement", str(source)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LeftOutError(f"{wanted.name} cannot be installed: {last_line(done.stderr)}")
-    shutil.copy(wanted, stamp)
+            raise SkippedError(f"{source.name} cannot be installed: {last_line(done.stderr)}")
+    shutil.copy(source, installed)
 
 
-def last_line(text: str) -> str:
-    """Return the last line that is not empty."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it says nothing"
-
-
-def official_data() -> None:
-    """See that every contestant finds the official files; exit where there are none."""
-    use_shared_data()
-    if not os.environ.get("FASHIONCNN_DATA"):
-        raise SystemExit("set FASHIONCNN_DATA to the folder of the official Fashion-MNIST files")
-
-
-def describe_machine(threads: int) -> dict[str, Any]:
-    """Return what a figure depends on besides the programs."""
+def describe_machine(threads: int) -> Result:
+    """Return what a measurement depends on besides the programs."""
     return {
         "cpu": cpu_name(),
         "cores": available_cores(),
@@ -152,10 +146,10 @@ def describe_machine(threads: int) -> dict[str, Any]:
     }
 
 
-def tell_machine(machine: dict[str, Any]) -> str:
+def format_machine(machine: Result) -> str:
     """Return the machine as a sentence."""
     bf16 = "bfloat16" if machine["bf16"] else "no bfloat16"
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {bf16} "
-        f"instructions; load when it began: {machine['load_before']:.1f}."
+        f"instructions; load average at the start: {machine['load_before']:.1f}."
     )

@@ -1,78 +1,113 @@
-"""What each change to a training step of FashionCNN gives, on the CPU.
+"""Measure what each optimization of a training step contributes, on the CPU.
 
-    python benchmarks/step.py
+    python benchmarks/step_optimizations.py
 
-Every variant is a process of its own (the allocator's thresholds hold for a whole process), and the
-variants take turns, round after round; printed is the median of the rounds. Random images: the
-speed does not depend on them. Writes ``benchmarks/results/step.json``.
+A plain PyTorch version of FashionCNN's step, with one optimization after another. Every variant is
+a process of its own (the settings of the allocator hold for a whole process), and the variants are
+interleaved in rounds. Images are random: speed does not depend on them. Writes
+``benchmarks/results/step_optimizations.json``.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import subprocess
 import sys
 import time
-from datetime import date
-from pathlib import Path
+from dataclasses import dataclass
 
-VARIANTS = {
-    "NCHW, Adam": "",
-    "channels_last": "c",
-    "channels_last, fused Adam": "cf",
-    "channels_last, fused Adam, freed memory kept": "cfm",
-    "channels_last, fused Adam, freed memory kept, pooling before ReLU": "cfmp",
-    "the last one without channels_last": "fmp",
-}
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import RESULTS, make_parser, measurement_context, write_result
+from fashioncnn.runtime import configure_allocator
+from tables import format_range, markdown_table
+
 BATCH, WARMUP, STEPS, ROUNDS = 128, 10, 60, 3
 
 
-def measure(flags: str) -> float:
-    """Return images per second of one variant in this process."""
-    import torch
-    import torch.nn.functional as F
-    from torch import nn
+@dataclass(frozen=True)
+class Variant:
+    """Which optimizations a step has.
 
-    from fashioncnn.runtime import configure_allocator
+    Attributes:
+        channels_last: memory format of the convolutions.
+        fused_adam: PyTorch's fused implementation of Adam.
+        keep_memory: the allocator keeps freed memory.
+        pool_first: max pooling before ReLU, which gives the same values.
+    """
 
-    if "m" in flags:
-        configure_allocator()
-    torch.manual_seed(0)
-    first, second = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
-    hidden, output = nn.Linear(3136, 128), nn.Linear(128, 10)
-    network = nn.ModuleList([first, second, hidden, output])
-    if "c" in flags:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused="f" in flags)
-    images = torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8)
-    labels = torch.randint(0, 10, (BATCH,))
+    channels_last: bool = False
+    fused_adam: bool = False
+    keep_memory: bool = False
+    pool_first: bool = False
 
-    def block(convolution: nn.Module, values: torch.Tensor) -> torch.Tensor:
-        if "p" in flags:
+
+VARIANTS = {
+    "NCHW, Adam": Variant(),
+    "channels_last": Variant(True),
+    "channels_last, fused Adam": Variant(True, True),
+    "channels_last, fused Adam, freed memory kept": Variant(True, True, True),
+    "channels_last, fused Adam, freed memory kept, pooling before ReLU": Variant(
+        True, True, True, True
+    ),
+    "all of them without channels_last": Variant(False, True, True, True),
+}
+
+
+class Network(nn.Module):
+    """FashionCNN with 128 hidden units."""
+
+    def __init__(self, pool_first: bool) -> None:
+        super().__init__()
+        self.pool_first = pool_first
+        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.hidden, self.output = nn.Linear(3136, 128), nn.Linear(128, 10)
+
+    def _block(self, convolution: nn.Module, values: Tensor) -> Tensor:
+        if self.pool_first:
             return F.relu(F.max_pool2d(convolution(values), 2))
         return F.max_pool2d(F.relu(convolution(values)), 2)
 
-    def step() -> None:
-        features = block(second, block(first, images.float() / 255))
-        logits = output(F.dropout(F.relu(hidden(features.flatten(1))), 0.5))
-        optimizer.zero_grad()
-        torch.autograd.backward(F.cross_entropy(logits, labels))
-        optimizer.step()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, 10) logits of (n, 1, 28, 28) uint8 images."""
+        features = self._block(self.conv2, self._block(self.conv1, images.float() / 255))
+        hidden = F.dropout(F.relu(self.hidden(features.flatten(1))), 0.5)
+        logits: Tensor = self.output(hidden)
+        return logits
 
-    for _ in range(WARMUP):
-        step()
-    started = time.perf_counter()
-    for _ in range(STEPS):
-        step()
-    return STEPS * BATCH / (time.perf_counter() - started)
+
+def measure(variant: Variant, steps: int = STEPS) -> float:
+    """Return images per second of one variant in this process."""
+    if variant.keep_memory:
+        configure_allocator()
+    torch.manual_seed(0)
+    network = Network(variant.pool_first)
+    if variant.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=variant.fused_adam)
+    images = torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8)
+    labels = torch.randint(0, 10, (BATCH,))
+    started = 0.0
+    for step in range(WARMUP + steps):
+        if step == WARMUP:
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        torch.autograd.backward(F.cross_entropy(network(images), labels))
+        optimizer.step()
+    return steps * BATCH / (time.perf_counter() - started)
+
+
+def measure_in_process(name: str) -> float:
+    """Return images per second of one variant in a process of its own."""
+    command = [sys.executable, __file__, "--variant", name]
+    return float(subprocess.check_output(command, text=True))
 
 
 def main() -> None:
-    """Measure all variants in turns, or with ``--variant`` one of them here."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--variant", choices=VARIANTS)
+    """Measure all variants in rounds, or with ``--variant`` one of them in this process."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--variant", choices=VARIANTS, help="measure only this one, print its rate")
     options = parser.parse_args()
     if options.variant:
         print(measure(VARIANTS[options.variant]))
@@ -80,24 +115,11 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(ROUNDS):
         for name in VARIANTS:
-            command = [sys.executable, __file__, "--variant", name]
-            rates[name].append(float(subprocess.check_output(command, text=True)))
-    from fashioncnn.runtime import available_cores, cpu_name
-
-    result = {
-        "date": date.today().isoformat(),
-        "cpu": cpu_name(),
-        "cores": available_cores(),
-        "batch": BATCH,
-        "rounds": ROUNDS,
-        "images_per_second": rates,
-    }
-    path = Path(__file__).parent / "results" / "step.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print("| variant | images per second, median | lowest – highest |\n| --- | ---: | ---: |")
-    for name, values in rates.items():
-        low, high = min(values), max(values)
-        print(f"| {name} | {statistics.median(values):,.0f} | {low:,.0f} – {high:,.0f} |")
+            rates[name].append(measure_in_process(name))
+    result = {"batch": BATCH, "rounds": ROUNDS, "images_per_second": rates}
+    write_result(RESULTS / "step_optimizations.json", {**measurement_context(), **result})
+    rows = [(name, format_range(values)) for name, values in rates.items()]
+    print(markdown_table(("variant", "images per second, median [minimum – maximum]"), rows))
 
 
 if __name__ == "__main__":

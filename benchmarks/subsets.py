@@ -1,119 +1,129 @@
-"""Recipes that want a GPU, on a slice of the data: that they run and learn, not how far they get.
+"""Train the untested GPU recipes on a subset: a check that they run and that the loss falls.
 
-    python benchmarks/slices.py                      medium and record, and accurate beside them
-    python benchmarks/slices.py --table              the table of docs/RESULTS.md, runs nothing
+    python benchmarks/subsets.py                      medium and record, and accurate to compare
+    python benchmarks/subsets.py --table              print the table, train nothing
 
-Learns from 10,000 training images, a sixth of each class, for few epochs, everything else as the
-recipe has it, and is judged on 2,000 others; the test part is never read. The whole of it is
-``fashioncnn train medium`` on a machine with a GPU. What is finished, ``<recipe>.json`` under
-``benchmarks/results/slices``, is not run again, and refused where it is of another slice or length.
+Trains on 10,000 images, stratified by class, for a few epochs, and evaluates on 2,000 others, with
+all other settings of the recipe; the test split is never read. The accuracy of a full training,
+``fashioncnn train benchmarks/recipes/medium.toml`` on a machine with a GPU, cannot be concluded
+from it. A finished recipe leaves ``benchmarks/results/subsets/<recipe>.json`` and is not trained
+again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from results import machine_of
-from seeds import RESULTS, provenance, use_shared_data
+from common import (
+    RECIPES,
+    RESULTS,
+    Result,
+    describe_hardware,
+    make_parser,
+    provenance,
+    read_result,
+    use_shared_data,
+    write_result,
+)
+from tables import markdown_table
 
-FOLDER = RESULTS / "slices"
-RECIPES = ("accurate", "medium", "record")
+FOLDER = RESULTS / "subsets"
+DEFAULT = ("accurate", str(RECIPES / "medium.toml"), str(RECIPES / "record.toml"))
+COLUMNS = (
+    "recipe",
+    "parameters",
+    "multiply-adds",
+    "images",
+    "epochs",
+    "s per epoch",
+    "hardware",
+    "training loss, first and last epoch",
+    "validation accuracy",
+)
 
 
-def run(recipe: str, options: argparse.Namespace) -> Path:
-    """Train a recipe on the slice and write what validation says, unless that is there."""
+def train_on_subset(recipe: str, options: argparse.Namespace) -> Path:
+    """Train a recipe on the subset and record its result, unless it is recorded already."""
     from fashioncnn.config import resolve
     from fashioncnn.data.dataset import stratified_split_indices
     from fashioncnn.data.sources import load_dataset
-    from fashioncnn.files import write_json
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
-    result = FOLDER / f"{recipe}.json"
-    if result.exists():
-        refuse_others(result, options)
-        return result
+    path = FOLDER / f"{Path(recipe).stem}.json"
+    if path.exists():
+        check_same_subset(path, options)
+        return path
     flags = {"epochs": options.epochs, "seed": 0, "threads": options.threads}
     settings = resolve(recipe, flags=flags, assignments=[f"data.validation={options.validation}"])
     dataset = load_dataset(settings.data.source)
-    _, some = stratified_split_indices(dataset.train.labels, options.images + options.validation)
-    dataset = replace(dataset, train=dataset.train.take(some), test=None)
+    size = options.images + options.validation
+    _, subset = stratified_split_indices(dataset.train.labels, size)
+    dataset = replace(dataset, train=dataset.train.take(subset), test=None)
     settings = prepare_settings(settings, dataset)
-    training_result = train_model(settings, dataset)
+    trained = train_model(settings, dataset)
     content = {
-        "recipe": recipe,
+        "recipe": Path(recipe).stem,
         "images": options.images,
         **provenance(settings, dataset),
-        "parameters": training_result.model.parameters,
-        "multiply_adds": training_result.model.multiply_adds,
-        "validation": training_result.metrics["validation"],
-        "history": training_result.history,
+        "parameters": trained.model.parameters,
+        "multiply_adds": trained.model.multiply_adds,
+        "validation": trained.metrics["validation"],
+        "history": trained.history,
     }
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_json(result, content)
-    return result
+    write_result(path, content)
+    return path
 
 
-def refuse_others(result: Path, options: argparse.Namespace) -> None:
-    """Stop where a result is of another slice or length than was asked for."""
-    found = read(result)
-    settings = found["settings"]
-    made = found["images"], settings["data"]["validation"], settings["training"]["epochs"]
-    if made != (options.images, options.validation, options.epochs):
+def check_same_subset(path: Path, options: argparse.Namespace) -> None:
+    """Exit with a message if a recorded result is of another subset or number of epochs."""
+    recorded = read_result(path)
+    settings = recorded["settings"]
+    images, epochs = recorded["images"], settings["training"]["epochs"]
+    validation = settings["data"]["validation"]
+    if (images, validation, epochs) != (options.images, options.validation, options.epochs):
         raise SystemExit(
-            f"{result}: of {made[0]:,} images, {made[1]:,} held out, {made[2]} epochs; move it "
-            "away first"
+            f"{path}: recorded with {images:,} training images, {validation:,} validation images "
+            f"and {epochs} epochs; move it away first"
         )
 
 
-def print_table() -> None:
-    """Print what is there."""
-    print("| recipe | parameters | multiply-adds | images | epochs | seconds an epoch | of "
-          "| training loss, first and last | validation accuracy |")  # fmt: skip
-    print("| --- |" + " ---: |" * 8)
-    for result in map(read, sorted(FOLDER.glob("*.json"))):
-        history = result["history"]
-        first, last = (history[at]["train_loss"] for at in (0, -1))
-        seconds = statistics.median(epoch["seconds"] for epoch in history)
-        cells = (
-            f"`{result['recipe']}`",
-            f"{result['parameters'] / 1e6:.2f} M",
-            f"{result['multiply_adds'] / 1e6:,.0f} M",
-            f"{result['pictures']:,}",
-            str(len(history)),
-            f"{seconds:,.0f}",
-            machine_of([result]),
-            f"{first:.3f}, {last:.3f}",
-            f"{100 * result['validation']['accuracy']:.2f}%",
-        )
-        print("| " + " | ".join(cells) + " |")
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return one result."""
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+def result_row(result: Result) -> tuple[str, ...]:
+    """Return the cells of one recipe."""
+    history = result["history"]
+    first, last = (history[at]["train_loss"] for at in (0, -1))
+    seconds = statistics.median(epoch["seconds"] for epoch in history)
+    return (
+        f"`{result['recipe']}`",
+        f"{result['parameters'] / 1e6:.2f} M",
+        f"{result['multiply_adds'] / 1e6:,.0f} M",
+        f"{result['images']:,}",
+        str(len(history)),
+        f"{seconds:,.0f}",
+        describe_hardware(result["environment"]),
+        f"{first:.3f}, {last:.3f}",
+        f"{100 * result['validation']['accuracy']:.2f}%",
+    )
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recipes", nargs="*", default=RECIPES)
-    parser.add_argument("--images", type=int, default=10_000, help="to learn from")
-    parser.add_argument("--validation", type=int, default=2_000)
+    """Train what is not recorded and print the table."""
+    parser = make_parser(__doc__)
+    parser.add_argument("recipes", nargs="*", default=DEFAULT, help="names or .toml files")
+    parser.add_argument("--images", type=int, default=10_000, help="training images")
+    parser.add_argument("--validation", type=int, default=2_000, help="validation images")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", action="store_true", help="print the table and run nothing")
+    parser.add_argument("--table", action="store_true", help="print the table, train nothing")
     options = parser.parse_args()
     use_shared_data()
     for recipe in [] if options.table else options.recipes:
-        print(run(recipe, options), flush=True)
-    print_table()
+        print(train_on_subset(recipe, options), flush=True)
+    rows = [result_row(read_result(path)) for path in sorted(FOLDER.glob("*.json"))]
+    print(markdown_table(COLUMNS, rows))
 
 
 if __name__ == "__main__":
