@@ -29,7 +29,7 @@ Example: fashioncnn train baseline --data sketches --epochs 5
 A setting comes from its flag, else from the environment variable FASHIONCNN_<SETTING>, else from
 the --config file, else from the recipe.
 """,
-    "evaluate": """Evaluate a model: accuracy with confidence interval, per-class metrics, confusions.
+    "evaluate": """Evaluate a model: accuracy with interval, per-class metrics, confused pairs.
 
 Example: fashioncnn evaluate runs/train-1
 

@@ -54,7 +54,7 @@ def print_text(text: str) -> None:
 def _print(text: Text, file: TextIO) -> None:
     """Print text, wrapped between words on a terminal and not at all elsewhere."""
     if not file.isatty():
-        print(text.plain, file=file, flush=True)  # noqa: T201
+        print(text.plain, file=file, flush=True)
         return
     text.overflow = "ignore"  # a word longer than a line is left to the terminal
     Console(file=file, highlight=False).print(text, crop=False)

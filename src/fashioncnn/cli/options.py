@@ -53,25 +53,25 @@ def number(
         above: lower bound that is not a valid value itself.
         maximum: largest value.
     """
-    bounds = {
-        f"greater than or equal to {minimum:g}": lambda value: value >= minimum,
-        f"greater than {above:g}": lambda value: value > above,
-        f"less than or equal to {maximum:g}": lambda value: value <= maximum,
-    }
 
     def convert(_: Any, tokens: Sequence[Token]) -> float:
-        given = f"{tokens[0].keyword} {tokens[0].value}"
+        token = tokens[0]
+        expected = "an integer" if kind is int else "a number"
         try:
-            value = kind(tokens[0].value)
-        except ValueError:
-            expected = "an integer" if kind is int else "a number"
-            raise UsageError(f"{given}: should be {expected}") from None
-        if not math.isfinite(value):
-            raise UsageError(f"{given}: should be a finite number")
-        for expected, holds in bounds.items():
-            if not holds(value):
-                raise UsageError(f"{given}: should be {expected}")
-        return value
+            value = kind(token.value)
+            if not math.isfinite(value):
+                expected = "a finite number"
+            elif value < minimum:
+                expected = f"greater than or equal to {minimum:g}"
+            elif value <= above:
+                expected = f"greater than {above:g}"
+            elif value > maximum:
+                expected = f"less than or equal to {maximum:g}"
+            else:
+                return value
+        except (ValueError, OverflowError):
+            pass
+        raise UsageError(f"{token.keyword} {token.value}: should be {expected}")
 
     return Parameter(converter=convert)
 
