@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-
 from .conftest import NO_EPOCHS, QUICK, command_id
 
 

@@ -139,8 +139,8 @@ def _with_options(
     if views != "auto":
         if model.preprocessing.views == "plain":
             raise UsageError(
-                f"--views {views}: the model was trained on images of class folders, and expects "
-                "others to be prepared in the same way; remove --views"
+                f"--views {views}: the model was trained on own data with plain views, which "
+                "cannot be changed; remove --views"
             )
         model = replace(model, preprocessing=replace(model.preprocessing, views=views))
     return model if abstain_below is None else replace(model, abstain_below=abstain_below)
