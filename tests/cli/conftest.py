@@ -102,9 +102,14 @@ def finished_run(tmp_path_factory, small) -> Path:
 
 
 @pytest.fixture
-def trained(finished_run):
-    """A copy of the finished run in the current folder."""
+def trained(finished_run, idx_folder):
+    """A copy of the finished run in the current folder, trained on `idx_folder`."""
     shutil.copytree(finished_run, "run")
+    config = Path("run/config.toml")
+    source = str(finished_run.with_name("own"))
+    text = config.read_text()
+    assert source in text
+    config.write_text(text.replace(source, str(idx_folder)))
     return "run"
 
 
