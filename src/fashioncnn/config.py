@@ -313,7 +313,7 @@ def _why_unknown(key: str, *, in_environment: bool) -> str:
         new = RENAMED[key]
         return f"renamed to {_variable(new) if in_environment else new} in version 0.2"
     if key in known_keys():
-        section = key.split(".")[0]
+        section = key.partition(".")[0]
         return f"no setting of this {section}.name"
     return f"no such setting{nearest(key, known_keys())}"
 

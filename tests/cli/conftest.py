@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from fashioncnn.cli import main
 
@@ -90,14 +89,12 @@ def finished_run(tmp_path_factory, small) -> Path:
     for prefix, split in (("train", small.train), ("t10k", small.test)):
         write_idx(data / f"{prefix}-images-idx3-ubyte", split.images)
         write_idx(data / f"{prefix}-labels-idx1-ubyte", split.labels)
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith("FASHIONCNN_"):
                 patch.delenv(name)
         patch.setenv("FASHIONCNN_KERNELS", "torch")
         assert main(["train", *QUICK, "--data", str(data), "--out", str(folder / "run")]) == 0
-    torch.set_num_threads(threads)
     return folder / "run"
 
 
@@ -116,5 +113,5 @@ def trained(finished_run, idx_folder):
 @pytest.fixture
 def no_compiler(monkeypatch):
     """Make the native kernels unavailable."""
-    for module in ("fashioncnn.kernels", "fashioncnn.cli.train_run"):
-        monkeypatch.setattr(f"{module}.why_not_native", lambda: "no C compiler")
+    for module in ("fashioncnn.devices", "fashioncnn.cli.train_run"):
+        monkeypatch.setattr(f"{module}.unavailable_reason", lambda: "no C compiler")

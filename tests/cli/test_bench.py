@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashioncnn import bench
+from fashioncnn.bench import limit
 
 from .conftest import command_id
 
@@ -17,7 +17,7 @@ PREDICT = ["bench", "predict", *SHORT, "--threads", "1"]
 @pytest.fixture(autouse=True)
 def _small_limit(monkeypatch):
     """Measure the limit with matrices that take no time."""
-    monkeypatch.setitem(bench.LIMIT_SIDES, "cpu", (64,))
+    monkeypatch.setitem(limit.LIMIT_SIDES, "cpu", (64,))
 
 
 def test_json_of_train_has_the_documented_keys(cli):
@@ -25,7 +25,7 @@ def test_json_of_train_has_the_documented_keys(cli):
     positive = {"images_per_second", "share_of_limit", "peak_memory_bytes", "seconds_per_epoch"}
     assert all(document[key] > 0 for key in positive)
     expected = {
-        "schema": 1,
+        "schema": 2,
         "command": "bench train",
         "recipe": "baseline",
         "data": "sketches",
@@ -106,26 +106,30 @@ def test_running_out_of_memory_is_one_line(cli, monkeypatch):
     def fail(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(bench.TrainState, "learn", fail)
+    monkeypatch.setattr("fashioncnn.bench.training.fit", fail)
     assert cli.fails(1, *TRAIN) == (
         "fashioncnn: batch_size = 32: not enough memory on cpu; try a smaller --batch-size"
     )
 
 
 @pytest.mark.parametrize(
-    ("command", "interrupted"), [(TRAIN, "TrainState.learn"), (PREDICT, "predict_probabilities")]
+    ("command", "interrupted"),
+    [
+        (TRAIN, "fashioncnn.bench.training.fit"),
+        (PREDICT, "fashioncnn.inference.predictor.Predictor.predict_images"),
+    ],
 )
 def test_interruption_is_exit_code_130(cli, monkeypatch, command, interrupted):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"fashioncnn.bench.{interrupted}", interrupt)
+    monkeypatch.setattr(interrupted, interrupt)
     assert cli.fails(130, *command) == "fashioncnn: interrupted"
 
 
 def test_bf16_without_instructions_is_reported(cli, monkeypatch):
-    monkeypatch.setattr("fashioncnn.runtime.has_bf16", lambda device: False)
-    monkeypatch.setattr(bench, "has_bf16", lambda device: False)
+    for module in ("fashioncnn.devices", "fashioncnn.bench.limit"):
+        monkeypatch.setattr(f"{module}.has_bf16", lambda device: False)
     code, _, err = cli(*TRAIN, "--precision", "bf16")
     assert code == 0
     assert "bf16: this processor has no instructions for it; fp32 is faster" in err

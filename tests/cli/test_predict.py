@@ -51,8 +51,9 @@ def top_labels(document):
 def fashion_model(trained):
     """The model of a run as if it had been trained on Fashion-MNIST."""
     model = load_model(Path(trained))
-    preprocessing = replace(model.preprocessing, views="fashion")
-    save_model(replace(model, preprocessing=preprocessing, dataset="fashion-mnist"), Path("fm"), "")
+    preprocessing = replace(model.spec.preprocessing, views="fashion")
+    spec = model.spec.replace(preprocessing=preprocessing, dataset="fashion-mnist")
+    save_model(replace(model, spec=spec), Path("fm"), "")
     return "fm"
 
 
@@ -121,7 +122,7 @@ def test_model_abstains_below_the_threshold(cli, trained, images):
 
 def test_bundled_models_are_the_default(cli, trained, images, small, monkeypatch):
     models = {"photo": Path(trained, "model"), "accurate": Path(trained, "model")}
-    monkeypatch.setattr("fashioncnn.models.trained_model.bundled_models", lambda: models)
+    monkeypatch.setattr("fashioncnn.artifacts.model_folder.bundled_models", lambda: models)
     write_idx(Path("idx"), small.test.images[:2])
     assert cli.json("predict", images)["model"] == "photo"
     assert cli.json("predict", "idx")["model"] == "accurate"

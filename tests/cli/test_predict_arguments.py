@@ -26,7 +26,7 @@ def _no_model(monkeypatch):
     def fail(task):
         raise AssertionError("the arguments should have been rejected")
 
-    monkeypatch.setattr("fashioncnn.runtime.require_modules", fail)
+    monkeypatch.setattr("fashioncnn.environment.require_modules", fail)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from fashioncnn.models.trained_model import load_model
-from fashioncnn.training.state import TrainState
 
-from ..data.test_folders import fill
+from ..data.test_class_folders import fill
 from .conftest import NO_EPOCHS, PLACE, QUICK, command_id
 
 FILES = {
@@ -132,7 +131,7 @@ def test_running_out_of_memory_is_one_line(cli, idx_folder, monkeypatch):
     def fail(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(TrainState, "learn", fail)
+    monkeypatch.setattr("fashioncnn.training.run.fit", fail)
     message = cli.fails(1, "train", *QUICK, "--data", idx_folder, "--out", "r")
     assert message.endswith("not enough memory on cpu; try a smaller --batch-size")
 

@@ -11,6 +11,7 @@ from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.reporting.tables import Table
     from fashioncnn.settings import DistillationConfig
 
@@ -52,16 +53,18 @@ def train(
     flags = {**flags, "data": data, "track_test": False}  # without a test split, too
     settings = resolve_settings(recipe, flags, config=config, assignments=set_)
     _reject_distillation(settings.distillation)
-    from fashioncnn.runtime import has_bf16, require_modules, resolve_device
+    from fashioncnn.environment import require_modules
 
     require_modules("train")
-    from fashioncnn.bench import bench_training, stand_in_data
+    from fashioncnn.bench.training import bench_training, repeated_sketches
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.devices import configure_process, has_bf16, resolve_device
     from fashioncnn.reporting.bench import training_table
     from fashioncnn.training.prepare import prepare_settings
 
     place = resolve_device(settings.runtime.device)  # before a download
-    dataset = load_for(data, settings.data.image_size) if data else stand_in_data()
+    configure_process(settings.runtime.threads)
+    dataset = load_for(data, settings.data.image_size) if data else repeated_sketches()
     settings = prepare_settings(settings, dataset)
     runtime = settings.runtime
     note(
@@ -71,7 +74,7 @@ def train(
     )
     if runtime.precision == "bf16" and not has_bf16(place):
         note("bf16: this processor has no instructions for it; fp32 is faster")
-    result = bench_training(settings, dataset, rounds=rounds, seconds=seconds, tell=note)
+    result = bench_training(settings, dataset, rounds=rounds, seconds=seconds, report=note)
     _print(result, training_table(result), json)
 
 
@@ -96,20 +99,33 @@ def predict(
         seconds: Seconds per measurement, for all ways of prediction together.
         json: Print the measurements as one JSON document.
     """
-    from fashioncnn.runtime import prepare_prediction, require_modules
+    from fashioncnn.environment import require_modules
 
     require_modules("predict")
-    from fashioncnn.bench import bench_prediction, untrained_model
-    from fashioncnn.models.trained_model import load_model
+    from fashioncnn.bench.prediction import bench_prediction
+    from fashioncnn.devices import configure_process
     from fashioncnn.reporting.bench import prediction_table
 
-    place = prepare_prediction(device)
-    trained = load_model(model, place) if model else untrained_model(place)
+    if threads is not None:
+        configure_process(threads)
+    trained = _load_model(model, device)
     name = str(model) if model else "untrained baseline"
-    note(f"{name}: {place}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
-    result = bench_prediction(trained, rounds=rounds, seconds=seconds, tell=note, threads=threads)
+    note(f"{name}: {trained.device}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
+    result = bench_prediction(trained, rounds=rounds, seconds=seconds, report=note)
     result = {**result, "model": name}
     _print(result, prediction_table(result), json)
+
+
+def _load_model(model: Path | None, device: str) -> TrainedModel:
+    from fashioncnn.bench.prediction import untrained_model
+    from fashioncnn.cli.models import load_for
+    from fashioncnn.config import kernels_from_environment
+    from fashioncnn.devices import resolve_device, resolve_kernels
+
+    if model is not None:
+        return load_for(model, device)
+    place = resolve_device(device)
+    return untrained_model(place, resolve_kernels(kernels_from_environment(), place))
 
 
 def _reject_distillation(config: DistillationConfig) -> None:

@@ -11,6 +11,7 @@ from fashioncnn.cli.options import Switch, number
 from fashioncnn.errors import DataError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.artifacts.model_folder import ModelDescription
     from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
@@ -25,7 +26,7 @@ def evaluate(
     *,
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
-    tta: Literal["none", "flip"] = "none",
+    tta: Literal["auto", "none", "flip"] = "auto",
     device: str = "auto",
     min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
     offline: Switch = False,
@@ -38,25 +39,25 @@ def evaluate(
         data: Folder of IDX files, folder of class folders, or sketches. Default: the data of the
             run or model.
         split: The split to evaluate on; validation is the one that the run held out.
-        tta: Test-time augmentation; flip is the mean over each image and its horizontal flip, at
-            twice the cost. The metrics stored with a run are those without it.
+        tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
+            and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
         json: Print the metrics as one JSON document.
     """
-    from fashioncnn.runtime import prepare_prediction, require_modules
+    from fashioncnn.environment import require_modules
 
     require_modules("train")
-    from fashioncnn.models.trained_model import load_model
+    from fashioncnn.cli.models import load_for
 
-    trained = load_model(model, prepare_prediction(device))
+    trained = load_for(model, device)
     run = _find_run(model)
     settings = run.settings() if run else None
     dataset = _load_data(data, trained, settings, offline=offline)
     splits = _splits(model, dataset, settings, split)
-    if run is not None and (tta != "none" or not _is_data_of(run, dataset)):
-        run = None  # the metrics stored with the run are those of its own data without TTA
+    if run is not None and (tta != "auto" or not _is_data_of(run, dataset)):
+        run = None  # it stores the metrics of its own data as predict would compute them
     metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings)
     _print(metrics, summary, json)
     if min_accuracy is not None and metrics["accuracy"] < min_accuracy:
@@ -88,9 +89,9 @@ def _load_data(
     from fashioncnn.cli.datasets import load_for
 
     source = data or _default_source(model, settings)
-    dataset = load_for(source, model.preprocessing.image_size, offline=offline)
-    if dataset.name != model.dataset:
-        note(f"the model was trained on {model.dataset} and is evaluated on {dataset.name}")
+    dataset = load_for(source, model.spec.preprocessing.image_size, offline=offline)
+    if dataset.name != model.spec.dataset:
+        note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
     return dataset
 
 
@@ -101,12 +102,13 @@ def _default_source(model: TrainedModel, settings: Settings | None) -> str | Non
 
     if settings is not None:
         return settings.data.source
-    if model.dataset == SKETCHES:
+    if model.spec.dataset == SKETCHES:
         return SKETCHES
     source = source_from_environment()
-    if source is None and model.dataset != FASHION_MNIST:
+    if source is None and model.spec.dataset != FASHION_MNIST:
         raise UsageError(
-            f"the model was trained on '{model.dataset}'; give the folder of this data with --data"
+            f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
+            "--data"
         )
     return source
 
@@ -115,7 +117,7 @@ def _splits(
     model: Path, dataset: Dataset, settings: Settings | None, split: str
 ) -> dict[str, Split]:
     """Return all splits that can be evaluated; raise `DataError` if `split` is not one of them."""
-    from fashioncnn.evaluation.evaluate import evaluation_splits
+    from fashioncnn.inference.evaluate import evaluation_splits
 
     splits = evaluation_splits(dataset, settings)
     if split not in splits:
@@ -134,44 +136,48 @@ def _evaluate(
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
-    tta: Literal["none", "flip"],
+    tta: Literal["auto", "none", "flip"],
     run: RunFolder | None,
     settings: Settings | None,
 ) -> tuple[Metrics, Metrics | None]:
     """Return the metrics; for a run, update its files and return its summary as well."""
-    from fashioncnn.evaluation.evaluate import evaluate_model
+    from fashioncnn.inference.evaluate import evaluate_split
+    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.models.backend import TorchBackend
 
     precision = str(settings.runtime.precision) if settings else "fp32"
+    spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
+    predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
     with run.lock() if run else nullcontext():
-        metrics = evaluate_model(
-            model, dataset, splits[split], split, run=run, precision=precision, tta=tta
+        metrics = evaluate_split(
+            predictor, description, dataset, splits[split], split, run=run, precision=precision
         )
         if run is None or settings is None:
-            return metrics, None
-        return metrics, _update_run(run, settings, model, metrics, dataset, splits)
+            return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
+        return metrics, _update_run(run, settings, description, metrics, dataset, splits)
 
 
 def _update_run(
     run: RunFolder,
     settings: Settings,
-    model: TrainedModel,
+    description: ModelDescription,
     metrics: Metrics,
     dataset: Dataset,
     splits: dict[str, Split],
 ) -> Metrics:
     """Update metrics, model card and report of a run if the metrics are new; return the summary."""
+    from fashioncnn.artifacts.model_card import model_card
     from fashioncnn.files import write_atomic, write_json
     from fashioncnn.reporting.report import write_run_report
     from fashioncnn.runs import read_json
-    from fashioncnn.training.model_card import model_card
 
     stored = read_json(run.metrics, "validation", "test", "summary")
     if stored[metrics["split"]] != metrics:
         stored[metrics["split"]] = metrics
         write_json(run.metrics, stored)
         by_split = {name: stored[name] for name in ("validation", "test")}
-        taught_by = run.read_environment().get("taught_by")
-        card = model_card(model, settings, dataset.hashes, by_split, taught_by=taught_by)
+        teachers = run.read_environment().get("teachers")
+        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
         write_atomic(run.model / "README.md", card.encode())
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]

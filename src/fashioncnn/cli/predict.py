@@ -27,8 +27,9 @@ from fashioncnn.cli.signals import sigterm_raises
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.artifacts.spec import ModelSpec
+    from fashioncnn.inference.predictor import Predictor
     from fashioncnn.inference.sources import ImageSource
-    from fashioncnn.models.trained_model import TrainedModel
 
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 MAX_MEGAPIXELS = 178
@@ -84,8 +85,7 @@ def predict(
         check_out(out, sources, from_file)
     format_name = output_format(format_, json, out)
     create_folders(save_views, explain, sources)
-    path, trained = _load(model, sources, from_file, device)
-    trained = _with_options(trained, views, abstain_below)
+    path, predictor = _load(model, sources, from_file, device, views, abstain_below)
     from fashioncnn.cli.predict_output import (
         Counts,
         open_output,
@@ -93,22 +93,21 @@ def predict(
         show_progress,
         write_predictions,
     )
-    from fashioncnn.inference.predictor import predict_images
 
-    counts, max_pixels = Counts(), round(max_megapixels * 1e6)
+    spec, counts, max_pixels = predictor.spec, Counts(), round(max_megapixels * 1e6)
     with (
         sigterm_raises(),
         _open_images(sources, from_file, max_pixels) as images,
         show_progress(sources, is_complete=from_file is None, out=out) as progress,
         open_output(out) as output,
-        closing(predict_images(trained, images, max_pixels)) as predictions,
+        closing(predictor.predict_sources(images, max_pixels)) as predictions,
     ):
-        saved = save_images(predictions, trained, save_views, explain)
+        saved = save_images(predictions, predictor, save_views, explain)
         counted = counts.count(progress(saved))
-        write_predictions(counted, output, format_name, str(path), trained.class_names, top)
+        write_predictions(counted, output, format_name, str(path), spec.labels, top)
     if out is not None:
         note(f"wrote {out}: {plural(counts.total, 'image')}")
-    if counts.resized and _is_trained_on_fashion_mnist_only(trained):
+    if counts.resized and _is_trained_on_fashion_mnist_only(spec):
         note(
             f"{path} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
             "use --model photo"
@@ -117,39 +116,47 @@ def predict(
 
 
 def _load(
-    model: Path | None, sources: tuple[str, ...], from_file: str | None, device: str
-) -> tuple[Path, TrainedModel]:
-    """Return the name of the model, and the model on its device."""
-    from fashioncnn.runtime import prepare_prediction, require_modules, use_passive_waiting
+    model: Path | None,
+    sources: tuple[str, ...],
+    from_file: str | None,
+    device: str,
+    views: ViewChoice,
+    abstain_below: float | None,
+) -> tuple[Path, Predictor]:
+    """Return the name of the model, and a predictor."""
+    from fashioncnn.environment import require_modules, use_passive_waiting
 
     require_modules("predict")
     use_passive_waiting()
+    from fashioncnn.cli.models import load_for
+    from fashioncnn.inference.predictor import Predictor
     from fashioncnn.inference.sources import only_idx
-    from fashioncnn.models.trained_model import load_model
+    from fashioncnn.models.backend import TorchBackend
 
     if model is None:
         model = Path("accurate" if from_file is None and only_idx(sources) else "photo")
         note(f"model: {model} (bundled)")
-    return model, load_model(model, prepare_prediction(device))
+    trained = load_for(model, device)
+    spec = _with_options(trained.spec, views, abstain_below)
+    return model, Predictor(TorchBackend(trained), spec)
 
 
-def _with_options(
-    model: TrainedModel, views: ViewChoice, abstain_below: float | None
-) -> TrainedModel:
+def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | None) -> ModelSpec:
     if views != "auto":
-        if model.preprocessing.views == "plain":
+        if spec.preprocessing.views == "plain":
             raise UsageError(
                 f"--views {views}: the model was trained on own data with plain views, which "
                 "cannot be changed; remove --views"
             )
-        model = replace(model, preprocessing=replace(model.preprocessing, views=views))
-    return model if abstain_below is None else replace(model, abstain_below=abstain_below)
+        preprocessing = replace(spec.preprocessing, views=views)
+        spec = spec.replace(preprocessing=preprocessing, tta="flip" if views == "photo" else "none")
+    return spec if abstain_below is None else spec.replace(abstain_below=abstain_below)
 
 
-def _is_trained_on_fashion_mnist_only(model: TrainedModel) -> bool:
+def _is_trained_on_fashion_mnist_only(spec: ModelSpec) -> bool:
     from fashioncnn.data.dataset import FASHION_MNIST
 
-    return model.dataset == FASHION_MNIST and model.preprocessing.views == "fashion"
+    return spec.dataset == FASHION_MNIST and spec.preprocessing.views == "fashion"
 
 
 @contextmanager

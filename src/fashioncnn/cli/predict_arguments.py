@@ -52,7 +52,7 @@ def reject_model_folder(source: str) -> str:
 
 def check_out(out: Path, sources: tuple[str, ...], from_file: str | None) -> None:
     """Reject an output file that cannot be written, or that would replace an input."""
-    from fashioncnn.images.decoding import SUFFIXES
+    from fashioncnn.images.formats import SUFFIXES
 
     if out.exists() and not out.is_file():
         raise UsageError(f"--out {out}: exists and is not a file")

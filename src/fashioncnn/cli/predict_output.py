@@ -17,12 +17,10 @@ from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.progress import image_bar
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file
-from fashioncnn.images.decoding import SUFFIXES
-from fashioncnn.inference.explain import explain as draw_explanation
-from fashioncnn.inference.explain import side_by_side
-from fashioncnn.inference.predictor import Prediction
+from fashioncnn.images.formats import SUFFIXES
+from fashioncnn.inference.explain import draw_explanation, side_by_side
+from fashioncnn.inference.predictor import Prediction, Predictor
 from fashioncnn.inference.sources import count_sources
-from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.reporting.predictions import FORMATS, format_table, to_record
 
 MAX_NAME_LENGTH = 60
@@ -141,7 +139,7 @@ def write_predictions(
 
 def save_images(
     predictions: Iterable[Prediction],
-    model: TrainedModel,
+    predictor: Predictor,
     save_views: Path | None,
     explain: Path | None,
 ) -> Iterator[Prediction]:
@@ -152,19 +150,19 @@ def save_images(
             if save_views is not None:
                 side_by_side(prediction.views).save(save_views / name)
             if explain is not None:
-                _explain(prediction, model, explain / name)
+                _explain(prediction, predictor, explain / name)
         yield prediction
 
 
-def _explain(prediction: Prediction, model: TrainedModel, path: Path) -> None:
+def _explain(prediction: Prediction, predictor: Predictor, path: Path) -> None:
     views, probabilities = prediction.views, prediction.probabilities
     if views is None or probabilities is None:
         return
     label = int(probabilities.argmax())
-    caption = f"{model.class_names[label]} {100 * probabilities[label]:.1f}%"
+    caption = f"{predictor.spec.labels[label]} {100 * probabilities[label]:.1f}%"
     if prediction.abstained:
         caption = f"abstained ({caption})"
-    draw_explanation(model, views, label, caption).save(path)
+    draw_explanation(predictor.backend, views, label, caption).save(path)
 
 
 def _file_name(number: int, source: str) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -21,12 +18,13 @@ from rich.progress import (
 from rich.text import Text
 
 from fashioncnn.cli.console import note
-from fashioncnn.training.loop import Progress as TrainingProgress
+from fashioncnn.training.callbacks import Callback
+from fashioncnn.training.state import Record, TrainState
 
 REFRESH_SECONDS = 0.1
 
 
-def epoch_line(record: dict[str, Any], epochs: int) -> str:
+def epoch_line(record: Record, epochs: int) -> str:
     """Return the metrics of an epoch in one line.
 
     Args:
@@ -42,42 +40,31 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     return "  ".join(parts)
 
 
-class EpochLines:
-    """An observer that prints one line per epoch."""
+class EpochLines(Callback):
+    """Prints one line per epoch."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.network_name = ""
-        self.started = time.monotonic()
-        self.first_epoch = 0
-
-    def network(self, name: str, epochs: int) -> None:
-        """See `Observer.network`."""
-        self.network_name, self.epochs = name, epochs
-
-    def begin(self, progress: TrainingProgress, images: int) -> None:  # noqa: ARG002
-        """See `Observer.begin`."""
-        self.first_epoch = progress.epoch
+    def on_start(self, state: TrainState, images: int) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self.first_epoch = state.progress.epoch
         self.started = time.monotonic()
 
-    def step(self, progress: TrainingProgress) -> None:
-        """See `Observer.step`."""
-
-    def epoch(self, record: dict[str, Any]) -> None:
+    def on_epoch(self, state: TrainState, record: Record) -> None:
         """Print the metrics and the estimated remaining time."""
         done = record["epoch"] - self.first_epoch
-        seconds = (time.monotonic() - self.started) / done * (self.epochs - record["epoch"])
-        prefix = f"{self.network_name}  " if self.network_name else ""
-        suffix = " for this network" if self.network_name else ""
-        note(f"{prefix}{epoch_line(record, self.epochs)}  {duration(seconds)} left{suffix}")
+        seconds = (time.monotonic() - self.started) / done * (state.epochs - record["epoch"])
+        suffix = " for this network" if state.name else ""
+        note(
+            f"{_prefix(state)}{epoch_line(record, state.epochs)}  {duration(seconds)} left{suffix}"
+        )
+
+    def close(self) -> None:
+        """Do nothing; see `LiveBar.close`."""
 
 
-class LiveBar:
-    """An observer that shows a bar on a terminal and prints one line per epoch above it."""
+class LiveBar(Callback):
+    """Shows a bar on a terminal and prints one line per epoch above it."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.prefix = ""
+    def __init__(self) -> None:
         self.images = 1
         self.updated_at = 0.0
         self.bar = Progress(
@@ -90,42 +77,45 @@ class LiveBar:
         )
         self.task = self.bar.add_task("training", total=1, state="")
 
-    def network(self, name: str, epochs: int) -> None:
-        """See `Observer.network`."""
-        self.prefix, self.epochs = f"{name}  ", epochs
-
-    def begin(self, progress: TrainingProgress, images: int) -> None:
+    def on_start(self, state: TrainState, images: int) -> None:
         """Show the bar."""
         self.images = images
-        self.bar.update(self.task, total=self.epochs * images, completed=progress.epoch * images)
+        completed = state.progress.epoch * images
+        self.bar.update(self.task, total=state.epochs * images, completed=completed)
         self.bar.start()
 
-    def step(self, progress: TrainingProgress) -> None:
+    def on_step(self, state: TrainState) -> None:
         """Update the bar a few times per second."""
-        now = time.monotonic()
+        now, progress = time.monotonic(), state.progress
         if now - self.updated_at < REFRESH_SECONDS or not progress.position:
             return
         self.updated_at = now
         progress.settle()
-        state = (
+        text = (
             f"loss {progress.loss_sum / progress.position:.4f}  "
             f"{100 * progress.correct / progress.position:.1f}%  "
             f"{progress.position / max(progress.seconds, 1e-9):,.0f} img/s"
         )
         self.bar.update(
             self.task,
-            description=f"{self.prefix}epoch {progress.epoch + 1}/{self.epochs}",
+            description=f"{_prefix(state)}epoch {progress.epoch + 1}/{state.epochs}",
             completed=progress.epoch * self.images + progress.position,
-            state=state,
+            state=text,
         )
 
-    def epoch(self, record: dict[str, Any]) -> None:
+    def on_epoch(self, state: TrainState, record: Record) -> None:
         """Print the metrics above the bar."""
-        self.bar.console.print(f"{self.prefix}{epoch_line(record, self.epochs)}", highlight=False)
+        line = f"{_prefix(state)}{epoch_line(record, state.epochs)}"
+        self.bar.console.print(line, highlight=False)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Remove the bar."""
         self.bar.stop()
+
+
+def make_progress() -> EpochLines | LiveBar:
+    """Return a live bar if stderr is a terminal, else lines."""
+    return LiveBar() if sys.stderr.isatty() else EpochLines()
 
 
 def image_bar() -> Progress:
@@ -150,23 +140,12 @@ class ImagesPerSecond(ProgressColumn):
         return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
 
 
-def make_observer(epochs: int) -> EpochLines | LiveBar:
-    """Return a live bar if stderr is a terminal, else lines."""
-    return LiveBar(epochs) if sys.stderr.isatty() else EpochLines(epochs)
-
-
-@contextlib.contextmanager
-def stopping(observer: Any) -> Iterator[None]:
-    """Call the `stop` method of an observer at the end of the block, if it has one."""
-    try:
-        yield
-    finally:
-        if hasattr(observer, "stop"):
-            observer.stop()
-
-
 def duration(seconds: float) -> str:
     """Return a duration as ``1:05``, or ``2:01:05`` if it is at least an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _prefix(state: TrainState) -> str:
+    return f"{state.name}  " if state.name else ""

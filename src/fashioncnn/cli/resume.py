@@ -33,8 +33,8 @@ def resume_run(
     Raises:
         UsageError: there is no run, or it cannot be resumed with these flags.
     """
+    from fashioncnn.environment import require_modules
     from fashioncnn.runs import open_run
-    from fashioncnn.runtime import require_modules
 
     run = open_run(path)
     rejected = sorted(set(given) - set(RESUMABLE_FLAGS))
@@ -53,7 +53,7 @@ def resume_run(
 
 
 def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
-    from fashioncnn.training.resumption import check_extension, is_complete
+    from fashioncnn.training.prepare import check_extension
 
     epochs = settings.training.epochs
     if epochs != before.training.epochs:
@@ -61,7 +61,7 @@ def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
         return False
     if not run.finished:
         return False
-    complete = is_complete(run)
+    complete = run.is_complete()
     if not complete:
         note(f"{run.path}: finished, but files are missing; resuming from its last checkpoint")
     return complete
@@ -79,8 +79,10 @@ def _report_done(run: RunFolder, settings: Settings, json: bool) -> None:
 def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import note_missing_kernels, train_run
-    from fashioncnn.training.resumption import prepare_resumed
+    from fashioncnn.devices import configure_process
+    from fashioncnn.training.prepare import prepare_resumed
 
+    configure_process(settings.runtime.threads)
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
     kernels = settings.runtime.kernels
     settings = prepare_resumed(settings, dataset)

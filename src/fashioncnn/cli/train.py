@@ -95,21 +95,23 @@ def _start(
     settings: Settings, out: Path | None, start: Path | None, offline: bool, json: bool
 ) -> None:
     """Train a new run."""
-    from fashioncnn.runtime import require_modules, resolve_device
+    from fashioncnn.environment import require_modules
 
     require_modules("train")
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import note_missing_kernels, train_run
+    from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.models.trained_model import load_model
     from fashioncnn.runs import create_run
     from fashioncnn.training.prepare import prepare_settings
 
     resolve_device(settings.runtime.device)  # before a download
-    start_from = None if start is None else load_model(start)
+    configure_process(settings.runtime.threads)
+    initial = None if start is None else load_model(start)
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
     requested_kernels = settings.runtime.kernels
-    settings = prepare_settings(settings, dataset, start_from)
+    settings = prepare_settings(settings, dataset, initial)
     if requested_kernels == "auto":
         note_missing_kernels(settings)
     run = create_run(out, settings)
-    train_run(run, settings, dataset, start_from, json)
+    train_run(run, settings, dataset, initial, json)

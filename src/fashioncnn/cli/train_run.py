@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json, print_tables
-from fashioncnn.cli.progress import make_observer, stopping
+from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.signals import StopSignals
-from fashioncnn.evaluation.evaluate import evaluation_splits
-from fashioncnn.kernels import why_not_native
+from fashioncnn.devices import has_bf16, resolve_device
+from fashioncnn.inference.evaluate import evaluation_splits
+from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
-from fashioncnn.runtime import has_bf16, resolve_device
 from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def train_run(
     run: RunFolder,
     settings: Settings,
     dataset: Dataset,
-    start_from: TrainedModel | None,
+    initial: TrainedModel | None,
     json: bool,
 ) -> None:
     """Train, write the report, and print metrics.
@@ -35,24 +36,18 @@ def train_run(
         run: where everything is written.
         settings: resolved.
         dataset: to train on.
-        start_from: model with the initial weights of a new run.
+        initial: model with the initial weights of a new run.
         json: print the metrics as one JSON document instead of tables.
 
     Raises:
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
     """
     _note_start(run, settings, dataset)
-    observer = make_observer(settings.training.epochs)
     command = shlex.join(["fashioncnn", "train", "--resume", str(run.path)])
     stop = StopSignals(f"resume with: {command}")
-    with run.lock(), stop, stopping(observer):
+    with run.lock(), stop, contextlib.closing(make_progress()) as progress:
         result = train_model(
-            settings,
-            dataset,
-            run=run,
-            start_from=start_from,
-            observer=observer,
-            stop=stop.reason,
+            settings, dataset, run=run, initial=initial, callbacks=[progress], stop=stop.reason
         )
     page = write_run_report(run, evaluation_splits(dataset, settings))
     if json:
@@ -69,7 +64,7 @@ def train_run(
 
 def note_missing_kernels(settings: Settings) -> None:
     """Print why native kernels are not used on the CPU, where that can be changed."""
-    reason = why_not_native() if settings.runtime.device == "cpu" else None
+    reason = unavailable_reason() if settings.runtime.device == "cpu" else None
     if reason:
         note(f"training with PyTorch's kernels, which are slower than the native ones: {reason}")
 
