@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -322,6 +323,17 @@ def test_prediction_needs_no_packages_for_training(cli, trained, images, monkeyp
     monkeypatch.setattr(find_spec, lambda name: None if name == module else object())
     cli.ok("predict", images, "--model", trained)
     assert f"{module} is not installed" in cli.fails(1, "train", "--data", "sketches")
+
+
+def test_prediction_runs_without_packages_for_training(trained, images):
+    code = (
+        "import sys\n"
+        "for name in ('matplotlib', 'jinja2', 'scipy', 'optuna'): sys.modules[name] = None\n"
+        "from fashioncnn.cli import main\n"
+        f"sys.exit(main(['predict', {images!r}, '--model', {trained!r}, '--explain', 'maps']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "images/2.png" in done.stdout
 
 
 def test_prediction_without_torch_names_the_install_command(cli, images, monkeypatch):

@@ -67,10 +67,10 @@ def test_invalid_values_are_rejected_with_the_name_of_the_flag(cli, arguments, m
 
 
 def test_numbers_and_words_are_parsed(cli, idx_folder):
-    flags = ["--learning-rate", ".5", "--threads", "auto", "--validation", "10", "--seed", "007"]
-    cli.ok("train", *QUICK[:4], "--epochs", "1", "--data", idx_folder, "--out", "r", *flags)
+    flags = ["--learning-rate", ".001", "--validation", "10", "--seed", "007"]
+    cli.ok("train", *QUICK, "--data", idx_folder, "--out", "r", *flags)
     settings = read_settings(Path("r/config.toml"))
-    assert settings.optimizer.learning_rate == 0.5
+    assert settings.optimizer.learning_rate == 0.001
     assert settings.data.validation == 10
     assert settings.training.seed == 7
     assert settings.training.track_test

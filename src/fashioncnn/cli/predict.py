@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.options import Switch, number, option_names
 from fashioncnn.cli.predict_arguments import (
-    STDIN,
     check_out,
     check_sources,
     create_folders,
     output_format,
-    reject_model_folder,
 )
 from fashioncnn.cli.signals import sigterm_raises
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.artifacts.spec import ModelSpec
+    from fashioncnn.cli.predict_output import Counts
     from fashioncnn.inference.predictor import Predictor
-    from fashioncnn.inference.sources import ImageSource
 
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 MAX_MEGAPIXELS = 178
@@ -85,7 +79,42 @@ def predict(
         check_out(out, sources, from_file)
     format_name = output_format(format_, json, out)
     create_folders(save_views, explain, sources)
-    path, predictor = _load(model, sources, from_file, device, views, abstain_below)
+    name, predictor = _load(model, sources, from_file, device, views, abstain_below)
+    counts = _predict(
+        predictor,
+        name,
+        sources,
+        from_file,
+        out,
+        format_name,
+        top=top,
+        save_views=save_views,
+        explain=explain,
+        max_pixels=round(max_megapixels * 1e6),
+    )
+    if counts.resized and _is_trained_on_fashion_mnist_only(predictor.spec):
+        note(
+            f"{name} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
+            "use --model photo"
+        )
+    counts.conclude()
+
+
+def _predict(
+    predictor: Predictor,
+    name: str,
+    sources: tuple[str, ...],
+    from_file: str | None,
+    out: Path | None,
+    format_name: str,
+    *,
+    top: int,
+    save_views: Path | None,
+    explain: Path | None,
+    max_pixels: int,
+) -> Counts:
+    """Predict all images, write the results while they are made, and return their numbers."""
+    from fashioncnn.cli.predict_input import open_images
     from fashioncnn.cli.predict_output import (
         Counts,
         open_output,
@@ -94,25 +123,20 @@ def predict(
         write_predictions,
     )
 
-    spec, counts, max_pixels = predictor.spec, Counts(), round(max_megapixels * 1e6)
+    counts = Counts()
     with (
         sigterm_raises(),
-        _open_images(sources, from_file, max_pixels) as images,
+        open_images(sources, from_file, max_pixels) as images,
         show_progress(sources, is_complete=from_file is None, out=out) as progress,
         open_output(out) as output,
         closing(predictor.predict_sources(images, max_pixels)) as predictions,
     ):
         saved = save_images(predictions, predictor, save_views, explain)
         counted = counts.count(progress(saved))
-        write_predictions(counted, output, format_name, str(path), spec.labels, top)
+        write_predictions(counted, output, format_name, name, predictor.spec.labels, top)
     if out is not None:
         note(f"wrote {out}: {plural(counts.total, 'image')}")
-    if counts.resized and _is_trained_on_fashion_mnist_only(spec):
-        note(
-            f"{path} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
-            "use --model photo"
-        )
-    counts.conclude()
+    return counts
 
 
 def _load(
@@ -122,7 +146,7 @@ def _load(
     device: str,
     views: ViewChoice,
     abstain_below: float | None,
-) -> tuple[Path, Predictor]:
+) -> tuple[str, Predictor]:
     """Return the name of the model, and a predictor."""
     from fashioncnn.environment import require_modules, use_passive_waiting
 
@@ -138,7 +162,7 @@ def _load(
         note(f"model: {model} (bundled)")
     trained = load_for(model, device)
     spec = _with_options(trained.spec, views, abstain_below)
-    return model, Predictor(TorchBackend(trained), spec)
+    return str(model), Predictor(TorchBackend(trained), spec)
 
 
 def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | None) -> ModelSpec:
@@ -157,36 +181,3 @@ def _is_trained_on_fashion_mnist_only(spec: ModelSpec) -> bool:
     from fashioncnn.data.dataset import FASHION_MNIST
 
     return spec.dataset == FASHION_MNIST and spec.preprocessing.views == "fashion"
-
-
-@contextmanager
-def _open_images(
-    sources: tuple[str, ...], from_file: str | None, max_pixels: int
-) -> Iterator[Iterator[ImageSource]]:
-    """Yield the images of all sources, those of the list last."""
-    from fashioncnn.images.limits import max_bytes
-    from fashioncnn.inference.sources import find_sources, read_list
-
-    limit = max_bytes(max_pixels)
-    stdin = sys.stdin.buffer if STDIN in sources else io.BytesIO()
-    with _open_list(from_file) as file:
-        listed = map(reject_model_folder, read_list(file))
-        yield chain(find_sources(sources, stdin, limit), find_sources(listed, io.BytesIO(), limit))
-
-
-@contextmanager
-def _open_list(from_file: str | None) -> Iterator[BinaryIO]:
-    if from_file is None:
-        yield io.BytesIO()
-    elif from_file == STDIN:
-        yield sys.stdin.buffer
-    else:
-        with _open_file(Path(from_file)) as file:
-            yield file
-
-
-def _open_file(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UsageError(f"--from-file {path}: {error.strerror}") from None

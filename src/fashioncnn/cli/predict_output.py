@@ -66,8 +66,8 @@ class Counts:
         """
         if self.abstained:
             note(
-                f"abstained on {self.abstained:,} of {plural(self.total, 'image')}: the confidence "
-                "is below --abstain-below, so they may show none of the classes"
+                f"abstained on {self.abstained:,} of {plural(self.total, 'image')}, which may show "
+                "none of the classes: the confidence is below the threshold (--abstain-below)"
             )
         if not self.found:
             raise UsageError("predict: no image found")
