@@ -1,4 +1,4 @@
-"""From a recipe, a space and data to a search, found fit to run before anything is written."""
+"""Preparation of a search: settings of its trials, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fashioncnn.data.dataset import Dataset
 from fashioncnn.runtime import available_cores
 from fashioncnn.settings import DistillationConfig, Settings
 from fashioncnn.training.prepare import prepare_settings, resolve_teachers
+from fashioncnn.tuning.config import SamplerName, SearchConfig
 from fashioncnn.tuning.space import Space, check_space
-from fashioncnn.tuning.study import Sampler, Search
 
 
 def plan_search(
@@ -19,48 +19,47 @@ def plan_search(
     space_name: str,
     dataset: Dataset,
     *,
-    sampler: Sampler = "tpe",
+    sampler: SamplerName = "tpe",
     seed: int = 0,
     jobs: int = 1,
-) -> Search:
-    """Return a search that every corner of the space has been tried for.
+) -> SearchConfig:
+    """Return the configuration of a search; all extreme values of the space are checked.
 
     Args:
-        recipe: the settings to begin with.
-        space: what to vary.
-        space_name: for messages.
-        dataset: what to learn from; its test part is not touched.
+        recipe: the settings to tune.
+        space: the settings to search.
+        space_name: its name, for messages.
+        dataset: the training data; its test split is not used.
         sampler: how values are drawn.
-        seed: decides which.
-        jobs: trials at once, which share the cores.
+        seed: seed of the sampler.
+        jobs: trials to train at a time; they share the CPU cores.
 
     Raises:
-        UsageError: device, kernels or validation part cannot be had, or a corner of the space be
-            trained on these images.
-        FashionCNNError: a model that is to teach the best of them cannot (`resolve_teachers`).
+        UsageError: the device, kernels or validation split are not available, or extreme values of
+            the space cannot be trained on this data.
+        FashionCNNError: a teacher of the recipe cannot be used (`resolve_teachers`).
     """
-    shut = replace(dataset, test=None)
-    taught_by = resolve_teachers(recipe.distillation.teachers, shut)
-    recipe = override(recipe, {"distillation.teachers": taught_by})
-    wished = trial_settings(recipe, jobs)
-    settings = prepare_settings(wished, shut)
-    check_space(space, wished, space_name, lambda corner: prepare_settings(corner, shut))
+    training_data = replace(dataset, test=None)
+    teachers = resolve_teachers(recipe.distillation.teachers, training_data)
+    recipe = override(recipe, {"distillation.teachers": teachers})
+    unresolved = trial_settings(recipe, jobs)
+    settings = prepare_settings(unresolved, training_data)
+    check_space(space, unresolved, space_name, lambda s: prepare_settings(s, training_data))
     data = {"name": dataset.name, "sha256": dataset.train.sha256}
-    return Search(recipe, settings, space, sampler, seed, data)
+    return SearchConfig(recipe, settings, space, sampler, seed, data)
 
 
 def trial_settings(recipe: Settings, jobs: int) -> Settings:
-    """Return a recipe as a trial runs it: judged on validation, never on test, on its cores.
+    """Return the settings of a trial: validation split, no test curve, no teachers, its cores.
 
-    A recipe that learns from all images holds some out for its trials; the best of them becomes
-    a recipe that learns from all again. Likewise trials have no teachers.
+    A recipe that trains on all images gets a validation split in its trials only.
     """
     data, training, runtime = recipe.data, recipe.training, recipe.runtime
     if data.validation == 0:
         data = data.model_copy(update={"validation": "auto"})
     if runtime.threads == "auto":
-        share = max(1, available_cores() // jobs)
-        runtime = runtime.model_copy(update={"threads": share})
+        threads = max(1, available_cores() // jobs)
+        runtime = runtime.model_copy(update={"threads": threads})
     training = training.model_copy(update={"track_test": False})
     changes = {"data": data, "training": training, "runtime": runtime}
     return recipe.model_copy(update={**changes, "distillation": DistillationConfig()})
