@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.data.dataset import Split
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.runtime import available_cores, cpu_name
 from seeds import use_shared_data
 

@@ -51,10 +51,10 @@ def naive(image: Image.Image, size: int) -> Views:
 
 def read(folder: Path, names: Sequence[str]) -> dict[str, list[Image.Image]]:
     """Return the images, upright, by folder."""
-    from fashioncnn.data.folders import find_images
     from fashioncnn.images.decoding import read_image
+    from fashioncnn.images.files import walk_images
 
-    return {name: [read_image(p) for p in find_images(folder / name)] for name in names}
+    return {name: [read_image(p) for p in walk_images(folder / name)] for name in names}
 
 
 def probabilities(

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fashioncnn.data.folders import walk_images
 from fashioncnn.data.sketches import draw_sketches
+from fashioncnn.images.files import walk_images
 from fashioncnn.inference.predictor import predict_files
 from fashioncnn.models.trained_model import TrainedModel, load_model
 from fashioncnn.runtime import available_cores, cpu_name, prepare_prediction, use_passive_waiting

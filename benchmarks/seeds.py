@@ -59,7 +59,7 @@ def prepared(
 ) -> tuple[Settings, Dataset]:
     """Return the settings that a seed runs with, and its data."""
     from fashioncnn.config import resolve
-    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.data.load import load_dataset
     from fashioncnn.training.prepare import prepare_settings
 
     settings = resolve(recipe, flags={"seed": seed, "threads": threads}, assignments=assignments)

@@ -28,7 +28,7 @@ WEIGHTS = Path(__file__).parents[1] / "src" / "fashioncnn" / "weights"
 
 def ship(recipe: str, threads: int) -> Path:
     """Train where it is needed, write the model folder and return it."""
-    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.data.load import load_dataset
     from fashioncnn.evaluation.evaluate import evaluate_model
     from fashioncnn.models.trained_model import load_model, save_model
     from fashioncnn.runs import RunFolder, read_json

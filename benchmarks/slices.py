@@ -28,8 +28,8 @@ RECIPES = ("accurate", "medium", "record")
 def run(recipe: str, options: argparse.Namespace) -> Path:
     """Train a recipe on the slice and write what validation says, unless that is there."""
     from fashioncnn.config import resolve
-    from fashioncnn.data.dataset import stratified_split_indices
-    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.data.load import load_dataset
+    from fashioncnn.data.splits import stratified_split_indices
     from fashioncnn.files import write_json
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
@@ -42,7 +42,7 @@ def run(recipe: str, options: argparse.Namespace) -> Path:
     settings = resolve(recipe, flags=flags, assignments=[f"data.validation={options.validation}"])
     dataset = load_dataset(settings.data.source)
     _, some = stratified_split_indices(dataset.train.labels, options.images + options.validation)
-    dataset = replace(dataset, train=dataset.train.take(some), test=None)
+    dataset = replace(dataset, train=dataset.train.subset(some), test=None)
     settings = prepare_settings(settings, dataset)
     training_result = train_model(settings, dataset)
     content = {

@@ -144,7 +144,7 @@ STUDIES = {
 def run(study: str, variant: str, seed: int, epochs: int, threads: int) -> Path:
     """Train one variant with one seed and write what validation says of it."""
     from fashioncnn.config import resolve
-    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.data.load import load_dataset
     from fashioncnn.files import write_json
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
@@ -290,7 +290,7 @@ def draw(path: Path) -> None:
 
     from fashioncnn.augmentation.pipeline import Augmentation
     from fashioncnn.config import source_from_environment
-    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.data.load import load_dataset
     from fashioncnn.settings import AugmentationConfig
 
     part = load_dataset(source_from_environment()).train

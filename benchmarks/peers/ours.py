@@ -13,7 +13,7 @@ from pathlib import Path
 import common
 
 from fashioncnn.config import resolve
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Silent

@@ -71,11 +71,11 @@ def test_what_shows_no_clothing_is_drawn_alike_each_time(photos, tmp_path):
 
 
 def test_the_drawn_photographs_hold_a_garment_that_is_found():
-    from fashioncnn.images.segmentation import PLACES, garment_mask
+    from fashioncnn.images.segmentation import CENTER_WEIGHTS, garment_mask
 
     drawn = importlib.import_module("photo_steps").photographs()
     for photo in drawn.values():
-        found = garment_mask(photo, PLACES[0]) > 0.5
+        found = garment_mask(photo, CENTER_WEIGHTS[0]) > 0.5
         assert 0.1 < found.mean() < 0.5
         assert not found[0].any()
         assert not found[-1].any()

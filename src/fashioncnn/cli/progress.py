@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from fashioncnn.cli.console import note
-from fashioncnn.training.loop import Progress as TrainingProgress
+from fashioncnn.training.state import Progress as TrainingProgress
 
 REFRESH_SECONDS = 0.1
 

@@ -63,7 +63,7 @@ def tune(
         json: Print the result as one JSON document.
     """
     from fashioncnn.config import assignment_keys, resolve
-    from fashioncnn.runtime import require_tune_extra
+    from fashioncnn.environment import require_modules
 
     _check_counts(trials=trials, jobs=jobs)
     if not 0 <= seed < 2**32:
@@ -71,7 +71,7 @@ def tune(
     seconds = math.inf if timeout is None else parse_time(timeout)
     if trials is None:
         trials = DEFAULT_TRIALS if timeout is None else None
-    require_tune_extra()
+    require_modules("tune")
     from fashioncnn.cli.tune_run import run_search_in_folder
 
     flags = {"data": data, "epochs": epochs, "device": device}
@@ -129,9 +129,10 @@ def _plan(
     offline: bool,
 ) -> SearchConfig:
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.runtime import resolve_device
-    from fashioncnn.tuning.plan import plan_search
+    from fashioncnn.devices import configure_process, resolve_device
+    from fashioncnn.tuning.plan import plan_search, trial_threads
 
     resolve_device(settings.runtime.device)  # before a download
+    configure_process(trial_threads(settings, jobs))
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
     return plan_search(settings, space, space_name, dataset, sampler=sampler, seed=seed, jobs=jobs)

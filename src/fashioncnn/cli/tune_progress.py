@@ -34,12 +34,15 @@ class TrialLines:
     def __init__(self, dimensions: list[Dimension]) -> None:
         self.dimensions = dimensions
 
-    def update(self, progress: SearchProgress) -> None:
-        """See `SearchCallback.update`."""
+    def on_update(self, progress: SearchProgress) -> None:
+        """See `SearchCallback.on_update`."""
 
-    def trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
         """Write the result of a trial."""
         note(trial_line(trial, progress, self.dimensions))
+
+    def close(self) -> None:
+        """Do nothing; lines stay."""
 
 
 class LiveTable:
@@ -50,7 +53,7 @@ class LiveTable:
         self.refreshed = 0.0
         self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
 
-    def update(self, progress: SearchProgress) -> None:
+    def on_update(self, progress: SearchProgress) -> None:
         """Redraw the table if it is old enough."""
         now = time.monotonic()
         if now - self.refreshed < REFRESH_SECONDS:
@@ -60,13 +63,13 @@ class LiveTable:
             self.live.start()
         self.live.update(self._draw(progress), refresh=True)
 
-    def trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
         """Print trials that the table does not show above it."""
         if trial.state in ("failed", "interrupted"):
             line = trial_line(trial, progress, self.dimensions)
             self.live.console.print(escape(line), highlight=False, soft_wrap=True)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Remove the table."""
         self.live.stop()
 

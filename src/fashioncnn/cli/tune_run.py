@@ -12,7 +12,6 @@ from typing import Any
 import optuna
 
 from fashioncnn.cli.console import note, print_json, print_tables
-from fashioncnn.cli.progress import stopping
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.cli.tune_progress import make_search_callback
 from fashioncnn.config import source_from_environment
@@ -66,7 +65,7 @@ def run_search_in_folder(
             _report_on_error(config, folder, study),
             contextlib.closing(pool) as workers,
             signals,
-            stopping(callback),
+            contextlib.closing(callback),
         ):
             trials = run_search(
                 config,

@@ -31,7 +31,7 @@ class SearchFolder:
     path: Path
 
     @property
-    def config_file(self) -> Path:
+    def config(self) -> Path:
         """The configuration of the search, `SearchConfig.to_dict`."""
         return self.path / "search.toml"
 
@@ -61,7 +61,7 @@ class SearchFolder:
             has_files = any(not p.name.startswith(".") for p in self.path.iterdir())
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error.strerror})") from None
-        if has_files and not self.config_file.exists():
+        if has_files and not self.config.exists():
             raise UsageError(
                 f"--out {self.path}: contains other files and no search; choose a new folder"
             )
@@ -75,8 +75,8 @@ class SearchFolder:
             RunError: it is damaged.
         """
         requested = config.to_dict()
-        if not self.config_file.exists():
-            write_atomic(self.config_file, tomli_w.dumps(requested).encode())
+        if not self.config.exists():
+            write_atomic(self.config, tomli_w.dumps(requested).encode())
             return
         stored = self._read_config()
         differences = describe_differences(stored, tomllib.loads(tomli_w.dumps(requested)))
@@ -107,12 +107,12 @@ class SearchFolder:
     def _read_config(self) -> dict[str, Any]:
         """Return ``search.toml``, with the defaults of settings added since it was written."""
         try:
-            stored = tomllib.loads(self.config_file.read_text("utf-8"))
+            stored = tomllib.loads(self.config.read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.config_file}: damaged ({error})") from None
+            raise RunError(f"{self.config}: damaged ({error})") from None
         schema = stored.get("schema")
         if not isinstance(schema, int):
-            raise RunError(f"{self.config_file}: damaged (has no schema number)")
+            raise RunError(f"{self.config}: damaged (has no schema number)")
         if schema != SCHEMA:
             raise OtherVersionError(
                 f"{self.path}: a search of another version of fashioncnn (schema {schema}; this "

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.runtime import available_cores
+from fashioncnn.environment import available_cores
 from fashioncnn.settings import DistillationConfig, Settings
 from fashioncnn.training.prepare import prepare_settings, resolve_teachers
 from fashioncnn.tuning.config import SamplerName, SearchConfig
@@ -25,6 +25,8 @@ def plan_search(
 ) -> SearchConfig:
     """Return the configuration of a search; all extreme values of the space are checked.
 
+    The number of threads of this process must be that of a trial (`trial_threads`).
+
     Args:
         recipe: the settings to tune.
         space: the settings to search.
@@ -35,8 +37,8 @@ def plan_search(
         jobs: trials to train at a time; they share the CPU cores.
 
     Raises:
-        UsageError: the device, kernels or validation split are not available, or extreme values of
-            the space cannot be trained on this data.
+        UsageError: the device, threads, kernels or validation split are not available, or extreme
+            values of the space cannot be trained on this data.
         FashionCNNError: a teacher of the recipe cannot be used (`resolve_teachers`).
     """
     training_data = replace(dataset, test=None)
@@ -54,12 +56,18 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
 
     A recipe that trains on all images gets a validation split in its trials only.
     """
-    data, training, runtime = recipe.data, recipe.training, recipe.runtime
-    if data.validation == 0:
-        data = data.model_copy(update={"validation": "auto"})
-    if runtime.threads == "auto":
-        threads = max(1, available_cores() // jobs)
-        runtime = runtime.model_copy(update={"threads": threads})
-    training = training.model_copy(update={"track_test": False})
-    changes = {"data": data, "training": training, "runtime": runtime}
-    return recipe.model_copy(update={**changes, "distillation": DistillationConfig()})
+    validation = "auto" if recipe.data.validation == 0 else recipe.data.validation
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"validation": validation}),
+            "training": recipe.training.model_copy(update={"track_test": False}),
+            "runtime": recipe.runtime.model_copy(update={"threads": trial_threads(recipe, jobs)}),
+            "distillation": DistillationConfig(),
+        }
+    )
+
+
+def trial_threads(recipe: Settings, jobs: int) -> int:
+    """Return the CPU threads of a trial: ``auto`` divides the available cores among the jobs."""
+    threads = recipe.runtime.threads
+    return max(1, available_cores() // jobs) if threads == "auto" else threads

@@ -36,8 +36,8 @@ class SearchProgress:
 class SearchCallback(Protocol):
     """Called by `fashioncnn.tuning.search.run_search`."""
 
-    def update(self, progress: SearchProgress) -> None:
+    def on_update(self, progress: SearchProgress) -> None:
         """Called several times per second."""
 
-    def trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
         """Called when a trial is finished or interrupted."""

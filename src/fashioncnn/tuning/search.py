@@ -105,7 +105,7 @@ class _Search:
             if remaining <= 0:
                 return
             self._start_trials(jobs)
-            self.callback.update(self.progress)
+            self.callback.on_update(self.progress)
             events = self.workers.wait(min(POLL_SECONDS, remaining))
             reason = stop()
             for event in events:
@@ -150,7 +150,7 @@ class _Search:
         self._store_result(trial, event)
         self._refresh()
         result = replace(self.progress.trials[trial.number], reason=event.reason)
-        self.callback.trial_end(result, self.progress)
+        self.callback.on_trial_end(result, self.progress)
         self._count_unexpected_failures(event)
 
     def _report_epoch(self, trial: optuna.Trial, event: Event) -> None:

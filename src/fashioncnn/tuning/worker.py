@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
+from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
-from fashioncnn.training.callbacks import Record
-from fashioncnn.training.loop import Progress
+from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.run import train_model
+from fashioncnn.training.state import Record, TrainState
 from fashioncnn.tuning.events import Event
 
 
@@ -53,7 +54,9 @@ def run_worker(pipe: Connection, task: WorkerTask) -> None:
         pipe.send(Event(task.worker, "ready"))
         unexpected = False
         while not unexpected:  # an unexpected failure may have left the process in a bad state
-            event = train_trial(pipe.recv(), dataset, TrialCallback(pipe, task))
+            settings: Settings = pipe.recv()
+            configure_process(settings.runtime.threads)
+            event = train_trial(settings, dataset, TrialCallback(pipe, task))
             unexpected = event.unexpected
             pipe.send(event)
 
@@ -66,8 +69,8 @@ class SearchEnded(Exception):  # noqa: N818
     """The search has ended, or does not need this worker any more."""
 
 
-class TrialCallback:
-    """A training callback that sends every epoch to the search and waits for its reply.
+class TrialCallback(Callback):
+    """Sends every epoch to the search and waits for its reply.
 
     Attributes:
         accuracy: validation accuracy of the last epoch.
@@ -79,27 +82,15 @@ class TrialCallback:
         self.accuracy: float | None = None
         self.waiting_seconds = 0.0
 
-    def network(self, name: str, epochs: int) -> None:
-        """See `Observer.network`."""
-
-    def begin(self, progress: Progress, images: int) -> None:
-        """See `Observer.begin`."""
-
-    def step(self, progress: Progress) -> None:  # noqa: ARG002
+    def on_step(self, state: TrainState) -> None:  # noqa: ARG002
         """Stop training if the search has died."""
         if os.getppid() != self.task.search_pid:
             raise SearchEnded
 
-    def epoch(self, record: Record) -> None:
-        """Send the epoch's validation loss; stop training if the search prunes the trial."""
-        self.accuracy = record["val_accuracy"]
-        event = Event(
-            self.task.worker,
-            "epoch",
-            epoch=record["epoch"],
-            loss=record["val_loss"],
-            accuracy=self.accuracy,
-        )
+    def on_epoch(self, state: TrainState, record: Record) -> None:  # noqa: ARG002
+        """Send the validation loss; stop training if the search prunes the trial."""
+        epoch, loss, self.accuracy = (record[k] for k in ("epoch", "val_loss", "val_accuracy"))
+        event = Event(self.task.worker, "epoch", epoch=epoch, loss=loss, accuracy=self.accuracy)
         start = time.perf_counter()
         try:
             self.pipe.send(event)
@@ -133,7 +124,7 @@ def _load_training_data(task: WorkerTask) -> Dataset:
 def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
     worker = callback.task.worker
     try:
-        validation = train_model(settings, dataset, observer=callback).metrics["validation"]
+        validation = train_model(settings, dataset, callbacks=[callback]).metrics["validation"]
     except TrialPruned:
         return Event(worker, "pruned", accuracy=callback.accuracy)
     except SearchEnded:
