@@ -69,8 +69,8 @@ def tune(
     if not 0 <= seed < 2**32:
         raise UsageError(f"--seed {seed}: should be from 0 to 4294967295")
     seconds = math.inf if timeout is None else parse_time(timeout)
-    if trials is None:
-        trials = DEFAULT_TRIALS if timeout is None else None
+    if trials is None and timeout is None:
+        trials = DEFAULT_TRIALS
     require_modules("tune")
     from fashioncnn.cli.tune_run import run_search_in_folder
 

@@ -48,6 +48,7 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as ``fashioncnn tune --json`` prints it."""
         values = dict(vars(self))
+        # The public key since version 0.1: the values are the recipe's own.
         values["own"] = values.pop("from_recipe")
         return values
 
