@@ -144,9 +144,9 @@ def test_space_without_remaining_settings_is_rejected(cli, fake_tune):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--trials", "0"], "--trials 0: should be 1 or more"),
-        (["--jobs", "0"], "--jobs 0: should be 1 or more"),
-        (["--seed", "-1"], "--seed -1: should be from 0 to 4294967295"),
+        (["--trials", "0"], "--trials 0: should be greater than or equal to 1"),
+        (["--jobs", "0"], "--jobs 0: should be greater than or equal to 1"),
+        (["--seed", "-1"], "--seed -1: should be greater than or equal to 0"),
         (["--timeout", "soon"], "--timeout soon: should be a time"),
         (["--space", "regularistion"], "did you mean 'regularisation'"),
         (["--space", "nowhere.toml"], "nowhere.toml: no such file"),
@@ -189,7 +189,7 @@ def test_missing_optuna_is_reported_with_the_install_command(cli, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *_: None if name == "optuna" else find(name)
     )
-    assert "fashioncnn[tune]" in cli.fails(1, "tune", "--data", "sketches")
+    assert "pip install '.[tune]'" in cli.fails(1, "tune", "--data", "sketches")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

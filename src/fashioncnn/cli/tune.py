@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fashioncnn.cli.console import note
+from fashioncnn.cli.options import Assignments, Switch, number
+from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
+from fashioncnn.config import assignment_keys
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,63 +20,55 @@ if TYPE_CHECKING:
 
 DEFAULT_TRIALS = 50
 """Number of trials without --trials and --timeout."""
+MAX_SEED = 2**32 - 1
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
+@setting_flags("data", "epochs", "device")
 def tune(
-    recipe: str = "baseline",
+    recipe: Recipe = "baseline",
     /,
     *,
-    trials: int | None = None,
+    trials: Annotated[int | None, number(int, minimum=1)] = None,
     timeout: str | None = None,
-    jobs: int = 1,
-    epochs: int | None = None,
+    jobs: Annotated[int, number(int, minimum=1)] = 1,
     space: str | None = None,
     sampler: Literal["tpe", "random"] = "tpe",
-    seed: int = 0,
-    data: str | None = None,
-    device: str | None = None,
+    seed: Annotated[int, number(int, minimum=0, maximum=MAX_SEED)] = 0,
     out: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    set_: Assignments = None,
+    offline: Switch = False,
+    json: Switch = False,
+    **flags: Any,
 ) -> None:
     """Search hyper-parameters by the loss on the validation split.
 
     Args:
-        recipe: Name of a recipe (baseline, honest, fast93, accurate …) or a .toml file.
+        recipe: The settings of all trials.
         trials: Total number of trials, including those of earlier calls. Default: 50, or no limit
             with --timeout.
         timeout: Time limit, as in 90s, 30m, 8h. The next call repeats the trials that it
             interrupts.
         jobs: Trials to train at a time, each in its own process; they share the CPU cores.
-        epochs: Epochs of each trial and of the resulting recipe. Default: those of the recipe.
         space: Search space: a name, such as regularisation, or a .toml file. Default: the space for
             the recipe's model and optimizer.
         sampler: Sampler: tpe (tree-structured Parzen estimator) or random.
         seed: Seed of the sampler. The seed of the training is the recipe's.
-        data: Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
-            then the cache, then a download.
-        device: auto, cpu, cuda, cuda:1 or mps.
         out: Folder of the search; a search that it contains is resumed. Default: runs/tune-RECIPE.
-        set_: A setting of all trials, as in --set training.batch_size=128; it is not searched.
+        set_: Settings of all trials, as in --set training.batch_size=128; they are not searched.
         offline: Do not download data.
         json: Print the result as one JSON document.
+        flags: The settings that have a flag.
     """
-    from fashioncnn.config import assignment_keys, resolve
     from fashioncnn.environment import require_modules
 
-    _check_counts(trials=trials, jobs=jobs)
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed}: should be from 0 to 4294967295")
     seconds = math.inf if timeout is None else parse_time(timeout)
     if trials is None and timeout is None:
         trials = DEFAULT_TRIALS
     require_modules("tune")
     from fashioncnn.cli.tune_run import run_search_in_folder
 
-    flags = {"data": data, "epochs": epochs, "device": device}
-    settings = resolve(recipe, flags=flags, assignments=set_)
+    settings = resolve_settings(recipe, flags, assignments=set_)
     searched, space_name = _read_space(space, settings, assignment_keys(set_ or []))
     config = _plan(settings, searched, space_name, sampler, seed, jobs, offline)
     folder = out or Path("runs") / f"tune-{settings.recipe}"
@@ -94,12 +87,6 @@ def parse_time(text: str) -> float:
     if not seconds > 0:
         raise UsageError(f"--timeout {text}: should be a time, as in 90s, 30m or 8h")
     return seconds
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise UsageError(f"--{name} {count}: should be 1 or more")
 
 
 def _read_space(name: str | None, settings: Settings, fixed: set[str]) -> tuple[Space, str]:
