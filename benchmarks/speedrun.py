@@ -48,7 +48,7 @@ from contestants import (
     tell_machine,
 )
 from fashioncnn.config import recipe_names
-from fashioncnn.reporting.figures import SERIES_COLOURS, STYLE
+from fashioncnn.reporting.figures import SERIES_COLORS, STYLE
 from fashioncnn.files import write_atomic, write_json
 from fashioncnn.runs import read_json
 from fashioncnn.runtime import available_cores
@@ -239,7 +239,7 @@ def _draw_group(axes: Axes, name: str, group: list[Part], colour: str, dashes: s
 def _looks() -> Iterator[tuple[str, str]]:
     """Yield colours, and the same again with other dashes."""
     for dashes in ("-", "--", ":", "-."):
-        for colour in SERIES_COLOURS:
+        for colour in SERIES_COLORS:
             yield colour, dashes
 
 
