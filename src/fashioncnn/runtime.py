@@ -28,18 +28,29 @@ if TYPE_CHECKING:
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 
 
-def require_train_extra() -> None:
-    """Raise `MissingExtraError` with the install command where a part of [train] is missing."""
-    for module in ("torch", "matplotlib", "jinja2", "scipy"):
+EXTRAS = {
+    "predict": ("torch",),
+    "train": ("torch", "matplotlib", "jinja2", "scipy"),
+    "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
+}
+"""Modules that each task needs beyond the base install."""
+
+
+def require_modules(task: str) -> None:
+    """Raise `MissingExtraError` with the install command if a module of `EXTRAS` is missing."""
+    for module in EXTRAS[task]:
         if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("train", module)
+            raise MissingExtraError("tune" if module == "optuna" else "train", module)
+
+
+def require_train_extra() -> None:
+    """See `require_modules`."""
+    require_modules("train")
 
 
 def require_tune_extra() -> None:
-    """Raise `MissingExtraError` with the install command where [train] or [tune] is missing."""
-    require_train_extra()
-    if importlib.util.find_spec("optuna") is None:
-        raise MissingExtraError("tune", "optuna")
+    """See `require_modules`."""
+    require_modules("tune")
 
 
 @contextlib.contextmanager
@@ -99,7 +110,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: there is no such name, or no such device here.
     """
-    require_train_extra()
+    require_modules("predict")
     import torch
 
     if not DEVICE_NAME.fullmatch(name):

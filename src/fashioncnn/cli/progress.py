@@ -1,4 +1,4 @@
-"""Work as it goes: a live bar on a terminal; of training, a line for each epoch elsewhere."""
+"""Progress on stderr: a live bar on a terminal; elsewhere, one line per epoch of training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ REFRESH_SECONDS = 0.1
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
-    """Return an epoch in one line."""
+    """Return the metrics of an epoch in one line.
+
+    Args:
+        record: of the history.
+        epochs: of the whole training.
+    """
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
         if record[f"{split}_loss"] is not None:
@@ -38,42 +43,43 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
 
 
 class EpochLines:
-    """An observer that writes a line for each epoch."""
+    """An observer that prints one line per epoch."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.name = ""
-        self.began = time.monotonic()
+        self.network_name = ""
+        self.started = time.monotonic()
         self.first_epoch = 0
 
     def network(self, name: str, epochs: int) -> None:
         """See `Observer.network`."""
-        self.name, self.epochs = f"{name}  ", epochs
+        self.network_name, self.epochs = name, epochs
 
     def begin(self, progress: TrainingProgress, images: int) -> None:  # noqa: ARG002
         """See `Observer.begin`."""
         self.first_epoch = progress.epoch
-        self.began = time.monotonic()
+        self.started = time.monotonic()
 
     def step(self, progress: TrainingProgress) -> None:
         """See `Observer.step`."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Write the epoch, with the time that the others will take at this pace."""
+        """Print the metrics and the estimated remaining time."""
         done = record["epoch"] - self.first_epoch
-        left = (time.monotonic() - self.began) / done * (self.epochs - record["epoch"])
-        of_what = " of this network" if self.name else ""
-        note(f"{self.name}{epoch_line(record, self.epochs)}  {duration(left)} left{of_what}")
+        seconds = (time.monotonic() - self.started) / done * (self.epochs - record["epoch"])
+        prefix = f"{self.network_name}  " if self.network_name else ""
+        suffix = " for this network" if self.network_name else ""
+        note(f"{prefix}{epoch_line(record, self.epochs)}  {duration(seconds)} left{suffix}")
 
 
 class LiveBar:
-    """An observer that draws a bar on a terminal and leaves a line for each epoch."""
+    """An observer that shows a bar on a terminal and prints one line per epoch above it."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.name = ""
+        self.prefix = ""
         self.images = 1
-        self.shown_at = 0.0
+        self.updated_at = 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -86,21 +92,21 @@ class LiveBar:
 
     def network(self, name: str, epochs: int) -> None:
         """See `Observer.network`."""
-        self.name, self.epochs = f"{name}  ", epochs
+        self.prefix, self.epochs = f"{name}  ", epochs
 
     def begin(self, progress: TrainingProgress, images: int) -> None:
-        """Draw the bar."""
+        """Show the bar."""
         self.images = images
         self.bar.update(self.task, total=self.epochs * images, completed=progress.epoch * images)
         self.bar.start()
 
     def step(self, progress: TrainingProgress) -> None:
-        """Move the bar, a few times a second."""
+        """Update the bar a few times per second."""
         now = time.monotonic()
-        if now - self.shown_at < REFRESH_SECONDS or not progress.position:
+        if now - self.updated_at < REFRESH_SECONDS or not progress.position:
             return
-        self.shown_at = now
-        progress.settle()  # so that the sums are those of all the images counted
+        self.updated_at = now
+        progress.settle()
         state = (
             f"loss {progress.loss_sum / progress.position:.4f}  "
             f"{100 * progress.correct / progress.position:.1f}%  "
@@ -108,22 +114,22 @@ class LiveBar:
         )
         self.bar.update(
             self.task,
-            description=f"{self.name}epoch {progress.epoch + 1}/{self.epochs}",
+            description=f"{self.prefix}epoch {progress.epoch + 1}/{self.epochs}",
             completed=progress.epoch * self.images + progress.position,
             state=state,
         )
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Leave a line above the bar."""
-        self.bar.console.print(f"{self.name}{epoch_line(record, self.epochs)}", highlight=False)
+        """Print the metrics above the bar."""
+        self.bar.console.print(f"{self.prefix}{epoch_line(record, self.epochs)}", highlight=False)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.stop()
 
 
 def image_bar() -> Progress:
-    """Return a bar for images that go by, with their number and how many go by in a second."""
+    """Return a bar that shows the number of processed images and their rate."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -132,26 +138,26 @@ def image_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # results are none of the bar's business
+        redirect_stdout=False,
     )
 
 
 class ImagesPerSecond(ProgressColumn):
-    """How many images go by in a second."""
+    """The rate of processed images."""
 
     def render(self, task: Task) -> Text:
-        """Return it; nothing until it is known."""
+        """Return the rate; empty until it is known."""
         return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
 
 
 def make_observer(epochs: int) -> EpochLines | LiveBar:
-    """Return what fits stderr: a bar on a terminal, lines elsewhere."""
+    """Return a live bar if stderr is a terminal, else lines."""
     return LiveBar(epochs) if sys.stderr.isatty() else EpochLines(epochs)
 
 
 @contextlib.contextmanager
 def stopping(observer: Any) -> Iterator[None]:
-    """Take away in the end what an observer has drawn, if it draws."""
+    """Call the `stop` method of an observer at the end of the block, if it has one."""
     try:
         yield
     finally:
@@ -160,7 +166,7 @@ def stopping(observer: Any) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Return ``1:05``, or ``2:01:05`` from an hour on."""
+    """Return a duration as ``1:05``, or ``2:01:05`` if it is at least an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
