@@ -11,7 +11,7 @@ from fashioncnn.reporting.run_report import RunReport
 from fashioncnn.reporting.tables import Table, format_mean_std
 from fashioncnn.settings import Settings
 
-NOT_COMPARED = {
+NOT_COMPARED: dict[str, Any] = {
     "recipe": True,
     "description": True,
     "data": {"source"},
