@@ -76,7 +76,7 @@ GROUPS = {
 Example: fashioncnn bench train --batch-size 256 --threads 2
 
 Only training steps are measured, without evaluation. The limit is the machine's rate of matrix
-multiplication in the lowest precision that it has instructions for.
+multiplication, in bf16 if it has instructions for it and else in fp32.
 """,
         "predict": """Measure the speed of prediction: single images, batches of 1,000, and files.
 
@@ -87,7 +87,8 @@ Example: fashioncnn bench predict runs/train-1
 """Subcommands; the module of the command has a function for each."""
 
 
-def _build_app() -> App:
+def build_app() -> App:
+    """Return the application with all commands."""
     app = App(
         name="fashioncnn",
         help=HELP,
@@ -108,9 +109,6 @@ def _build_app() -> App:
     return app
 
 
-app = _build_app()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
@@ -121,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
     try:
         tokens = split_assignments(sys.argv[1:] if arguments is None else arguments)
+        app = build_app()
         app(tokens, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
     except CycloptsError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.options import Assignments, Switch, number
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.errors import UsageError
@@ -65,9 +65,9 @@ def train(
     settings = prepare_settings(settings, dataset)
     runtime = settings.runtime
     note(
-        f"{settings.recipe}: {place}, {runtime.precision}, {runtime.threads} threads, "
+        f"{settings.recipe}: {place}, {runtime.precision}, {plural(runtime.threads, 'thread')}, "
         f"{runtime.kernels} kernels, batch size {settings.training.batch_size}; a warm-up, then "
-        f"{_describe_rounds(rounds, seconds)}"
+        f"{plural(rounds, 'round')} of {seconds:g} s"
     )
     if runtime.precision == "bf16" and not has_bf16(place):
         note("bf16: this processor has no instructions for it; fp32 is faster")
@@ -106,7 +106,7 @@ def predict(
     place = prepare_prediction(device)
     trained = load_model(model, place) if model else untrained_model(place)
     name = str(model) if model else "untrained baseline"
-    note(f"{name}: {place}; a warm-up, then {_describe_rounds(rounds, seconds)}")
+    note(f"{name}: {place}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
     result = bench_prediction(trained, rounds=rounds, seconds=seconds, tell=note, threads=threads)
     result = {**result, "model": name}
     _print(result, prediction_table(result), json)
@@ -124,10 +124,6 @@ def _reject_distillation(config: DistillationConfig) -> None:
             f"distillation.teachers = {list(config.teachers)}: only one network is measured; use "
             "--set distillation.teachers=[]"
         )
-
-
-def _describe_rounds(rounds: int, seconds: float) -> str:
-    return f"{rounds} {'round' if rounds == 1 else 'rounds'} of {seconds:g} s"
 
 
 def _print(result: dict[str, Any], table: Table, json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 from cyclopts import Parameter
 
-from fashioncnn.cli.console import note
+from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.options import Switch, number, option_names
 from fashioncnn.cli.predict_arguments import (
     STDIN,
@@ -62,7 +62,7 @@ def predict(
         views: How an image becomes model input. cutout segments the garment and places it on
             black; pad, stretch and crop resize the whole image or its central square; photo is
             the mean over these four and their horizontal flips; fashion is the preprocessing of
-            Fashion-MNIST. Default: that of the model.
+            Fashion-MNIST; auto is that of the model.
         abstain_below: Confidence from 0 to 1 below which the model abstains. The confidence of
             photo is the probability that the image is in distribution, that of other models the
             highest class probability. Default: that of the model, 0 for most.
@@ -107,7 +107,7 @@ def predict(
         counted = counts.count(progress(saved))
         write_predictions(counted, output, format_name, str(path), trained.class_names, top)
     if out is not None:
-        note(f"wrote {out}: {counts.total:,} {'image' if counts.total == 1 else 'images'}")
+        note(f"wrote {out}: {plural(counts.total, 'image')}")
     if counts.resized and _is_trained_on_fashion_mnist_only(trained):
         note(
             f"{path} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "

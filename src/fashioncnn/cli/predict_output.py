@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from fashioncnn.cli.console import note
+from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.progress import image_bar
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file
@@ -68,13 +68,13 @@ class Counts:
         """
         if self.abstained:
             note(
-                f"abstained on {self.abstained:,} of {self.total:,} images, whose confidence is "
-                "below --abstain-below; they may show none of the classes"
+                f"abstained on {self.abstained:,} of {plural(self.total, 'image')}: the confidence "
+                "is below --abstain-below, so they may show none of the classes"
             )
         if not self.found:
             raise UsageError("predict: no image found")
         if self.failed:
-            raise ImageError(f"{self.failed:,} of {self.total:,} images could not be read")
+            raise ImageError(f"{self.failed:,} of {plural(self.total, 'image')} could not be read")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashioncnn.cli.console import note, print_json
+from fashioncnn.cli.console import note, plural, print_json
 from fashioncnn.cli.setting_flags import override_settings
 from fashioncnn.errors import UsageError
 
@@ -70,7 +70,8 @@ def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
 def _report_done(run: RunFolder, settings: Settings, json: bool) -> None:
     from fashioncnn.runs import read_json
 
-    note(f"{run.path}: already finished ({settings.training.epochs} epochs); nothing to do")
+    epochs = plural(settings.training.epochs, "epoch")
+    note(f"{run.path}: already finished ({epochs}); nothing to do")
     if json:
         print_json({"run": str(run.path), **read_json(run.metrics)})
 

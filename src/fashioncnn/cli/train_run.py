@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_observer, stopping
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.evaluation.evaluate import evaluation_splits
@@ -76,13 +76,14 @@ def note_missing_kernels(settings: Settings) -> None:
 
 def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     runtime, distillation = settings.runtime, settings.distillation
-    parts = [f"{len(dataset.train):,} images", f"{settings.training.epochs} epochs"]
+    parts = [plural(len(dataset.train), "image"), plural(settings.training.epochs, "epoch")]
     if distillation.ensemble_size:
-        parts.append(f"{distillation.ensemble_size} teachers of {distillation.epochs} epochs first")
+        teachers = plural(distillation.ensemble_size, "teacher")
+        parts.append(f"{teachers} of {plural(distillation.epochs, 'epoch')} first")
     if distillation.teachers:
         parts.append(f"teachers {', '.join(distillation.teachers)}")
     parts += [runtime.device, runtime.precision]
-    parts += [f"{runtime.threads} threads", f"{runtime.kernels} kernels"]
+    parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
     note(f"{settings.recipe} on {dataset.name}: {', '.join(parts)} → {run.path}")
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
