@@ -74,9 +74,7 @@ def find_mistakes(
     ]
 
 
-def has_evaluated_images(
-    run: RunFolder, metrics: dict[str, Any], splits: dict[str, Split]
-) -> bool:
+def has_evaluated_images(run: RunFolder, metrics: dict[str, Any], splits: dict[str, Split]) -> bool:
     """Return whether `splits` has the images that the stored predictions are for (by SHA-256)."""
     split = evaluated_split(metrics)
     if split is None or split not in splits:
