@@ -56,6 +56,7 @@ def page_template(name: str) -> Template:
     environment.filters["percent"] = percent
     environment.filters["percent_interval"] = percent_interval
     environment.filters["tint"] = _tint
+    environment.filters["wrapping"] = _wrapping
     environment.globals |= {
         "class_summary": class_summary,
         "confused_pairs_table": confused_pairs_table,
@@ -72,3 +73,9 @@ def _tint(count: int, row: list[int]) -> int:
     The square root makes rare confusions visible.
     """
     return round(100 * math.sqrt(count / max(sum(row), 1)))
+
+
+def _wrapping(text: str) -> str:
+    """Return the CSS class of a table cell whose text is long or has long words, or ``""``."""
+    longest_word = max(map(len, text.split()), default=0)
+    return "wrap" if longest_word > 20 else "long" if len(text) > 40 else ""
