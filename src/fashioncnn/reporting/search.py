@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fashioncnn._version import __version__
 from fashioncnn.files import write_atomic
-from fashioncnn.reporting.report import data_warning, page_template
+from fashioncnn.reporting.page import page_template
+from fashioncnn.reporting.run_report import data_warning
 from fashioncnn.reporting.search_figures import (
     history_svg,
     importances_svg,
