@@ -22,7 +22,7 @@ DECIDED_BY_WEIGHTS = ("data.scaling", "data.views")
 
 @setting_flags(*FLAGS)
 def train(
-    recipe: Recipe | None = None,
+    recipe: Annotated[Recipe | None, Parameter(show_default="baseline")] = None,
     /,
     *,
     out: Path | None = None,
@@ -37,7 +37,7 @@ def train(
     """Train a network and write a run folder.
 
     Args:
-        recipe: Default: baseline.
+        recipe: The settings to train with.
         out: The run folder to write; it must be new or empty. Default: runs/train-N.
         resume: Resume this run from its last checkpoint. Only --epochs, --data and --device can
             be changed.
