@@ -16,7 +16,7 @@ from common import make_parser, use_shared_data
 from fashioncnn.augmentation.pipeline import Augmentation
 from fashioncnn.config import source_from_environment
 from fashioncnn.data.dataset import Split
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.settings import AugmentationConfig
 from studies import label_of
 from study_variants import AUGMENTATIONS, REFERENCE

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from common import BENCHMARKS, Result, last_line
-from fashioncnn.runtime import available_cores, cpu_name, has_bf16
+from fashioncnn.devices import has_bf16
+from fashioncnn.environment import available_cores, cpu_name
 
 PEERS = BENCHMARKS / "peers"
 ENVIRONMENTS = BENCHMARKS / ".envs"

@@ -31,7 +31,7 @@ from common import (
     write_result,
 )
 from fashioncnn.data.dataset import Split
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from tables import markdown_table
 
 COPIES = (1, 2, 4, 8)

@@ -139,23 +139,27 @@ def evaluate_splits(
     """Return the metrics of a finished run by split.
 
     Metrics that the run computed itself (validation, and a test split whose curve it recorded) are
-    kept, in the precision of the training; all others are computed in float32, as by ``predict``.
+    kept, in the precision of the training; all others are computed in float32, as by ``evaluate``.
 
     Returns:
         ``validation`` and ``test``, each None if not evaluated; with `flip` also
         ``validation_flip`` and ``test_flip`` of the evaluated splits.
     """
-    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
+    from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits
+    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.models.backend import torch_predictor
 
     available = evaluation_splits(dataset, run.settings())
+    description, predictor = trained.model.describe(), torch_predictor(trained.model)
+    flipping = Predictor(predictor.backend, predictor.spec.replace(tta="flip"))
     metrics: Result = {"validation": None, "test": None}
     for name in splits:
         if name not in available:
             continue
-        arguments = trained.model, dataset, available[name], name
-        metrics[name] = trained.metrics[name] or evaluate_model(*arguments, run=run)
+        arguments = description, dataset, available[name], name
+        metrics[name] = trained.metrics[name] or evaluate_split(predictor, *arguments, run=run)
         if flip:
-            metrics[f"{name}_flip"] = evaluate_model(*arguments, tta="flip")
+            metrics[f"{name}_flip"] = {**evaluate_split(flipping, *arguments), "tta": "flip"}
     return metrics
 
 

@@ -37,8 +37,8 @@ from common import (
     write_result,
 )
 from fashioncnn.config import recipe_names
+from fashioncnn.environment import available_cores
 from fashioncnn.files import write_atomic
-from fashioncnn.runtime import available_cores
 from implementations import IMPLEMENTATIONS, SkippedError, describe_machine, names_for
 from speedrun_report import OURS, draw_figure, to_markdown
 

@@ -16,7 +16,8 @@ import protocol
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fashioncnn.config import resolve
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
+from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.settings import Settings
 from fashioncnn.training.prepare import prepare_settings
@@ -90,6 +91,7 @@ def main() -> None:
         parser.error(f"{options.mode}: not supported here; speedrun.py runs fashioncnn train")
     settings = resolve_settings(options.threads, options.seed, options.precision, options.kernels)
     rounds = protocol.Rounds(options)
+    configure_process(options.threads)
     try:
         dataset = load_dataset(settings.data.source)
         settings = prepare_settings(settings, dataset)

@@ -42,7 +42,7 @@ def test_train_prints_the_summary_and_where_the_report_lies(cli, idx_folder):
 
 def test_own_data_is_never_called_fashion_mnist(cli, idx_folder):
     _, _, err = cli("train", *QUICK, "--data", idx_folder)
-    assert "not the official Fashion-MNIST files, taken as 'own'" in err
+    assert "not the official Fashion-MNIST files, loaded as 'own'" in err
 
 
 def test_json_is_one_document_with_the_metrics(cli, idx_folder):

@@ -1,12 +1,8 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.dataset import (
-    Split,
-    split_validation,
-    stratified_split_indices,
-    validated_split,
-)
+from fashioncnn.data.dataset import Split, validated_split
+from fashioncnn.data.splits import split_validation, stratified_split_indices
 from fashioncnn.errors import DataError, UsageError
 
 LABELS = np.repeat(np.arange(4, dtype=np.uint8), [40, 30, 20, 11])

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fashioncnn.data.folders import find_images, read_class_folders
 from PIL import Image
 
-from fashioncnn.data.folders import find_images, read_class_folders
 from fashioncnn.errors import DataError
 
 

@@ -5,17 +5,13 @@ import threading
 
 import numpy as np
 import pytest
+from fashioncnn.data.sources import OfficialFile, find_idx_files, read_idx_folder
 
-from fashioncnn.files import cache_folder
 from fashioncnn.data import sources
-from fashioncnn.data.sources import (
-    OfficialFile,
-    fetch_fashion_mnist,
-    find_idx_files,
-    load_dataset,
-    read_idx_folder,
-)
+from fashioncnn.data.download import fetch_fashion_mnist
+from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import DataError, UsageError
+from fashioncnn.files import cache_folder
 
 from ..idx import write_idx
 

@@ -77,3 +77,10 @@ def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> i
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable values."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def set_kernels(network: nn.Module, name: str) -> None:
+    """Temporary."""
+    from fashioncnn import kernels
+
+    kernels.use(name)
