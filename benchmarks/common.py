@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: folders, data, provenance, recorded results."""
+"""Shared code of the benchmark scripts: folders, data, provenance, recorded results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def require_official_data() -> None:
 
 
 def measurement_context() -> Result:
-    """Return what every measured figure depends on: date, processor, number of cores."""
+    """Return date, processor and number of cores, on which every measurement depends."""
     from fashioncnn.environment import available_cores, cpu_name
 
     return {"date": date.today().isoformat(), "cpu": cpu_name(), "cores": available_cores()}
@@ -150,7 +150,7 @@ def prepare_training(
 
 
 def provenance(settings: Settings, dataset: Dataset) -> Result:
-    """Return how a result was made: settings, software, hardware, hashes of the data."""
+    """Return settings, software, hardware and hashes of the data, to record with a result."""
     import torch
 
     from fashioncnn.devices import gpu_name

@@ -137,7 +137,7 @@ def create_environment(requirements: str) -> None:
 
 
 def describe_machine(threads: int) -> Result:
-    """Return what a measurement depends on besides the programs."""
+    """Return hardware, threads and load, on which a measurement depends."""
     return {
         "cpu": cpu_name(),
         "cores": available_cores(),

@@ -1,4 +1,4 @@
-"""Measure the accuracy on photographs, what each step contributes, and OOD detection.
+"""Measure accuracy on photographs, the contribution of each step, and OOD detection.
 
     python benchmarks/photos.py --photos clothing-dataset-small/validation --plain runs/some-run
     python benchmarks/photos.py --photos … --model photo --ood ood-images
@@ -162,7 +162,7 @@ def abstention_table(
 def accuracy_steps(
     photo: Predictor, plain: Predictor | None
 ) -> list[tuple[str, Predictor, ViewFunction]]:
-    """Return the steps from the simplest conversion to what ``predict`` does."""
+    """Return the steps from the simplest conversion to that of ``predict``."""
     from fashioncnn.images.views import VIEW_FUNCTIONS
     from fashioncnn.inference.predictor import Predictor
 

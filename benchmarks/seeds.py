@@ -32,7 +32,13 @@ from common import (
     use_shared_data,
     write_result,
 )
-from tables import format_mean_std, markdown_table, mean_and_std, paired_difference
+from tables import (
+    format_difference,
+    format_mean_std,
+    markdown_table,
+    mean_and_std,
+    paired_mean_difference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,14 +194,15 @@ def print_tables() -> None:
 def _published_row(key: str, rows: list[dict[str, float]]) -> tuple[str, ...]:
     values, published = [row[key] for row in rows], PUBLISHED[key]
     scale, digits, unit = (100, 2, "%") if "accuracy" in key else (1, 4, "")
-    mean, std = mean_and_std(values)
+    sample = mean_and_std(values)
+    z = (published - sample.mean) / (sample.std or float("nan"))
     low, high = (f"{scale * value:.{digits}f}" for value in (min(values), max(values)))
     return (
         key.replace("_", " "),
         f"{scale * published:.{digits}f}{unit}",
         f"{format_mean_std(values, scale, digits)}{unit}",
         f"{low} – {high}{unit}",
-        f"{(published - mean) / std:+.1f}",
+        f"{z:+.1f}",
     )
 
 
@@ -244,9 +251,9 @@ def print_comparison(before: str, after: str) -> None:
     rows = []
     for title, (figure, digits, unit) in COMPARED.items():
         first, second = ([figure(group[seed]) for seed in seeds] for group in groups)
-        difference = paired_difference(first, second)
+        difference = paired_mean_difference(first, second)
         means = [f"{format_mean_std(values, 1, digits)}{unit}" for values in (first, second)]
-        rows.append((title, *means, difference.format(digits), f"{difference.p:.2f}"))
+        rows.append((title, *means, format_difference(difference, digits), f"{difference.p:.2f}"))
     print(markdown_table(("figure", before, after, "difference, 95% interval", "p"), rows))
 
 

@@ -165,7 +165,7 @@ def run_key(name: str, seed: int, options: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Measure what is not recorded; rewrite table and figure."""
+    """Measure runs that are not recorded; rewrite table and figure."""
     today = date.today().isoformat()
     parser = make_parser(__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="ours-<recipe>, or a peer")

@@ -1,4 +1,4 @@
-"""Measure what each optimization of a training step contributes, on the CPU.
+"""Measure the contribution of each optimization of a training step, on the CPU.
 
     python benchmarks/step_optimizations.py
 

@@ -112,7 +112,7 @@ def result_row(result: Result) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Train what is not recorded and print the table."""
+    """Train recipes that are not recorded, then print the table."""
     parser = make_parser(__doc__)
     parser.add_argument("recipes", nargs="*", default=DEFAULT, help="names or .toml files")
     parser.add_argument("--images", type=int, default=10_000, help="training images")

@@ -1,7 +1,7 @@
 """This package: the recipe `baseline` as ``fashioncnn train`` runs it, without evaluation.
 
 The complete `train_model` runs in memory, and a callback counts the steps: a round is a number of
-steps of one long training, with everything that the loop does between them.
+steps of one long training, with all work of the loop between them.
 """
 
 from __future__ import annotations
