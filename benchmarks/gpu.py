@@ -139,7 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_tests(session: Session) -> None:
     """Run the tests marked ``gpu``."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/gpu"]
+    command = [sys.executable, "-m", "pytest", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     session.results["tests"] = lines[-1] if lines else done.stderr[-500:]
