@@ -238,7 +238,8 @@ def flags() -> dict[str, set[str]]:
     "document", [d for d in DOCUMENTS if d not in HISTORY], ids=lambda path: path.name
 )
 def test_flags_in_documents_exist(document, flags):
-    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose_of(document))
+    paragraphs = prose_of(document).split("\n\n")
+    spans = [s for p in paragraphs for s in re.findall(r"(?<!`)`([^`]+)`(?!`)", p)]
     commands = [c for b in blocks_of(document) if b.language == "console" for c in commands_of(b)]
     any_command = set.union(*flags.values()) | {"--version"}
     unknown = []
