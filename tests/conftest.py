@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashioncnn import kernels
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
@@ -14,6 +13,8 @@ from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 
 from .idx import write_idx
+
+torch.set_num_threads(1)  # of the whole process; the tests run in several
 
 REAL_DATA = os.environ.get("FASHIONCNN_DATA")
 TINY = ["model.channels=[4, 8]", "model.hidden=16"]
@@ -40,10 +41,8 @@ def _clean_place(tmp_path_factory, monkeypatch, compiled):
     (place / "cache" / "kernels").symlink_to(compiled)
     (place / "work").mkdir()
     monkeypatch.chdir(place / "work")
-    threads = torch.get_num_threads()
     yield
-    torch.set_num_threads(threads)
-    kernels.use("torch")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +83,7 @@ def tiny_settings(small):
     """Return a function that makes settings for quick trainings on the small slice."""
 
     def make(*assignments: str, recipe: str = "baseline", **flags):
-        flags = {"epochs": 2, "batch_size": 32, "threads": 1, "device": "cpu", **flags}
+        flags = {"epochs": 2, "batch_size": 32, "device": "cpu", **flags}
         # A network of another kind begins with nothing of TINY.
         tiny = [] if any(a.startswith("model.name=") for a in assignments) else TINY
         settings = resolve(recipe, flags=flags, assignments=[*tiny, *assignments])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fashioncnn.runtime import report_out_of_memory
 from torch import nn
 
 from fashioncnn import bench
@@ -12,7 +13,6 @@ from fashioncnn.config import resolve
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.models import build_model
 from fashioncnn.models.trained_model import TrainedModel
-from fashioncnn.runtime import report_out_of_memory
 from fashioncnn.settings import FashionCNNConfig
 from fashioncnn.training.run import train_model
 

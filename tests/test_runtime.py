@@ -2,10 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from fashioncnn.runtime import prepare_prediction, resolve_runtime
 
 from fashioncnn.config import kernels_from_environment
 from fashioncnn.errors import ConfigError
-from fashioncnn.runtime import prepare_prediction, resolve_runtime
 from fashioncnn.settings import RuntimeConfig
 
 

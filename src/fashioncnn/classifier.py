@@ -1,7 +1,8 @@
-"""The Python face: one class, for notebooks and scripts."""
+"""The Python API: one class for notebooks and scripts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.config import FLAGS, resolve
+from fashioncnn.artifacts.model_card import minimal_card
+from fashioncnn.config import FLAGS, kernels_from_environment, resolve
 from fashioncnn.data.dataset import Dataset, validated_split
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
+from fashioncnn.devices import resolve_device, resolve_kernels
 from fashioncnn.errors import UsageError, nearest
-from fashioncnn.evaluation.evaluate import compute_model_metrics, evaluate_model, evaluation_splits
-from fashioncnn.inference.predictor import as_views, predict_views
+from fashioncnn.inference.arrays import as_views
+from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, model_metrics
+from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
-from fashioncnn.runtime import prepare_prediction
-from fashioncnn.training.callbacks import Observer
-from fashioncnn.training.model_card import plain_card
+from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
-
-SMALLEST = np.finfo(np.float64).tiny
-"""Probabilities under it, of which there is no logarithm, are taken for it."""
 
 
 class Classifier:
@@ -38,12 +37,13 @@ class Classifier:
 
     Attributes:
         class_names: by label.
-        history: a record for each epoch of its training; empty where it was loaded.
+        history: one record per epoch of the training; empty for a loaded model.
     """
 
     def __init__(self, model: TrainedModel, history: list[dict[str, Any]] | None = None) -> None:
         self._model = model
-        self.class_names = model.class_names
+        self._predictor = torch_predictor(model)
+        self.class_names = model.spec.labels
         self.history = history or []
 
     @classmethod
@@ -53,21 +53,23 @@ class Classifier:
         *,
         data: str | Path | Dataset | None = None,
         out: str | Path | None = None,
-        observer: Observer | None = None,
+        callbacks: Sequence[Callback] = (),
         **settings: Any,
     ) -> Classifier:
-        """Train by a recipe and return the classifier.
+        """Train with a recipe and return the classifier.
+
+        PyTorch's number of threads is that of the process (`torch.set_num_threads`).
 
         Args:
             recipe: name of a recipe, or a ``.toml`` file.
-            data: a folder, ``"sketches"``, or a `Dataset`; None looks where the command line
+            data: a folder, ``"sketches"``, or a `Dataset`; None searches where the command line
                 does.
-            out: run folder to write, as ``fashioncnn train --out``; None writes nothing.
-            observer: told about every step and epoch.
-            **settings: as the flags of ``fashioncnn train``: ``epochs``, ``seed``, ``device`` …
+            out: run folder to write, as with ``fashioncnn train --out``; None writes nothing.
+            callbacks: of the training loop.
+            **settings: the flags of ``fashioncnn train``: ``epochs``, ``seed``, ``device`` …
 
         Raises:
-            ConfigError: a setting is unknown or wrong.
+            ConfigError: a setting is unknown or invalid.
             DataError: the data is missing or damaged.
         """
         unknown = [name for name in settings if name not in FLAGS]
@@ -83,27 +85,31 @@ class Classifier:
         resolved = prepare_settings(resolved, dataset)
         run = None if out is None else create_run(Path(out), resolved)
         with run.lock() if run else nullcontext():
-            result = train_model(resolved, dataset, run=run, observer=observer)
+            result = train_model(resolved, dataset, run=run, callbacks=callbacks)
         if run is not None:
             write_run_report(run, evaluation_splits(dataset, resolved))
+            for callback in callbacks:
+                callback.on_artifacts(run)
         return cls(result.model, result.history)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Classifier:
-        """Return the classifier of a run or model folder.
+        """Return the classifier of a run folder, a model folder, or a bundled model's name.
 
         Raises:
-            UsageError: there is none at `path`.
+            UsageError: there is no model at `path`.
             ModelError: its files are damaged.
         """
-        return cls(load_model(Path(path), prepare_prediction(device)))
+        place = resolve_device(device)
+        kernels = resolve_kernels(kernels_from_environment(), place)
+        return cls(load_model(Path(path), place, kernels))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder that `load` reads; files that are there are replaced."""
-        save_model(self._model, Path(path), plain_card(self._model))
+        """Write a model folder that `load` reads; existing files are replaced."""
+        save_model(self._model, Path(path), minimal_card(self._model.describe()))
 
     def predict(self, images: Any) -> NDArray[np.int64]:
-        """Return the likeliest label of each image, (n,) int64.
+        """Return the most probable label of each image, (n,) int64.
 
         Args:
             images: see `predict_proba`.
@@ -112,60 +118,60 @@ class Classifier:
         return labels
 
     def predict_proba(self, images: Any) -> NDArray[np.float64]:
-        """Return probabilities, (n, classes) float64, each row summing to 1.
+        """Return probabilities, (n, classes) float64; each row sums to 1.
 
         Args:
-            images: a path, PIL image, array or tensor, or a sequence of them. Arrays are
-                (height, width), (n, height, width), (n, 1, height, width) or
-                (n, height, width, 1), uint8 in [0, 255] or float in [0, 1].
+            images: a path, PIL image, array or tensor, or a sequence of them; see
+                `fashioncnn.inference.arrays.as_views`.
 
         Raises:
-            UsageError: an array's shape or range fits none of these.
+            UsageError: a type, shape or value range is not supported.
             ImageError: a file cannot be read.
         """
-        return predict_views(self._model, as_views(images, self._model.preprocessing))
+        views = as_views(images, self._model.spec.preprocessing)
+        return self._predictor.predict_views(views).probabilities
 
     def evaluate(self, images: Any = None, labels: Any = None) -> dict[str, Any]:
-        """Return the judgement, as ``fashioncnn evaluate --json`` prints it.
+        """Return the metrics, as ``fashioncnn evaluate --json`` prints them.
 
         Args:
-            images: as for `predict_proba`, with `labels`, and judged by what that returns; or the
-                name of data as in `train`, whose test part is judged. None is Fashion-MNIST.
+            images: as for `predict_proba`, with `labels`; or data as in `train`, of which the test
+                split is evaluated. None is Fashion-MNIST.
             labels: (n,) integers.
         """
+        description = self._model.describe()
         if labels is None:
             if not (images is None or isinstance(images, str | Path | Dataset)):
-                raise UsageError("Classifier.evaluate: images need labels beside them")
+                raise UsageError("Classifier.evaluate: labels are missing")
             dataset = images if isinstance(images, Dataset) else _load(images, self._model)
-            return evaluate_model(self._model, dataset, dataset.require_test(), "test")
-        views = as_views(images, self._model.preprocessing)
-        codes = _as_labels(labels)
+            split = dataset.require_test()
+            return evaluate_split(self._predictor, description, dataset, split, "test")
+        views = as_views(images, self._model.spec.preprocessing)
         first = np.stack([one[0] for one in views]) if views else np.empty((0, 1, 1), np.uint8)
-        part = validated_split(first, codes, len(self.class_names), "Classifier.evaluate")
-        # Logits whose calibrated probabilities are those: the mean over an image's views.
-        probabilities = predict_views(self._model, views)
-        logits = self._model.temperature * np.log(np.maximum(probabilities, SMALLEST))
-        return compute_model_metrics(
-            self._model, logits.astype(np.float32), part.labels, "arrays", "test"
+        split = validated_split(
+            first, _as_labels(labels), len(self.class_names), "Classifier.evaluate"
         )
+        logits = self._predictor.logits(views)
+        return model_metrics(description, logits, split.labels, "arrays", "test")
 
     def __repr__(self) -> str:
         return (
-            f"Classifier({self._model.config.name}, {self._model.parameters:,} parameters, "
-            f"learnt from {self._model.dataset})"
+            f"Classifier({self._model.spec.architecture.name}, {self._model.parameters:,} "
+            f"parameters, trained on {self._model.spec.dataset})"
         )
 
 
 def _load(source: str | Path | None, model: TrainedModel) -> Dataset:
     resolved = resolve(flags={"data": None if source is None else str(source)})
-    return load_dataset(resolved.data.source, image_size=model.preprocessing.image_size)
+    return load_dataset(resolved.data.source, image_size=model.spec.preprocessing.image_size)
 
 
 def _as_labels(labels: Any) -> NDArray[np.uint8]:
     values = np.asarray(labels)
-    whole = values.ndim == 1 and np.issubdtype(values.dtype, np.integer) and values.size
-    if not whole or values.min() < 0 or values.max() > 255:
+    valid = values.ndim == 1 and np.issubdtype(values.dtype, np.integer) and values.size
+    if not valid or values.min() < 0 or values.max() > 255:
         raise UsageError(
-            f"labels of shape {values.shape} and type {values.dtype}; give (n,) integers from 0 up"
+            f"labels of shape {values.shape} and type {values.dtype}: should be (n,) integers from "
+            "0 up"
         )
     return values.astype(np.uint8)

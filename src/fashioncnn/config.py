@@ -91,7 +91,7 @@ def validate(values: Mapping[str, Any], origins: Mapping[str, str] | None = None
 
     Args:
         values: nested, as a recipe is.
-        told_by: environment variables by the dotted key that they set, for the message.
+        origins: environment variable by the dotted key it sets, for messages.
     """
     try:
         return Settings.model_validate(values)
@@ -297,7 +297,7 @@ def _why_unknown(key: str, *, in_environment: bool) -> str:
         new = RENAMED[key]
         return f"renamed to {_variable(new) if in_environment else new} in version 0.2"
     if key in known_keys():
-        section = key.split(".")[0]
+        section = key.partition(".")[0]
         return f"no setting of this {section}.name"
     return f"no such setting{nearest(key, known_keys())}"
 

@@ -61,6 +61,8 @@ def migrate_model_description(values: dict[str, Any]) -> dict[str, Any]:
     preprocessing = dict(values.get("preprocessing", {}))
     if "pictures" in preprocessing:
         preprocessing["views"] = preprocessing.pop("pictures")
+    # Version 0.1 averaged photographs, and only these, over horizontal flips.
+    migrated["tta"] = "flip" if preprocessing.get("views") == "photo" else "none"
     for old, new in (("unsure_below", "abstain_below"), ("membership", "ood_detector")):
         if old in migrated:
             migrated[new] = migrated.pop(old)

@@ -138,7 +138,9 @@ class AugmentationConfig(Section):
     noise: float = Field(0.0, ge=0, le=1)
     """Gaussian noise with a standard deviation of up to this fraction of the value range."""
     erasing: float = Field(0.0, ge=0, le=1)
-    """Probability of random erasing with random values (arXiv:1708.04896)."""
+    """Probability of random erasing (arXiv:1708.04896)."""
+    erasing_fill: Literal["noise", "zero"] = "noise"
+    """Fill of erased rectangles: random values per pixel, or 0 (the background)."""
     cutout: float = Field(0.0, ge=0, lt=1)
     """Side of a black square, as a fraction of the image side (arXiv:1708.04552)."""
     mixup: float = Field(0.0, ge=0, le=100)
@@ -156,7 +158,7 @@ class AugmentationConfig(Section):
     @property
     def is_off(self) -> bool:
         """Whether no augmentation is applied."""
-        return not any(self.model_dump().values())
+        return self == AugmentationConfig(erasing_fill=self.erasing_fill)
 
 
 class AdamConfig(Section):
@@ -251,7 +253,8 @@ class TrainingConfig(Section):
 class DistillationConfig(Section):
     """Knowledge distillation: training on the teachers' outputs beside the labels.
 
-    The teachers see the augmented images that the student sees (arXiv:1503.02531, arXiv:2106.05237).
+    The teachers see the same augmented images as the student (arXiv:1503.02531,
+    arXiv:2106.05237).
     """
 
     teachers: Annotated[

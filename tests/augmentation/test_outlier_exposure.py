@@ -1,61 +1,67 @@
 import pytest
 import torch
 
-from fashioncnn.augmentation.outlier_exposure import LOWER, UPPER, WHOLE
-from fashioncnn.augmentation.pipeline import Augmentation
+from fashioncnn.augmentation.outlier_exposure import LOWER, UPPER, WHOLE, generate_outliers
+from fashioncnn.augmentation.parameters import SAMPLES_PER_IMAGE, draw_parameters
+from fashioncnn.augmentation.sampling import Sampler
 from fashioncnn.settings import AugmentationConfig
 
-N = 200
-
-
-def augment(images, share, parts=None, indices=None):
-    given = Augmentation(AugmentationConfig(outlier_exposure=share), 1, N, parts=parts)
-    indices = torch.arange(N) if indices is None else indices
-    return given(images[indices], indices, 0), given.outside(indices, 0)
+N, SIZE = 300, 28
 
 
 @pytest.fixture
 def garment():
     """A bar from top to bottom, like trousers or a dress."""
-    images = torch.zeros(N, 1, 28, 28, dtype=torch.uint8)
+    images = torch.zeros(N, 1, SIZE, SIZE)
     images[:, :, 1:27, 10:18] = 200
     return images
 
 
-def test_a_share_is_replaced_and_told(garment):
-    seen, outside = augment(garment, 0.3)
-    assert 0.2 < outside.float().mean() < 0.4
-    same = (seen == garment).flatten(1).all(1)
-    assert same[~outside].all()
-    assert not same[outside].any()
+def generate(images, partial_garment):
+    drawn = draw_parameters(AugmentationConfig(outlier_exposure=0.5), 1, 0, N)
+    sampler = Sampler(
+        torch.from_numpy(drawn["outlier_params"]), torch.from_numpy(drawn["noise_key"]), SIZE
+    )
+    return generate_outliers(images, torch.full((N,), partial_garment), sampler)
 
 
-def test_images_are_replaced_alike_in_any_batch(garment):
-    whole, outside = augment(garment, 0.5)
-    some = torch.tensor([150, 3, 77])
-    seen, told = augment(garment, 0.5, indices=some)
-    torch.testing.assert_close(seen, whole[some])
-    assert torch.equal(told, outside[some])
+def test_outliers_are_valid_images_that_differ_from_their_source(garment):
+    outliers = generate(garment, WHOLE)
+    assert outliers.shape == garment.shape
+    assert outliers.dtype == torch.float32
+    assert outliers.isfinite().all()
+    assert 0 <= outliers.min() < outliers.max() <= 255
+    assert (outliers != garment).flatten(1).any(1).all()
 
 
-def test_what_comes_out_is_a_image(garment):
-    seen, _ = augment(garment, 0.999)
-    assert seen.isfinite().all()
-    assert 0 <= seen.min() < seen.max() <= 255
+def test_generation_does_not_read_values_back_to_the_host():
+    """Meta tensors have no values: branching on one, or mixing devices, raises."""
+    values = torch.empty(N, SAMPLES_PER_IMAGE, device="meta")
+    sampler = Sampler(values, torch.empty(N, dtype=torch.int64, device="meta"), SIZE)
+    images = torch.empty(N, 1, SIZE, SIZE, device="meta")
+    halves = torch.empty(N, dtype=torch.int64, device="meta")
+    assert generate_outliers(images, halves, sampler).device.type == "meta"
 
 
-@pytest.mark.parametrize(("part", "kept"), [(UPPER, 4), (LOWER, 23)])
-def test_trousers_become_shorts_and_dresses_skirts(garment, part, kept):
-    def cut(parts):
-        seen, outside = augment(garment, 0.999, torch.full((N,), parts))
-        bar = seen[:, 0, :, 13] == 200
-        return (bar[:, kept] & ~bar[:, 27 - kept])[outside].float().mean()
+@pytest.mark.parametrize(("partial_garment", "kept_row"), [(UPPER, 4), (LOWER, 23)])
+def test_most_partial_garments_keep_only_their_half(garment, partial_garment, kept_row):
+    def fraction_of_halves(partial_garment):
+        bar = generate(garment, partial_garment)[:, 0, :, 13] == 200
+        return (bar[:, kept_row] & ~bar[:, 27 - kept_row]).float().mean()
 
-    assert cut(part) > 0.6
-    assert cut(WHOLE) < 0.3
+    assert 0.6 < fraction_of_halves(partial_garment) < 0.8
+    assert fraction_of_halves(WHOLE) < 0.1
 
 
-def test_none_where_none_are_asked_for(garment):
-    seen, outside = augment(garment, 0.0)
-    assert outside is None
-    assert torch.equal(seen, garment.float())
+def test_three_in_ten_outliers_are_enlarged_fabric():
+    fabric = torch.full((N, 1, SIZE, SIZE), 200.0)  # a section of it is the same fabric
+    enlarged = (generate(fabric, WHOLE) - 200).abs().amax((1, 2, 3)) < 1e-2
+    assert enlarged.float().mean().item() == pytest.approx(0.3, abs=0.08)
+
+
+def test_synthetic_outliers_vary_from_empty_to_full():
+    outliers = generate(torch.zeros(N, 1, SIZE, SIZE), WHOLE)
+    visible = (outliers > 0).float().mean((1, 2, 3))
+    assert (visible == 0).any()
+    assert (visible > 0.99).any()
+    assert ((visible > 0.2) & (visible < 0.8)).float().mean() > 0.2

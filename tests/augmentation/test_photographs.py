@@ -1,126 +1,125 @@
-import numpy as np
 import pytest
 import torch
 
-from fashioncnn.augmentation.noise import normal_field, uniform_field
-from fashioncnn.augmentation.photographs import VISIBLE, ClassTraits, _lay_out, _spread_sleeves
-from fashioncnn.augmentation.pipeline import Augmentation
+from fashioncnn.augmentation.parameters import SAMPLES_PER_IMAGE, draw_parameters
+from fashioncnn.augmentation.photographs import ClassTraits, render_photographs
+from fashioncnn.augmentation.poses import VISIBLE, arrange_pairs, deform, spread_sleeves, warp
 from fashioncnn.augmentation.sampling import Sampler
 from fashioncnn.settings import AugmentationConfig
 
+from .garments import make_garments
 
-@pytest.fixture
-def shown(sketches):
-    images = torch.from_numpy(sketches.train.images[:64].copy()).unsqueeze(1)
-    return images, torch.arange(64)
+N, SIZE = 128, 28
+NONE, ALL = torch.zeros(N) > 0, torch.ones(N) > 0
 
 
-def traits(**known):
-    """Of 64 garments, of which nothing else is known."""
-    return ClassTraits(
-        **{name: torch.zeros(64) > 0 for name in ("paired", "sleeved", "broad")} | known
+@pytest.fixture(scope="module")
+def garments():
+    return make_garments(N).float()
+
+
+def random_sampler():
+    drawn = draw_parameters(AugmentationConfig(photograph=1.0), 3, 0, N)
+    return Sampler(
+        torch.from_numpy(drawn["photograph_params"]), torch.from_numpy(drawn["noise_key"]), SIZE
     )
 
 
-def augment(shown, share=1.0, epoch=0, **known):
-    images, indices = shown
-    given = Augmentation(AugmentationConfig(photograph=share), 3, 64, traits(**known))
-    return given(images.clone(), indices, epoch)
+def median_sampler():
+    """A sampler whose scalars are the middle of their range."""
+    return Sampler(torch.full((N, SAMPLES_PER_IMAGE), 0.5), torch.arange(N), SIZE)
 
 
-def test_images_change_alike_in_any_batch(shown):
-    images, indices = shown
-    paired = indices % 2 == 0
-    whole = augment(shown, paired=paired)
-    some = torch.tensor([5, 40, 2])
-    given = Augmentation(AugmentationConfig(photograph=1.0), 3, 64, traits(paired=paired))
-    torch.testing.assert_close(given(images[some], some, 0), whole[some])
-    assert not torch.equal(augment(shown, epoch=1), whole)
-    assert torch.equal(augment(shown, paired=paired), whole)
+def render(images, has_pair=NONE, has_sleeves=NONE, drapes=NONE):
+    return render_photographs(images, ClassTraits(has_pair, has_sleeves, drapes), random_sampler())
 
 
-def test_only_the_share_that_is_asked_for_changes(shown):
-    changed = (augment(shown, 0.5) != shown[0]).flatten(1).any(1)
-    assert 0.3 < changed.float().mean() < 0.7
+def visible_width(images):
+    return (images > VISIBLE).any(2).sum((1, 2)).float()
 
 
-def test_what_comes_out_is_a_image(shown):
-    seen = augment(shown)
-    assert seen.shape == (64, 1, 28, 28)
-    assert seen.dtype == torch.float32
-    assert seen.isfinite().all()
-    assert seen.min() >= 0
-    assert seen.max() <= 255
-    lightness = seen.flatten(1).amax(1)
-    assert (lightness > 20).all(), "none is black"
-    assert lightness.std() > 20, "tones differ"
+def test_photographs_are_valid_images_of_different_tones(garments):
+    result = render(garments)
+    assert result.shape == (N, 1, SIZE, SIZE)
+    assert result.dtype == torch.float32
+    assert result.isfinite().all()
+    assert 0 <= result.min() < result.max() <= 255
+    brightest = result.flatten(1).amax(1)
+    assert (brightest > 20).all(), "an image is black"
+    assert brightest.std() > 20
 
 
-def test_sleeves_are_spread_where_there_may_be_some():
-    """A column beside the trunk, as a sleeve hangs: spread, it reaches further out."""
-    garment = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
-    garment[:, :, 4:26, 10:18] = 150  # the trunk
-    garment[:, :, 4:26, 4:8] = garment[:, :, 4:26, 20:24] = 250
-    shown, every = (garment, torch.arange(64)), torch.ones(64) > 0
-    hanging, laid = (augment(shown, sleeved=sleeved) for sleeved in (~every, every))
-    differ = (hanging != laid).flatten(1).any(1)
-    assert 0.4 < differ.float().mean() < 0.8
-    spread = _spread_sleeves(
-        garment / 255, every, Sampler(torch.full((64, 96), 0.5), every.long(), 28)
-    )
-    across = (spread > VISIBLE).any(2).sum(2).float().mean()
-    assert across > 20, "wider than the trunk and two sleeves beside it, though all became smaller"
-    trunk = spread[:, 0, 13, 14]
-    torch.testing.assert_close(trunk, torch.full((64,), 150 / 255))
+def test_black_images_are_rendered_without_invalid_values():
+    result = render(torch.zeros(N, 1, SIZE, SIZE), ALL, ALL, ALL)
+    assert result.isfinite().all()
 
 
-def test_what_is_worn_in_folds_lies_broader():
-    garment = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
-    garment[:, :, 2:26, 11:17] = 200
-    straight = torch.zeros(64) > 0
-    sampler = torch.full((64, 96), 0.5)
-    narrow, broad = (
-        _lay_out(garment / 255, some, Sampler(sampler, straight.long(), 28))
-        for some in (straight, ~straight)
-    )
-    across = [(laid > VISIBLE).any(2).sum().item() for laid in (narrow, broad)]
-    assert across[1] > 1.15 * across[0]
+def test_rendering_does_not_read_values_back_to_the_host():
+    """Meta tensors have no values: branching on one, or mixing devices, raises."""
+    values = torch.empty(N, SAMPLES_PER_IMAGE, device="meta")
+    sampler = Sampler(values, torch.empty(N, dtype=torch.int64, device="meta"), SIZE)
+    images = torch.empty(N, 1, SIZE, SIZE, device="meta")
+    traits = ClassTraits(*(NONE.to("meta") for _ in range(3)))
+    assert render_photographs(images, traits, sampler).device.type == "meta"
 
 
-def test_a_share_lies_whole_before_a_background(shown):
-    edges = torch.ones(28, 28)
-    edges[1:-1, 1:-1] = 0
-    seen = augment(shown)[:, 0] * edges
-    filled = (seen.sum((1, 2)) / edges.sum() > 30).float().mean()
-    assert 0.2 < filled < 0.6
+def test_about_a_third_of_the_images_have_a_background(garments):
+    border = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    bright_border = render(garments)[:, 0, border].mean(1) > 30
+    assert 0.2 < bright_border.float().mean() < 0.5
 
 
-def test_black_images_are_no_fault():
-    black = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
-    given = Augmentation(
-        AugmentationConfig(photograph=1.0), 0, 4, ClassTraits(*[torch.ones(4) > 0] * 3)
-    )
-    assert given(black, torch.arange(4), 0).isfinite().all()
+def test_most_shoes_are_arranged_in_pairs_and_nothing_else_is(garments):
+    single, paired = render(garments), render(garments, has_pair=ALL)
+    changed = (single != paired).flatten(1).any(1)
+    assert 0.6 < changed.float().mean() < 0.9
+    first_half = torch.arange(N) < N // 2
+    mixed = render(garments, has_pair=first_half)
+    torch.testing.assert_close(mixed, torch.where(first_half.view(-1, 1, 1, 1), paired, single))
 
 
-def test_most_of_what_comes_in_pairs_is_paired_and_nothing_else(shown):
-    single, paired = (augment(shown, paired=torch.full((64,), p)) for p in (False, True))
-    differ = (single != paired).flatten(1).any(1)
-    assert 0.6 < differ.float().mean() < 0.9
-    some = torch.arange(64) < 32
-    torch.testing.assert_close(augment(shown, paired=some)[32:], single[32:])
-    torch.testing.assert_close(augment(shown, paired=some)[:32], paired[:32])
+def test_pairs_cover_more_area_than_a_single_shoe_of_the_same_scale():
+    shoe = torch.zeros(N, 1, SIZE, SIZE)
+    shoe[:, :, 11:17, 6:22] = 0.8
+    area = (shoe > VISIBLE).float().sum((1, 2, 3))
+    paired = (arrange_pairs(shoe, ALL, median_sampler()) > VISIBLE).float().sum((1, 2, 3))
+    scale_x, scale_y = 0.775, 0.775 * 0.875  # middle of their ranges
+    assert (paired > 1.3 * scale_x * scale_y * area).all()
 
 
-def test_noise_is_a_function_of_its_key_and_stream():
-    key = torch.tensor([1, 2, 2**32 - 1])
-    values = uniform_field(key, 10_000, 7)
-    assert torch.equal(values[1:2], uniform_field(key[1:2], 10_000, 7))
-    assert not torch.equal(values, uniform_field(key, 10_000, 8))
-    assert values.min() > 0
-    assert values.max() < 1
-    assert values.mean(1).numpy() == pytest.approx([0.5] * 3, abs=0.01)
-    assert np.abs(np.corrcoef(values.numpy()) - np.eye(3)).max() < 0.05
-    normal = normal_field(key, 10_000, 3)
-    assert normal.mean(1).numpy() == pytest.approx([0] * 3, abs=0.05)
-    assert normal.std(1).numpy() == pytest.approx([1] * 3, abs=0.03)
+def test_spread_sleeves_reach_further_out_and_keep_the_trunk():
+    """A column beside the trunk hangs as a sleeve does; rotated, it reaches further out."""
+    garment = torch.zeros(N, 1, SIZE, SIZE)
+    garment[:, :, 4:26, 10:18] = 0.6  # trunk
+    garment[:, :, 4:26, 4:8] = garment[:, :, 4:26, 20:24] = 1.0
+    spread = spread_sleeves(garment, ALL, median_sampler())
+    assert visible_width(spread).mean() > 20, "not wider than the garment, although scaled down"
+    torch.testing.assert_close(spread[:, 0, 13, 14], torch.full((N,), 0.6))
+    changed = (spread_sleeves(garment, ALL, random_sampler()) != garment).flatten(1).any(1)
+    assert 0.45 < changed.float().mean() < 0.75
+    assert torch.equal(spread_sleeves(garment, NONE, random_sampler()), garment)
+
+
+def test_draped_garments_become_wider():
+    garment = torch.zeros(N, 1, SIZE, SIZE)
+    garment[:, :, 2:26, 8:20] = 0.8
+    narrow, wide = (deform(garment, drapes, median_sampler()) for drapes in (NONE, ALL))
+    ratio = visible_width(wide).mean() / visible_width(narrow).mean()
+    assert ratio.item() == pytest.approx(1.15, abs=0.05)
+
+
+def test_warp_scales_and_shears_then_rotates_then_shifts():
+    """A dot at (0.25, 0.5) must appear where the documented order of the steps puts it."""
+    size = 56  # the dot spans 2×2 pixels around its center
+    image = torch.zeros(1, 1, size, size)
+    image[..., 41:43, 34:36] = 1
+    steps = {"degrees": 90, "scale_x": -0.5, "scale_y": 0.75, "shear": 0.2}
+    one = {name: torch.tensor([float(value)]) for name, value in steps.items()}
+    result = warp(image, **one, shift_x=torch.tensor([0.1]), shift_y=torch.tensor([-0.2]))[0, 0]
+    x, y = -0.5 * 0.25 + 0.2 * 0.5, 0.75 * 0.5  # scaled and sheared
+    x, y = -y, x  # rotated clockwise by 90 degrees
+    x, y = x + 0.1, y - 0.2  # shifted
+    centers = torch.linspace(-1 + 1 / size, 1 - 1 / size, size)
+    assert ((result.sum(0) * centers).sum() / result.sum()).item() == pytest.approx(x, abs=0.02)
+    assert ((result.sum(1) * centers).sum() / result.sum()).item() == pytest.approx(y, abs=0.02)

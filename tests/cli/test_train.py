@@ -9,7 +9,7 @@ from fashioncnn.kernels import build
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.training.state import TrainState
 
-from ..data.test_folders import fill
+from ..data.test_class_folders import fill
 from .conftest import NO_EPOCHS, PLACE, QUICK
 
 
@@ -42,7 +42,7 @@ def test_train_prints_the_summary_and_where_the_report_lies(cli, idx_folder):
 
 def test_own_data_is_never_called_fashion_mnist(cli, idx_folder):
     _, _, err = cli("train", *QUICK, "--data", idx_folder)
-    assert "not the official Fashion-MNIST files, taken as 'own'" in err
+    assert "not the official Fashion-MNIST files, loaded as 'own'" in err
 
 
 def test_json_is_one_document_with_the_metrics(cli, idx_folder):
@@ -167,15 +167,15 @@ def test_resume_takes_no_other_settings(cli, trained, flag):
 
 def test_resume_where_the_kernels_cannot_be_had(cli, trained, monkeypatch, tmp_path):
     """On another machine, say, without a compiler: it goes on, and says what differs."""
-    if kernels.why_not_native():
+    if kernels.unavailable_reason():
         pytest.skip("no compiled kernels here")
     assert 'kernels = "native"' in Path(trained, "config.toml").read_text()
-    build._outcome.cache_clear()
+    build._load_once.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     code, _, err = cli("train", "--resume", trained, "--epochs", "3")
-    build._outcome.cache_clear()
+    build._load_once.cache_clear()
     assert code == 0, err
     assert "goes on without" in err
     assert "no C compiler" in err
@@ -194,13 +194,13 @@ def test_without_a_compiler_it_says_what_is_missing(cli, idx_folder, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    build._outcome.cache_clear()
+    build._load_once.cache_clear()
     _, _, err = cli("train", *QUICK, "--data", idx_folder, "--out", "r")
     assert "PyTorch's kernels, slower" in err
     _, _, err = cli("train", *QUICK, "--data", idx_folder, "--out", "s", "--kernels", "torch")
     assert "slower" not in err
     refused = cli.fails(2, "train", *QUICK, "--data", idx_folder, "--kernels", "native")
-    build._outcome.cache_clear()
+    build._load_once.cache_clear()
     assert "kernels = native" in refused
     assert "--kernels torch" in refused
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
 
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError
 from fashioncnn.evaluation import evaluate as module
-from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
 from fashioncnn.evaluation.predictions import load_predictions, save_predictions
 from fashioncnn.inference.predictor import predict_probabilities
 from fashioncnn.runs import create_run

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from fashioncnn.cli import main
-from fashioncnn.data.dataset import Dataset, stratified_split_indices
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.dataset import Dataset
+from fashioncnn.data.load import load_dataset
+from fashioncnn.data.splits import stratified_split_indices
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from fashioncnn.runtime import prepare_torch, report_out_of_memory, resolve_runtime
 
 from fashioncnn import kernels
 from fashioncnn.errors import OutOfMemoryError, UsageError
 from fashioncnn.kernels import build, conv_pool_relu, convolve
 from fashioncnn.kernels.tensors import check_memory
-from fashioncnn.runtime import prepare_torch, report_out_of_memory, resolve_runtime
 from fashioncnn.settings import RuntimeConfig
 
 

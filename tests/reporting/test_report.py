@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from fashioncnn.evaluation.evaluate import evaluation_splits
 from PIL import Image
 
 from fashioncnn.errors import RunError
-from fashioncnn.evaluation.evaluate import evaluation_splits
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.evaluation.predictions import load_predictions
 from fashioncnn.reporting.report import find_mistakes, read_run, write_comparison, write_run_report

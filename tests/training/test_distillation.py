@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fashioncnn.evaluation.logits import compute_logits, to_tensor
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.data.seeding import teacher_seed
 from fashioncnn.errors import RunError, UsageError
-from fashioncnn.evaluation.logits import compute_logits, to_tensor
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import create_run
@@ -123,7 +123,7 @@ def test_a_teacher_of_other_data_is_refused(run, small):
     run.metrics.unlink()
     for path in run.checkpoints.iterdir():
         path.unlink()
-    other = replace(small, train=small.train.take(torch.arange(len(small.train)).flip(0).numpy()))
+    other = replace(small, train=small.train.subset(torch.arange(len(small.train)).flip(0).numpy()))
     with pytest.raises(RunError, match="teachers/1: was begun on other training data"):
         train_model(run.settings(), other, run=run)
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from fashioncnn.training.model_card import plain_card
 
 from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.data.dataset import FASHION_MNIST
-from fashioncnn.training.model_card import plain_card
 
 
 @pytest.mark.parametrize(

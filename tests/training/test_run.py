@@ -184,7 +184,7 @@ def test_test_part_is_not_read_unless_asked_for(small, tiny_settings, tmp_path):
 
 def test_tracking_a_test_part_that_is_not_there(small, tiny_settings):
     blind = Dataset("own", small.class_names, small.train, None, "fashion", "own")
-    with pytest.raises(DataError, match="no test part"):
+    with pytest.raises(DataError, match="no test split"):
         train_model(tiny_settings(), blind)
 
 
@@ -387,7 +387,7 @@ def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):
     is_bag = sketches.train.labels == 8
     rare = np.flatnonzero(~is_bag | (np.arange(3000) % 40 == 0))[:1200]
     uneven = Dataset(
-        "uneven", small.class_names, sketches.train.take(rare), small.test, "fashion", "x"
+        "uneven", small.class_names, sketches.train.subset(rare), small.test, "fashion", "x"
     )
 
     def taken_for_bags(weights):

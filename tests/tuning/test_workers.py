@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from fashioncnn.config import override
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import OutOfMemoryError
 from fashioncnn.tuning import workers
 from fashioncnn.tuning.plan import plan_search

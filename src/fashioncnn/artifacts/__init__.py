@@ -1,1 +1,1 @@
-"""What a saved model consists of, without torch."""
+"""The parts of a saved model that need no torch: specification, model folder, model card."""

@@ -1,4 +1,4 @@
-"""Whether an image shows one of the classes at all, told from its logits."""
+"""Out-of-distribution (OOD) detection on the standard deviation of the logits."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
 
+def logit_std(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the standard deviation over the logits of each image, (n,) float64.
 
-def logit_std(logits: NDArray[np.float32]) -> Floats:
-    """Return how far apart the logits of each image lie: their standard deviation, (n,) float64.
-
-    A network that was shown images of no class, of which no class was to be likelier, has them
-    close together for others too. That tells those apart better than the highest probability, the
-    entropy or the energy (docs/LOG.md).
+    With outlier exposure the logits of out-of-distribution images lie close together. On drawn
+    images without clothing this separated better than maximum probability, entropy and energy
+    (docs/LOG.md).
 
     Args:
-        logits: (n, classes) float32.
+        logits: (n, classes) float.
     """
-    spread: Floats = logits.std(axis=1, dtype=np.float64)
-    return spread
+    std: NDArray[np.float64] = logits.std(axis=1, dtype=np.float64)
+    return std
 
 
 @dataclass(frozen=True)
 class OODDetector:
-    """How probably an image shows one of the classes: a logistic function of `logit_std`.
+    """Logistic regression of "in distribution" on `logit_std`.
 
     Attributes:
         slope: of the log-odds.
@@ -36,8 +34,12 @@ class OODDetector:
     slope: float
     intercept: float
 
-    def probability(self, spread: Floats) -> Floats:
-        """Return (n,) in [0, 1] for (n,)."""
-        odds = np.clip(self.slope * spread + self.intercept, -700, 700)
-        probable: Floats = 1 / (1 + np.exp(-odds))
-        return probable
+    def probability(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probability that an image is in distribution, (n,) in [0, 1].
+
+        Args:
+            std: (n,) from `logit_std`.
+        """
+        log_odds = np.clip(self.slope * std + self.intercept, -700, 700)  # exp does not overflow
+        probability: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
+        return probability

@@ -1,1 +1,1 @@
-"""Augmentation of whole batches of training images."""
+"""Augmentation of batches of training images on the CPU or an accelerator."""

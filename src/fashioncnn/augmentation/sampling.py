@@ -1,94 +1,91 @@
-"""What is drawn for a batch of images, taken one after the other."""
+"""Random values for rendering images: scalars from a table of parameters, fields from a hash."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fashioncnn.augmentation.grids import choose, reshape_per_image, rotated_coordinates
 from fashioncnn.augmentation.noise import normal_field
 
-SAMPLES_PER_IMAGE = 96
-"""Values in [0, 1) that are drawn for each image; more than are used."""
+KEY_SALTS = {"photograph_params": 0x5CE7E000, "outlier_params": 0x91ECE000}
+"""Arbitrary constants that give each renderer its own fields, from the one `noise_key`."""
 
 
 @dataclass
 class Sampler:
-    """What was drawn for a batch, taken one after the other.
+    """Random values for rendering a batch of images; each call returns new ones.
+
+    The order of the calls decides which values each of them gets.
 
     Attributes:
-        values: (b, SAMPLES_PER_IMAGE) float in [0, 1).
-        key: (b,) int64, see `fashioncnn.augmentation.noise`.
-        side: of the images, in pixels.
+        values: (b, SAMPLES_PER_IMAGE) float32 in [0, 1), one column per scalar.
+        key: (b,) int64 in [0, 2³²), hashed into random fields.
+        size: image side in pixels.
     """
 
     values: Tensor
     key: Tensor
-    side: int
-    taken: int = 0
-    fields: int = 0
+    size: int
+    scalars_used: int = field(default=0, init=False)
+    fields_used: int = field(default=0, init=False)
 
-    def even(self, low: float, high: float) -> Tensor:
-        """Return (b,), anything from `low` to `high`."""
-        self.taken += 1
-        return low + (high - low) * self.values[:, self.taken - 1]
+    @classmethod
+    def of_rows(
+        cls, parameters: dict[str, Tensor], column: str, rows: Tensor, size: int
+    ) -> Sampler:
+        """Return the sampler of some images of a batch, fed from `column`, a key of `KEY_SALTS`."""
+        key = parameters["noise_key"][rows] ^ KEY_SALTS[column]
+        return cls(parameters[column][rows], key, size)
 
-    def chance(self, share: float) -> Tensor:
-        """Return (b,), 1 with the probability `share` and else 0."""
-        return (self.even(0, 1) < share).to(torch.float32)
+    def uniform(self, low: float, high: float) -> Tensor:
+        """Return (b,) uniform values in [`low`, `high`)."""
+        self.scalars_used += 1
+        return low + (high - low) * self.values[:, self.scalars_used - 1]
 
-    def sign(self, negative: float = 0.5) -> Tensor:
-        """Return (b,), -1 with the probability `negative` and else 1."""
-        return 1 - 2 * self.chance(negative)
+    def bernoulli(self, p: float) -> Tensor:
+        """Return (b,) values that are 1 with probability `p`, else 0."""
+        return (self.uniform(0, 1) < p).to(torch.float32)
 
-    def field(self, cells: int) -> Tensor:
-        """Return (b, 1, side, side): normal values at `cells` × `cells` places, smooth between."""
-        self.fields += 1
-        coarse = normal_field(self.key, cells * cells, self.fields).view(-1, 1, cells, cells)
-        between = _bicubic(cells, self.side).to(coarse.device)
-        return between @ coarse @ between.T
+    def random_sign(self, p: float = 0.5) -> Tensor:
+        """Return (b,) values that are -1 with probability `p`, else 1."""
+        return 1 - 2 * self.bernoulli(p)
 
-    def grain(self) -> Tensor:
-        """Return (b, 1, side, side): a normal value for each pixel."""
-        self.fields += 1
-        values = normal_field(self.key, self.side * self.side, self.fields)
-        return values.view(-1, 1, self.side, self.side)
+    def smooth_noise(self, cells: int) -> Tensor:
+        """Return (b, 1, size, size): cells × cells normal values, upsampled bicubically."""
+        self.fields_used += 1
+        grid = normal_field(self.key, cells * cells, self.fields_used).view(-1, 1, cells, cells)
+        weights = _bicubic_weights(cells, self.size, grid.device)
+        return weights @ grid @ weights.T
 
-    def print(self) -> Tensor:
-        """Return stripes, checks, blots or specks, of about deviation 1."""
-        kind, angle = self.even(0, 4).floor(), self.even(0, math.pi)
-        often, phase = (
-            reshape_per_image(self.even(4, 25)),
-            reshape_per_image(self.even(0, 2 * math.pi)),
-        )
-        places = torch.linspace(-1, 1, self.side, device=self.values.device)
-        cosine, sine = reshape_per_image(angle.cos()), reshape_per_image(angle.sin())
-        along = cosine * places + sine * places.view(-1, 1)
-        across = cosine * places.view(-1, 1) - sine * places
-        stripes = (often * along + phase).sin().sign()
-        checks = stripes * (often * across + phase).sin().sign()
-        kinds = (stripes, checks, self.field(6), self.field(14))
-        shown = kinds[0]
-        for number, other in enumerate(kinds[1:], 1):
-            shown = torch.where(reshape_per_image(kind) == number, other, shown)
-        return shown
+    def pixel_noise(self) -> Tensor:
+        """Return (b, 1, size, size) independent standard normal values."""
+        self.fields_used += 1
+        values = normal_field(self.key, self.size * self.size, self.fields_used)
+        return values.view(-1, 1, self.size, self.size)
 
-
-def reshape_per_image(values: Tensor) -> Tensor:
-    """Return (b,) as (b, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)
+    def texture(self) -> Tensor:
+        """Return (b, 1, size, size) stripes, checks or blobs, with a standard deviation near 1."""
+        kind, angle = self.uniform(0, 4).floor(), self.uniform(0, math.pi)
+        frequency = reshape_per_image(self.uniform(4, 25))
+        phase = reshape_per_image(self.uniform(0, 2 * math.pi))
+        x, y = rotated_coordinates(angle, self.size)
+        stripes = (frequency * x + phase).sin().sign()
+        checks = stripes * (frequency * y + phase).sin().sign()
+        return choose((stripes, checks, self.smooth_noise(6), self.smooth_noise(14)), kind)
 
 
 @cache
-def _bicubic(cells: int, side: int) -> Tensor:
-    """Return (side, cells): the weights of cells for each place between them, corners aligned.
+def _bicubic_weights(cells: int, size: int, device: torch.device) -> Tensor:
+    """Return (size, cells): the weights of bicubic upsampling with aligned corners.
 
-    As a product it is ten times as fast as `torch.nn.functional.interpolate` on every image.
+    As a matrix product, it is ten times as fast as `torch.nn.functional.interpolate` of a batch.
     """
-    each = torch.eye(cells).view(1, cells, cells, 1)
-    spread = F.interpolate(each, (side, 1), mode="bicubic", align_corners=True)
-    return spread.view(cells, side).T.contiguous()
+    identity = torch.eye(cells, dtype=torch.float32).view(1, cells, cells, 1)
+    columns = F.interpolate(identity, (size, 1), mode="bicubic", align_corners=True)
+    return columns.view(cells, size).T.contiguous().to(device)

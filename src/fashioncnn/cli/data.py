@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,29 +22,29 @@ def data(
     *,
     data: Annotated[str | None, Parameter(name="--data")] = None,
     sheet: Path | None = None,
-    split: str = "train",
+    split: Literal["train", "test"] = "train",
     image_size: int | None = None,
     refresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Find, fetch and verify the data; draw a sheet of it.
+    """Locate, download and verify the data; write a contact sheet.
 
     Parameters
     ----------
     source
-        Folder of IDX files, folder of class folders, or 'sketches'. Default: FASHIONCNN_DATA,
-        the cache, a download.
+        Folder of IDX files, folder with a subfolder of images per class, or 'sketches'.
+        Default: FASHIONCNN_DATA, else Fashion-MNIST from the cache or a download.
     data
-        The same, as in the other commands.
+        Same as SOURCE, as in the other commands.
     sheet
-        PNG to draw, with images of every class.
+        Write a contact sheet to this file, a PNG with images of every class.
     split
-        Part for the sheet: train or test.
+        Split to show on the contact sheet.
     image_size
-        Side that images of class folders are brought to. Default: 28.
+        Resize images of class folders to this side, in pixels. Default: 28.
     refresh
-        Verify the cache, and download again what is missing or wrong there.
+        Verify the cached files, and download missing or damaged ones again.
     offline
         Never download.
     json
@@ -51,28 +52,23 @@ def data(
     """
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.config import source_from_environment
-    from fashioncnn.data.sources import fetch_fashion_mnist
+    from fashioncnn.data.download import fetch_fashion_mnist
 
-    if split not in ("train", "test"):
-        raise UsageError(f"--split {split}: must be train or test")
     if sheet is None and split != "train":
-        raise UsageError(f"--split {split}: is the part that --sheet draws; name a PNG for it")
+        raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
     if source and data and source != data:
-        raise UsageError(f"{source} and --data {data}: name one of them")
+        raise UsageError(f"{source} and --data {data}: conflicting sources; give one of them")
     if refresh and (source or data):
-        raise UsageError(f"--refresh: is for Fashion-MNIST alone, not for {source or data}")
+        raise UsageError(
+            f"--refresh: applies to the cached Fashion-MNIST, not to {source or data}; omit one"
+        )
     if refresh:
         fetch_fashion_mnist(
             refresh=True, offline=offline, notify=note, progress=sys.stderr.isatty()
         )
-    place = source or data or (None if refresh else source_from_environment())
-    dataset = load_for(place, image_size, offline=offline)
-    size = dataset.train.images.shape[1]
-    if image_size not in (None, size):
-        raise UsageError(
-            f"--image-size {image_size}: only images of class folders are resized; those of "
-            f"{dataset.source} are {size}×{size}"
-        )
+    location = source or data or (None if refresh else source_from_environment())
+    dataset = load_for(location, image_size, offline=offline)
+    _require_image_size(dataset, image_size)
     if sheet is not None:
         _write_sheet(dataset, split, sheet)
     if json:
@@ -81,22 +77,34 @@ def data(
         _print_counts(dataset)
 
 
+def _require_image_size(dataset: Dataset, image_size: int | None) -> None:
+    size = dataset.train.images.shape[1]
+    if image_size not in (None, size):
+        raise UsageError(
+            f"--image-size {image_size}: only images of class folders are resized; those of "
+            f"{dataset.source} are {size}×{size}; omit it"
+        )
+
+
 def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
     from fashioncnn.data.contact_sheet import draw_contact_sheet
+    from fashioncnn.files import write_atomic
 
-    part = dataset.train if split == "train" else dataset.require_test()
-    title = f"{dataset.name}, {split} part, {len(part):,} images"
+    images = dataset.train if split == "train" else dataset.require_test()
+    title = f"{dataset.name}, {split} split, {len(images):,} images"
+    png = BytesIO()
+    draw_contact_sheet(images, dataset.class_names, title).save(png, "PNG")
     try:
-        draw_contact_sheet(part, dataset.class_names, title).save(path, "PNG")
+        write_atomic(path, png.getvalue())
     except OSError as error:
         raise DataError(f"--sheet {path}: cannot be written ({error.strerror})") from None
-    note(f"sheet: {path}")
+    note(f"contact sheet: {path}")
 
 
 def _description(dataset: Dataset) -> dict[str, object]:
     from fashioncnn.data.dataset import FASHION_MNIST
 
-    parts = {"train": dataset.train, "test": dataset.test}
+    classes = len(dataset.class_names)
     return {
         "schema": 1,
         "name": dataset.name,
@@ -106,12 +114,11 @@ def _description(dataset: Dataset) -> dict[str, object]:
         "image_size": int(dataset.train.images.shape[1]),
         "splits": {
             name: {
-                "n": len(part),
-                "per_class": _counts(part, len(dataset.class_names)),
-                "sha256": part.sha256,
+                "n": len(split),
+                "per_class": _counts(split, classes),
+                "sha256": split.sha256,
             }
-            for name, part in parts.items()
-            if part is not None
+            for name, split in dataset.splits.items()
         },
     }
 
@@ -124,15 +131,16 @@ def _print_counts(dataset: Dataset) -> None:
     train = _counts(dataset.train, classes)
     test = _counts(dataset.test, classes)
     rows = [
-        (f"{code}  {name}", f"{train[code]:,}", f"{test[code]:,}")
-        for code, name in enumerate(dataset.class_names)
+        (f"{label}  {name}", f"{train[label]:,}", f"{test[label]:,}")
+        for label, name in enumerate(dataset.class_names)
     ]
     rows.append(("total", f"{sum(train):,}", f"{sum(test):,}"))
     side = dataset.train.images.shape[1]
     verified = ", SHA-256 verified" if dataset.name == FASHION_MNIST else ""
-    note_text = f"{dataset.source}: grey, {side}×{side}{verified}"
-    print_tables([Table(dataset.name, ("Class", "Train", "Test"), tuple(rows), note=note_text)])
+    description = f"{dataset.source}: grayscale, {side}×{side}{verified}"
+    print_tables([Table(dataset.name, ("Class", "Train", "Test"), tuple(rows), note=description)])
 
 
-def _counts(part: Split | None, classes: int) -> list[int]:
-    return [0 if part is None else int((part.labels == code).sum()) for code in range(classes)]
+def _counts(split: Split | None, classes: int) -> list[int]:
+    """Return the number of images of each class; zeros for a missing split."""
+    return [0 if split is None else int((split.labels == label).sum()) for label in range(classes)]

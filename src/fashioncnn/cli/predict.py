@@ -263,7 +263,7 @@ def _check_places(
 
 def _is_read(out: Path, sources: tuple[str, ...]) -> bool:
     """Whether writing there would replace what is read, or an image of any kind."""
-    from fashioncnn.images.decoding import SUFFIXES
+    from fashioncnn.images.formats import SUFFIXES
 
     if out.suffix.lower() in SUFFIXES:
         return True
@@ -371,7 +371,7 @@ def _draw(
 
 def _file_name(number: int, source: str) -> str:
     """Return a name of its own for each image, in their order, harmless to every system."""
-    from fashioncnn.images.decoding import SUFFIXES
+    from fashioncnn.images.formats import SUFFIXES
 
     path = Path(source)
     kept = path.stem if path.suffix.lower() in SUFFIXES else path.name

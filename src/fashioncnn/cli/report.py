@@ -56,7 +56,7 @@ def report(
 
 def _parts(run: RunFolder, data: str | None) -> dict[str, Split]:
     """Return the run's images; none, with a note, where they are not to be had."""
-    from fashioncnn.data.sources import load_dataset
+    from fashioncnn.data.load import load_dataset
     from fashioncnn.evaluation.evaluate import evaluation_splits
 
     settings = run.settings()

@@ -251,12 +251,12 @@ def _is_whole(run: RunFolder) -> bool:
 
 def _tell_why_torch(wished: str, settings: Settings) -> None:
     """Say why `auto` did not become the compiled kernels, where a person can change it."""
-    from fashioncnn.kernels import why_not_native
+    from fashioncnn.kernels import unavailable_reason
 
     runtime = settings.runtime
     if (wished, runtime.device) != ("auto", "cpu"):
         return
-    reason = why_not_native()
+    reason = unavailable_reason()
     if reason:
         note(f"PyTorch's kernels, slower than our compiled ones: {reason}")
 

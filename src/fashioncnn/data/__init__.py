@@ -1,1 +1,1 @@
-"""Images and labels: where they come from, and in which order they are fed."""
+"""Labeled datasets: loading, verification, download, splits, and the order of training images."""

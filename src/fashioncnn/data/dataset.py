@@ -1,4 +1,4 @@
-"""What a data set is, once it is in memory."""
+"""Datasets in memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.errors import DataError, UsageError
+from fashioncnn.errors import DataError
+from fashioncnn.images.views import ViewMode
 
 FASHION_MNIST = "fashion-mnist"
 FASHION_MNIST_CLASSES = (
@@ -26,35 +26,42 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
-ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
-"""How files become arrays, see `fashioncnn.images.views`."""
 SKETCHES = "sketches"
-SPLIT_SEED = 20170825
-"""Seed of every split, so that all runs hold out the same images (the data's release date)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Labelled images.
+    """Labeled images.
 
     Attributes:
-        images: (n, height, width) uint8, 0 is the empty background.
+        images: (n, height, width) uint8, grayscale; 0 is the empty background.
         labels: (n,) uint8, each below the number of classes.
+        indices: (n,) int64, the position of each image in the split that was loaded; by default
+            0 to n - 1. `subset` keeps them.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    indices: NDArray[np.int64] = None  # type: ignore[assignment]  # replaced by __post_init__
+
+    def __post_init__(self) -> None:
+        if self.indices is None:
+            object.__setattr__(self, "indices", np.arange(len(self.labels), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: NDArray[np.int64]) -> Split:
-        """Return the images at `indices`, in that order."""
-        return Split(self.images[indices], self.labels[indices])
+    def subset(self, positions: NDArray[np.int64]) -> Split:
+        """Return the images at `positions` of this split, in that order.
+
+        Args:
+            positions: (m,) int64, from 0 to n - 1.
+        """
+        return Split(self.images[positions], self.labels[positions], self.indices[positions])
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over shape, pixels and labels: the identity of these images."""
+        """SHA-256 of shape, pixels and labels, in hexadecimal; independent of `indices`."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
@@ -63,16 +70,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training part, a test part where there is one, and the names of the classes.
+    """A training split, an optional test split, and the class names.
 
     Attributes:
         name: ``fashion-mnist`` (only for the official files), ``sketches``, or the folder's name.
         class_names: by label.
-        train: what may be learnt from and chosen by.
-        test: what is only ever judged; None where the source has none.
-        views: how images of files become arrays: ``fashion`` (garment light on black) or
-            ``plain`` (grey and padded to a square).
-        source: where it was found.
+        train: for training and for every choice; the validation split is cut from it.
+        test: for evaluation only; None if the source has none.
+        views: how image files become arrays of this kind, see `fashioncnn.images.views`.
+        source: ``sketches``, or the folder it was loaded from.
     """
 
     name: str
@@ -83,22 +89,29 @@ class Dataset:
     source: str
 
     @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: ``train`` and, if there is one, ``test``."""
+        splits = {"train": self.train, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 by split."""
-        parts = {"train": self.train, "test": self.test}
-        return {name: part.sha256 for name, part in parts.items() if part is not None}
+        """SHA-256 by the name of the split."""
+        return {name: split.sha256 for name, split in self.splits.items()}
 
     def require_test(self) -> Split:
-        """Return the test part, or raise `DataError` where there is none."""
+        """Return the test split.
+
+        Raises:
+            DataError: there is none.
+        """
         if self.test is None:
-            raise DataError(
-                f"{self.source}: has no test part to judge on; train with --no-track-test"
-            )
+            raise DataError(f"{self.source}: no test split; add one, or train with --no-track-test")
         return self.test
 
 
 def custom_dataset_name(folder: Path) -> str:
-    """Return a name for the data of a folder that no built-in data set has."""
+    """Return the name of a user's dataset: the folder's, but never that of a built-in dataset."""
     name = folder.resolve().name
     return f"own {name}" if name in (FASHION_MNIST, SKETCHES) else name
 
@@ -106,58 +119,24 @@ def custom_dataset_name(folder: Path) -> str:
 def validated_split(
     images: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int, name: str
 ) -> Split:
-    """Return the split, or raise `DataError` that says how images and labels disagree."""
-    if len(images) != len(labels):
-        raise DataError(f"{name}: {len(images):,} images but {len(labels):,} labels")
-    if int(labels.max()) >= classes:
-        at = int(np.argmax(labels >= classes))
-        raise DataError(
-            f"{name}: label {labels[at]} at position {at}, but there are {classes} classes (0 to "
-            f"{classes - 1})"
-        )
-    return Split(images, labels)
+    """Return a split of images and labels that are consistent.
 
-
-def stratified_split_indices(
-    labels: NDArray[np.uint8], held_out: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split positions into a kept and a held-out part with the same share of every class.
-
-    Classes whose share is not whole are rounded by largest remainder, so that exactly `held_out`
-    are held out. The choice depends on the labels and `SPLIT_SEED` alone.
-
-    Returns:
-        (kept, held): (n - held_out,) and (held_out,) int64 positions, ascending.
+    Args:
+        images: (n, height, width).
+        labels: (n,).
+        classes: the number of classes.
+        name: used in messages, such as the path of the labels.
 
     Raises:
-        UsageError: `held_out` leaves nothing to learn from.
+        DataError: their numbers differ, or a label is out of range.
     """
-    n = len(labels)
-    if not 0 <= held_out < n:
-        raise UsageError(
-            f"validation = {held_out}: must be from 0 to under the {n:,} training images"
+    if len(images) != len(labels):
+        raise DataError(f"{name}: {len(images):,} images but {len(labels):,} labels")
+    invalid = np.flatnonzero(labels >= classes)
+    if len(invalid):
+        position = invalid[0]
+        raise DataError(
+            f"{name}: label {labels[position]} at position {position}, expected 0 to {classes - 1} "
+            f"({classes} classes)"
         )
-    counts = np.bincount(labels)
-    exact = counts * held_out / n
-    quota = np.floor(exact).astype(int)
-    by_remainder = np.argsort(quota - exact, kind="stable")
-    quota[by_remainder[: held_out - quota.sum()]] += 1
-    shuffled = np.random.default_rng(SPLIT_SEED).permutation(n)
-    chosen = np.zeros(n, bool)
-    for label, wanted in enumerate(quota):
-        chosen[shuffled[labels[shuffled] == label][:wanted]] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-def validation_size(validation: int | str, n: int) -> int:
-    """Return how many of `n` images the setting holds out; ``auto`` is one sixth."""
-    return n // 6 if validation == "auto" else int(validation)
-
-
-def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
-    """Return what is learnt from and the `held_out` images that are chosen by.
-
-    The second part is None where nothing is held out.
-    """
-    kept, held = stratified_split_indices(train.labels, held_out)
-    return (train.take(kept), train.take(held)) if held_out else (train, None)
+    return Split(images, labels)

@@ -1,4 +1,4 @@
-"""Read the IDX format of the MNIST family, plain or gzipped.
+"""Read the IDX format of MNIST, plain or gzipped.
 
 Format: two zero bytes, a type byte (8 = uint8), the number of dimensions, each dimension as a
 big-endian uint32, then the values (http://yann.lecun.com/exdb/mnist).
@@ -22,38 +22,40 @@ from fashioncnn.errors import DataError
 
 UINT8 = 8
 MAX_BYTES = 4 * 2**30
-MAX_IMAGE_SIDE = 16_000_000
-"""Pixels of an image, where images are read one by one."""
-CHUNK = 1 << 20
+MAX_IMAGE_PIXELS = 16_000_000
+"""Limit per image in `stream_idx_images`."""
+CHUNK_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Return the uint8 array in `path`, of exactly `dimensions` dimensions.
+    """Return the uint8 array in `path`.
 
-    The header is checked before anything is allocated, and no more is ever held than the file
-    really contains, whatever its header claims.
+    The header is checked before anything is allocated, and memory grows only with the content of
+    the file, whatever the header declares.
+
+    Args:
+        path: of the file, gzipped or not.
+        dimensions: required number of dimensions.
 
     Raises:
-        DataError: the file is missing, damaged, or not what its header claims.
+        DataError: the file is missing, damaged, or its content does not match its header.
     """
-    with _told_of(path), _open(path) as file:
+    with _data_errors(path), _open(path) as file:
         shape = _read_header(file, path, dimensions)
         size = math.prod(shape)
         values = _read_up_to(file, size)
         if len(values) < size:
-            raise DataError(
-                f"{path}: cut short, the header promises {size:,} values and "
-                f"{len(values):,} are there; get the file again"
-            )
+            raise _truncated(path, f"{len(values):,} of {size:,} values")
         if file.read(1):
-            raise DataError(f"{path}: bytes follow after the {size:,} values of the header")
+            raise _too_long(path, f"{size:,} values")
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def is_idx(path: Path) -> bool:
-    """Whether a regular file begins as an IDX file of bytes does, gzipped or not."""
+    """Whether `path` is a regular file that starts as an IDX file of uint8, gzipped or not."""
     try:
-        if not path.is_file():  # whatever else it is, opening it might wait for ever
+        if not path.is_file():  # opening a FIFO would block
             return False
         with _open(path) as file:
             return file.read(3) == bytes((0, 0, UINT8))
@@ -62,45 +64,45 @@ def is_idx(path: Path) -> bool:
 
 
 def count_idx_images(path: Path) -> int:
-    """Return how many images the header of an IDX file promises.
+    """Return the number of images that the header of an IDX file declares.
 
     Raises:
-        DataError: it is missing or damaged, or holds no images.
+        DataError: the file is missing or damaged, or does not contain images.
     """
-    with _told_of(path), _open(path) as file:
+    with _data_errors(path), _open(path) as file:
         return _read_header(file, path, 3)[0]
 
 
 def stream_idx_images(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield each image, (height, width) uint8, of an IDX file of any length.
+    """Yield each image, (height, width) uint8, of an IDX file in constant memory.
 
     Raises:
-        DataError: the file is missing, or not what its header claims; after its last image where
-            that is found out at its end.
+        DataError: the file is missing, damaged, or its content does not match its header. Intact
+            images before a damaged position are yielded first.
     """
-    with _told_of(path), _open(path) as file:
+    with _data_errors(path), _open(path) as file:
         n, *shape = _read_header(file, path, 3)
         size = math.prod(shape)
-        if size > MAX_IMAGE_SIDE:
-            raise DataError(f"{path}: images of {shape[0]}×{shape[1]} pixels, over 16 megapixels")
-        at_once = max(1, CHUNK // size)
-        for first in range(0, n, at_once):
-            wanted = min(at_once, n - first)
-            values = _read_up_to(file, wanted * size)
-            whole = len(values) // size
-            yield from np.frombuffer(values, np.uint8, whole * size).reshape(whole, *shape)
-            if whole < wanted:
-                raise DataError(
-                    f"{path}: cut short, the header promises {n:,} images and {first + whole:,} "
-                    "are there; get the file again"
-                )
+        if size > MAX_IMAGE_PIXELS:
+            raise DataError(
+                f"{path}: images of {shape[0]}×{shape[1]} pixels, over the limit of "
+                f"{MAX_IMAGE_PIXELS / 1e6:g} megapixels; resize them"
+            )
+        batch = max(1, CHUNK_BYTES // size)
+        for start in range(0, n, batch):
+            count = min(batch, n - start)
+            values = _read_up_to(file, count * size)
+            complete = len(values) // size
+            yield from np.frombuffer(values, np.uint8, complete * size).reshape(complete, *shape)
+            if complete < count:
+                raise _truncated(path, f"{start + complete:,} of {n:,} images")
         if file.read(1):
-            raise DataError(f"{path}: bytes follow after the {n:,} images of the header")
+            raise _too_long(path, f"{n:,} images")
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """Raise what can go wrong with a file as a `DataError`."""
+def _data_errors(path: Path) -> Iterator[None]:
+    """Convert errors of the file system and of gzip to `DataError`."""
     try:
         yield
     except FileNotFoundError:
@@ -109,9 +111,17 @@ def _told_of(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: damaged ({error}); get the file again") from None
 
 
+def _truncated(path: Path, found: str) -> DataError:
+    return DataError(f"{path}: truncated, contains {found}; get the file again")
+
+
+def _too_long(path: Path, declared: str) -> DataError:
+    return DataError(f"{path}: more bytes than the {declared} in its header; get the file again")
+
+
 def _open(path: Path) -> gzip.GzipFile | BinaryIO:
     with path.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
+        is_gzip = file.read(2) == GZIP_MAGIC
     return gzip.open(path, "rb") if is_gzip else path.open("rb")
 
 
@@ -127,21 +137,23 @@ def _read_header(file: gzip.GzipFile | BinaryIO, path: Path, dimensions: int) ->
         )
     header = file.read(4 * dimensions)
     if len(header) < 4 * dimensions:
-        raise DataError(f"{path}: cut short within its header; get the file again")
+        raise DataError(f"{path}: truncated in its header; get the file again")
     shape: tuple[int, ...] = struct.unpack(f">{dimensions}I", header)
     if 0 in shape:
-        raise DataError(f"{path}: empty, its header says {'×'.join(map(str, shape))}")
+        raise DataError(f"{path}: empty, {'×'.join(map(str, shape))} values in its header")
     if math.prod(shape) > MAX_BYTES:
         raise DataError(
-            f"{path}: its header claims {'×'.join(map(str, shape))} values, over the limit of 4 GiB"
+            f"{path}: {'×'.join(map(str, shape))} values in its header, over the limit of 4 GiB; "
+            "get the file again"
         )
     return shape
 
 
 def _read_up_to(file: gzip.GzipFile | BinaryIO, size: int) -> bytearray:
+    """Return the next `size` bytes, or fewer at the end of the file."""
     values = bytearray()
     while len(values) < size:
-        chunk = file.read(min(CHUNK, size - len(values)))
+        chunk = file.read(min(CHUNK_BYTES, size - len(values)))
         if not chunk:
             break
         values += chunk

@@ -1,8 +1,7 @@
-"""``sketches``: a small data set that the program draws itself.
+"""``sketches``: a small synthetic dataset for a first try and for tests.
 
-Ten garment outlines with random form, shade, pattern, tilt and noise. It needs no network and
-serves a first try and the tests. It is not Fashion-MNIST, and nothing learnt on it says
-anything about Fashion-MNIST.
+Ten garment outlines with random shape, shade, pattern, rotation and noise, drawn without any
+download. It is not Fashion-MNIST, and results on it do not transfer to Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ SEED = 1
 Generator = np.random.Generator
 Points = list[tuple[float, float]]
 Shape = tuple[str, Points, float]
-"""``polygon`` or ``line``, its points in the unit square, and its shade relative to the garment."""
+"""``polygon`` or ``line``, points in the unit square, brightness relative to the garment's."""
 
 
 @lru_cache(maxsize=1)
 def draw_sketches() -> Dataset:
-    """Return the data set: 3,000 and 1,000 images, the same at every call."""
+    """Return the dataset: 3,000 training and 1,000 test images, deterministic and cached."""
     return Dataset(
         SKETCHES,
         FASHION_MNIST_CLASSES,
@@ -42,18 +41,18 @@ def draw_sketches() -> Dataset:
 
 def _draw_split(rng: Generator, n: int) -> Split:
     labels = rng.permutation(np.arange(n) % len(GARMENTS)).astype(np.uint8)
-    return Split(np.stack([_draw(GARMENTS[label], rng) for label in labels]), labels)
+    return Split(np.stack([_draw_image(GARMENTS[label], rng) for label in labels]), labels)
 
 
-def _draw(garment: Callable[[Generator], list[Shape]], rng: Generator) -> NDArray[np.uint8]:
+def _draw_image(garment: Callable[[Generator], list[Shape]], rng: Generator) -> NDArray[np.uint8]:
     side = SIZE * OVERSAMPLING
     canvas = Image.new("L", (side, side))
     draw = ImageDraw.Draw(canvas)
     shade = rng.uniform(90, 235)
-    place = _placement(rng)
-    for kind, points, tone in garment(rng):
-        xy = [(x * side, y * side) for x, y in place(np.array(points))]
-        level = int(np.clip(shade * tone, 0, 255))
+    transform = _random_transform(rng)
+    for kind, points, brightness in garment(rng):
+        xy = [(x * side, y * side) for x, y in transform(np.array(points))]
+        level = int(np.clip(shade * brightness, 0, 255))
         if kind == "polygon":
             draw.polygon(xy, fill=level)
         else:
@@ -61,43 +60,43 @@ def _draw(garment: Callable[[Generator], list[Shape]], rng: Generator) -> NDArra
     image = np.asarray(canvas, np.float64)
     image = image.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING).mean(axis=(1, 3))
     inside = image > 0
-    image = image * _pattern(rng) + rng.normal(0, rng.uniform(3, 18), image.shape) * inside
+    image = image * _random_pattern(rng) + rng.normal(0, rng.uniform(3, 18), image.shape) * inside
     image += rng.normal(0, 5, image.shape)
-    grey: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
-    return grey
+    gray: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return gray
 
 
-def _placement(rng: Generator) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return a random small turn, stretch and shift of points in the unit square."""
+def _random_transform(rng: Generator) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return a small random rotation, scaling and translation of points in the unit square."""
     angle = rng.normal(0, 0.06)
-    stretch = rng.uniform(0.8, 1.02, 2)
+    scale = rng.uniform(0.8, 1.02, 2)
     shift = rng.uniform(-0.04, 0.04, 2)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return lambda points: ((points - 0.5) * stretch) @ turn.T + 0.5 + shift
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return lambda points: ((points - 0.5) * scale) @ rotation.T + 0.5 + shift
 
 
-def _pattern(rng: Generator) -> NDArray[np.float64]:
-    """Return factors around 1: plain cloth, stripes or a gradient."""
+def _random_pattern(rng: Generator) -> NDArray[np.float64]:
+    """Return (SIZE, SIZE) brightness factors around 1: uniform, stripes or a gradient."""
     kind = rng.integers(3)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     if kind == 0:
         return np.ones((SIZE, SIZE))
-    along = rows if rng.random() < 0.5 else columns
+    position = rows if rng.random() < 0.5 else columns
     factors: NDArray[np.float64]
     if kind == 1:
-        factors = 1 + rng.uniform(0.05, 0.25) * np.sin(along * rng.uniform(15, 60))
+        factors = 1 + rng.uniform(0.05, 0.25) * np.sin(position * rng.uniform(15, 60))
     else:
-        factors = 1 + rng.uniform(-0.4, 0.4) * (along - 0.5)
+        factors = 1 + rng.uniform(-0.4, 0.4) * (position - 0.5)
     return factors
 
 
-def _mirrored(right: Points) -> Points:
-    """Return the closed outline whose right half, from top to bottom, is given."""
+def _symmetric(right: Points) -> Points:
+    """Return the closed outline of a symmetric shape, given its right half from top to bottom."""
     return right + [(1 - x, y) for x, y in reversed(right)]
 
 
-def _upper(rng: Generator, sleeve: float, length: float, flare: float, neck: float) -> Points:
-    """Return a garment for the upper body; `sleeve` is its share of an arm, in [0, 1]."""
+def _upper_body(rng: Generator, sleeve: float, length: float, flare: float, neck: float) -> Points:
+    """Return the outline of a top; `sleeve` is the length of a sleeve as a fraction of the arm."""
     waist = rng.uniform(0.18, 0.22)
     shoulder = rng.uniform(0.22, 0.26)
     hand = (shoulder + 0.05 + 0.15 * sleeve, 0.16 + 0.62 * sleeve)
@@ -108,11 +107,11 @@ def _upper(rng: Generator, sleeve: float, length: float, flare: float, neck: flo
     if sleeve > 0.02:
         right += [hand, (hand[0] - cuff, hand[1] + 0.03)]
     right += [armpit, (waist + flare, length)]
-    return _mirrored([(0.5 + x, y) for x, y in right])
+    return _symmetric([(0.5 + x, y) for x, y in right])
 
 
 def _t_shirt(rng: Generator) -> list[Shape]:
-    outline = _upper(rng, rng.uniform(0.08, 0.42), rng.uniform(0.78, 0.93), 0.0, 0.04)
+    outline = _upper_body(rng, rng.uniform(0.08, 0.42), rng.uniform(0.78, 0.93), 0.0, 0.04)
     return [("polygon", outline, 1.0)]
 
 
@@ -122,26 +121,26 @@ def _trouser(rng: Generator) -> list[Shape]:
     crotch = rng.uniform(0.3, 0.42)
     foot = 0.5 + gap + hem
     right = [(0.5 + waist, 0.04), (foot, 0.96), (0.5 + gap, 0.96), (0.5, crotch)]
-    return [("polygon", _mirrored(right), 1.0)]
+    return [("polygon", _symmetric(right), 1.0)]
 
 
 def _pullover(rng: Generator) -> list[Shape]:
-    outline = _upper(rng, rng.uniform(0.75, 1.0), rng.uniform(0.8, 0.93), 0.01, 0.02)
+    outline = _upper_body(rng, rng.uniform(0.75, 1.0), rng.uniform(0.8, 0.93), 0.01, 0.02)
     hem = [(0.33, 0.8), (0.67, 0.8)]
     return [("polygon", outline, 1.0), ("line", hem, 0.8)]
 
 
 def _dress(rng: Generator) -> list[Shape]:
     sleeve = rng.choice([0.0, rng.uniform(0.1, 0.5)])
-    outline = _upper(rng, sleeve, 0.97, rng.uniform(-0.03, 0.1), rng.uniform(0.03, 0.09))
-    pinch = [((x - 0.5) * rng.uniform(0.55, 0.75) + 0.5, y) for x, y in outline]
-    return [("polygon", pinch, 1.0)]
+    outline = _upper_body(rng, sleeve, 0.97, rng.uniform(-0.03, 0.1), rng.uniform(0.03, 0.09))
+    narrowed = [((x - 0.5) * rng.uniform(0.55, 0.75) + 0.5, y) for x, y in outline]
+    return [("polygon", narrowed, 1.0)]
 
 
 def _coat(rng: Generator) -> list[Shape]:
-    outline = _upper(rng, rng.uniform(0.75, 1.0), rng.uniform(0.86, 0.97), 0.03, 0.07)
-    lean = rng.normal(0, 0.015)
-    opening: Shape = ("line", [(0.5, 0.15), (0.5 + lean, 0.95)], rng.uniform(0.2, 0.6))
+    outline = _upper_body(rng, rng.uniform(0.75, 1.0), rng.uniform(0.86, 0.97), 0.03, 0.07)
+    slant = rng.normal(0, 0.015)
+    opening: Shape = ("line", [(0.5, 0.15), (0.5 + slant, 0.95)], rng.uniform(0.2, 0.6))
     return [("polygon", outline, 1.0), opening]
 
 
@@ -160,7 +159,7 @@ def _sandal(rng: Generator) -> list[Shape]:
 
 def _shirt(rng: Generator) -> list[Shape]:
     sleeve = rng.choice([rng.uniform(0.25, 0.5), rng.uniform(0.75, 1.0)])
-    outline = _upper(rng, sleeve, rng.uniform(0.8, 0.95), 0.01, 0.06)
+    outline = _upper_body(rng, sleeve, rng.uniform(0.8, 0.95), 0.01, 0.06)
     collar = [(0.4, 0.07), (0.5, 0.17), (0.6, 0.07)]
     shapes: list[Shape] = [("polygon", outline, 1.0), ("line", collar, 0.4)]
     buttons = np.linspace(0.22, 0.8, rng.integers(4, 8))
@@ -185,7 +184,7 @@ def _sneaker(rng: Generator) -> list[Shape]:
 def _bag(rng: Generator) -> list[Shape]:
     top, half = rng.uniform(0.34, 0.5), rng.uniform(0.28, 0.46)
     slant = rng.uniform(-0.06, 0.06)
-    body = _mirrored([(0.5 + half + slant, top), (0.5 + half - slant, 0.9)])
+    body = _symmetric([(0.5 + half + slant, top), (0.5 + half - slant, 0.9)])
     reach, rise = rng.uniform(0.12, 0.24), top - rng.uniform(0.12, 0.28)
     handle = [(0.5 - reach, top), (0.5 - reach * 0.7, rise), (0.5 + reach * 0.7, rise)]
     handle += [(0.5 + reach, top)]
@@ -213,4 +212,4 @@ GARMENTS = (
     _bag,
     _ankle_boot,
 )
-"""How to draw each class, by label."""
+"""Functions that return the shapes of a random garment, by label."""

@@ -1,8 +1,4 @@
-"""Probabilities that mean what they say.
-
-One temperature for all logits (arXiv:1706.04599), how probably an image shows one of the classes
-at all, and the bound below which that is too little for an answer.
-"""
+"""Fitting of temperature, OOD detector and abstention threshold on held-out images."""
 
 from __future__ import annotations
 
@@ -11,65 +7,75 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.artifacts.ood import Floats, OODDetector, logit_std
-from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy
+from fashioncnn.artifacts.ood import OODDetector
+from fashioncnn.evaluation.metrics import Labels, Logits, log_softmax
 
-LIMITS = 0.05, 20.0
-"""Temperatures looked at: beyond them, there is nothing left to calibrate."""
-RIGHT_LOST = 0.1
-"""Share of the right answers that may be given up as unsure."""
-BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
-"""Of slope and intercept in deviations, for kinds that a line tells apart without an error."""
+TEMPERATURES = 0.05, 20.0
+"""Range of the fit."""
+LOST_CORRECT = 0.1
+"""Fraction of correct predictions that the abstention threshold may lose."""
+LOG_ODDS_BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
+"""Bounds of slope and intercept in units of the standard deviation; finite for separable data."""
+
+Floats = NDArray[np.float64]
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """Return the temperature whose division of `logits` gives the lowest cross-entropy.
+    """Return the temperature with the lowest cross-entropy (arXiv:1706.04599).
 
-    Above 1, the network was too sure of itself; below 1, as after label smoothing, not enough.
-    Accuracy stays as it is.
+    Above 1 the network was overconfident, below 1 (as after label smoothing) underconfident.
 
     Args:
-        logits: (n, classes) float32, of images that were not learnt from.
+        logits: (augmentations, n, classes) float32, of held-out images; probabilities are averaged
+            over the augmentations, as in predictions. Also (n, classes) for one.
         labels: (n,) uint8.
     """
     from scipy.optimize import minimize_scalar
 
-    def loss(exponent: float) -> float:
-        return cross_entropy((logits / np.float32(math.exp(exponent))), labels)
+    augmented = logits[None] if logits.ndim == 2 else logits
 
-    low, high = (math.log(limit) for limit in LIMITS)
+    def loss(log_temperature: float) -> float:
+        scaled = augmented / np.float32(math.exp(log_temperature))
+        log_probabilities = np.logaddexp.reduce([log_softmax(x) for x in scaled], axis=0)
+        of_labels = log_probabilities[np.arange(len(labels)), labels]
+        return float(math.log(len(scaled)) - of_labels.mean())
+
+    low, high = (math.log(limit) for limit in TEMPERATURES)
     best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     return float(math.exp(best.x))
 
 
-def fit_abstention_threshold(confidences: Floats, right: NDArray[np.bool_]) -> float:
-    """Return the confidence below which lie `RIGHT_LOST` of right answers, under 1; 0 without any.
+def fit_abstention_threshold(confidences: Floats, correct: NDArray[np.bool_]) -> float:
+    """Return the confidence, below 1, under which `LOST_CORRECT` of the correct predictions lie.
 
     Args:
-        confidences: (n,) in [0, 1], of images that were not learnt from.
-        right: (n,) whether each was named rightly.
+        confidences: (n,) in [0, 1], of held-out images.
+        correct: (n,) whether each was predicted correctly; the threshold is 0 if none was.
     """
-    if not right.any():
+    if not correct.any():
         return 0.0
-    # Of a bound of 1, nothing could be sure enough but by rounding.
-    return min(float(np.quantile(confidences[right], RIGHT_LOST)), math.nextafter(1.0, 0.0))
+    # With a threshold of 1 every prediction would be an abstention but for rounding.
+    quantile = float(np.quantile(confidences[correct], LOST_CORRECT))
+    return min(quantile, math.nextafter(1.0, 0.0))
 
 
-def fit_ood_detector(inside: Logits, outside: Logits) -> OODDetector:
-    """Return the membership likeliest to tell two kinds of images apart, each as common.
+def fit_ood_detector(in_distribution: Floats, out_of_distribution: Floats) -> OODDetector:
+    """Return the logistic regression that separates two sets of equal weight.
 
     Args:
-        inside: (n, classes) float32, of images of the classes that were not learnt from.
-        outside: (m, classes) float32, of images of none.
+        in_distribution: (n,) logit standard deviations of held-out images.
+        out_of_distribution: (m,) likewise of out-of-distribution images.
     """
     from scipy.optimize import minimize
 
-    near, far = logit_std(outside), logit_std(inside)
-    middle, scale = (far.mean() + near.mean()) / 2, max(far.std() + near.std(), 1e-6)
+    inside, outside = in_distribution, out_of_distribution
+    middle = (inside.mean() + outside.mean()) / 2
+    scale = max(inside.std() + outside.std(), 1e-6)
 
     def loss(line: Floats) -> float:
-        of_far, of_near = (line[0] * (x - middle) / scale + line[1] for x in (far, near))
-        return float(np.logaddexp(0, -of_far).mean() + np.logaddexp(0, of_near).mean())
+        odds_in, odds_out = (line[0] * (x - middle) / scale + line[1] for x in (inside, outside))
+        return float(np.logaddexp(0, -odds_in).mean() + np.logaddexp(0, odds_out).mean())
 
-    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=BOUNDS).x
+    start = np.array([1.0, 0.0])
+    slope, intercept = minimize(loss, start, method="L-BFGS-B", bounds=LOG_ODDS_BOUNDS).x
     return OODDetector(float(slope / scale), float(intercept - slope * middle / scale))

@@ -1,4 +1,4 @@
-"""What logits and labels say: accuracy and its interval, loss, calibration, confusions.
+"""Metrics of logits and labels: accuracy with its interval, loss, calibration, confusion.
 
 Small numpy functions, each tested against scikit-learn or scipy.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.settings import SCHEMA
+
 Z95 = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
 ECE_BINS = 15
@@ -22,23 +24,25 @@ Labels = NDArray[np.uint8]
 
 
 def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Return the logarithms of the probabilities, (n, classes) float64, for logits likewise."""
+    """Return log-probabilities, (n, classes) float64, for logits (n, classes)."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    normalised: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return normalised
+    log_probabilities: NDArray[np.float64] = shifted - np.log(
+        np.exp(shifted).sum(axis=1, keepdims=True)
+    )
+    return log_probabilities
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:
-    """Return probabilities, (n, classes) float64, each row summing to 1, for logits likewise."""
+    """Return probabilities, (n, classes) float64, for logits (n, classes); rows sum to 1."""
     return np.exp(log_softmax(logits))
 
 
 def accuracy(logits: Logits, labels: Labels) -> float:
-    """Return the share, in [0, 1], of images whose largest logit is their label's.
+    """Return the fraction of images, in [0, 1], whose highest logit is that of their label.
 
     Args:
         logits: (n, classes) float.
-        labels: (n,) of them, in [0, classes).
+        labels: (n,) in [0, classes).
     """
     return float((logits.argmax(axis=1) == labels).mean())
 
@@ -52,9 +56,9 @@ def wilson_interval(correct: int, n: int, z: float = Z95) -> tuple[float, float]
     """Return Wilson's score interval of a proportion (Wilson 1927, JASA 22:209), within [0, 1].
 
     Args:
-        correct: of `n`, which may be 0: the interval is then all of [0, 1].
-        n: how many there were.
-        z: of the normal distribution, for the level; 95% by default.
+        correct: number of successes.
+        n: number of trials; for 0 the interval is [0, 1].
+        z: quantile of the standard normal distribution; by default for 95%.
     """
     if n == 0:
         return 0.0, 1.0
@@ -73,23 +77,23 @@ def confusion_matrix(
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """Return the unweighted mean of the classes' F1, 0 for a class never seen nor predicted."""
-    right = np.diagonal(confusion)
-    seen_or_predicted = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * right / np.maximum(seen_or_predicted, 1)).mean())
+    """Return the unweighted mean of the F1 scores; 0 for a class without images and predictions."""
+    correct = np.diagonal(confusion)
+    labels_and_predictions = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float((2 * correct / np.maximum(labels_and_predictions, 1)).mean())
 
 
 def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:
-    """Return the mean gap of confidence and accuracy, in [0, 1], over equal-width bins.
+    """Return the mean gap between confidence and accuracy, in [0, 1], over equal-width bins.
 
-    Bins weigh by their images (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
+    Bins are weighted by their number of images (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
     """
     probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     # Bins are (low, high], as in the reference implementation.
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(index, weights=confidence - right, minlength=bins)
+    gaps = np.bincount(index, weights=confidence - correct, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
 
 
@@ -104,24 +108,23 @@ def compute_metrics(
     multiply_adds: int,
     temperature: float = 1.0,
 ) -> dict[str, Any]:
-    """Return the judgement of one network on one split, as JSON types.
+    """Return the metrics of one network on one split, as JSON types.
 
     Args:
         logits: (n, classes) float32.
         labels: (n,) uint8.
         class_names: by label.
-        dataset: name of the data set.
+        dataset: name of the dataset.
         split: ``validation`` or ``test``.
-        parameters: trainable values of the network.
-        multiply_adds: that it takes for one image.
-        temperature: what logits are divided by for the figures under ``calibrated``.
+        parameters: trainable parameters of the network.
+        multiply_adds: per image.
+        temperature: divides the logits for the metrics under ``calibrated``.
     """
-    tempered = logits / np.float32(temperature)
-    predicted = logits.argmax(axis=1)
-    confusion = confusion_matrix(predicted, labels, len(class_names))
+    calibrated = logits / np.float32(temperature)
+    confusion = confusion_matrix(logits.argmax(axis=1), labels, len(class_names))
     n, correct = len(labels), int(np.trace(confusion))
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "dataset": dataset,
         "split": split,
         "n": n,
@@ -133,8 +136,8 @@ def compute_metrics(
         "ece": expected_calibration_error(logits, labels),
         "calibrated": {
             "temperature": temperature,
-            "loss": cross_entropy(tempered, labels),
-            "ece": expected_calibration_error(tempered, labels),
+            "loss": cross_entropy(calibrated, labels),
+            "ece": expected_calibration_error(calibrated, labels),
         },
         "macro_f1": macro_f1(confusion),
         "per_class": _per_class(confusion, class_names),

@@ -1,1 +1,1 @@
-"""Image files to arrays: limits, decoding, segmentation, views."""
+"""Image files to model input: limits, decoding, segmentation, views."""

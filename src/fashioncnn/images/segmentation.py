@@ -1,252 +1,206 @@
-"""Where the garment is on a photograph, told from its colours alone.
+"""Segment the garment in a photograph from its colors alone, without a trained network.
 
-Two mixtures of normal distributions are fitted to the very image, one to the colours of what the
-garment lies or hangs on and one to its own, as GrabCut does (Rother, Kolmogorov and Blake 2004,
-doi:10.1145/1015706.1015720); what begins them is no hand-drawn box, but that garments lie about the
-middle and that the border shows the background. Instead of a minimal cut, each pixel's odds lean
-towards those around it (a mean field; Krähenbühl and Koltun 2011, arXiv:1210.5644, their smoothness
-kernel alone). All of it is deterministic, and takes some 40 ms on a small copy of the image.
+As in GrabCut (Rother, Kolmogorov and Blake 2004, doi:10.1145/1015706.1015720), two Gaussian
+mixtures are fitted to each image, one to the colors of the background and one to those of the
+garment. There is no user-drawn box: the fit starts from the assumption that the garment is near the
+center and that the border shows background. In place of a graph cut, a mean-field approximation
+smooths the probabilities (Krähenbühl and Koltun 2011, arXiv:1210.5644, with the smoothness kernel
+only). The result is deterministic. On a copy reduced to `WORKING_SIDE` pixels it takes about 40 ms.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.images.decoding import is_grey, to_grey, to_plain_mode
+from fashioncnn.images.color import is_grayscale, normalize_mode, to_grayscale, to_lab
+from fashioncnn.images.mixture import Floats, GaussianMixture, k_means
 
-SIDE = 72
-"""Pixels on the longer side of the copy that is looked at."""
-LEAST = 8
-"""Pixels on the shorter side of a copy below which nothing can be told apart."""
-COLOURS, ROUNDS, LEANINGS = 5, 5, 5
-"""Normal distributions in a mixture; times that both are fitted; times that odds are smoothed."""
-FLOOR = 12.0
-"""Added to each variance, in squared units of CIELAB: no colour is exact."""
-LARGEST_ODDS = 6.0
-"""Logarithm of the odds that colour alone may give a pixel."""
-PLACES = 0.7, 1.5
-"""How much it counts that a pixel lies about the middle: less loses light or dark parts that are
-like the border, more keeps some background; both are seen."""
-NEIGHBOURS, REACH = 3.0, 1.2
-"""Weight of the pixels around one, and how far these lie."""
-BORDER, NOVEL = 0.8, 6.0
-"""Where the border begins, 1 being the edge; squared deviations from its colours that are news."""
-TRACE = 1e-6
-"""Of every pixel belongs to both sides, so that neither is ever empty."""
-FIRM = 0.5
-"""Probability above which a pixel is the garment's."""
-DARKEST = 26
-"""Grey level of the darkest garment, so that it is not background."""
-PART = 0.25
-"""Share of the largest piece that another piece needs: shoes come in pairs."""
-
-# From linear sRGB to CIE XYZ, relative to the white of D65 (IEC 61966-2-1).
-TO_XYZ = np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
-TO_XYZ = TO_XYZ / np.array([0.9505, 1.0, 1.089])
-
-Floats = NDArray[np.float64]
+WORKING_SIDE = 72
+"""Longer side of the copy that is segmented, in pixels."""
+MIN_WORKING_SIDE = 8
+"""Shorter side below which the copy is not segmented."""
+COMPONENTS = 5
+"""Normal distributions in each mixture, as in GrabCut."""
+EM_ROUNDS = 5
+MEAN_FIELD_ROUNDS = 5
+MIN_VARIANCE = 12.0
+"""Added to each color variance, in squared units of CIELAB."""
+MAX_COLOR_LOG_ODDS = 6.0
+"""Limit on the log-odds that color alone contributes at a pixel."""
+CENTER_WEIGHTS = 0.7, 1.5
+"""Weights of the center prior's log-odds, one view each. A high weight misses light or dark regions
+that resemble the border, a low one includes background."""
+PREPROCESSING_SIGMA = 0.7
+"""Standard deviation of the blur applied to the colors, in pixels."""
+NEIGHBOR_WEIGHT, NEIGHBOR_SIGMA = 3.0, 1.2
+"""Weight and standard deviation, in pixels, of the smoothness kernel."""
+BORDER_DISTANCE = 0.8
+"""Distance from the center, 1 at the edge, beyond which pixels initialize the background."""
+NOVELTY_SCALE = 6.0
+"""Squared Mahalanobis distance from the background at which a color counts as 63% novel."""
+MIN_PIXEL_WEIGHT = 1e-6
+"""Weight of every pixel in both mixtures, so that neither is ever empty."""
+THRESHOLD = 0.5
+"""Probability above which a pixel belongs to the garment."""
+MIN_GARMENT_LEVEL = 26
+"""Gray level of the darkest garment, so that it differs from the black background."""
+MIN_COMPONENT_FRACTION = 0.25
+"""Size of a connected component relative to the largest. Shoes in pairs are two components."""
 
 
 def cut_out(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Return the garment as Fashion-MNIST shows one: on black, as large as fits, in negative.
+    """Return the garment in the style of Fashion-MNIST: inverted, on black, resized to fit.
 
     Args:
-        image: of any mode. What is see-through is background, and else it is looked for.
+        image: of any mode. In images with transparency, the transparent region is the background;
+            others are segmented.
         size: side in pixels.
 
     Returns:
-        (views, size, size) uint8: a view for each of `PLACES`. A grey image that already has the
-        size is one view, taken as it is.
+        (views, size, size) uint8: a view for each of `CENTER_WEIGHTS`, or one view where
+        transparency defines the background. A grayscale image of this size is one view, unchanged.
     """
-    grey = to_grey(image)
-    if grey.shape == (size, size) and is_grey(image):
-        return grey[None]
-    image = to_plain_mode(image)
+    gray = to_grayscale(image)
+    if gray.shape == (size, size) and is_grayscale(image):
+        return gray[None]
+    image = normalize_mode(image)
     if image.mode == "RGBA":
-        masks = [_or_all(np.asarray(image.getchannel("A")) / 255)]
+        masks = [_or_everything(np.asarray(image.getchannel("A")) / 255)]
     else:
-        masks = [garment_mask(image.convert("RGB"), place) for place in PLACES]
-    return np.stack([_shown(Image.fromarray(255 - grey), mask, size) for mask in masks])
+        masks = [garment_mask(image.convert("RGB"), weight) for weight in CENTER_WEIGHTS]
+    inverted = Image.fromarray(255 - gray)
+    return np.stack([_crop_to_mask(inverted, mask, size) for mask in masks])
 
 
-def garment_mask(image: Image.Image, place: float) -> Floats:
-    """Return how surely each pixel is the garment's, in [0, 1].
+def garment_mask(image: Image.Image, center_weight: float) -> Floats:
+    """Return the probability that each pixel belongs to the garment.
 
     Args:
         image: RGB.
-        place: how much it counts that a pixel lies about the middle.
+        center_weight: of the log-odds of the center prior.
 
     Returns:
-        (rows, columns) of a copy with its longer side at most `SIDE`; 0 outside of the pieces that
-        make up the garment. All 1 where nothing could be told apart.
+        (rows, columns) in [0, 1], of a copy whose longer side is at most `WORKING_SIDE`; 0 outside
+        of the large connected components. All 1 where no garment was found.
     """
     small = image.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if min(small.size) < LEAST:
+    small.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if min(small.size) < MIN_WORKING_SIDE:
         return np.ones((small.height, small.width))
-    mask = _probabilities(np.asarray(small), place)
-    return _or_all(mask * _large_pieces(mask > FIRM))
+    mask = _garment_probabilities(np.asarray(small), center_weight)
+    return _or_everything(mask * _large_components(mask > THRESHOLD))
 
 
-def _or_all(mask: Floats) -> Floats:
-    return mask if (mask > FIRM).any() else np.ones_like(mask)
+def _or_everything(mask: Floats) -> Floats:
+    return mask if (mask > THRESHOLD).any() else np.ones_like(mask)
 
 
-def _shown(grey: Image.Image, mask: Floats, size: int) -> NDArray[np.uint8]:
-    """Return what lies under the mask, brought to (size, size)."""
-    rows, columns = (np.flatnonzero((mask > FIRM).any(axis)) for axis in (1, 0))
+def _crop_to_mask(inverted: Image.Image, mask: Floats, size: int) -> NDArray[np.uint8]:
+    """Return (size, size): the image times the mask, cropped to the mask, resized and centered."""
+    rows, columns = (np.flatnonzero((mask > THRESHOLD).any(axis)) for axis in (1, 0))
     top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
     scale = size / max(bottom - top, right - left)
     fitted = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-    across, down = grey.width / mask.shape[1], grey.height / mask.shape[0]
-    box = left * across, top * down, right * across, bottom * down
-    lanczos, bilinear = Image.Resampling.LANCZOS, Image.Resampling.BILINEAR
-    image = np.asarray(grey.resize(fitted, lanczos, box))
-    cover = Image.fromarray(mask.astype(np.float32)).resize(
-        fitted, bilinear, (left, top, right, bottom)
+    x_scale, y_scale = inverted.width / mask.shape[1], inverted.height / mask.shape[0]
+    box = left * x_scale, top * y_scale, right * x_scale, bottom * y_scale
+    image = np.asarray(inverted.resize(fitted, Image.Resampling.LANCZOS, box))
+    alpha = Image.fromarray(mask.astype(np.float32)).resize(
+        fitted, Image.Resampling.BILINEAR, (left, top, right, bottom)
     )
-    shown = np.zeros((size, size), np.uint8)
+    masked = np.round(np.clip(image, MIN_GARMENT_LEVEL, 255) * np.asarray(alpha))
+    canvas = np.zeros((size, size), np.uint8)
     x, y = (size - fitted[0]) // 2, (size - fitted[1]) // 2
-    visible = np.clip(image, DARKEST, 255) * np.asarray(cover)
-    shown[y : y + fitted[1], x : x + fitted[0]] = np.round(visible)
-    return shown
+    canvas[y : y + fitted[1], x : x + fitted[0]] = masked
+    return canvas
 
 
-def to_lab(rgb: NDArray[np.uint8]) -> Floats:
-    """Return (…, 3) CIELAB for (…, 3) sRGB."""
-    unit = rgb.astype(np.float64) / 255
-    linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ TO_XYZ
-    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
-@dataclass
-class _Mixture:
-    """Of normal distributions.
-
-    Attributes:
-        shares: (k,) of all values.
-        means: (k, 3).
-        whiten: (k, 3, 3), what makes each distribution's values independent and of variance 1.
-    """
-
-    shares: Floats
-    means: Floats
-    whiten: Floats
-
-    @classmethod
-    def fit(cls, colours: Floats, belong: Floats) -> _Mixture:
-        """Return the mixture of (n, 3) colours that belong to its parts as (n, k) tells."""
-        sizes = belong.sum(0) + 1e-9
-        means = belong.T @ colours / sizes[:, None]
-        off = colours[None] - means[:, None]
-        weighted = off * belong.T[..., None]
-        spread = weighted.transpose(0, 2, 1) @ off / sizes[:, None, None] + FLOOR * np.eye(3)
-        return cls(sizes / sizes.sum(), means, np.linalg.inv(np.linalg.cholesky(spread)))
-
-    def log_densities(self, colours: Floats) -> Floats:
-        """Return (n, k), of each part with its share, but for a constant."""
-        off = (colours[None] - self.means[:, None]) @ self.whiten.transpose(0, 2, 1)
-        scale = np.log(np.diagonal(self.whiten, axis1=1, axis2=2)).sum(1) + np.log(self.shares)
-        densities: Floats = scale[None] - 0.5 * np.square(off).sum(2).T
-        return densities
-
-    def least_distances(self, colours: Floats) -> Floats:
-        """Return (n,), squared distances to the nearest part in its own deviations."""
-        off = (colours[None] - self.means[:, None]) @ self.whiten.transpose(0, 2, 1)
-        nearest: Floats = np.square(off).sum(2).min(0)
-        return nearest
-
-
-def _probabilities(rgb: NDArray[np.uint8], weight_of_place: float) -> Floats:
-    """Return (rows, columns) probabilities that (rows, columns, 3) pixels are the garment's."""
+def _garment_probabilities(rgb: NDArray[np.uint8], center_weight: float) -> Floats:
+    """Return (rows, columns) probabilities for (rows, columns, 3) pixels."""
     rows, columns, _ = rgb.shape
-    down, across = _blur(rows, 0.7), _blur(columns, 0.7)
-    lab = np.einsum("ij,jkc,lk->ilc", down, to_lab(rgb), across, optimize=True)
-    colours = lab.reshape(-1, 3)
-    down, across = _blur(rows, REACH), _blur(columns, REACH)
+    blur_down, blur_across = (_blur_matrix(n, PREPROCESSING_SIGMA) for n in (rows, columns))
+    lab = np.einsum("ij,jkc,lk->ilc", blur_down, to_lab(rgb), blur_across, optimize=True)
+    colors = lab.reshape(-1, 3)
+    distance = _distance_from_center(rows, columns)
+    prior = np.clip(0.03 + 0.9 * (1 - distance**2) ** 0.7, 0.02, 0.95)
+    prior_log_odds = center_weight * np.log(prior / (1 - prior))
+    probability = np.where(distance > 0.9, 0.02, prior) * _novelty(colors, distance)
+    kernels = _blur_matrix(rows, NEIGHBOR_SIGMA), _blur_matrix(columns, NEIGHBOR_SIGMA)
+    background: GaussianMixture | None = None
+    garment: GaussianMixture | None = None
+    for _ in range(EM_ROUNDS):
+        background = _refit(background, colors, (1 - probability).ravel() + MIN_PIXEL_WEIGHT)
+        garment = _refit(garment, colors, probability.ravel() + MIN_PIXEL_WEIGHT)
+        log_odds = _log_likelihood(garment, colors) - _log_likelihood(background, colors)
+        log_odds = np.clip(log_odds, -MAX_COLOR_LOG_ODDS, MAX_COLOR_LOG_ODDS)
+        probability = _mean_field(log_odds.reshape(rows, columns) + prior_log_odds, *kernels)
+    return probability
+
+
+def _distance_from_center(rows: int, columns: int) -> Floats:
+    """Return (rows, columns) Chebyshev distances from the center, 1 at the edges."""
     v, u = (np.abs((np.arange(n) + 0.5) / n * 2 - 1) for n in (rows, columns))
-    outwards = np.maximum(v[:, None], u[None])
-    place = np.clip(0.03 + 0.9 * (1 - outwards**2) ** 0.7, 0.02, 0.95)
-    place_odds = weight_of_place * np.log(place / (1 - place))
-    probable = np.where(outwards > 0.9, 0.02, place)
-    border = (outwards > BORDER).ravel().astype(np.float64)
-    behind = _Mixture.fit(colours, border[:, None] * _clusters(colours, border))
-    new = 1 - np.exp(-behind.least_distances(colours) / NOVEL)
-    probable *= new.reshape(rows, columns)
-    mixtures: list[_Mixture] = []
-    for _ in range(ROUNDS):
-        sides = (1 - probable).ravel() + TRACE, probable.ravel() + TRACE
-        mixtures = [
-            _Mixture.fit(colours, weight[:, None] * _belonging(colours, weight, before))
-            for weight, before in zip(sides, mixtures or (None, None), strict=True)
-        ]
-        behind, garment = (np.logaddexp.reduce(m.log_densities(colours), 1) for m in mixtures)
-        odds = np.clip(garment - behind, -LARGEST_ODDS, LARGEST_ODDS).reshape(rows, columns)
-        odds += place_odds
-        probable = _sigmoid(odds)
-        for _ in range(LEANINGS):
-            probable = _sigmoid(odds + NEIGHBOURS * (down @ (2 * probable - 1) @ across.T))
-    return probable
+    distances: Floats = np.maximum(v[:, None], u[None])
+    return distances
 
 
-def _belonging(colours: Floats, weight: Floats, mixture: _Mixture | None) -> Floats:
-    """Return (n, k): how far each colour belongs to each part, by the mixture there was before."""
+def _novelty(colors: Floats, distance: Floats) -> Floats:
+    """Return (rows, columns) in [0, 1): how much each color differs from those at the border."""
+    border = (distance > BORDER_DISTANCE).ravel().astype(np.float64)
+    responsibilities = border[:, None] * k_means(colors, border, COMPONENTS)
+    background = GaussianMixture.fit(colors, responsibilities, MIN_VARIANCE)
+    novelty: Floats = 1 - np.exp(-background.nearest_squared_distance(colors) / NOVELTY_SCALE)
+    return novelty.reshape(distance.shape)
+
+
+def _refit(mixture: GaussianMixture | None, colors: Floats, weights: Floats) -> GaussianMixture:
+    """Return the mixture after one EM step on weighted colors, starting from k-means."""
     if mixture is None:
-        return _clusters(colours, weight)
-    logs = mixture.log_densities(colours)
-    shares = np.exp(logs - logs.max(1, keepdims=True))
-    belonging: Floats = shares / shares.sum(1, keepdims=True)
-    return belonging
+        responsibilities = k_means(colors, weights, COMPONENTS)
+    else:
+        responsibilities = mixture.responsibilities(colors)
+    return GaussianMixture.fit(colors, weights[:, None] * responsibilities, MIN_VARIANCE)
 
 
-def _clusters(colours: Floats, weight: Floats) -> Floats:
-    """Return (n, k), 1 at each colour's cluster, by k-means.
-
-    The first centre begins as the mean of all, each other as what is farthest from those before.
-    """
-    centres = [weight @ colours / weight.sum()]
-    for _ in range(COLOURS - 1):
-        nearest = np.min([np.square(colours - c).sum(1) for c in centres], axis=0)
-        centres.append(colours[(nearest * weight).argmax()])
-    for _ in range(5):
-        distances = np.stack([np.square(colours - c).sum(1) for c in centres], axis=1)
-        cluster: Floats = np.eye(COLOURS)[distances.argmin(1)]
-        sizes = weight @ cluster
-        sums = (weight[:, None] * cluster).T @ colours
-        centres = [s / n if n > 0 else c for s, n, c in zip(sums, sizes, centres, strict=True)]
-    return cluster
+def _log_likelihood(mixture: GaussianMixture, colors: Floats) -> Floats:
+    """Return (n,) log-likelihoods of colors, up to a constant."""
+    likelihood: Floats = np.logaddexp.reduce(mixture.log_densities(colors), 1)
+    return likelihood
 
 
-def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pieces of a mask that are not much smaller than the largest of them."""
+def _mean_field(log_odds: Floats, blur_down: Floats, blur_across: Floats) -> Floats:
+    """Return probabilities in which each pixel's log-odds depend on its neighbors, too."""
+    probability = _sigmoid(log_odds)
+    for _ in range(MEAN_FIELD_ROUNDS):
+        neighbors = blur_down @ (2 * probability - 1) @ blur_across.T
+        probability = _sigmoid(log_odds + NEIGHBOR_WEIGHT * neighbors)
+    return probability
+
+
+def _large_components(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the connected components of at least `MIN_COMPONENT_FRACTION` of the largest."""
     label = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:  # each pixel takes the highest number that its neighbours have
+    while True:  # propagate the highest label to all neighbors until nothing changes
         padded = np.pad(label, 1)
-        around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-        spread = np.where(mask, np.maximum.reduce((label, *around)), 0)
-        if (spread == label).all():
+        neighbors = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+        propagated = np.where(mask, np.maximum.reduce((label, *neighbors)), 0)
+        if (propagated == label).all():
             break
-        label = spread
+        label = propagated
     sizes = np.bincount(label.ravel())
     sizes[0] = 0
-    return np.isin(label, np.flatnonzero(sizes >= max(1, PART * sizes.max())))
+    return np.isin(label, np.flatnonzero(sizes >= max(1, MIN_COMPONENT_FRACTION * sizes.max())))
 
 
-def _blur(n: int, sigma: float) -> Floats:
-    """Return (n, n), which times n values blurs them by a Gaussian; at the ends it is narrower."""
-    places = np.arange(n)
-    kernel = np.exp(-0.5 * np.square((places[:, None] - places[None]) / sigma))
+def _blur_matrix(n: int, sigma: float) -> Floats:
+    """Return (n, n): multiplied with n values, a Gaussian blur, normalized at the ends."""
+    positions = np.arange(n)
+    kernel = np.exp(-0.5 * np.square((positions[:, None] - positions[None]) / sigma))
     blur: Floats = kernel / kernel.sum(1, keepdims=True)
     return blur
 
 
-def _sigmoid(odds: Floats) -> Floats:
-    probability: Floats = 1 / (1 + np.exp(-odds))
+def _sigmoid(log_odds: Floats) -> Floats:
+    probability: Floats = 1 / (1 + np.exp(-log_odds))
     return probability

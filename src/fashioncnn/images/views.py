@@ -1,35 +1,91 @@
-"""From a decoded image to what a network is shown of it, by the name its preprocessing keeps."""
+"""Views: the model input computed from a decoded image.
+
+Fashion-MNIST's own conversion (arXiv:1708.07747, figure 1) trims the border color, resizes the
+longest edge, centers the garment, and inverts the image: garment light on black. `fashion_view`
+and `cut_out` follow it, `plain_view` only pads and resizes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.images.decoding import fashion_view, plain_view, whole_view
+from fashioncnn.images.color import Gray, is_grayscale, to_grayscale
 from fashioncnn.images.segmentation import cut_out
 
+ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
+"""Names of the conversions in `VIEW_FUNCTIONS`."""
+Fit = Literal["pad", "stretch", "crop"]
 Views = NDArray[np.uint8]
 """(views, size, size)."""
 
+TRIM_TOLERANCE = 24
+"""Gray levels by which a pixel may differ from the border and still count as background."""
+PHOTO_FITS: tuple[Fit, ...] = "stretch", "crop", "pad"
+"""Views of the whole photograph in `photo_views`, after the views that are cut out."""
 
-WHOLE = "stretch", "crop", "pad"
-"""Ways of the whole image that photographs are seen in, besides cut out."""
+
+def plain_view(image: Image.Image, size: int) -> Gray:
+    """Return (size, size) uint8: grayscale, padded to a square with the border's gray, resized."""
+    gray = to_grayscale(image)
+    return _pad_to_square(gray, size, fill=_border_level(gray))
+
+
+def fashion_view(image: Image.Image, size: int) -> Gray:
+    """Return (size, size) uint8 in the style of Fashion-MNIST: garment light on black.
+
+    A grayscale image of this size is returned unchanged, also if it was saved in color. Any other
+    is inverted if its border is light, trimmed of its border color, resized and centered.
+    """
+    gray = to_grayscale(image)
+    if gray.shape == (size, size) and is_grayscale(image):
+        return gray
+    gray, border = _invert_light_background(gray)
+    rows, columns = np.nonzero(np.abs(gray.astype(int) - border) > TRIM_TOLERANCE)
+    if len(rows):
+        gray = gray[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    # Stretch the levels from [border, 255] to [0, 255], so that the background becomes black.
+    stretched = np.clip((gray.astype(int) - border) * 255 // max(255 - border, 1), 0, 255)
+    return _pad_to_square(stretched.astype(np.uint8), size, fill=0)
+
+
+def whole_view(image: Image.Image, size: int, fit: Fit) -> Gray:
+    """Return (size, size) uint8 of the whole image: grayscale, inverted if its border is light.
+
+    Args:
+        image: of any mode.
+        size: side in pixels.
+        fit: ``pad`` keeps the aspect ratio and pads with the border's gray, ``stretch`` ignores
+            the aspect ratio, ``crop`` keeps only the central square.
+    """
+    gray, border = _invert_light_background(to_grayscale(image))
+    if fit == "pad":
+        return _pad_to_square(gray, size, fill=border)
+    if fit == "crop":
+        height, width = gray.shape
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        gray = gray[top : top + side, left : left + side]
+    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
 
 
 def photo_views(image: Image.Image, size: int) -> Views:
-    """Return the garment cut out (see `cut_out`), and the whole image in each way of `WHOLE`.
+    """Return the views of `cut_out`, then the whole image in each way of `PHOTO_FITS`.
 
-    What is wrong with one is often right with another. A grey image that already has the size
-    is one view, taken as it is.
+    Segmentation fails on some photographs and cluttered backgrounds mislead on others, so that the
+    average over both kinds of views is more accurate than either. An image of this size that has
+    one view in `cut_out`, grayscale or with transparency, has only that view.
     """
-    cut = cut_out(image, size)
-    if len(cut) == 1 and image.size == (size, size):
-        return cut
-    whole = [whole_view(image, size, fit) for fit in WHOLE]
-    return np.concatenate([cut, np.stack(whole)])
+    garment = cut_out(image, size)
+    if len(garment) == 1 and image.size == (size, size):
+        return garment
+    whole = [whole_view(image, size, fit) for fit in PHOTO_FITS]
+    return np.concatenate([garment, np.stack(whole)])
 
 
 VIEW_FUNCTIONS: dict[str, Callable[[Image.Image, int], Views]] = {
@@ -41,4 +97,27 @@ VIEW_FUNCTIONS: dict[str, Callable[[Image.Image, int], Views]] = {
     "stretch": lambda image, size: whole_view(image, size, "stretch")[None],
     "crop": lambda image, size: whole_view(image, size, "crop")[None],
 }
-"""Functions of an image and a side in pixels."""
+"""By `ViewMode`: functions of an image of any mode and a side in pixels."""
+
+
+def _border_level(gray: Gray) -> int:
+    """Return the median gray level of the outermost pixels."""
+    edges = (gray[0], gray[-1], gray[:, 0], gray[:, -1])
+    return int(np.median(np.concatenate(edges)))
+
+
+def _invert_light_background(gray: Gray) -> tuple[Gray, int]:
+    """Return the image, inverted if its border is light, and the level of its border."""
+    border = _border_level(gray)
+    return (255 - gray, 255 - border) if border > 127 else (gray, border)
+
+
+def _pad_to_square(gray: Gray, size: int, fill: int) -> Gray:
+    """Resize the longest edge to `size`, keep the aspect ratio, center on a `fill` background."""
+    height, width = gray.shape
+    scale = size / max(height, width)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = Image.fromarray(gray).resize(fitted, Image.Resampling.LANCZOS)
+    canvas = Image.new("L", (size, size), fill)
+    canvas.paste(resized, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
+    return np.asarray(canvas)

@@ -1,1 +1,1 @@
-"""Put a trained network to use."""
+"""Prediction and evaluation with a trained model, without torch."""

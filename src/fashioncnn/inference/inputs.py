@@ -1,4 +1,4 @@
-"""From an image to what a network sees of it; many of them on all cores, in order."""
+"""From a source to the views of its image; many sources on all cores, in order."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from fashioncnn.images.decoding import read_image
 from fashioncnn.images.views import VIEW_FUNCTIONS
 from fashioncnn.inference.sources import ImageSource
 
-ENOUGH = 512
-"""Pixels on a photograph's longer side that it is decoded to at least, if it has them.
+MIN_DECODED_SIDE = 512
+"""Pixels on the longer side to which a photograph is decoded at least.
 
-Of photographs of 2,100 pixels that were decoded so, a network of 28×28 saw what differs by 0.1 to
-0.2 grey levels from what it sees of the whole (median of 29), in a fifth of the time (docs/LOG.md).
+Views of photographs of 2,100 pixels decoded to this size differ by 0.1 to 0.2 grey levels from
+those of the full image (median of 29), in a fifth of the time (docs/LOG.md).
 """
-FEW = 64
-GROUP = 8
-AHEAD = 4
+SINGLE_TASKS, TASK_SIZE = 64, 8
+"""The first images are one task each, so that few large ones use all cores; later ones are
+grouped."""
+TASKS_AHEAD = 4
+"""Tasks per worker that are submitted ahead of the consumer."""
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """What a network sees of an image.
+    """The views of one source.
 
     Attributes:
-        name: of the image.
-        views: (views, size, size) uint8; None where it cannot be read.
-        error: why not.
-        found: whether its source named anything.
-        resized: whether it had another size than the network's.
+        name: of the source.
+        views: (views, size, size) uint8; None if the image could not be read.
+        error: why it could not be read.
+        found: whether the source exists.
+        resized: whether the image had another size than the model input.
     """
 
     name: str
@@ -54,27 +56,32 @@ class LoadedImage:
 
 
 def compute_views(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return what a network sees of a decoded image, (views, size, size) uint8.
+    """Return the views of a decoded image, (views, size, size) uint8.
 
     Args:
-        image: as `read_image` returns it, or of any mode.
-        preprocessing: the network's own.
+        image: of any mode.
+        preprocessing: of the model.
     """
     return VIEW_FUNCTIONS[preprocessing.views](image, preprocessing.image_size)
 
 
 def required_pixels(preprocessing: Preprocessing) -> int:
-    """Return how many pixels on the longer side of an image such a network can make use of."""
-    return max(ENOUGH, 8 * preprocessing.image_size)
+    """Return the pixels on the longer side to which an image needs to be decoded."""
+    return max(MIN_DECODED_SIDE, 8 * preprocessing.image_size)
 
 
 def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: int) -> LoadedImage:
-    """Decode one source as far as the network needs it."""
+    """Return the views of a source, or why it could not be read.
+
+    Args:
+        source: a file, its content, a grey array, or an error.
+        preprocessing: of the model. An array of its image size is used unchanged.
+        max_pixels: images with more pixels are rejected before they are decoded.
+    """
     content = source.content
     if isinstance(content, FashionCNNError):
-        return LoadedImage(
-            source.name, None, str(content), found=not isinstance(content, UsageError)
-        )
+        found = not isinstance(content, UsageError)
+        return LoadedImage(source.name, None, str(content), found=found)
     size = preprocessing.image_size
     try:
         if isinstance(content, np.ndarray):
@@ -83,8 +90,8 @@ def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: in
             image = Image.fromarray(content)
         else:
             file = BytesIO(content) if isinstance(content, bytes) else content
-            enough = required_pixels(preprocessing)
-            image = read_image(file, source.name, max_pixels=max_pixels, enough=enough)
+            min_side = required_pixels(preprocessing)
+            image = read_image(file, source.name, max_pixels=max_pixels, min_side=min_side)
         resized = image.size != (size, size)
         return LoadedImage(source.name, compute_views(image, preprocessing), resized=resized)
     except ImageError as error:
@@ -92,25 +99,23 @@ def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: in
 
 
 def map_in_order(
-    function: Callable[[Given], Made], items: Iterable[Given], workers: int
-) -> Generator[Made, None, None]:
-    """Yield ``function(item)`` for each item, in order, made by so many threads a little ahead.
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Yield ``function(item)`` for each item, in order, computed by threads a little ahead.
 
-    Threads, for decoders let others run meanwhile, and a process of its own for each core was no
-    faster (measured, docs/LOG.md). Of `items` no more is taken than can be worked on soon.
+    Decoders release the GIL; processes were not faster (docs/LOG.md). Items are consumed lazily.
     """
     remaining = iter(items)
-    waiting: deque[Future[list[Made]]] = deque()
+    pending: deque[Future[list[Result]]] = deque()
     pool = ThreadPoolExecutor(workers)
-    taken = 0
+    submitted = 0
     try:
-        # The first go one by one, so that a few large ones keep every core busy.
-        while group := list(islice(remaining, 1 if taken < FEW else GROUP)):
-            taken += len(group)
-            waiting.append(pool.submit(lambda part: [function(item) for item in part], group))
-            if len(waiting) > AHEAD * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        while task := list(islice(remaining, 1 if submitted < SINGLE_TASKS else TASK_SIZE)):
+            submitted += len(task)
+            pending.append(pool.submit(lambda items: [function(item) for item in items], task))
+            if len(pending) > TASKS_AHEAD * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

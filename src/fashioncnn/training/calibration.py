@@ -1,94 +1,93 @@
-"""After training: how sure a network may be, told by images that it did not learn from."""
+"""Temperature, OOD detector and abstention threshold, fitted on the prediction path."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from fashioncnn.artifacts.ood import logit_std
+from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.augmentation.fashion import create_augmentation
 from fashioncnn.data.dataset import Split
 from fashioncnn.evaluation.calibration import (
     fit_abstention_threshold,
     fit_ood_detector,
     fit_temperature,
 )
-from fashioncnn.evaluation.logits import BATCH, compute_logits
-from fashioncnn.evaluation.metrics import Logits, softmax
-from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.inference.predictor import Predictor
+from fashioncnn.models.backend import to_tensor
 from fashioncnn.settings import AugmentationConfig, Settings
-from fashioncnn.training.state import create_augmentation
 
-NEARLY_ALL = math.nextafter(1.0, 0.0)
-"""A share of images that leaves out none."""
+ALMOST_ALL = math.nextafter(1.0, 0.0)
+"""A fraction of images that excludes none."""
+BATCH_SIZE = 500
 
 
 def calibrate(
-    model: TrainedModel,
-    settings: Settings,
-    part: Split | None,
-    images: Tensor,
-    logits: Logits,
-    precision: str,
-) -> TrainedModel:
-    """Return the model with its temperature, its membership and the bound of what is unsure.
+    predictor: Predictor, settings: Settings, validation: Split | None, device: torch.device
+) -> ModelSpec:
+    """Return the specification of a predictor's model with everything fitted.
 
-    A membership is fitted where training showed photographs and images of no class.
+    A model that was trained on images rendered as photographs is calibrated on the validation split
+    rendered likewise; with outlier exposure, an OOD detector is fitted, too.
 
     Args:
-        model: after training.
-        settings: that it was trained with.
-        part: held out; None where nothing was, and ``auto`` is then a temperature of 1, and never
-            unsure.
-        images: its images, (n, 1, size, size) uint8, on the model's device.
-        logits: of them, (n, classes) float32.
-        precision: ``fp32`` or ``bf16``.
+        predictor: after training.
+        settings: of the run.
+        validation: held out, or None: then ``auto`` is a temperature of 1 and no abstention.
+        device: to render images on.
     """
-    temperature, bound = settings.training.temperature, settings.training.abstain_below
-    if part is None:
-        return replace(
-            model,
+    training, spec = settings.training, predictor.spec
+    temperature, threshold = training.temperature, training.abstain_below
+    if validation is None:
+        return spec.replace(
             temperature=1.0 if temperature == "auto" else temperature,
-            abstain_below=0.0 if bound == "auto" else bound,
+            abstain_below=0.0 if threshold == "auto" else threshold,
         )
-    ood_detector = None
+    images = validation.images
     if settings.augmentation.photograph > 0:
-        logits = _logits_as_photographs(images, settings, part, model, precision)
+        images = _render(settings, validation, spec, device, outliers=False)
         if settings.augmentation.outlier_exposure > 0:
-            others = _logits_as_photographs(images, settings, part, model, precision, outliers=True)
-            ood_detector = fit_ood_detector(logits, others)
+            outliers = _render(settings, validation, spec, device, outliers=True)
+            detector = fit_ood_detector(_std(predictor, images), _std(predictor, outliers))
+            spec = spec.replace(ood_detector=detector)
     if temperature == "auto":
-        temperature = fit_temperature(logits, part.labels)
-    model = replace(model, temperature=temperature, ood_detector=ood_detector)
-    if bound == "auto":
-        probabilities = softmax(logits / np.float32(temperature))
-        confidences = model.confidences(probabilities, logit_std(logits))
-        bound = fit_abstention_threshold(confidences, logits.argmax(1) == part.labels)
-    return replace(model, abstain_below=bound)
+        temperature = fit_temperature(predictor.augmented_logits(images), validation.labels)
+    spec = spec.replace(temperature=temperature)
+    if threshold == "auto":
+        predictions = Predictor(predictor.backend, spec).predict_images(images)
+        correct = predictions.probabilities.argmax(axis=1) == validation.labels
+        threshold = fit_abstention_threshold(predictions.confidences, correct)
+    return spec.replace(abstain_below=threshold)
 
 
-def _logits_as_photographs(
-    images: Tensor,
-    settings: Settings,
-    part: Split,
-    model: TrainedModel,
-    precision: str,
-    *,
-    outliers: bool = False,
-) -> Logits:
-    """Return logits of the images as training shows photographs, or of outliers in their place.
+def _std(predictor: Predictor, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the logit standard deviation, averaged over test-time augmentation, (n,)."""
+    stds = [logit_std(logits) for logits in predictor.augmented_logits(images)]
+    mean: NDArray[np.float64] = np.mean(stds, axis=0)
+    return mean
 
-    Both are drawn anew, as in no epoch of the training: as the first and the second after it.
+
+def _render(
+    settings: Settings, split: Split, spec: ModelSpec, device: torch.device, *, outliers: bool
+) -> NDArray[np.uint8]:
+    """Return the images as training renders photographs, or outliers in their place.
+
+    Random values are those of the first two epochs after the training.
     """
-    shown = AugmentationConfig(photograph=1.0, outlier_exposure=NEARLY_ALL if outliers else 0.0)
-    only = settings.model_copy(update={"augmentation": shown})
-    augment = create_augmentation(only, part, model.class_names, images.device)
-    assert augment is not None  # noqa: S101 - for the type checker
-    places = torch.arange(len(images), device=images.device)
+    config = AugmentationConfig(photograph=1.0, outlier_exposure=ALMOST_ALL if outliers else 0.0)
+    augmentation = create_augmentation(
+        config, split.labels, spec.labels, settings.training.seed, device
+    )
+    assert augmentation is not None  # noqa: S101 - for the type checker
+    images = to_tensor(split.images, device)
     epoch = settings.training.epochs + int(outliers)
-    augmented = (augment(images[some], some, epoch) for some in torch.split(places, BATCH))
-    seen = torch.cat([some.round().to(torch.uint8) for some in augmented])
-    return compute_logits(model.network, model.preprocessing, seen, precision)
+    rendered = [
+        augmentation(images[indices], indices, epoch).round().to(torch.uint8)
+        for indices in torch.split(torch.arange(len(images), device=device), BATCH_SIZE)
+    ]
+    array: NDArray[np.uint8] = torch.cat(rendered)[:, 0].cpu().numpy()
+    return array

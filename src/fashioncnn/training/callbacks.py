@@ -1,42 +1,112 @@
-"""Who is told how training goes."""
+"""Callbacks of the training loop."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from fashioncnn.training.loop import Progress
+from torch import Tensor
 
-Record = dict[str, Any]
-"""A line of history.jsonl."""
-
-
-class Observer(Protocol):
-    """Who wants to see training go on; all calls are quick or throttled by the observer."""
-
-    def network(self, name: str, epochs: int) -> None:
-        """Where there are teachers: which network is trained next, and for how long."""
-
-    def begin(self, progress: Progress, images: int) -> None:
-        """Training begins or goes on."""
-
-    def step(self, progress: Progress) -> None:
-        """A step is done."""
-
-    def epoch(self, record: Record) -> None:
-        """An epoch is done and judged."""
+from fashioncnn.errors import DivergedError, FashionCNNError
+from fashioncnn.evaluation.metrics import Labels, accuracy, cross_entropy
+from fashioncnn.models.backend import compute_logits
+from fashioncnn.runs import RunFolder
+from fashioncnn.settings import TrainingConfig
+from fashioncnn.training.state import Record, TrainState
 
 
-class Silent:
-    """An observer that looks away."""
+class Callback:
+    """Called by `fashioncnn.training.loop.fit`; subclasses implement the methods they need."""
 
-    def network(self, name: str, epochs: int) -> None:
-        """See `Observer.network`."""
+    def on_start(self, state: TrainState, images: int) -> None:
+        """Called before the first step of a new or resumed training; `images` per epoch."""
 
-    def begin(self, progress: Progress, images: int) -> None:
-        """See `Observer.begin`."""
+    def on_step(self, state: TrainState) -> None:
+        """Called after every step; may raise to stop the training."""
 
-    def step(self, progress: Progress) -> None:
-        """See `Observer.step`."""
+    def on_epoch(self, state: TrainState, record: Record) -> None:
+        """Called after every epoch with its record, which may be extended."""
 
-    def epoch(self, record: Record) -> None:
-        """See `Observer.epoch`."""
+    def on_end(self, state: TrainState) -> None:
+        """Called after the last epoch."""
+
+    def on_artifacts(self, run: RunFolder) -> None:
+        """Called when all files of the run folder are written."""
+
+
+@dataclass
+class EvaluateSplits(Callback):
+    """Adds loss and accuracy of other splits to the record of each epoch.
+
+    Attributes:
+        splits: images (n, 1, size, size) uint8 on the device, and labels, by the prefix of their
+            keys in the history (``val``, ``test``).
+    """
+
+    splits: Mapping[str, tuple[Tensor, Labels]]
+
+    def on_epoch(self, state: TrainState, record: Record) -> None:
+        """Evaluate the weights that would be kept."""
+        state.require_finite_weights()
+        model = state.model
+        for name, (images, labels) in self.splits.items():
+            logits = compute_logits(
+                model.network, model.spec.preprocessing, images, state.precision
+            )
+            loss = cross_entropy(logits, labels)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the {name} loss became {loss} after epoch {record['epoch']}; try a lower "
+                    "--learning-rate"
+                )
+            record[f"{name}_loss"] = loss
+            record[f"{name}_accuracy"] = accuracy(logits, labels)
+
+
+@dataclass
+class KeepBest(Callback):
+    """Keeps the weights of the best validation epoch.
+
+    Attributes:
+        config: ``select`` and ``select_by``.
+        score: of the best epoch; higher is better.
+        epoch: the best one so far; 0 before the first, and if the last weights are selected.
+        tensors: its weights.
+    """
+
+    config: TrainingConfig
+    score: float = -math.inf
+    epoch: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def on_epoch(self, state: TrainState, record: Record) -> None:
+        """Keep the weights if they are better than before."""
+        if self.config.select != "best_val":
+            return
+        by_loss = self.config.select_by == "loss"
+        score = -record["val_loss"] if by_loss else record["val_accuracy"]
+        if score > self.score:
+            weights = state.model.network.state_dict()
+            self.tensors = {name: t.detach().clone() for name, t in weights.items()}
+            self.score, self.epoch = score, record["epoch"]
+
+
+@dataclass
+class StopOnRequest(Callback):
+    """Stops the training with the error that `reason` returns.
+
+    Attributes:
+        reason: called after every step; None continues.
+        save: called before the error is raised.
+    """
+
+    reason: Callable[[], FashionCNNError | None]
+    save: Callable[[TrainState], None]
+
+    def on_step(self, state: TrainState) -> None:
+        """Stop if requested."""
+        error = self.reason()
+        if error is not None:
+            self.save(state)
+            raise error

@@ -1,7 +1,7 @@
-"""Checkpoints: tensors in safetensors, then a manifest with their SHA-256. No pickle.
+"""Checkpoints: tensors as safetensors, and a manifest with the SHA-256 of both. No pickle.
 
-A checkpoint counts only once its manifest is there and its hash is right, so a crash at any
-moment leaves the one before it in force. The last two are kept.
+A checkpoint counts once its manifest exists and both hashes match, so that after a crash at any
+moment the previous one is used. The last two are kept.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from fashioncnn.errors import RunError
+from fashioncnn.errors import OtherVersionError, RunError
 from fashioncnn.files import write_atomic, write_json
+from fashioncnn.settings import SCHEMA
 
 KEPT = 2
 
@@ -27,8 +28,8 @@ def save_checkpoint(
     """Write a checkpoint and remove all but the last two.
 
     Args:
-        folder: made where it is missing.
-        step: optimiser steps done; names the checkpoint.
+        folder: created if missing.
+        step: completed optimizer steps; names the checkpoint.
         tensors: by name.
         state: JSON types.
     """
@@ -37,9 +38,10 @@ def save_checkpoint(
     weights = folder / f"step-{step:08d}.safetensors"
     write_atomic(weights, content)
     manifest = {
-        "schema": 1,
+        "schema": SCHEMA,
         "step": step,
         "sha256": hashlib.sha256(content).hexdigest(),
+        "state_sha256": _state_sha256(state),
         "state": state,
     }
     write_json(weights.with_suffix(".json"), manifest)
@@ -49,28 +51,45 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return tensors and state of the newest intact checkpoint; None where there is none yet.
+    """Return tensors and state of the newest intact checkpoint; None if there is none yet.
 
     Raises:
-        RunError: there are checkpoints, but each of them is damaged.
+        OtherVersionError: the newest was written by version 0.1.
+        RunError: there are checkpoints, but all are damaged.
     """
     manifests = sorted(folder.glob("step-*.json"), reverse=True)
     for path in manifests:
         try:
             manifest = json.loads(path.read_bytes())
+            schema = manifest.get("schema")
             content = path.with_suffix(".safetensors").read_bytes()
-            digest, state = manifest["sha256"], manifest["state"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            if schema == 1:
+                raise OtherVersionError(
+                    f"{folder.parent}: unfinished run of fashioncnn 0.1, which this version cannot "
+                    "resume; finish it with 0.1, or start a new run"
+                )
+            state = manifest["state"]
+            intact = (
+                schema == SCHEMA
+                and hashlib.sha256(content).hexdigest() == manifest["sha256"]
+                and _state_sha256(state) == manifest["state_sha256"]
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-        if hashlib.sha256(content).hexdigest() == digest:
+        if intact:
             return load(content), state
     if manifests:
         raise RunError(f"{folder}: none of the {len(manifests)} checkpoints is intact")
     return None
 
 
+def _state_sha256(state: dict[str, Any]) -> str:
+    """Return a hash of the state that does not depend on the formatting of its JSON."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
 def discard_checkpoints_after(folder: Path, step: int) -> None:
-    """Remove damaged checkpoints beyond `step`, and what a crash left half-written."""
+    """Remove damaged checkpoints after `step`, and incomplete files of a crash."""
     if not folder.exists():
         return
     kept = {path.stem for path in folder.glob("step-*.json") if path.stem <= f"step-{step:08d}"}
@@ -80,7 +99,7 @@ def discard_checkpoints_after(folder: Path, step: int) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as ``optimizer.<parameter>.<name>``."""
+    """Return the state of the optimizer as ``optimizer.<parameter>.<name>``."""
     return {
         f"optimizer.{index}.{name}": value
         for index, values in optimizer.state_dict()["state"].items()
@@ -90,7 +109,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Restore what `optimizer_tensors` returned."""
     parameters: list[nn.Parameter] = [p for g in optimizer.param_groups for p in g["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -99,21 +118,20 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             continue
         index, _, name = rest.partition(".")
         parameter = parameters[int(index)]
-        value = value.clone()  # noqa: PLW2901
+        restored = value.clone()
         if value.dim() > 0:
-            # Fused kernels walk memory, so the state must be laid out like its parameter. (In
-            # version 0.1.0 a `FlattenLinear` was a `torch.nn.Linear`: the same values, flat.)
-            value = torch.empty_like(parameter).copy_(value.view_as(parameter))  # noqa: PLW2901
-        state.setdefault(int(index), {})[name] = value
+            # Fused kernels walk memory, so the state needs the memory layout of its parameter.
+            restored = torch.empty_like(parameter).copy_(value.view_as(parameter))
+        state.setdefault(int(index), {})[name] = restored
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors under names that begin with `prefix`."""
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors with `prefix` before each name."""
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def unprefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return those tensors whose names begin with `prefix`, without it."""
+def without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it."""
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

@@ -1,9 +1,7 @@
-"""Networks that are trained first, and what they say of images to the one that learns from them.
+"""Knowledge distillation: teachers whose mean probabilities are a target of the student.
 
-What several networks know together fits into one of their size: it learns their mean answer
-(Hinton, Vinyals and Dean, arXiv:1503.02531) to each image just as it is shown to itself (Beyer et
-al., arXiv:2106.05237). Answers are not tempered: teachers that learnt smoothed labels pass the
-smoothing on.
+The teachers see the same augmented images as the student (Hinton, Vinyals and Dean,
+arXiv:1503.02531; Beyer et al., arXiv:2106.05237).
 """
 
 from __future__ import annotations
@@ -15,39 +13,45 @@ import torch
 from torch import Tensor
 
 from fashioncnn.data.seeding import teacher_seed
+from fashioncnn.devices import autocast
+from fashioncnn.models.backend import normalize
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.settings import DistillationConfig, Settings
 
 
 @dataclass(frozen=True)
 class TeacherEnsemble:
-    """Trained networks that answer together.
+    """Trained networks that predict together.
 
     Attributes:
-        models: at least one, of the same classes.
-        precision: that they compute in, ``fp32`` or ``bf16``.
+        models: at least one, all with the same classes.
+        precision: ``fp32`` or ``bf16``.
+        temperature: divides the logits.
     """
 
     models: Sequence[TrainedModel]
     precision: str
+    temperature: float = 1.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the mean of their probabilities, (n, classes) float32.
+        """Return the mean of the teachers' probabilities, (b, classes) float32.
 
         Args:
-            images: (n, 1, size, size), as augmentation leaves them, on the networks' device.
+            images: (b, 1, size, size) augmented, in [0, 255], on the teachers' device.
         """
-        half = self.precision == "bf16"
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            logits = [m.network(m.preprocessing(images)).float() for m in self.models]
-        return torch.stack(logits).softmax(2).mean(0)
+        with torch.no_grad(), autocast(images.device, self.precision):
+            logits = [
+                model.network(normalize(images, model.spec.preprocessing)).float()
+                for model in self.models
+            ]
+        return (torch.stack(logits) / self.temperature).softmax(2).mean(0)
 
 
 def teacher_settings(settings: Settings, number: int) -> Settings:
-    """Return the settings of a run's teacher: its own, with another seed and no teachers.
+    """Return the settings of a run's teacher: those of the run, with another seed.
 
     Args:
-        settings: of the run, with every ``auto`` resolved.
+        settings: of the run, resolved.
         number: of the teacher, counted from 1.
     """
     distillation = settings.distillation

@@ -1,29 +1,64 @@
-"""The mean of the weights along the way, which is often better than the last of them."""
+"""Exponential moving average (EMA) of the weights of a network."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 
-def create_ema(network: nn.Module, decay: float) -> AveragedModel:
-    """Return an exponential moving average of a network's weights and buffers.
+class EMA:
+    """Keeps a copy of a network whose weights and buffers follow as a moving average.
 
-    A step keeps `decay` of the mean so far; in the beginning less, (1 + n) / (10 + n) after n
-    steps, so that the first weights are soon forgotten (TensorFlow's ExponentialMovingAverage).
+    The first update copies. Afterwards the decay rises with the number of updates n as
+    min(decay, (1 + n) / (10 + n)), so that the initial weights are forgotten soon (TensorFlow's
+    ExponentialMovingAverage).
 
-    Args:
-        network: copied.
+    The tensors of the network must stay the same objects, as they do in training.
+
+    Attributes:
+        network: the copy.
         decay: in (0, 1).
+        updates: so far.
     """
 
-    def blend(mean: list[Tensor], now: list[Tensor], _: Tensor) -> None:
-        if not mean[0].is_floating_point():  # counts of batches
-            torch._foreach_copy_(mean, now)
-            return
-        n = int(averaged.n_averaged)  # on the host, where no device is waited for
-        torch._foreach_lerp_(mean, now, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+        # Traversing the modules would take longer than a step of a small network on a GPU.
+        pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
+        self._floats = _Pairs([pair for pair in pairs if pair[0].is_floating_point()])
+        self._counters = _Pairs([pair for pair in pairs if not pair[0].is_floating_point()])
 
-    averaged = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)  # type: ignore[arg-type]
-    return averaged
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the present weights of the network."""
+        if self.updates == 0:
+            self._floats.copy()
+        else:
+            decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+            self._floats.interpolate(1 - decay)
+        self._counters.copy()
+        self.updates += 1
+
+
+class _Pairs:
+    """Tensors of the average and of the network."""
+
+    def __init__(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        self.averages = [average for average, _ in pairs]
+        self.values = [value for _, value in pairs]
+
+    def copy(self) -> None:
+        if self.averages:
+            torch._foreach_copy_(self.averages, self.values)
+
+    def interpolate(self, weight: float) -> None:
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self.values, weight)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [t.detach() for t in (*network.parameters(), *network.buffers())]

@@ -1,46 +1,177 @@
-"""What has to be as it was when a run goes on."""
+"""The connection of a training to its run folder: checkpoints, history, resuming."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import RunError
+from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
+from fashioncnn.training.callbacks import Callback, KeepBest
+from fashioncnn.training.checkpoint import (
+    discard_checkpoints_after,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+    with_prefix,
+    without_prefix,
+)
 from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.state import Progress, Record, TrainState
 
 CHANGEABLE = (
     ("data", "source"),
     ("training", "epochs"),
-    ("distillation", "teachers"),  # by their content
     ("training", "checkpoint_seconds"),
+    ("distillation", "teachers"),  # compared by their SHA-256
     ("runtime", "device"),
     ("runtime", "kernels"),
 )
-"""Settings that a resumed run may have otherwise than before."""
+"""Settings that may differ when a run is resumed."""
 
 
-def check_epochs(state: dict[str, Any], settings: Settings, path: Path) -> None:
-    """Refuse fewer epochs than it was begun for, and more where the learning rate has come down."""
+@dataclass
+class Checkpoints(Callback):
+    """Writes checkpoints and the history of a run, and restores them.
+
+    Attributes:
+        run: the run folder.
+        settings: of the run, resolved.
+        data_sha256: of the training split before the validation split is held out.
+        teachers: SHA-256 by name of given teachers.
+        best: its weights are part of a checkpoint.
+    """
+
+    run: RunFolder
+    settings: Settings
+    data_sha256: str
+    teachers: dict[str, str]
+    best: KeepBest
+    _saved_at: float = field(default_factory=time.monotonic, init=False)
+
+    def on_step(self, state: TrainState) -> None:
+        """Write a checkpoint if the last one is old enough."""
+        if time.monotonic() - self._saved_at >= self.settings.training.checkpoint_seconds:
+            self.save(state)
+
+    def on_epoch(self, state: TrainState, record: Record) -> None:  # noqa: ARG002
+        """Write a checkpoint and the history."""
+        self.save(state)
+        self.run.write_history(state.history)
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint."""
+        state.progress.settle()
+        state.require_finite_weights()
+        tensors = {
+            **with_prefix(state.network.state_dict(), "model."),
+            **optimizer_tensors(state.optimizer),
+            **with_prefix(self.best.tensors, "best."),
+        }
+        if state.ema is not None:
+            tensors |= with_prefix(state.ema.network.state_dict(), "ema.")
+        best = {"score": self.best.score, "epoch": self.best.epoch} if self.best.tensors else {}
+        content = {
+            "progress": state.progress.to_dict(),
+            "history": state.history,
+            "best": best,
+            "settings": fixed_settings(self.settings),
+            "preprocessing": asdict(state.spec.preprocessing),
+            "epochs": self.settings.training.epochs,
+            "data_sha256": self.data_sha256,
+            "teachers": list(self.teachers.values()),
+        }
+        save_checkpoint(self.run.checkpoints, state.progress.step, tensors, content)
+        self._saved_at = time.monotonic()
+
+    def restore(self, state: TrainState) -> TrainState | None:
+        """Return the state of the newest intact checkpoint; None if there is none.
+
+        Raises:
+            RunError: checkpoints are damaged, or belong to other data, settings or teachers.
+        """
+        checkpoint = load_checkpoint(self.run.checkpoints)
+        if checkpoint is None:
+            return None
+        tensors, content = checkpoint
+        try:
+            self._check(content)
+            restored = self._restore(state, tensors, content)
+        except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"{self.run.path}: its checkpoint does not match its config.toml ({reason})"
+            ) from None
+        discard_checkpoints_after(self.run.checkpoints, restored.progress.step)
+        self.run.write_history(restored.history)
+        return restored
+
+    def _check(self, content: dict[str, Any]) -> None:
+        path = self.run.path
+        if content["data_sha256"] != self.data_sha256:
+            raise RunError(f"{path}: the run was started with other training data")
+        before = Settings.model_validate(content["settings"], strict=False)
+        changes = _changes(fixed_settings(before), fixed_settings(self.settings))
+        if changes:
+            raise RunError(
+                f"{path}: config.toml was changed after the run started ({'; '.join(changes)}); "
+                f"restore it, or start a new run with --from {path}"
+            )
+        check_epochs(content["epochs"], self.settings, path)
+        if content["teachers"] != list(self.teachers.values()):
+            raise RunError(f"{path}: the run was started with other teachers than exist there now")
+
+    def _restore(
+        self, state: TrainState, tensors: dict[str, Tensor], content: dict[str, Any]
+    ) -> TrainState:
+        state.network.load_state_dict(without_prefix(tensors, "model."))
+        progress = Progress.from_dict(content["progress"])
+        if state.ema is not None:
+            state.ema.network.load_state_dict(without_prefix(tensors, "ema."))
+            state.ema.updates = progress.step
+        restore_optimizer(state.optimizer, tensors)
+        if content["best"]:
+            self.best.score = content["best"]["score"]
+            self.best.epoch = content["best"]["epoch"]
+            self.best.tensors = without_prefix(tensors, "best.")
+        restored = state.with_spec(preprocessing=Preprocessing(**content["preprocessing"]))
+        restored.progress, restored.history = progress, content["history"]
+        return restored
+
+
+def check_epochs(before: int, settings: Settings, path: Path) -> None:
+    """Reject fewer epochs than before, and more if the schedule depends on their number.
+
+    Raises:
+        RunError: the run cannot be resumed with this number of epochs.
+    """
     epochs = settings.training.epochs
-    before = state.get("epochs", epochs)  # older versions did not tell
     if epochs < before or (epochs > before and not can_extend(settings)):
-        raise RunError(f"{path}: was begun for {before} epochs, not {epochs}; begin a new run")
-
-
-def settings_of_checkpoint(state: dict[str, Any]) -> Settings:
-    """Return the settings of a checkpoint; one that there was not yet is as without being set."""
-    settings = Settings.model_validate(state["settings"], strict=False)
-    if settings.data.views != "auto":
-        return settings
-    views = state["preprocessing"]["views"]
-    data = settings.data.model_copy(update={"views": views})
-    return settings.model_copy(update={"data": data})
+        raise RunError(f"{path}: was started with {before} epochs, not {epochs}; start a new run")
 
 
 def fixed_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that may not change while a run goes on, as JSON types."""
+    """Return the settings that may not change when a run is resumed, as JSON types."""
     values = settings.model_dump(mode="json", exclude={"description"})
     for section, name in CHANGEABLE:
         del values[section][name]
     return values
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return each changed key with both values."""
+    changes = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += _changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append(f"{prefix}{key} from {old!r} to {new!r}")
+    return changes

@@ -1,200 +1,158 @@
-"""Everything that the loop works on, made from settings."""
+"""The state of a training: network, optimizer, EMA, progress and history."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
-from fashioncnn.artifacts.preprocessing import fit_preprocessing
-from fashioncnn.augmentation.outlier_exposure import LOWER, UPPER, WHOLE
-from fashioncnn.augmentation.photographs import ClassTraits
-from fashioncnn.augmentation.pipeline import Augmentation
-from fashioncnn.data.dataset import Dataset, Split, ViewMode
-from fashioncnn.data.seeding import weights_seed
-from fashioncnn.evaluation.logits import to_tensor
-from fashioncnn.models import build_model, place_network
-from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.errors import DivergedError
 from fashioncnn.models.trained_model import TrainedModel
-from fashioncnn.settings import Settings
-from fashioncnn.training.distillation import TeacherEnsemble
-from fashioncnn.training.ema import create_ema
-from fashioncnn.training.loop import EpochResult, Progress, Recipe, fit
-from fashioncnn.training.optimizers import build_optimizer, scheduled_learning_rate
+from fashioncnn.training.ema import EMA
+from fashioncnn.training.losses import Loss
 
-SHOES = frozenset({"Sandal", "Sneaker", "Ankle boot"})
-"""Names of classes whose garments come in pairs."""
-SLEEVED = frozenset({"T-shirt/top", "Pullover", "Coat", "Shirt"})
-"""Names of classes whose garments may have sleeves that stand off from the trunk. Dresses have them
-too, but their skirts would be taken for some."""
-BROAD = frozenset({"Dress"})
-"""Names of classes whose garments hang in folds."""
-PARTIAL_GARMENTS = {"Trouser": UPPER, "Dress": LOWER}
-"""Names of classes of which a part is a garment of no class: shorts, skirts."""
-WHITENED_PIXELS = 2000 * 28 * 28
-"""Of training images that a whitening first layer is measured on, spread over all of them."""
+SAVED_PROGRESS = ("epoch", "step", "position", "loss_sum", "correct", "seconds")
+MAX_PENDING = 50
+"""Steps between two reads of the loss: each read waits for the device."""
+
+Record = dict[str, Any]
+"""The metrics of one epoch, one line of history.jsonl."""
+
+
+@dataclass
+class Progress:
+    """How far the training is; with weights and optimizer, the content of a checkpoint.
+
+    Attributes:
+        epoch: completed epochs.
+        step: completed optimizer steps.
+        position: images of the current epoch that were used.
+        loss_sum: their summed loss, in nats.
+        correct: how many of them were classified correctly.
+        seconds: of training in this epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    position: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    _pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list, repr=False)
+
+    def add(self, loss: Tensor, correct: Tensor, n: int) -> None:
+        """Count a step over `n` images without waiting for the device."""
+        self._pending.append((loss, correct, n))
+        self.step += 1
+        self.position += n
+        if len(self._pending) >= MAX_PENDING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Add the pending losses to the sums; raises `DivergedError` if one is not finite."""
+        if not self._pending:
+            return
+        losses, correct, sizes = zip(*self._pending, strict=True)
+        self._pending.clear()
+        # One transfer from the device for each list.
+        for loss, n in zip(torch.stack(losses).tolist(), sizes, strict=True):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss became {loss} in epoch {self.epoch + 1}, by step {self.step}; try "
+                    "a lower --learning-rate"
+                )
+            self.loss_sum += loss * n
+        self.correct += int(torch.stack(correct).sum())
+
+    def finish_epoch(self) -> None:
+        """Start the next epoch."""
+        self.epoch += 1
+        self.position, self.loss_sum, self.correct, self.seconds = 0, 0.0, 0, 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that a checkpoint contains."""
+        return {name: getattr(self, name) for name in SAVED_PROGRESS}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Progress:
+        """Return what `to_dict` returned; raises `KeyError` if a field is missing."""
+        return cls(**{name: values[name] for name in SAVED_PROGRESS})
 
 
 @dataclass
 class TrainState:
-    """A network with its optimiser, images and recipe.
+    """Everything that `fashioncnn.training.loop.fit` changes, and what a step needs.
 
     Attributes:
-        model: with fresh weights, or those it was told to begin with.
+        network: that is trained.
+        spec: of the network.
         optimizer: of the network's parameters.
-        images: (n, 1, size, size) uint8, on the network's device.
-        labels: (n,) int64, there too.
-        augmentation: what is done to images first, or None.
-        averaged: the mean of the network's weights along the way, or None.
-        class_weights: (classes,) float32 weights of the loss, or None.
-        recipe: what the loop needs to know.
-        teachers: what is learnt from beside the labels, or None.
+        learning_rate: by step, counted from 0.
+        loss: of logits and a batch.
+        epochs: to train in total.
+        seed: of dropout.
+        precision: ``fp32`` or ``bf16``.
+        ema: moving average of the weights, or None.
+        name: ``teacher 1 of 2`` or ``student`` with distillation, else empty.
+        progress: so far.
+        history: one record per completed epoch.
     """
 
-    model: TrainedModel
+    network: nn.Module
+    spec: ModelSpec
     optimizer: torch.optim.Optimizer
-    images: Tensor
-    labels: Tensor
-    augmentation: Augmentation | None
-    averaged: AveragedModel | None
-    class_weights: Tensor | None
-    recipe: Recipe
-    teachers: TeacherEnsemble | None = None
-
-    @classmethod
-    def begin(
-        cls,
-        settings: Settings,
-        part: Split,
-        dataset: Dataset,
-        device: torch.device,
-        start_from: TrainedModel | None = None,
-    ) -> TrainState:
-        """Return a learner that has not learnt yet.
-
-        Args:
-            settings: with every ``auto`` resolved.
-            part: what to learn from.
-            dataset: that it is a part of.
-            device: where to.
-            start_from: a network whose weights and preprocessing to begin with.
-        """
-        model = _begin_model(settings, part, dataset, device, start_from)
-        weights, decay = None, settings.training.ema_decay
-        if settings.data.class_weights == "auto":
-            weights = torch.from_numpy(_class_weights(part.labels, len(dataset.class_names)))
-        return cls(
-            model,
-            build_optimizer(settings.optimizer, model.network),
-            to_tensor(part.images, device),
-            torch.from_numpy(part.labels.astype(np.int64)).to(device),
-            create_augmentation(settings, part, dataset.class_names, device),
-            create_ema(model.network, decay) if decay > 0 else None,
-            None if weights is None else weights.to(device),
-            _loop_recipe(settings, len(part)),
-        )
+    learning_rate: Callable[[int], float]
+    loss: Loss
+    epochs: int
+    seed: int
+    precision: str = "fp32"
+    ema: EMA | None = None
+    name: str = ""
+    progress: Progress = field(default_factory=Progress)
+    history: list[Record] = field(default_factory=list)
 
     @property
-    def judged(self) -> TrainedModel:
-        """What is judged and kept: the averaged weights, where they are averaged."""
-        return (
-            self.model
-            if self.averaged is None
-            else replace(self.model, network=self.averaged.module)
-        )
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return next(self.network.parameters()).device
 
-    def learn(
-        self,
-        progress: Progress,
-        *,
-        on_step: Callable[[Progress], None],
-        on_epoch: Callable[[EpochResult], None],
-    ) -> None:
-        """Go on from `progress` to the end of the recipe; see `fashioncnn.training.loop.fit`."""
-        fit(
-            self.model.network,
-            self.optimizer,
-            self.model.preprocessing,
-            self.images,
-            self.labels,
-            self.recipe,
-            progress,
-            augmentation=self.augmentation,
-            averaged=self.averaged,
-            class_weights=self.class_weights,
-            teachers=self.teachers,
-            on_step=on_step,
-            on_epoch=on_epoch,
-        )
+    @property
+    def model(self) -> TrainedModel:
+        """The model that is evaluated and kept: with the averaged weights, if there is an EMA."""
+        network = self.network if self.ema is None else self.ema.network
+        return TrainedModel(network, self.spec)
 
+    def finish_epoch(self) -> Record:
+        """Append the record of the completed epoch to the history and return it."""
+        progress = self.progress
+        progress.settle()
+        n = progress.position
+        record: Record = {
+            "epoch": progress.epoch + 1,
+            "train_loss": progress.loss_sum / n,
+            "train_accuracy": progress.correct / n,
+            **dict.fromkeys(("val_loss", "val_accuracy", "test_loss", "test_accuracy")),
+            "learning_rate": self.learning_rate(progress.step - 1),
+            "seconds": progress.seconds,
+            "images_per_second": n / progress.seconds,
+        }
+        progress.finish_epoch()
+        self.history.append(record)
+        return record
 
-def _begin_model(
-    settings: Settings,
-    part: Split,
-    dataset: Dataset,
-    device: torch.device,
-    start_from: TrainedModel | None,
-) -> TrainedModel:
-    names = dataset.class_names
-    preprocessing = fit_preprocessing(
-        part.images, settings.data.scaling, cast(ViewMode, settings.data.views)
-    )
-    torch.manual_seed(weights_seed(settings.training.seed))
-    network = build_model(settings.model, preprocessing.image_size, len(names))
-    if isinstance(network, BatchNormCNN) and network.whitening:
-        wanted = max(1, WHITENED_PIXELS // preprocessing.image_size**2)
-        sample = part.images[:: max(1, len(part) // wanted)][:wanted]
-        network.whiten(preprocessing(to_tensor(sample, torch.device("cpu"))))
-    if start_from is not None:
-        network.load_state_dict(start_from.network.state_dict())
-        preprocessing = start_from.preprocessing
-    place_network(network, device)
-    return TrainedModel(network, settings.model, names, preprocessing, dataset.name)
+    def require_finite_weights(self) -> None:
+        """Raise `DivergedError` if a weight is not finite; a loss may not show this yet."""
+        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise DivergedError(
+                f"the weights are not finite after step {self.progress.step}; try a lower "
+                "--learning-rate"
+            )
 
-
-def create_augmentation(
-    settings: Settings, part: Split, class_names: Sequence[str], device: torch.device
-) -> Augmentation | None:
-    """Return what augments the images of a part as the settings ask; None where nothing does."""
-    config, n = settings.augmentation, len(part)
-    if config.is_off:
-        return None
-    of_classes = (
-        [PARTIAL_GARMENTS.get(name, WHOLE) for name in class_names],
-        [name in SHOES for name in class_names],
-        [name in SLEEVED for name in class_names],
-        [name in BROAD for name in class_names],
-    )
-    parts, *traits = (
-        torch.from_numpy(np.array(of_class)[part.labels]).to(device) for of_class in of_classes
-    )
-    return Augmentation(config, settings.training.seed, n, ClassTraits(*traits), parts)
-
-
-def _loop_recipe(settings: Settings, n: int) -> Recipe:
-    training = settings.training
-    steps = training.epochs * math.ceil(n / training.batch_size)
-    peak = settings.optimizer.learning_rate
-    return Recipe(
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        seed=training.seed,
-        precision=str(settings.runtime.precision),
-        label_smoothing=training.label_smoothing,
-        learning_rate=lambda step: scheduled_learning_rate(settings.schedule, peak, step, steps),
-        teacher_share=settings.distillation.alpha,
-    )
-
-
-def _class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
-    """Return n / (classes · n_class) for each class."""
-    counts = np.bincount(labels, minlength=classes)
-    weights: NDArray[np.float64] = counts.sum() / (len(counts) * np.maximum(counts, 1))
-    return weights.astype(np.float32)
+    def with_spec(self, **values: Any) -> TrainState:
+        """Return a state that shares everything but has other values in its specification."""
+        return replace(self, spec=self.spec.replace(**values))

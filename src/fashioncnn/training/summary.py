@@ -1,17 +1,17 @@
-"""What a training came to, in a few figures: its last, and the best of every curve it drew."""
+"""Summary of a training history: final values, and the best of each curve."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fashioncnn.training.callbacks import Record
+from fashioncnn.training.state import Record
 
 SPLIT_NAMES = {"val": "validation", "test": "test"}
-"""Splits by the short names of history.jsonl."""
+"""Names of the splits by the prefix of their keys in history.jsonl."""
 
 
 def summarize(history: list[Record]) -> dict[str, Any]:
-    """Return the finals, and for each drawn curve its best accuracy and lowest loss."""
+    """Return final values, and best accuracy and lowest loss of each recorded curve."""
     last = history[-1]
     summary: dict[str, Any] = {"final_train_loss": last["train_loss"]}
     for short, name in SPLIT_NAMES.items():
@@ -20,13 +20,13 @@ def summarize(history: list[Record]) -> dict[str, Any]:
         best = max(history, key=lambda record: record[f"{short}_accuracy"])
         lowest = min(history, key=lambda record: record[f"{short}_loss"])
         summary |= {
-            f"best_{name}_accuracy": _at(best, f"{short}_accuracy"),
-            f"lowest_{name}_loss": _at(lowest, f"{short}_loss"),
+            f"best_{name}_accuracy": _at_epoch(best, f"{short}_accuracy"),
+            f"lowest_{name}_loss": _at_epoch(lowest, f"{short}_loss"),
             f"final_{name}_accuracy": last[f"{short}_accuracy"],
             f"final_{name}_loss": last[f"{short}_loss"],
         }
     return summary
 
 
-def _at(record: Record, key: str) -> dict[str, Any]:
+def _at_epoch(record: Record, key: str) -> dict[str, Any]:
     return {"value": record[key], "epoch": record["epoch"]}

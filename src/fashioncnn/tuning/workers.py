@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
-from fashioncnn.data.sources import load_dataset
+from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Record

@@ -1,0 +1,145 @@
+"""The model card next to the weights: Markdown with the front matter of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fashioncnn.artifacts.model_folder import ModelDescription
+from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
+from fashioncnn.settings import Settings
+
+PHOTOGRAPH_VIEWS = ("photo", "cutout")
+"""Kinds of views that segment a garment."""
+
+
+def minimal_card(description: ModelDescription) -> str:
+    """Return the card of a model whose training is not known."""
+    name = description.architecture.name
+    return "\n".join([*_head(description, name), "", _intended_use(description), ""])
+
+
+def model_card(
+    description: ModelDescription,
+    settings: Settings,
+    data_hashes: Mapping[str, str],
+    metrics: Mapping[str, dict[str, Any] | None],
+    notes: Sequence[str] = (),
+    teachers: Mapping[str, str] | None = None,
+) -> str:
+    """Return the card of a trained model.
+
+    Args:
+        description: of the model.
+        settings: of the run.
+        data_hashes: SHA-256 by split.
+        metrics: by split; None for a split that was not evaluated.
+        notes: further lines about the training.
+        teachers: SHA-256 by name of trained models that were used as teachers.
+    """
+    lines = [
+        *_head(description, settings.recipe),
+        f"- **Training**: {settings.training.epochs} epochs, seed {settings.training.seed}, "
+        f"{settings.data.validation:,} images held out for validation, weights: "
+        f"{settings.training.select}",
+        *_distillation(settings, teachers or {}),
+        *(f"- **Data, {split}**: SHA-256 `{digest}`" for split, digest in data_hashes.items()),
+        *notes,
+        "",
+        "| split | images | accuracy | 95% interval | loss | ECE | ECE, calibrated |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(_metrics_row(split, values) for split, values in metrics.items() if values),
+    ]
+    if not any(metrics.values()):
+        lines.append("| not evaluated yet | | | | | | |")
+    return "\n".join([*lines, "", _intended_use(description), ""])
+
+
+def _metrics_row(split: str, metrics: dict[str, Any]) -> str:
+    low, high = metrics["accuracy_ci95"]
+    return (
+        f"| {split} | {metrics['n']:,} | {metrics['accuracy']:.2%} | {low:.2%} – {high:.2%} "
+        f"| {metrics['loss']:.4f} | {metrics['ece']:.4f} | {_calibrated_ece(metrics)} |"
+    )
+
+
+def _calibrated_ece(metrics: dict[str, Any]) -> str:
+    calibrated = metrics.get("calibrated")  # missing in the first files of version 0.1
+    if calibrated is None or calibrated["temperature"] == 1:
+        return "–"
+    return f"{calibrated['ece']:.4f}"
+
+
+def _distillation(settings: Settings, teachers: Mapping[str, str]) -> list[str]:
+    distillation = settings.distillation
+    lines = [
+        f"- **Teacher**: `{'/'.join(Path(name).parts[-2:])}`, SHA-256 `{digest}`"
+        for name, digest in teachers.items()
+    ]
+    if distillation.ensemble_size:
+        lines.append(
+            f"- **Teachers**: {distillation.ensemble_size} networks of the same recipe, trained "
+            f"first for {distillation.epochs} epochs each"
+        )
+    if lines:
+        lines.append(
+            f"- **Distillation**: alpha {distillation.alpha:g}, temperature "
+            f"{distillation.temperature:g}"
+        )
+    return lines
+
+
+def _head(description: ModelDescription, title: str) -> list[str]:
+    size = description.preprocessing.image_size
+    tags = "[fashion-mnist, pytorch]" if description.dataset == FASHION_MNIST else "[pytorch]"
+    tta = "" if description.tta == "none" else ", averaged over horizontal flips"
+    return [
+        "---",
+        "library_name: fashioncnn",
+        "pipeline_tag: image-classification",
+        f"tags: {tags}",
+        "---",
+        f"# {title} on {description.dataset}",
+        "",
+        f"- **Network**: `{description.architecture.name}`, {description.parameters:,} parameters, "
+        f"{description.multiply_adds:,} multiply-adds per image",
+        f"- **Temperature**: {description.temperature:.4g}{tta}",
+        *_abstention(description),
+        f"- **Input**: grey, {size}×{size}, uint8",
+        f"- **Classes**: {', '.join(description.labels)}",
+    ]
+
+
+def _abstention(description: ModelDescription) -> list[str]:
+    if not description.abstain_below:
+        return []
+    confidence = (
+        "the highest probability"
+        if description.ood_detector is None
+        else "the probability of being in distribution (OOD detector on the logit standard "
+        "deviation)"
+    )
+    return [f"- **Abstention**: where {confidence} is below {description.abstain_below:.3f}"]
+
+
+def _intended_use(description: ModelDescription) -> str:
+    dataset = description.dataset
+    if dataset == FASHION_MNIST and description.preprocessing.views in PHOTOGRAPH_VIEWS:
+        return (
+            "**Intended use**: classifying the garment, or pair of shoes, on a photograph of one "
+            "item that lies, hangs or stands before any background. Not for clothing that is worn, "
+            "several garments, or items outside the ten classes. It was trained on Fashion-MNIST "
+            "alone, the products of one shop; docs/RESULTS.md has its accuracy on photographs."
+        )
+    if dataset == FASHION_MNIST:
+        return (
+            "**Intended use**: learning, teaching and comparing on Fashion-MNIST. Images must look "
+            "like those of the dataset: 28×28, one garment, light on black. Not for photographs."
+        )
+    if dataset == SKETCHES:
+        return (
+            "**Intended use**: trying the program out. The images are drawn by it; this is not "
+            "Fashion-MNIST."
+        )
+    return f"**Intended use**: images like those of '{dataset}'; not for others."

@@ -1,0 +1,144 @@
+"""The model folder: ``config.json``, ``model.safetensors`` and a model card ``README.md``.
+
+It has the layout of a model on the Hugging Face Hub and contains no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.errors import ModelError, UsageError
+from fashioncnn.files import write_atomic, write_json
+from fashioncnn.migration import migrate_model_description
+from fashioncnn.settings import SCHEMA
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CARD = "README.md"
+
+
+class ModelDescription(ModelSpec):
+    """The content of ``config.json``."""
+
+    schema_: int = Field(SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
+    parameters: int = Field(0, ge=0)
+    """Trainable parameters."""
+    multiply_adds: int = Field(0, ge=0)
+    """Multiply-add operations of convolutions and linear layers per view."""
+    weights_sha256: str
+    """SHA-256 of ``model.safetensors``."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The specification alone."""
+        return ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``config.json``."""
+        values = self.model_dump(mode="json", by_alias=True)
+        return {"schema": values.pop("schema"), **values}
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 that identifies weights and description together."""
+        content = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def write_model_folder(
+    folder: Path, weights: bytes, description: ModelDescription, card: str
+) -> None:
+    """Write a model folder; existing files are replaced, each atomically.
+
+    Args:
+        folder: created if missing.
+        weights: content of ``model.safetensors``.
+        description: of these weights.
+        card: Markdown text of the model card.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / WEIGHTS, weights)
+    write_json(folder / CONFIG, description.to_json())
+    write_atomic(folder / CARD, card.encode())
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Return the validated content of a model folder's ``config.json``.
+
+    Raises:
+        ModelError: it cannot be read, or is not valid.
+    """
+    path = folder / CONFIG
+    try:
+        values = json.loads(path.read_bytes())
+        if isinstance(values, dict) and values.get("schema") == 1:
+            values = migrate_model_description(values)
+        return ModelDescription.model_validate_json(json.dumps(values))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(p) for p in first["loc"]) or "JSON"
+        raise ModelError(f"{path}: invalid ({key}: {first['msg']})") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: invalid (JSON: {error})") from None
+
+
+def read_weights(folder: Path, sha256: str) -> bytes:
+    """Return the content of ``model.safetensors``.
+
+    Raises:
+        ModelError: it cannot be read, or its SHA-256 is not `sha256`.
+    """
+    path = folder / WEIGHTS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelError(f"{path}: damaged, or not the weights of its config.json (SHA-256)")
+    return content
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the model folders that are part of the package, by name."""
+    folder = Path(__file__).parents[1] / "weights"
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
+
+
+def find_model(path: Path) -> Path:
+    """Return the model folder of a run folder, of a model folder, or of a bundled model's name.
+
+    A folder in the current directory takes precedence over a bundled model of the same name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).exists():
+            return folder
+    if (path / "config.toml").exists():
+        raise UsageError(f"{path}: the run has no model yet; finish it with --resume {path}")
+    bundled = bundled_models()
+    if str(path) in bundled:
+        return bundled[str(path)]
+    if not path.exists():
+        names = f", and no bundled model of that name ({', '.join(bundled)})" if bundled else ""
+        raise UsageError(f"{path}: no such run or model folder{names}")
+    raise UsageError(f"{path}: neither a run nor a model folder (it has no {CONFIG})")
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of the model at `path`, by label.
+
+    Raises:
+        UsageError: there is no model at `path`.
+        ModelError: its description is damaged.
+    """
+    return read_description(find_model(path)).labels

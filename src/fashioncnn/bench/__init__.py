@@ -1,0 +1,1 @@
+"""Throughput on this machine compared with its own limit: ``fashioncnn bench``."""

@@ -1,0 +1,98 @@
+"""Stratified and deterministic partitions of a split: validation and cross-validation folds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.data.dataset import Split
+from fashioncnn.errors import UsageError
+
+SPLIT_SEED = 20170825
+"""Seed of every partition, so that all runs hold out the same images (the dataset's release date).
+"""
+
+Indices = NDArray[np.int64]
+
+
+def stratified_split_indices(labels: NDArray[np.uint8], held_out: int) -> tuple[Indices, Indices]:
+    """Partition positions into a training and a held-out set with the same class proportions.
+
+    Class counts that are not whole are rounded by the largest remainder method, so that exactly
+    `held_out` images are held out. The result depends on the labels and `SPLIT_SEED` only.
+
+    Args:
+        labels: (n,).
+        held_out: number of images to hold out, from 0 to n - 1.
+
+    Returns:
+        (n - held_out,) and (held_out,) int64 positions, ascending.
+
+    Raises:
+        UsageError: `held_out` is out of range.
+    """
+    n = len(labels)
+    if not 0 <= held_out < n:
+        raise UsageError(
+            f"validation = {held_out}: must be from 0 to {n - 1}, below the {n:,} training images"
+        )
+    exact = np.bincount(labels) * held_out / n
+    counts = np.floor(exact).astype(int)
+    by_remainder = np.argsort(counts - exact, kind="stable")
+    counts[by_remainder[: held_out - counts.sum()]] += 1
+    shuffled = _shuffled_positions(n)
+    is_held_out = np.zeros(n, bool)
+    for label, count in enumerate(counts):
+        is_held_out[shuffled[labels[shuffled] == label][:count]] = True
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def folds(labels: NDArray[np.uint8], k: int) -> list[tuple[Indices, Indices]]:
+    """Partition positions into `k` stratified folds for cross-validation.
+
+    Each position is held out in exactly one fold. Sizes of folds, and counts of each class in
+    them, differ by at most 1. The result depends on the labels, `k` and `SPLIT_SEED` only.
+
+    Args:
+        labels: (n,).
+        k: number of folds, from 2 to n.
+
+    Returns:
+        `k` pairs of training and held-out int64 positions, each ascending.
+
+    Raises:
+        UsageError: `k` is out of range.
+    """
+    n = len(labels)
+    if not 2 <= k <= n:
+        raise UsageError(f"folds = {k}: must be from 2 to {n:,}, the number of images")
+    shuffled = _shuffled_positions(n)
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    fold_of = np.empty(n, np.int64)
+    fold_of[by_class] = np.arange(n) % k
+    return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(k)]
+
+
+def validation_size(validation: int | str, n: int) -> int:
+    """Return the number of `n` images that the setting holds out; ``auto`` is one sixth."""
+    return n // 6 if validation == "auto" else int(validation)
+
+
+def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
+    """Return the images to train on and the validation split, stratified.
+
+    Args:
+        train: the training split.
+        held_out: size of the validation split; with 0 it is None.
+
+    Raises:
+        UsageError: `held_out` is out of range.
+    """
+    train_indices, held_out_indices = stratified_split_indices(train.labels, held_out)
+    if not held_out:
+        return train, None
+    return train.subset(train_indices), train.subset(held_out_indices)
+
+
+def _shuffled_positions(n: int) -> Indices:
+    return np.random.default_rng(SPLIT_SEED).permutation(n)

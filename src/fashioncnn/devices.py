@@ -1,0 +1,151 @@
+"""Devices, precision and the state of torch that is shared by the whole process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from fashioncnn.environment import available_cores, configure_allocator, cpu_flags
+from fashioncnn.errors import OutOfMemoryError, UsageError
+from fashioncnn.kernels import unavailable_reason
+from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called `name`; ``auto`` is CUDA, else MPS, else CPU.
+
+    Raises:
+        UsageError: the name is not valid, or the device does not exist.
+    """
+    if not DEVICE_NAME.fullmatch(name):
+        raise UsageError(f"device = {name}: should be {DEVICE_NAMES}")
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UsageError(f"device = {name}: no such GPU ({count} available); try --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device = mps: not available on this machine; try --device cpu")
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether the processor has bfloat16 instructions."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+
+
+def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch"]:
+    """Return the CPU kernels for the setting ``runtime.kernels``; ``auto`` prefers native ones.
+
+    Raises:
+        UsageError: ``native`` is not possible.
+    """
+    if name == "torch":
+        return "torch"
+    reason = unavailable_reason() if device.type == "cpu" else f"they need the CPU, not {device}"
+    if reason is None:
+        return "native"
+    if name == "native":
+        raise UsageError(f"kernels = native: {reason}; try --kernels torch")
+    return "torch"
+
+
+def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
+    """Return the runtime settings with every ``auto`` replaced for this process.
+
+    The number of threads is shared by the whole process and is not changed here: ``auto`` is the
+    current one.
+
+    Raises:
+        UsageError: the device, the kernels or the number of threads is not available.
+    """
+    device = resolve_device(config.device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(device) else "fp32"
+    threads = torch.get_num_threads()
+    if config.threads not in ("auto", threads):
+        raise UsageError(
+            f"threads = {config.threads}: this process uses {threads}; call "
+            f"torch.set_num_threads({config.threads}) before"
+        )
+    kernels = resolve_kernels(config.kernels, device)
+    return RuntimeConfig(device=str(device), precision=precision, threads=threads, kernels=kernels)
+
+
+def configure_process(threads: int | Literal["auto"]) -> None:
+    """Set the number of threads and the allocator of this process; for the command line only.
+
+    Args:
+        threads: ``auto`` is one per available core.
+    """
+    torch.set_num_threads(available_cores() if threads == "auto" else threads)
+    configure_allocator()
+
+
+def gpu_name(device: torch.device) -> str | None:
+    """Return the name of a CUDA device; None for others."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+@contextlib.contextmanager
+def isolated_torch_state() -> Iterator[None]:
+    """Run a block with torch's default settings, and restore those of the caller afterwards.
+
+    Covered are the state of the random number generators, the default dtype, grad and inference
+    mode, and cuDNN's flags. Autocast is set where networks compute, by `autocast`.
+    """
+    random_states = torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    dtype = torch.get_default_dtype()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.set_default_dtype(torch.float32)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(random_states)
+        if cuda_states:
+            torch.cuda.set_rng_state_all(cuda_states)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which a network computes in `precision`, ``fp32`` or ``bf16``.
+
+    Casts of weights are not cached: each weight is used once in a forward pass, and inside an
+    autocast context of the caller a cache would outlive the step that changes the weights.
+    """
+    enabled = precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
+@contextlib.contextmanager
+def report_out_of_memory(what: str, device: object, remedy: str) -> Iterator[None]:
+    """Replace an out-of-memory error of torch by `OutOfMemoryError`.
+
+    Args:
+        what: needed the memory.
+        device: that lacks it.
+        remedy: what to try.
+
+    Raises:
+        OutOfMemoryError: instead of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("out of memory", "can't allocate memory")):
+            raise
+        raise OutOfMemoryError(f"{what}: not enough memory on {device}; try {remedy}") from None

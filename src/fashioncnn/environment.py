@@ -1,0 +1,158 @@
+"""The machine: processor, memory, allocator and a record of them. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fashioncnn.errors import MissingExtraError
+from fashioncnn.settings import SCHEMA, RuntimeConfig
+
+RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
+EXTRAS = {
+    "predict": ("torch",),
+    "report": ("matplotlib", "jinja2", "scipy"),
+    "train": ("torch", "matplotlib", "jinja2", "scipy"),
+    "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
+}
+"""Modules that each task needs beyond the base install."""
+
+
+def require_modules(task: str) -> None:
+    """Raise `MissingExtraError` with the install command if a module of `EXTRAS` is missing."""
+    for module in EXTRAS[task]:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("tune" if module == "optuna" else "train", module)
+
+
+def use_passive_waiting() -> None:
+    """Make waiting OpenMP threads sleep instead of spin; call it before torch is imported.
+
+    Threads that decode images need the same cores: on two shared cores, predicting image files
+    took a third to a half less processor time (docs/LOG.md). An ``OMP_WAIT_POLICY`` set by the
+    user takes precedence.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def configure_allocator() -> None:
+    """Make glibc keep large freed blocks instead of returning them to the kernel.
+
+    Each step frees and allocates the same activations; otherwise the kernel zeroes their pages
+    every time (measured by benchmarks/step.py, see docs/LOG.md). Process-wide.
+    """
+    if sys.platform != "linux":
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h of glibc
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(m_mmap_threshold, 1 << 30)
+        mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's feature flags; empty where the system does not list them."""
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def peak_memory_bytes() -> int:
+    """Return the peak resident memory of this process in bytes; 0 where it is unknown."""
+    try:
+        # On Linux, getrusage starts with the size of the parent process.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe_environment(
+    config: RuntimeConfig, data: dict[str, Any], gpu: str | None = None
+) -> dict[str, Any]:
+    """Return the content of environment.json: versions, machine, runtime settings, data hashes.
+
+    Args:
+        config: resolved.
+        data: name and SHA-256 by split.
+        gpu: its name, if one is used.
+    """
+    return {
+        "schema": SCHEMA,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "gpu": gpu,
+        "device": config.device,
+        "precision": config.precision,
+        "threads": config.threads,
+        "kernels": config.kernels,
+        "data": data,
+        "git_commit": _git_commit(),
+    }
+
+
+@lru_cache(maxsize=1)
+def cpu_name() -> str:
+    """Return the name of the processor."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """Return the first value of `key` in Linux's /proc/cpuinfo, or ``""``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that contains this package, marked if it is dirty."""
+    here = Path(__file__).resolve().parent
+    if not (here.parents[1] / ".git").exists():
+        return None
+    command = [
+        "git",
+        "-C",
+        str(here),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
+    try:
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return completed.stdout.strip() or None

@@ -1,0 +1,76 @@
+"""Color modes and color spaces."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fashioncnn.errors import ImageError
+
+Gray = NDArray[np.uint8]
+"""(height, width), 0 is black."""
+
+# Linear sRGB to CIE XYZ (IEC 61966-2-1), divided by the XYZ of the D65 white point.
+RGB_TO_XYZ = np.array(
+    [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]
+)
+RGB_TO_XYZ = RGB_TO_XYZ / np.array([0.9505, 1.0, 1.089])
+
+
+def normalize_mode(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as `L`, `RGB` or, where it has transparency, `RGBA`.
+
+    16-bit values are rescaled to 8 bits. Color profiles are ignored, also in CMYK images.
+    """
+    if image.mode.startswith("I"):
+        return _from_16_bit(image)
+    if image.has_transparency_data:
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def to_grayscale(image: Image.Image) -> Gray:
+    """Return the luma of an image, (height, width) uint8, composited on white.
+
+    Raises:
+        ImageError: the image has no pixels.
+    """
+    if 0 in image.size:
+        raise ImageError(f"an image of {image.width}×{image.height} pixels is empty")
+    image = normalize_mode(image)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("L"))
+
+
+def is_grayscale(image: Image.Image) -> bool:
+    """Whether every pixel is an opaque shade of gray, in whatever mode it is stored."""
+    image = normalize_mode(image)
+    if image.mode == "RGB":
+        pixels = np.asarray(image)
+        return bool((pixels == pixels[..., :1]).all())
+    return image.mode == "L"
+
+
+def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return (…, 3) CIELAB coordinates of (…, 3) sRGB values (IEC 61966-2-1, CIE 15:2004)."""
+    unit = rgb.astype(np.float64) / 255
+    linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ RGB_TO_XYZ
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = f[..., 0], f[..., 1], f[..., 2]
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Return a 16-bit image as `L`, or as `RGBA` where one value is marked as transparent."""
+    values = np.asarray(image)
+    gray = np.clip(values.astype(np.float32) / 257 + 0.5, 0, 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if transparent is None:
+        return Image.fromarray(gray)
+    alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
+    return Image.merge("RGBA", [Image.fromarray(gray)] * 3 + [Image.fromarray(alpha)])

@@ -1,0 +1,137 @@
+"""Evaluation of a model on a split, from stored predictions while they are valid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fashioncnn.artifacts.model_folder import ModelDescription
+from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.splits import split_validation, validation_size
+from fashioncnn.errors import DataError
+from fashioncnn.evaluation.metrics import Labels, Logits, compute_metrics
+from fashioncnn.evaluation.predictions import (
+    SplitPredictions,
+    load_predictions,
+    save_predictions,
+)
+from fashioncnn.inference.predictor import Predictor
+from fashioncnn.runs import RunFolder
+from fashioncnn.settings import Settings
+
+
+def evaluate_split(
+    predictor: Predictor,
+    description: ModelDescription,
+    dataset: Dataset,
+    split: Split,
+    name: str,
+    *,
+    run: RunFolder | None = None,
+    precision: str = "fp32",
+) -> dict[str, Any]:
+    """Return the metrics of a model on one split.
+
+    Args:
+        predictor: of the model.
+        description: of the model.
+        dataset: that contains `split`.
+        split: to evaluate on.
+        name: ``validation`` or ``test``.
+        run: its stored predictions are used while model and images are the same, and updated
+            otherwise.
+        precision: of the predictor.
+
+    Raises:
+        DataError: the data has other classes or another image size than the model.
+    """
+    check_compatible(predictor.spec, dataset)
+    predictions = _predictions(predictor, description.sha256, split, name, run, precision)
+    return model_metrics(description, predictions.logits, predictions.labels, dataset.name, name)
+
+
+def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
+    """Return the predictions for the images of a split."""
+    logits = predictor.logits(split.images[:, None])
+    return SplitPredictions(logits, split.labels, split.indices)
+
+
+def model_metrics(
+    description: ModelDescription, logits: Logits, labels: Labels, dataset: str, split: str
+) -> dict[str, Any]:
+    """Return the metrics of a model's logits.
+
+    Args:
+        description: of the model.
+        logits: (n, classes) float32.
+        labels: (n,) uint8.
+        dataset: name of the dataset.
+        split: ``validation`` or ``test``.
+    """
+    return compute_metrics(
+        logits,
+        labels,
+        description.labels,
+        dataset=dataset,
+        split=split,
+        parameters=description.parameters,
+        multiply_adds=description.multiply_adds,
+        temperature=description.temperature,
+    )
+
+
+def _predictions(
+    predictor: Predictor,
+    model_sha256: str,
+    split: Split,
+    name: str,
+    run: RunFolder | None,
+    precision: str,
+) -> SplitPredictions:
+    identity = {"model_sha256": model_sha256, "precision": precision}
+    split_identity = {f"{name}_sha256": split.sha256}
+    stored, stored_identity = load_predictions(run.predictions) if run else ({}, {})
+    same_model = identity.items() <= stored_identity.items()
+    if same_model and name in stored and split_identity.items() <= stored_identity.items():
+        return stored[name]
+    predictions = predict_split(predictor, split)
+    if run is not None:
+        other = stored if same_model else {}
+        other_identity = stored_identity if same_model else {}
+        save_predictions(
+            run.predictions,
+            {**other, name: predictions},
+            {**other_identity, **identity, **split_identity},
+        )
+    return predictions
+
+
+def check_compatible(spec: ModelSpec, dataset: Dataset) -> None:
+    """Raise `DataError` if a model cannot be evaluated on the data."""
+    if dataset.class_names != spec.labels:
+        raise DataError(
+            f"{dataset.source}: its classes ({', '.join(dataset.class_names[:3])} …) differ from "
+            f"the model's ({', '.join(spec.labels[:3])} …)"
+        )
+    size = dataset.train.images.shape[1]
+    if size != spec.preprocessing.image_size:
+        expected = spec.preprocessing.image_size
+        raise DataError(
+            f"{dataset.source}: images of {size}×{size}, but the model needs {expected}×{expected}"
+        )
+
+
+def evaluation_splits(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
+    """Return the splits that can be evaluated: ``test``, and ``validation`` as a run held it out.
+
+    Args:
+        dataset: may be other data than that of the run, and too small for its validation split.
+        settings: of the run, if there is one.
+    """
+    splits = {} if dataset.test is None else {"test": dataset.test}
+    if settings is not None:
+        size = validation_size(settings.data.validation, len(dataset.train))
+        validation = split_validation(dataset.train, size)[1] if size < len(dataset.train) else None
+        if validation is not None:
+            splits["validation"] = validation
+    return splits

@@ -1,0 +1,143 @@
+"""Batches of augmented images with their targets, as functions of (seed, epoch, position)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fashioncnn.augmentation.pipeline import Augmentation
+from fashioncnn.data.seeding import epoch_order
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        images: (b, 1, size, size) uint8 or float32 in [0, 255], augmented and mixed.
+        labels: (b,) int64; of mixed images, that of the first.
+        targets: (b, classes) float32 target probabilities; None where the labels are the targets.
+        teacher_probabilities: (b, classes) float32, or None without teachers.
+        teacher_weights: (b,) float32, weight of the teachers in the target of each image.
+    """
+
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None = None
+    teacher_probabilities: Tensor | None = None
+    teacher_weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, start: int, step: int) -> Batch:
+        """Return every `step`-th row, from row `start`."""
+        return self.map(lambda tensor: tensor[start::step])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with `function` applied to each tensor."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: function(t) for k, t in values.items() if t is not None})
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that are not None."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return [value for value in values if value is not None]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The training split as batches.
+
+    Attributes:
+        images: (n, 1, size, size) uint8.
+        labels: (n,) int64.
+        classes: number of classes.
+        batch_size: images per step, over all ranks; the last batch of an epoch may be smaller.
+        seed: of the data order.
+        augmentation: applied to each batch, or None.
+        teacher: returns the teachers' probabilities for a batch of augmented images, or None.
+        alpha: weight of the teachers in the targets.
+        rank: of this process.
+        world_size: number of processes; each gets every `world_size`-th image of a batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+    batch_size: int
+    seed: int
+    augmentation: Augmentation | None = None
+    teacher: Callable[[Tensor], Tensor] | None = None
+    alpha: float = 0.0
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from the image at position `start` on."""
+        order = torch.from_numpy(epoch_order(self.seed, epoch, len(self))).to(self.images.device)
+        for position in range(start, len(self), self.batch_size):
+            batch = self.build(order[position : position + self.batch_size], epoch)
+            yield batch if self.world_size == 1 else batch.rows(self.rank, self.world_size)
+
+    def build(self, indices: Tensor, epoch: int) -> Batch:
+        """Return the batch of the images at `indices`, (b,) int64: augmented, mixed, with targets.
+
+        Mixing partners follow from the order of the whole batch. Images of an outlier, and mixed
+        with one, keep their targets: the teachers have no weight there.
+        """
+        batch = Batch(self.images[indices], self.labels[indices])
+        outliers, mixing = None, None
+        if self.augmentation is not None:
+            images = self.augmentation(batch.images, indices, epoch)
+            outliers = self.augmentation.is_outlier(indices, epoch)
+            if self.augmentation.mixes:
+                images, mixing = self.augmentation.mix(images, indices, epoch)
+            targets = target_probabilities(batch.labels, self.classes, outliers, mixing)
+            batch = replace(batch, images=images, targets=targets)
+        if self.teacher is None:
+            return batch
+        return replace(
+            batch,
+            teacher_probabilities=self.teacher(batch.images),
+            teacher_weights=self._teacher_weights(batch, outliers, mixing),
+        )
+
+    def _teacher_weights(
+        self, batch: Batch, outliers: Tensor | None, mixing: Tensor | None
+    ) -> Tensor:
+        weights = torch.full((len(batch),), self.alpha, device=batch.labels.device)
+        if outliers is None:
+            return weights
+        affected = outliers if mixing is None else outliers | outliers.flip(0)
+        return weights.masked_fill(affected, 0.0)
+
+
+def target_probabilities(
+    labels: Tensor, classes: int, outliers: Tensor | None, mixing: Tensor | None
+) -> Tensor | None:
+    """Return the targets of a batch, (b, classes) float32; None where the labels are the targets.
+
+    Args:
+        labels: (b,) int64.
+        classes: number of classes.
+        outliers: (b,) bool, whose target is the uniform distribution (arXiv:1812.04606), or None.
+        mixing: (b,) weight of each image in its mixture with the image at the mirrored position of
+            the batch (mixup, CutMix), or None.
+    """
+    if outliers is None and mixing is None:
+        return None
+    targets = F.one_hot(labels, classes).to(torch.float32)
+    if outliers is not None:
+        targets = torch.where(outliers.unsqueeze(1), 1 / classes, targets)
+    if mixing is not None:
+        targets = torch.lerp(targets.flip(0), targets, mixing.unsqueeze(1))
+    return targets

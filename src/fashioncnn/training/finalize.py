@@ -1,0 +1,90 @@
+"""After the last epoch: select weights, calibrate, evaluate, write the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fashioncnn.artifacts.model_card import model_card
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.environment import peak_memory_bytes
+from fashioncnn.evaluation.predictions import Predictions, save_predictions
+from fashioncnn.files import write_json
+from fashioncnn.inference.evaluate import model_metrics, predict_split
+from fashioncnn.models.backend import torch_predictor
+from fashioncnn.models.trained_model import TrainedModel, save_model
+from fashioncnn.runs import RunFolder
+from fashioncnn.settings import SCHEMA, Settings
+from fashioncnn.training.calibration import calibrate
+from fashioncnn.training.callbacks import KeepBest
+from fashioncnn.training.state import TrainState
+from fashioncnn.training.summary import SPLIT_NAMES, summarize
+
+
+def finalize(
+    state: TrainState,
+    best: KeepBest,
+    settings: Settings,
+    dataset: Dataset,
+    validation: Split | None,
+    splits: Mapping[str, Split],
+    *,
+    run: RunFolder | None,
+    teachers: dict[str, str],
+    teacher_seconds: float,
+) -> tuple[TrainedModel, dict[str, Any], Predictions]:
+    """Return the calibrated model, its metrics and predictions, and write them to the run.
+
+    Args:
+        state: after the last epoch.
+        best: weights of the best validation epoch, if they are selected.
+        settings: of the run.
+        dataset: of the run.
+        validation: the validation split, or None.
+        splits: to evaluate, by their prefix in the history.
+        run: where to write, or None.
+        teachers: SHA-256 by name of given teachers.
+        teacher_seconds: training time of the teachers.
+    """
+    model = _select(state, best)
+    precision = state.precision
+    predictor = torch_predictor(model, precision)
+    model = TrainedModel(model.network, calibrate(predictor, settings, validation, model.device))
+    predictor, description = torch_predictor(model, precision), model.describe()
+    predictions: Predictions = {
+        SPLIT_NAMES[name]: predict_split(predictor, split) for name, split in splits.items()
+    }
+    by_split: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
+    for name, of_split in predictions.items():
+        by_split[name] = model_metrics(
+            description, of_split.logits, of_split.labels, dataset.name, name
+        )
+    summary = _summary(state, best, teacher_seconds)
+    metrics = {"schema": SCHEMA, **by_split, "summary": summary}
+    if run is not None:
+        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        save_model(model, run.model, card)
+        identity = {"model_sha256": description.sha256, "precision": precision}
+        identity |= {f"{SPLIT_NAMES[name]}_sha256": s.sha256 for name, s in splits.items()}
+        save_predictions(run.predictions, predictions, identity)
+        write_json(run.metrics, metrics)
+    return model, metrics, predictions
+
+
+def _select(state: TrainState, best: KeepBest) -> TrainedModel:
+    model = state.model
+    if best.tensors:
+        model.network.load_state_dict(best.tensors)
+    model.network.eval()
+    return model
+
+
+def _summary(state: TrainState, best: KeepBest, teacher_seconds: float) -> dict[str, Any]:
+    return {
+        **summarize(state.history),
+        "epochs": state.progress.epoch,
+        "selected_epoch": best.epoch or state.progress.epoch,
+        "seconds": sum(record["seconds"] for record in state.history),
+        **({"teacher_seconds": teacher_seconds} if teacher_seconds else {}),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }

@@ -1,0 +1,146 @@
+"""Network, optimizer and batches of a training, created from its settings."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fashioncnn.artifacts.preprocessing import Preprocessing, fit_preprocessing
+from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.augmentation.fashion import create_augmentation
+from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.seeding import weights_seed
+from fashioncnn.images.views import ViewMode
+from fashioncnn.models import build_model, place_network, set_kernels
+from fashioncnn.models.backend import normalize, to_tensor
+from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.settings import Settings
+from fashioncnn.training.batches import Batches
+from fashioncnn.training.distillation import TeacherEnsemble
+from fashioncnn.training.ema import EMA
+from fashioncnn.training.losses import Loss
+from fashioncnn.training.optimizers import build_optimizer, scheduled_learning_rate
+from fashioncnn.training.state import TrainState
+
+WHITENING_PIXELS = 2000 * 28 * 28
+"""Pixels of the training images on which a whitening first layer is fitted."""
+
+
+def create_state(
+    settings: Settings,
+    train: Split,
+    dataset: Dataset,
+    device: torch.device,
+    initial: TrainedModel | None = None,
+) -> TrainState:
+    """Return the state before the first step.
+
+    Args:
+        settings: resolved.
+        train: the images to train on.
+        dataset: that contains them.
+        device: to train on.
+        initial: a model whose weights and preprocessing to start from.
+    """
+    spec = _create_spec(settings, train, dataset, initial)
+    network = _create_network(settings, spec, train, initial)
+    place_network(network, device)
+    set_kernels(network, settings.runtime.kernels)
+    training = settings.training
+    steps = training.epochs * math.ceil(len(train) / training.batch_size)
+    peak = settings.optimizer.learning_rate
+    return TrainState(
+        network=network,
+        spec=spec,
+        optimizer=build_optimizer(settings.optimizer, network),
+        learning_rate=lambda step: scheduled_learning_rate(settings.schedule, peak, step, steps),
+        loss=_create_loss(settings, train, len(dataset.class_names), device),
+        epochs=training.epochs,
+        seed=training.seed,
+        precision=str(settings.runtime.precision),
+        ema=EMA(network, training.ema_decay) if training.ema_decay > 0 else None,
+    )
+
+
+def create_batches(
+    settings: Settings,
+    train: Split,
+    dataset: Dataset,
+    device: torch.device,
+    teachers: TeacherEnsemble | None = None,
+) -> Batches:
+    """Return the batches of a training, with images and labels on `device`.
+
+    Args:
+        settings: resolved.
+        train: the images to train on.
+        dataset: that contains them.
+        device: to train on.
+        teachers: for knowledge distillation, or None.
+    """
+    training, names = settings.training, dataset.class_names
+    return Batches(
+        images=to_tensor(train.images, device),
+        labels=torch.from_numpy(train.labels.astype(np.int64)).to(device),
+        classes=len(names),
+        batch_size=training.batch_size,
+        seed=training.seed,
+        augmentation=create_augmentation(
+            settings.augmentation, train.labels, names, training.seed, device
+        ),
+        teacher=teachers,
+        alpha=settings.distillation.alpha,
+    )
+
+
+def _create_spec(
+    settings: Settings, train: Split, dataset: Dataset, initial: TrainedModel | None
+) -> ModelSpec:
+    views = cast("ViewMode", settings.data.views)
+    preprocessing: Preprocessing = (
+        fit_preprocessing(train.images, settings.data.scaling, views)
+        if initial is None
+        else initial.spec.preprocessing
+    )
+    return ModelSpec(
+        architecture=settings.model,
+        labels=dataset.class_names,
+        preprocessing=preprocessing,
+        dataset=dataset.name,
+        tta="flip" if views == "photo" else "none",
+    )
+
+
+def _create_network(
+    settings: Settings, spec: ModelSpec, train: Split, initial: TrainedModel | None
+) -> nn.Module:
+    torch.manual_seed(weights_seed(settings.training.seed))
+    size = spec.preprocessing.image_size
+    network = build_model(settings.model, size, len(spec.labels))
+    if isinstance(network, BatchNormCNN) and network.whitening:
+        wanted = max(1, WHITENING_PIXELS // size**2)
+        sample = train.images[:: max(1, len(train) // wanted)][:wanted]
+        network.whiten(normalize(to_tensor(sample, torch.device("cpu")), spec.preprocessing))
+    if initial is not None:
+        network.load_state_dict(initial.network.state_dict())
+    return network
+
+
+def _create_loss(settings: Settings, train: Split, classes: int, device: torch.device) -> Loss:
+    weights = None
+    if settings.data.class_weights == "auto":
+        weights = torch.from_numpy(class_weights(train.labels, classes)).to(device)
+    return Loss(settings.training.label_smoothing, weights, settings.distillation.temperature)
+
+
+def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
+    """Return n / (classes · n_class) for each class, (classes,) float32."""
+    counts = np.bincount(labels, minlength=classes)
+    weights: NDArray[np.float64] = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    return weights.astype(np.float32)

@@ -1,0 +1,69 @@
+"""The training loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fashioncnn.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cross-entropy with label smoothing, class weights and knowledge distillation.
+
+    Attributes:
+        label_smoothing: of the labels; teachers' probabilities are not smoothed.
+        class_weights: (classes,) float32, or None.
+        temperature: softmax temperature of teachers and student in the distillation term
+            (arXiv:1503.02531).
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: Tensor | None = None
+    temperature: float = 1.0
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, in nats.
+
+        Args:
+            logits: (b, classes) float32.
+            batch: with (b,) labels.
+        """
+        if batch.teacher_probabilities is not None:
+            return self._distillation(logits, batch, batch.teacher_probabilities)
+        if batch.targets is None or self.class_weights is None:
+            return self._cross_entropy(logits, batch, reduction="mean")
+        # PyTorch averages over images here; as for labels, the mean is weighted.
+        weights = batch.targets @ self.class_weights
+        return self._cross_entropy(logits, batch, reduction="sum") / weights.sum()
+
+    def _cross_entropy(self, logits: Tensor, batch: Batch, reduction: str) -> Tensor:
+        return F.cross_entropy(
+            logits,
+            batch.labels if batch.targets is None else batch.targets,
+            self.class_weights,
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def _distillation(self, logits: Tensor, batch: Batch, probabilities: Tensor) -> Tensor:
+        """Return (1 - alpha) · label loss + alpha · T² · teacher loss, alpha per image."""
+        alpha, temperature = batch.teacher_weights, self.temperature
+        assert alpha is not None  # noqa: S101 - for the type checker
+        label_losses = self._cross_entropy(logits, batch, reduction="none")
+        teacher_losses = temperature**2 * F.cross_entropy(
+            logits / temperature, probabilities, self.class_weights, reduction="none"
+        )
+        losses = (1 - alpha) * label_losses + alpha * teacher_losses
+        if self.class_weights is None:
+            return losses.mean()
+        label_weights = (
+            self.class_weights[batch.labels]
+            if batch.targets is None
+            else batch.targets @ self.class_weights
+        )
+        teacher_weights = probabilities @ self.class_weights
+        return losses.sum() / ((1 - alpha) * label_weights + alpha * teacher_weights).sum()

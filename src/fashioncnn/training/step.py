@@ -1,0 +1,99 @@
+"""One optimization step, directly or as a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fashioncnn.devices import autocast
+from fashioncnn.models.backend import normalize
+from fashioncnn.training.batches import Batch
+from fashioncnn.training.state import TrainState
+
+Step = Callable[[Batch], tuple[Tensor, Tensor]]
+"""Trains on a batch; returns its mean loss and the number of correct predictions, on the device."""
+WARMUP_STEPS = 3
+"""Steps before the capture of a CUDA graph, which create the state of optimizer and libraries."""
+
+
+def make_step(state: TrainState) -> Step:
+    """Return the fastest step for the device of `state`.
+
+    On CUDA the step is captured as a graph, since launching its hundreds of small kernels takes
+    longer than running them. Dropout needs another seed in each step, which a graph would repeat.
+    """
+    has_dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in state.network.modules())
+    if state.device.type == "cuda" and not has_dropout:
+        return GraphedStep(state)
+    return lambda batch: train_step(state, batch)
+
+
+def train_step(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Update the weights; return the mean loss and the number of correct predictions."""
+    with autocast(state.device, state.precision):
+        logits = state.network(normalize(batch.images, state.spec.preprocessing)).float()
+    loss = state.loss(logits, batch)
+    state.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+    return loss.detach(), (logits.argmax(1) == batch.labels).sum()
+
+
+class GraphedStep:
+    """`train_step` as a CUDA graph (see "CUDA Graphs" in PyTorch's notes on CUDA semantics).
+
+    The first steps, and batches of another size than the first, run directly. Learning rates become
+    tensors on the device, so that the graph reads their present values.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self.state = state
+        self.steps = 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.batch: Batch | None = None
+        self.outputs: tuple[Tensor, Tensor] | None = None
+        for group in state.optimizer.param_groups:
+            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=state.device)
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `train_step`."""
+        self.steps += 1
+        if self.steps <= WARMUP_STEPS:
+            return self._run_on_side_stream(batch)
+        if self.graph is None:
+            self._capture(batch)
+        if self.batch is None or len(batch) != len(self.batch):
+            return train_step(self.state, batch)
+        for static, current in zip(self.batch.tensors(), batch.tensors(), strict=True):
+            static.copy_(current)
+        assert self.graph is not None and self.outputs is not None  # noqa: S101
+        self.graph.replay()
+        loss, correct = self.outputs
+        return loss.clone(), correct.clone()
+
+    def _run_on_side_stream(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            outputs = train_step(self.state, batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        return outputs
+
+    def _capture(self, batch: Batch) -> None:
+        self.batch = batch.map(Tensor.clone)
+        self.graph = torch.cuda.CUDAGraph()
+        self.state.optimizer.zero_grad()
+        with torch.cuda.graph(self.graph):
+            self.outputs = train_step(self.state, self.batch)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of each group, times its ``scale``; tensors are changed in place."""
+    for group in optimizer.param_groups:
+        value = learning_rate * group.get("scale", 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
