@@ -204,6 +204,12 @@ def test_relative_links_resolve(document):
     assert broken == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_of_benchmarks_and_results_exist(document):
+    paths = re.findall(r"\bbenchmarks/[\w./-]*[\w/]", document.read_text("utf-8"))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def anchors_of(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to the headings of a page."""
     titles = re.findall(r"^#+ (.*)$", prose_of(page), re.MULTILINE)
