@@ -2,9 +2,10 @@
 #   make train [RECIPE=baseline] [DATA=folder|sketches] [ARGS='--epochs 5']
 #   make test  [ARGS='-k resume']
 #   make check
-#   make bench [ARGS='--only ours keras']      speed of training beside others, 10 minutes
-#   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md: trains what is missing
-#   make speedrun                              seconds to accuracy, hours; goes on where it was
+#   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
+#   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
+#   make speedrun                              training time to accuracy, hours; resumes
+#   make settings                              docs/guide/settings.md from the settings' models
 #   make clean
 
 PYTHON ?= python3
@@ -24,10 +25,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format bench results speedrun clean
+.PHONY: help train test check format bench results speedrun settings clean
 
 help:
-	@sed -n '1,8s/^# \{0,1\}//p' Makefile
+	@sed -n '1,9s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -46,10 +47,13 @@ bench: $(VENV)/.train
 
 results: $(VENV)/.train
 	$(BIN)/python benchmarks/seeds.py $(RECIPE) --seeds $(SEEDS)
-	@$(BIN)/python benchmarks/results.py
+	@$(BIN)/python benchmarks/results_table.py
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+settings: $(VENV)/.train
+	$(BIN)/python -m fashioncnn.settings_reference > docs/guide/settings.md
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks

@@ -10,7 +10,7 @@ import torch
 
 from fashioncnn.environment import available_cores, configure_allocator, cpu_flags
 from fashioncnn.errors import OutOfMemoryError, UsageError
-from fashioncnn.kernels import why_not_native
+from fashioncnn.kernels import unavailable_reason
 from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
 
 
@@ -52,7 +52,7 @@ def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch
     if name == "torch":
         return "torch"
     with default_modes():  # the kernels are compared with PyTorch's, gradients included
-        reason = why_not_native() if device.type == "cpu" else f"they need the CPU, not {device}"
+        reason = unavailable_reason() if device.type == "cpu" else f"they need the CPU, not {device}"
     if reason is None:
         return "native"
     if name == "native":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.options import Switch, number
 from fashioncnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,18 +24,18 @@ def data(
     data: Annotated[str | None, Parameter(name="--data")] = None,
     sheet: Path | None = None,
     split: Literal["train", "test"] = "train",
-    image_size: int | None = None,
-    refresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    image_size: Annotated[int | None, number(int, minimum=8, maximum=256)] = None,
+    refresh: Switch = False,
+    offline: Switch = False,
+    json: Switch = False,
 ) -> None:
     """Locate, download and verify the data; write a contact sheet.
 
     Parameters
     ----------
     source
-        Folder of IDX files, folder with a folder of images per class, or 'sketches'. Default:
-        FASHIONCNN_DATA, else Fashion-MNIST from the cache, downloaded if missing.
+        Folder of IDX files, folder with a subfolder of images per class, or 'sketches'.
+        Default: FASHIONCNN_DATA, else Fashion-MNIST from the cache or a download.
     data
         Same as SOURCE, as in the other commands.
     sheet

@@ -1,17 +1,19 @@
-"""The networks, and the folder a trained one is kept in."""
+"""The networks, their placement on a device and the kernels they compute with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from fashioncnn.kernels import Kernels, load_kernels
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
-from fashioncnn.models.layers import FlattenLinear
+from fashioncnn.models.layers import FlattenLinear, KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.settings import ModelConfig
 
@@ -20,48 +22,77 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "batchnorm_cnn": BatchNormCNN,
     "residual_cnn": ResidualCNN,
 }
-"""Networks by the name that settings give them."""
+"""Networks by the name of the setting ``model.name``."""
 
 
 def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module:
-    """Return a network with fresh weights, drawn from torch's global generator.
+    """Return a network with random weights drawn from torch's global generator.
 
     Args:
-        config: what it is built of.
-        image_size: side of its images, in pixels.
-        classes: how many logits it gives.
+        config: the section ``[model]`` of the settings.
+        image_size: side of the input images, in pixels.
+        classes: number of logits.
 
     Raises:
-        ConfigError: nothing would be left of such images, or the stages do not fit each other.
+        ConfigError: the images are too small for the network, or its stages are inconsistent.
     """
     return MODELS[config.name](config, image_size, classes)
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
-    """Move a network to `device`, in the memory layout that its convolutions run fastest in.
+    """Move a network to `device`, in channels_last layout, in which convolutions are fastest.
 
-    The layout changes no value, but it does change the order of sums, so that the same network
-    gives the same bytes only in the same layout.
+    The layout changes the order of sums: a network gives the same bytes only in the same layout.
     """
     network.to(device)
-    if device.type != "mps":  # where it is not supported throughout
+    if device.type != "mps":  # which does not support the layout in every operation
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def set_kernels(network: nn.Module, name: str) -> None:
+    """Select the CPU kernels that a network computes with.
+
+    Args:
+        network: its `KernelLayer` layers are changed. A new network uses "torch".
+        name: "native" for the compiled kernels, "torch" for PyTorch's.
+
+    Raises:
+        KernelError: the compiled kernels cannot be used on this machine.
+        ValueError: another name.
+    """
+    if name not in ("native", "torch"):
+        raise ValueError(f"kernels = {name!r}: should be 'native' or 'torch'")
+    kernels = load_kernels() if name == "native" else None
+    for layer in network.modules():
+        if isinstance(layer, KernelLayer):
+            layer.kernels = kernels
+
+
+def compiled_kernels(network: nn.Module) -> Kernels | None:
+    """Return the compiled kernels that a network computes with; None for PyTorch's."""
+    layers = (layer for layer in network.modules() if isinstance(layer, KernelLayer))
+    return next((layer.kernels for layer in layers), None)
+
+
+def kernels_of(network: nn.Module) -> Literal["native", "torch"]:
+    """Return the name of the CPU kernels that a network computes with."""
+    return "torch" if compiled_kernels(network) is None else "native"
 
 
 @lru_cache
 def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> int:
-    """Return the multiplications of convolutions and linear layers for one image.
+    """Return the multiply-add operations of convolutions and linear layers for one image.
 
-    Each goes with an addition. Norms, pooling and biases, a few percent, are left out, as is usual.
+    Normalization, pooling and biases, a few percent, are not counted, as is customary.
     """
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(layer, nn.Conv2d):  # square, not strided; its own output may be pooled
-            shrinks = 2 * int(layer.padding[0]) + 1 - layer.kernel_size[0]
-            places = math.prod(side + shrinks for side in inputs[0].shape[2:])
-            taps = layer.in_channels * math.prod(layer.kernel_size)
-            counts.append(places * taps * output.shape[1])
+        if isinstance(layer, nn.Conv2d):  # square, stride 1; the layer's output may be pooled
+            shrinkage = layer.kernel_size[0] - 1 - 2 * int(layer.padding[0])
+            positions = math.prod(side - shrinkage for side in inputs[0].shape[2:])
+            weights_per_output = layer.in_channels * math.prod(layer.kernel_size)
+            counts.append(positions * weights_per_output * output.shape[1])
         else:
             counts.append(next(layer.parameters()).numel())
 
@@ -77,10 +108,3 @@ def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> i
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable values."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def set_kernels(network: nn.Module, name: str) -> None:
-    """Temporary."""
-    from fashioncnn import kernels
-
-    kernels.use(name)

@@ -1,4 +1,4 @@
-"""BatchNormCNN: few multiplications, learnt in few epochs."""
+"""BatchNormCNN: a small network that trains in few epochs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from fashioncnn.models.layers import (
 )
 from fashioncnn.settings import BatchNormCNNConfig
 
-FLAT = 1e-3
-"""Standard deviation of patches that tell nothing: the plain background."""
+MIN_PATCH_STD = 1e-3
+"""Patches of a lower standard deviation, such as plain background, are not used for whitening."""
 WHITENING_EPS = 5e-4
-"""Added to eigenvalues, so that directions with next to no variance are not blown up."""
+"""Added to eigenvalues, so that directions of almost no variance are not amplified."""
 
 
 class BatchNormCNN(ConvolutionalNetwork):
-    """3×3 convolutions, each with 2×2 max pooling, ReLU and batch normalisation; a linear layer.
+    """3×3 convolutions, each with 2×2 max pooling, ReLU and batch normalization; a linear layer.
 
-    Normalising after pooling is a quarter of the work, and leaves convolution, pooling and ReLU
-    in one piece (`fashioncnn.kernels`). With its defaults on 28×28 images: Conv 1→32, 32→64,
+    Normalizing after pooling is a quarter of the work, and lets convolution, pooling and ReLU run as
+    one operation (`fashioncnn.kernels`). With its defaults on 28×28 images: Conv 1→32, 32→64,
     64→128, Linear 1152→10, 104,650 parameters.
+
+    Attributes:
+        side: of the last feature maps, in pixels.
     """
 
     def __init__(self, config: BatchNormCNNConfig, image_size: int, classes: int) -> None:
@@ -45,18 +48,18 @@ class BatchNormCNN(ConvolutionalNetwork):
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
-        """Begin the first convolution as one that whitens patches of `images`.
+        """Initialize the first convolution to whiten the 3×3 patches of `images`.
 
-        Its first filters become the eigenvectors of the 3×3 patches' second moments, each divided
-        by the square root of its eigenvalue, then their negatives, for ReLU keeps one half only; as
-        far as there are filters. (Page 2019, "How to train your ResNet 8"; there it is not learnt
-        further, here it is.)
+        Its first filters become the eigenvectors of the patches' second moments, each divided by the
+        square root of its eigenvalue, followed by their negatives, because ReLU keeps only one sign
+        (Page 2019, "How to train your ResNet 8", where these filters are frozen; here they are
+        trained). A layer with fewer filters takes the first of them.
 
         Args:
-            images: (n, 1, size, size) float, as the network is fed.
+            images: (n, 1, size, size) float, preprocessed.
         """
         patches = F.unfold(images, 3, padding=1).transpose(1, 2).flatten(0, 1)
-        patches = patches[patches.std(1) > FLAT]
+        patches = patches[patches.std(1) > MIN_PATCH_STD]
         values, vectors = torch.linalg.eigh(patches.T @ patches / max(len(patches), 1))
         filters = (vectors / (values + WHITENING_EPS).sqrt()).T.flip(0)
         filters = torch.cat([filters, -filters]).reshape(-1, 1, 3, 3)
@@ -66,7 +69,7 @@ class BatchNormCNN(ConvolutionalNetwork):
         bias.zero_()
 
     def features(self, images: Tensor) -> Tensor:
-        """See `ConvolutionalNetwork.features`; pooled and rectified, not yet normalised."""
+        """See `ConvolutionalNetwork.features`; after pooling and ReLU, before normalization."""
         features: Tensor = self.convolutions[0](images)
         for convolution, norm in zip(self.convolutions[1:], self.norms, strict=False):
             features = convolution(norm(features))

@@ -1,4 +1,4 @@
-"""FashionCNN: the described network."""
+"""FashionCNN: the network of the published description that this project reproduces."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class FashionCNN(ConvolutionalNetwork):
     """Convolutions with ReLU and 2×2 max pooling, then two linear layers with dropout between.
 
     With its defaults on 28×28 images: Conv 1→32, Conv 32→64, Linear 3136→256, Linear 256→10,
-    824,458 parameters. Kernel size, padding and hidden width are not told in the description;
-    these come nearest to its figures (docs/RESULTS.md, benchmarks/fit_baseline.py).
+    824,458 parameters. The description does not state kernel size, padding and hidden width; these
+    reproduce its figures most closely (docs/RESULTS.md, benchmarks/fit_baseline.py).
     """
 
     def __init__(self, config: FashionCNNConfig, image_size: int, classes: int) -> None:
@@ -40,7 +40,7 @@ class FashionCNN(ConvolutionalNetwork):
         self.output = nn.Linear(config.hidden, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """See `ConvolutionalNetwork.features`; pooled and rectified."""
+        """See `ConvolutionalNetwork.features`; after pooling and ReLU."""
         features = images
         for convolution in self.convolutions:
             features = convolution(features)

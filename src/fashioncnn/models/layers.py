@@ -1,27 +1,35 @@
-"""Layers that networks are built of."""
+"""Layers shared by the networks."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.kernels import batch_norm_pair, conv_pool_relu, convolve, fixed_norm
-from fashioncnn.kernels.norm import add_and_relu
+from fashioncnn.kernels import (
+    BatchNormState,
+    Kernels,
+    batch_norm_inference,
+    batch_norm_pair,
+    conv2d,
+    conv_pool_relu,
+)
+from fashioncnn.kernels.batch_norm import add_residual_relu_
 
-BITS, INT64_MIN = 2**16, -(2**63)
+RANDOM_BITS, INT64_MIN = 16, -(2**63)
 
 
 class ConvolutionalNetwork(nn.Module, ABC):
-    """A network in two parts, so that what its last convolution found can be looked at."""
+    """A network in two stages, so that the features can be explained (class activation maps)."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Return what the last convolution makes, (n, channels, rows, columns) float.
+        """Return the last convolution's features, (n, channels, rows, columns) float.
 
         Args:
             images: (n, 1, size, size) float.
@@ -29,123 +37,121 @@ class ConvolutionalNetwork(nn.Module, ABC):
 
     @abstractmethod
     def head(self, features: Tensor) -> Tensor:
-        """Return logits, (n, classes) float, for what `features` returns."""
+        """Return the logits, (n, classes) float, for the output of `features`."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (n, classes) float, for images (n, 1, size, size) float."""
+        """Return the logits, (n, classes) float, for images (n, 1, size, size) float."""
         return self.head(self.features(images))
 
 
-class ConvPoolReLU(nn.Conv2d):
-    """A convolution, 2×2 max pooling and ReLU; its weights are those of the convolution."""
+class KernelLayer(nn.Module):
+    """A layer that can run on compiled CPU kernels; see `fashioncnn.models.set_kernels`."""
+
+    kernels: Kernels | None = None
+    """Shared by copies of the layer; not part of its state dict."""
+
+
+class ConvPoolReLU(nn.Conv2d, KernelLayer):
+    """Convolution, 2×2 max pooling and ReLU; the parameters are the convolution's."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=padding)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, rows, columns) float for images (n, in, height, width) float."""
-        return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))
+        return conv_pool_relu(self.kernels, images, self.weight, self.bias, int(self.padding[0]))
 
 
-class Convolution(nn.Conv2d):
-    """A 3×3 convolution that keeps the image's size, without a bias."""
+class Convolution(nn.Conv2d, KernelLayer):
+    """3×3 convolution that keeps the image's size, without bias."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, height, width) float for images (n, in, height, width) float."""
-        return convolve(images, self.weight, 1)
+        return conv2d(self.kernels, images, self.weight, 1)
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation, with the addition and the ReLU that often follow it in the same pass."""
+class BatchNorm(nn.BatchNorm2d, KernelLayer):
+    """Batch normalization, optionally with residual addition and ReLU in the same pass."""
 
     def forward(
-        self,
-        features: Tensor,
-        residual: Tensor | None = None,
-        relu: bool = False,
+        self, features: Tensor, residual: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """Return float of the shape of `features`, (n, channels, height, width).
 
         Args:
             features: float.
-            residual: of the same shape, added once they are normalised.
-            relu: whether the sum is rectified.
+            residual: float of the same shape, added to the normalized features.
+            relu: whether to apply ReLU last.
         """
         return self.forward_pair(features, residual, relu)[0]
 
     def forward_pair(
         self, features: Tensor, residual: Tensor | None = None, relu: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Return the same two times, for two ways it goes: their gradients meet at no cost here.
+        """Return the output of `forward` twice, for an output that feeds two branches.
 
-        Neither may be changed in place.
+        Pass one to each branch, such as a convolution and a shortcut. The backward pass then receives
+        both gradients and sums them on the way, where PyTorch would add them in a pass of its own
+        (`fashioncnn.kernels.batch_norm_pair`). The two share their memory: modify neither in place.
         """
-        if not self.training:
-            self._check_input_dim(features)
-            of_channels = self.weight, self.bias, self.running_mean, self.running_var
-            normed = fixed_norm(features, residual, *of_channels, self.eps, relu)
-            return normed, normed
-        if self.momentum is None or self.num_batches_tracked is None:
-            normed = add_and_relu(super().forward(features), residual, relu)
-            return normed, normed
         self._check_input_dim(features)
-        self.num_batches_tracked.add_(1)
+        state = BatchNormState(self.weight, self.bias, self.running_mean, self.running_var)
+        if not self.training:
+            output = batch_norm_inference(self.kernels, features, residual, state, self.eps, relu)
+            return output, output
+        if self.momentum is None:  # cumulative statistics, as torch.optim.swa_utils.update_bn asks
+            output = add_residual_relu_(super().forward(features), residual, relu)
+            return output, output
+        cast("Tensor", self.num_batches_tracked).add_(1)
         return batch_norm_pair(
-            features,
-            residual,
-            self.weight,
-            self.bias,
-            self.running_mean,
-            self.running_var,
-            self.momentum,
-            self.eps,
-            relu,
+            self.kernels, features, residual, state, self.momentum, self.eps, relu
         )
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits a value on the CPU, in a third of PyTorch's time.
+    """Dropout that draws only 16 random bits per value on the CPU, three times faster than PyTorch's.
 
-    The share dropped is so a multiple of 1/65536, under 1; what is kept is scaled by exactly that.
+    The fraction of dropped values is therefore a multiple of 1/65536, below 1; kept values are
+    scaled by exactly 1 / (1 - fraction).
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return `values`, in training with a share of them 0 and the others scaled up."""
+        """Return `values`, in training with a random fraction set to 0 and the others scaled up."""
         if not self.training or self.p in (0, 1) or values.device.type != "cpu":
             return super().forward(values)
-        n, dropped = values.numel(), min(round(self.p * BITS), BITS - 1)
+        levels = 2**RANDOM_BITS
+        n, dropped = values.numel(), min(round(self.p * levels), levels - 1)
         bits = torch.empty(-(-n // 4), dtype=torch.int64, device="cpu").random_(INT64_MIN, None)
-        kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped - BITS // 2
-        return values * kept.to(values.dtype).mul_(BITS / (BITS - dropped))
+        kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped - levels // 2
+        return values * kept.to(values.dtype).mul_(levels / (levels - dropped))
 
 
 class FlattenLinear(nn.Module):
-    """A linear layer on whole images: what `torch.nn.Linear` is after `torch.flatten`.
+    """`torch.nn.Linear` after `torch.flatten`, for feature maps of a fixed size.
 
-    In memory its weight is (out, channels, rows, columns), so that in the layout ``channels_last``
-    (`fashioncnn.models.place_network`) it lies in the order of the images, and nothing has to be
-    rearranged. Among a network's saved weights it is a `torch.nn.Linear`'s: (out, channels · rows ·
-    columns), in that order.
+    The weight is a tensor (out, channels, rows, columns), so that channels_last
+    (`fashioncnn.models.place_network`) gives it the memory order of the features, and nothing is
+    copied. In the state dict it is a `torch.nn.Linear`'s: (out, channels · rows · columns).
     """
 
     def __init__(self, channels: int, rows: int, columns: int, outputs: int) -> None:
         super().__init__()
-        flat = nn.Linear(channels * rows * columns, outputs)
+        linear = nn.Linear(channels * rows * columns, outputs)
         self.shape = outputs, channels, rows, columns
-        self.weight = nn.Parameter(flat.weight.detach().reshape(self.shape))
-        self.bias = flat.bias
+        self.weight = nn.Parameter(linear.weight.detach().reshape(self.shape))
+        self.bias = linear.bias
         self.register_state_dict_post_hook(_flatten_weight)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_unflatten_weight)  # type: ignore[no-untyped-call]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (n, out) float for images (n, channels, rows, columns) float."""
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (n, out) float for features (n, channels, rows, columns) float."""
         weight: Tensor = self.weight
         if weight.is_contiguous(memory_format=torch.channels_last):
-            images, weight = images.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
-        return F.linear(images.flatten(1), weight.flatten(1), self.bias)
+            features, weight = features.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
+        return F.linear(features.flatten(1), weight.flatten(1), self.bias)
 
 
 def _flatten_weight(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
@@ -157,20 +163,21 @@ def _unflatten_weight(layer: nn.Module, state: dict[str, Tensor], prefix: str, *
     if weight is None or not isinstance(layer, FlattenLinear):
         return
     outputs, *sides = layer.shape
-    if weight.shape == (outputs, math.prod(sides)):  # PyTorch tells of what does not fit
+    if weight.shape == (outputs, math.prod(sides)):  # load_state_dict reports other shapes
         state[prefix + "weight"] = weight.reshape(layer.shape)
 
 
 def pooled_side(side: int, kernel_size: int, padding: int, layers: int, image_size: int) -> int:
-    """Return the side of what `ConvPoolReLU` makes of a square of `side` pixels.
+    """Return the side of the output of `ConvPoolReLU` for an input of `side` × `side` pixels.
 
     Raises:
-        ConfigError: nothing is left of images of `image_size` after so many `layers`.
+        ConfigError: the output of one of the network's `layers` is empty for images of
+            `image_size`.
     """
     pooled = (side + 2 * padding - kernel_size + 1) // 2
     if pooled < 1:
         raise ConfigError(
-            f"model: {layers} convolutions of {kernel_size}×{kernel_size} leave nothing of "
-            f"{image_size}×{image_size} images"
+            f"model: {image_size}×{image_size} images are too small for {layers} convolutions of "
+            f"{kernel_size}×{kernel_size}; use larger images or fewer model.channels"
         )
     return pooled

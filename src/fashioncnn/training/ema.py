@@ -15,6 +15,8 @@ class EMA:
     min(decay, (1 + n) / (10 + n)), so that the initial weights are forgotten soon (TensorFlow's
     ExponentialMovingAverage).
 
+    The tensors of the network must stay the same objects, as they do in training.
+
     Attributes:
         network: the copy.
         decay: in (0, 1).
@@ -25,23 +27,37 @@ class EMA:
         self.network = copy.deepcopy(network)
         self.decay = decay
         self.updates = 0
+        # Traversing the modules would take longer than a step of a small network on a GPU.
+        pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
+        self._floats = _Pairs([pair for pair in pairs if pair[0].is_floating_point()])
+        self._counters = _Pairs([pair for pair in pairs if not pair[0].is_floating_point()])
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Move the average towards the present weights of `network`."""
-        averages, values = _tensors(self.network), _tensors(network)
-        floats = [i for i, tensor in enumerate(averages) if tensor.is_floating_point()]
-        others = [i for i in range(len(averages)) if i not in set(floats)]
+    def update(self) -> None:
+        """Move the average towards the present weights of the network."""
         if self.updates == 0:
-            floats, others = [], list(range(len(averages)))
-        if others:
-            torch._foreach_copy_([averages[i] for i in others], [values[i] for i in others])
-        if floats:
+            self._floats.copy()
+        else:
             decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-            torch._foreach_lerp_(
-                [averages[i] for i in floats], [values[i] for i in floats], 1 - decay
-            )
+            self._floats.interpolate(1 - decay)
+        self._counters.copy()
         self.updates += 1
+
+
+class _Pairs:
+    """Tensors of the average and of the network."""
+
+    def __init__(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        self.averages = [average for average, _ in pairs]
+        self.values = [value for _, value in pairs]
+
+    def copy(self) -> None:
+        if self.averages:
+            torch._foreach_copy_(self.averages, self.values)
+
+    def interpolate(self, weight: float) -> None:
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self.values, weight)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

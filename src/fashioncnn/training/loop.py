@@ -37,7 +37,7 @@ def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ())
             seed_dropout(state.device, dropout_seed(state.seed, progress.step))
             loss, correct = step(batch)
             if state.ema is not None:
-                state.ema.update(state.network)
+                state.ema.update()
             progress.add(loss, correct, len(batch) * batches.world_size)
             progress.seconds += time.perf_counter() - started
             for callback in callbacks:

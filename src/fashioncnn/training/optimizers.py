@@ -1,23 +1,32 @@
-"""Optimisers, and learning rates as pure functions of the step."""
+"""Optimizers, and learning rates as pure functions of the step."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fashioncnn import kernels
+from fashioncnn.kernels import Kernels, adam_step, supports_adam
+from fashioncnn.models import compiled_kernels
 from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
 
 
 def build_optimizer(
     config: AdamConfig | SGDConfig | MuonConfig, network: nn.Module
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of a network's parameters that `config` describes, in its fused form.
+    """Return the optimizer of a network's parameters, in its fused form.
 
-    A group of parameters whose learning rate is not the schedule's has a ``scale`` to it.
+    A parameter group whose learning rate differs from the schedule's has a factor ``scale``. On CUDA
+    a CUDA graph can capture `step`; for this, make each group's ``lr`` a 0-dim tensor on the device,
+    whose present value the graph reads.
+
+    Args:
+        config: the section ``[optimizer]`` of the settings.
+        network: on its device; Adam uses its kernels (`fashioncnn.models.set_kernels`).
     """
     if isinstance(config, MuonConfig):
         return Muon(config, network)
@@ -32,48 +41,79 @@ def build_optimizer(
         )
     return Adam(
         network.parameters(),
+        compiled_kernels(network),
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
         decoupled_weight_decay=config.name == "adamw",
         fused=True,
+        capturable=_is_on_cuda(network),
     )
 
 
+def _is_on_cuda(network: nn.Module) -> bool:
+    return all(parameter.is_cuda for parameter in network.parameters())
+
+
 class Adam(torch.optim.Adam):
-    """`torch.optim.Adam`, stepping by the compiled kernels where they suit."""
+    """`torch.optim.Adam` that steps by a compiled kernel if it has one.
+
+    Args:
+        params: parameters or groups of them.
+        kernels: None for PyTorch's.
+        options: of `torch.optim.Adam`.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], kernels: Kernels | None = None, **options: Any
+    ) -> None:
+        super().__init__(params, **options)
+        self.kernels = kernels
+
+    def __getstate__(self) -> dict[str, Any]:
+        # PyTorch's copies and pickles only its own attributes.
+        return {**super().__getstate__(), "kernels": self.kernels}
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
+        if self.kernels is None or not self._step_by_kernel(self.kernels):
+            super().step()
+
+    def _step_by_kernel(self, kernels: Kernels) -> bool:
+        """Update every parameter that has a gradient; do nothing and return False if unsupported."""
         if any(group["amsgrad"] or group["maximize"] for group in self.param_groups):
-            super().step()
-            return
-        steps = [(p, g) for g in self.param_groups for p in g["params"] if p.grad is not None]
-        states = [self._state_of(parameter) for parameter, _ in steps]
+            return False
+        updates = [
+            (parameter, self._state_of(parameter), group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
         if not all(
-            kernels.supports_adam(parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"])
-            for (parameter, _), state in zip(steps, states, strict=True)
+            supports_adam(parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"])
+            for parameter, state, _ in updates
         ):
-            super().step()
-            return
-        for (parameter, group), state in zip(steps, states, strict=True):
+            return False
+        for parameter, state, group in updates:
             state["step"] += 1
-            kernels.adam_step(
+            adam_step(
+                kernels,
                 parameter,
                 parameter.grad,
                 state["exp_avg"],
                 state["exp_avg_sq"],
                 step=int(state["step"]),
-                rate=group["lr"],
+                learning_rate=float(group["lr"]),
                 betas=group["betas"],
                 eps=group["eps"],
                 weight_decay=group["weight_decay"],
                 decoupled=group["decoupled_weight_decay"],
             )
+        return True
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """Return the parameter's state, as `torch.optim.Adam` begins it."""
+        """Return the parameter's state, initialized as `torch.optim.Adam` does."""
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)
@@ -83,11 +123,11 @@ class Adam(torch.optim.Adam):
 
 
 class Muon(Adam):
-    """Muon for the weights of inner convolutions, AdamW for everything else.
+    """Muon for the weights of inner convolutions, AdamW for all other parameters.
 
-    Muon steps by the orthogonal matrix nearest to its Nesterov momentum, which has the same effect
-    in every direction (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). The first
-    layer, the last, biases and norms are left to AdamW, as it recommends.
+    Muon moves a weight matrix along the orthogonal matrix nearest to its Nesterov momentum, which has
+    the same length in every direction (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+    As its authors recommend, AdamW updates the first layer, the last layer, biases and norms.
     """
 
     def __init__(self, config: MuonConfig, network: nn.Module) -> None:
@@ -104,49 +144,82 @@ class Muon(Adam):
         ]
         super().__init__(
             groups,
+            compiled_kernels(network),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             decoupled_weight_decay=True,
             fused=True,
+            capturable=_is_on_cuda(network),
         )
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient; those of Muon lose it."""
+        """Update every parameter that has a gradient; Muon's gradients become None."""
         group = self.param_groups[0]
+        by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
-                self._step_inner(parameter, parameter.grad, group)
-                parameter.grad = None  # so that AdamW passes it by
+                by_shape[parameter.shape].append(parameter)
+        for parameters in by_shape.values():
+            self._step_muon(parameters, group)
+            for parameter in parameters:
+                parameter.grad = None  # so that AdamW skips it
         super().step()
 
-    def _step_inner(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        rate, beta, state = group["lr"], group["momentum"], self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["step"] = torch.zeros(())  # AdamW, whose state this is, asks for one
+    def _step_muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update weights of one shape, (out, in, k, k), as matrices (out, in · k · k)."""
+        learning_rate, beta = group["lr"], group["momentum"]
+        gradients: list[Any] = [parameter.grad for parameter in parameters]
+        momenta = [self._momentum_of(parameter) for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - beta)
+        nesterov = torch._foreach_lerp(gradients, momenta, beta)
+        matrices = _orthogonalize_each([direction.flatten(1) for direction in nesterov])
+        rows, columns = matrices[0].shape
+        updates = [matrix.view(parameters[0].shape) for matrix in matrices]
+        size = learning_rate * max(1.0, rows / columns) ** 0.5
+        torch._foreach_mul_(parameters, 1 - learning_rate * group["weight_decay"])
+        if isinstance(size, Tensor):  # which `alpha` cannot be
+            torch._foreach_sub_(parameters, torch._foreach_mul(updates, size))
+        else:
+            torch._foreach_add_(parameters, updates, alpha=-size)
+
+    def _momentum_of(self, parameter: nn.Parameter) -> Tensor:
+        state: dict[str, Tensor] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())  # torch.optim.Adam expects one in every state
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        momentum = state["momentum_buffer"].lerp_(gradient, 1 - beta)
-        direction = orthogonalize(gradient.lerp(momentum, beta).flatten(1))
-        rows, columns = direction.shape
-        parameter.mul_(1 - rate * group["weight_decay"])
-        size = rate * max(1.0, rows / columns) ** 0.5
-        parameter.add_(direction.reshape(parameter.shape), alpha=-size)
+        return state["momentum_buffer"]
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """Return U Vᵀ, roughly, of the singular value decomposition U S Vᵀ of a (rows, columns) matrix.
+def _orthogonalize_each(matrices: list[Tensor]) -> list[Tensor]:
+    """Return `orthogonalize` of matrices of one shape, as one batch on CUDA."""
+    if matrices[0].is_cuda:
+        return list(orthogonalize(torch.stack(matrices)).unbind())
+    return [orthogonalize(matrix) for matrix in matrices]
 
-    Four steps of a quintic Newton-Schulz iteration with the coefficients of Jordan et al. bring
-    the larger singular values to between 0.7 and 1.2; exactness was found not to matter.
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Return approximately U Vᵀ of the singular value decompositions U S Vᵀ of matrices.
+
+    Four steps of a quintic Newton-Schulz iteration with the coefficients of Jordan et al. bring the
+    larger singular values to between 0.7 and 1.2. As in their implementation, products are in bfloat16
+    on CUDA; a more exact result did not train better.
+
+    Args:
+        matrices: (..., rows, columns) float.
+
+    Returns:
+        float of the same shape and type.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x.bfloat16() if x.is_cuda else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(4):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 def scheduled_learning_rate(
@@ -155,8 +228,8 @@ def scheduled_learning_rate(
     """Return the learning rate of a step.
 
     Args:
-        schedule: the shape.
-        peak: the optimiser's learning rate, the highest there is.
+        schedule: constant, linear or cosine decay, the latter two after a linear warmup.
+        peak: the optimizer's learning rate, the maximum of the schedule.
         step: 0 to `steps` - 1.
         steps: of the whole training.
     """
