@@ -38,6 +38,7 @@ FILES = 200
 """PNG files to predict."""
 
 
+@isolated_torch_state()
 def untrained_model(device: torch.device, kernels: str) -> TrainedModel:
     """Return the network of `baseline` with random weights."""
     architecture = resolve("baseline", environment={}).model
