@@ -1,6 +1,6 @@
-"""fashioncnn: train, judge and use convolutional classifiers for Fashion-MNIST.
+"""fashioncnn: train, evaluate and use convolutional classifiers for Fashion-MNIST.
 
-The Python face is one class, `Classifier`; the command line is ``fashioncnn --help``.
+The Python API is one class, `Classifier`; ``fashioncnn --help`` describes the command line.
 Importing this package does not import torch.
 """
 
