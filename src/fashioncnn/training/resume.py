@@ -99,6 +99,7 @@ class Checkpoints(Callback):
         """
         checkpoint = load_checkpoint(self.run.checkpoints)
         if checkpoint is None:
+            discard_checkpoints_after(self.run.checkpoints, 0)
             return None
         tensors, content = checkpoint
         try:

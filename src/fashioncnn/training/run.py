@@ -114,13 +114,14 @@ def train_model(
             if initial is not None:
                 checkpoints.save(state)  # from now on, a killed run keeps its initial weights
         splits = _evaluated_splits(settings, dataset, validation)
-        recording: list[Callback] = [EvaluateSplits(_on_device(splits, device)), best]
+        evaluation: list[Callback] = [EvaluateSplits(_on_device(splits, device)), best]
         save: Callable[[TrainState], None] = lambda state: None  # noqa: ARG005, E731
+        saving: list[Callback] = []
         if checkpoints is not None:
-            recording.append(checkpoints)
-            save = checkpoints.save
+            saving, save = [checkpoints], checkpoints.save
         batches = create_batches(settings, train, dataset, device, ensemble)
-        fit(state, batches, [*recording, *callbacks, StopOnRequest(stop, save)])
+        # Checkpoints are last, so that they contain what callbacks add to a record.
+        fit(state, batches, [*evaluation, *callbacks, *saving, StopOnRequest(stop, save)])
         seconds = sum(result.metrics["summary"]["seconds"] for result in trained)
         model, metrics, predictions = finalize(
             state,
