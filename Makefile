@@ -2,6 +2,7 @@
 #   make train [RECIPE=baseline] [DATA=folder|sketches] [ARGS='--epochs 5']
 #   make test  [ARGS='-k resume']
 #   make check
+#   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      speed of training beside others, 10 minutes
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md: trains what is missing
 #   make speedrun                              seconds to accuracy, hours; goes on where it was
@@ -24,10 +25,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format bench results speedrun clean
+.PHONY: help train test check sanitize format bench results speedrun clean
 
 help:
-	@sed -n '1,8s/^# \{0,1\}//p' Makefile
+	@sed -n '1,9s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -40,6 +41,12 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# --capture=sys leaves the reports of the sanitizers on stderr.
+sanitize: $(VENV)/.dev
+	FASHIONCNN_SANITIZE=1 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
+	$(BIN)/pytest -p no:cacheprovider --capture=sys tests/kernels $(ARGS)
 
 bench: $(VENV)/.train
 	$(BIN)/python benchmarks/bench.py $(ARGS)

@@ -23,8 +23,11 @@ TINY = ["model.channels=[4, 8]", "model.hidden=16"]
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory) -> Path:
-    """Where the kernels are kept once they are compiled, for all tests."""
-    return tmp_path_factory.mktemp("kernels")
+    """The cache of compiled kernels, shared by all tests and by the workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)
