@@ -121,7 +121,12 @@ class Dropout(nn.Dropout):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return `values`, in training with a random fraction set to 0 and the others scaled up."""
-        if not self.training or self.p in (0, 1) or values.device.type != "cpu":
+        if (
+            not self.training
+            or self.p in (0, 1)
+            or values.device.type != "cpu"
+            or torch.compiler.is_compiling()
+        ):
             return super().forward(values)
         levels = 2**RANDOM_BITS
         n, dropped = values.numel(), min(round(self.p * levels), levels - 1)

@@ -175,6 +175,6 @@ def _check_flip_equivariant(config: ResidualCNNConfig, image_size: int) -> None:
     multiple = 2 ** (len(config.channels) - 1)
     if image_size % multiple:
         raise ConfigError(
-            f"model.flip_equivariant = true: {image_size}×{image_size} images; "
-            f"{len(config.channels)} stages need sides that are a multiple of {multiple}"
+            f"model.flip_equivariant = true: {len(config.channels)} stages need images whose side "
+            f"is a multiple of {multiple}, not {image_size}"
         )
