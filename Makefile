@@ -3,9 +3,9 @@
 #   make test  [ARGS='-k resume']
 #   make check
 #   make sanitize                              the C kernels under ASan and UBSan
-#   make bench [ARGS='--only ours keras']      speed of training beside others, 10 minutes
-#   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md: trains what is missing
-#   make speedrun                              seconds to accuracy, hours; goes on where it was
+#   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
+#   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
+#   make speedrun                              training time to accuracy, hours; resumes
 #   make clean
 
 PYTHON ?= python3
@@ -53,7 +53,7 @@ bench: $(VENV)/.train
 
 results: $(VENV)/.train
 	$(BIN)/python benchmarks/seeds.py $(RECIPE) --seeds $(SEEDS)
-	@$(BIN)/python benchmarks/results.py
+	@$(BIN)/python benchmarks/results_table.py
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)

@@ -1,13 +1,15 @@
-"""How many images a second FashionCNN learns from, here and in what others would use.
+"""Measure the training throughput of FashionCNN, here and in other frameworks.
 
     python benchmarks/bench.py
     python benchmarks/bench.py --only ours keras --rounds 3
+    python benchmarks/bench.py --table benchmarks/results/bench-2026-11-23.json
 
-Every contestant trains the same network, batch and optimiser on Fashion-MNIST, in a process and an
-environment of its own, made when it is missing. All are started, and then take turns: in every
-round each trains for about ``--seconds`` while the others wait. What else the machine does so slows
-all of them alike, and the ratio of a round compares neighbours in time. The machine's own limit,
-the rate of its matrix product, takes its turns among them.
+Every implementation trains the same network with the same batch size and optimizer on
+Fashion-MNIST, in a process and a virtual environment of its own, which is created if necessary. All
+processes are started first; then rounds are interleaved: in each round, every implementation trains
+for about ``--seconds`` while the others are idle. Other load on the machine so affects all of them
+alike, and the ratios of a round compare measurements that are close in time. The machine's limit,
+the rate of its matrix product, is measured in the same rounds.
 
 Writes ``benchmarks/results/bench-<date>.json`` and ``.md``.
 """
@@ -15,331 +17,255 @@ Writes ``benchmarks/results/bench-<date>.json`` and ``.md``.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
 import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
-import threading
-import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from contestants import (
-    CONTESTANTS,
-    HERE,
-    LeftOutError,
-    check_processor,
-    describe_machine,
-    last_line,
-    make_environment,
-    names_for,
-    official_data,
-    tell_machine,
-)
-from fashioncnn.files import write_atomic, write_json
+from common import RESULTS, Result, make_parser, read_result, require_official_data, write_result
+from fashioncnn.files import write_atomic
 from fashioncnn.runtime import available_cores
+from implementations import (
+    IMPLEMENTATIONS,
+    SkippedError,
+    describe_machine,
+    format_machine,
+    names_for,
+)
+from measured_process import MeasuredProcess
+from tables import format_range, markdown_table
 
-CALIBRATION_STEPS = 10
-"""Of the very first round, which tells how many the next has."""
 UNCOUNTED_ROUNDS = 2
-"""The first of a few steps, the second as long as those that count."""
-PATIENCE = 300.0
-"""Seconds after which a contestant that gives no answer is given up."""
-
-Result = dict[str, Any]
-
-
-class Process:
-    """A contestant at work; waits whenever it is not asked for a round."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-        )
-        self.steps = CALIBRATION_STEPS
-        self.ready = self._answer()
-
-    def round(self, seconds: float) -> Result:
-        """Have it train for about `seconds`, as long as the last round tells; return its answer."""
-        assert self.process.stdin is not None  # noqa: S101 - for the type checker
-        started, busy, own = time.perf_counter(), busy_seconds(), self._cpu_seconds()
-        try:
-            self.process.stdin.write(f"{self.steps}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise LeftOutError(self._why()) from None
-        answer = self._answer()
-        now = busy_seconds()
-        if busy is not None and now is not None:
-            others = now - busy - (self._cpu_seconds() - own)
-            answer["other_cores"] = max(0.0, others) / (time.perf_counter() - started)
-        self.steps = max(1, round(self.steps * seconds / answer["seconds"]))
-        return answer
-
-    def finish(self) -> Result:
-        """Tell it that there are no more rounds, and return its last words."""
-        assert self.process.stdin is not None  # noqa: S101 - for the type checker
-        self.process.stdin.close()
-        last = self._answer()
-        self.process.wait(PATIENCE)
-        return last
-
-    def kill(self) -> None:
-        """End it, whatever it does; nothing where it has ended."""
-        self.process.kill()
-        self.process.wait()
-        for file in (self.process.stdin, self.process.stdout, self.errors):
-            if file is not None:
-                file.close()
-
-    def _cpu_seconds(self) -> float:
-        """Return the processor time of the process and its workers, as far as the system tells."""
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # ended meanwhile
-                # The name, in brackets, may hold anything; then come state, parent, …
-                words = stat.read_text().rpartition(")")[2].split()
-                if self.process.pid in (int(stat.parent.name), int(words[1])):
-                    ticks += int(words[11]) + int(words[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def _answer(self) -> Result:
-        assert self.process.stdout is not None  # noqa: S101 - for the type checker
-        patience = threading.Timer(PATIENCE, self.process.kill)
-        patience.daemon = True
-        patience.start()
-        try:
-            line = self.process.stdout.readline()
-        finally:
-            patience.cancel()
-        if not line:
-            raise LeftOutError(self._why())
-        answer: Result = json.loads(line)
-        return answer
-
-    def _why(self) -> str:
-        code = self.process.wait()
-        self.errors.seek(0)
-        why = f"ended with {code}: {last_line(self.errors.read())}"
-        self.kill()
-        return why
-
-
-def busy_seconds() -> float | None:
-    """Return how long the processors were busy since the machine began, all together.
-
-    What a hypervisor gave to other machines counts too. None where the system does not tell.
-    """
-    try:
-        words = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-    except OSError:
-        return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) for word in words)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+"""The first one is short, the second one as long as those that count."""
+BATCH_SIZE = 128
 
 
 def megaflop_per_image() -> float:
-    """Return the arithmetic of a training step for an image, in millions of operations.
+    """Return the arithmetic of a training step per image, in millions of operations.
 
-    A multiplication and an addition are two. The way back costs twice the way there, except that
-    the first layer needs no gradient of its images.
+    A multiplication and an addition count as two. The backward pass costs twice the forward pass,
+    except that the first layer needs no gradient of its input.
     """
     first = 28 * 28 * 32 * (3 * 3 * 1)
     others = 14 * 14 * 64 * (3 * 3 * 32) + 3136 * 256 + 256 * 10
     return 2 * (2 * first + 3 * others) / 1e6
 
 
-def start(
+def start_processes(
     names: list[str],
     options: argparse.Namespace,
-    running: dict[str, Process],
-    left_out: dict[str, str],
+    running: dict[str, MeasuredProcess],
+    skipped: dict[str, str],
 ) -> None:
-    """Start the contestants one after another, and let them warm up; tell of those that cannot.
+    """Start the implementations one after another and warm them up.
 
-    Those that run are added to `running`, the reasons of the others to `left_out`.
+    Args:
+        names: of the implementations.
+        options: of the command line. Those named by ``--only`` run on any processor.
+        running: receives the processes.
+        skipped: receives the reasons of those that cannot be measured.
     """
     for name in names:
-        contestant = CONTESTANTS[name]
+        implementation = IMPLEMENTATIONS[name]
         try:
             if name not in (options.only or []):
-                check_processor(contestant)
-            if contestant.requirements is not None:
-                make_environment(contestant.requirements)
-            process = Process(contestant.command("throughput", options.threads, options.seed))
+                implementation.check_processor()
+            implementation.prepare()
+            command = implementation.command("throughput", options.threads, options.seed)
+            running[name] = process = MeasuredProcess(command)
             for _ in range(UNCOUNTED_ROUNDS):
-                process.round(options.seconds)
-        except LeftOutError as reason:
-            left_out[name] = str(reason)
-            print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
+                process.run_round(options.seconds)
+        except SkippedError as reason:
+            running.pop(name, None)
+            skipped[name] = str(reason)
+            print(f"{name}: skipped: {reason}", file=sys.stderr, flush=True)
             continue
-        running[name] = process
         print(f"{name}: {process.ready['name']}", file=sys.stderr, flush=True)
 
 
-def take_turns(running: dict[str, Process], rounds: int, seconds: float) -> dict[str, list[Result]]:
-    """Return what every contestant came to in every round, always in the same order."""
-    results: dict[str, list[Result]] = {name: [] for name in running}
+def run_rounds(
+    running: dict[str, MeasuredProcess], rounds: int, seconds: float
+) -> dict[str, list[Result]]:
+    """Return the measurements of every implementation, one per round, in a fixed order."""
+    measurements: dict[str, list[Result]] = {name: [] for name in running}
     for number in range(1, rounds + 1):
         for name, process in running.items():
-            results[name].append(process.round(seconds))
-        print(f"round {number} of {rounds} is done", file=sys.stderr, flush=True)
-    return results
+            measurements[name].append(process.run_round(seconds))
+        print(f"round {number} of {rounds} done", file=sys.stderr, flush=True)
+    return measurements
 
 
 def measure(names: list[str], options: argparse.Namespace) -> Result:
-    """Return the content of the JSON file."""
+    """Return the content of the result file.
+
+    Raises:
+        SkippedError: an implementation failed after its warm-up.
+    """
     machine = describe_machine(options.threads)
-    left_out: dict[str, str] = {}
-    running: dict[str, Process] = {}
+    skipped: dict[str, str] = {}
+    running: dict[str, MeasuredProcess] = {}
     try:
-        start(names, options, running, left_out)
-        results = take_turns(running, options.rounds, options.seconds)
-        endings = {name: process.finish() for name, process in running.items()}
+        start_processes(names, options, running, skipped)
+        measurements = run_rounds(running, options.rounds, options.seconds)
+        last_messages = {name: process.finish() for name, process in running.items()}
     finally:
         for process in running.values():
             process.kill()
     return {
-        "schema": 1,
         "date": date.today().isoformat(),
         "command": shlex.join(["python", "benchmarks/bench.py", *sys.argv[1:]]),
         "machine": machine,
         "seed": options.seed,
-        "batch_size": 128,
+        "batch_size": BATCH_SIZE,
         "megaflop_per_image": megaflop_per_image(),
         "rounds": options.rounds,
         "seconds_per_round": options.seconds,
         "reference": options.reference,
-        "contestants": {
+        "implementations": {
             name: {
-                **{k: v for k, v in process.ready.items() if k != "ready"},
-                "rounds": results[name],
-                **endings[name],
+                **{key: value for key, value in process.ready.items() if key != "ready"},
+                "rounds": measurements[name],
+                **last_messages[name],
             }
             for name, process in running.items()
         },
-        "left_out": left_out,
+        "skipped": skipped,
     }
 
 
-def rates(row: Result, key: str = "images_per_second") -> list[float]:
-    """Return a contestant's figure in every round."""
-    return [r[key] for r in row["rounds"]]
+def rates(entry: Result, key: str = "images_per_second") -> list[float]:
+    """Return a figure of an implementation, one value per round."""
+    return [measurement[key] for measurement in entry["rounds"]]
 
 
-def spread(values: list[float], digits: int = 0) -> str:
-    """Return ``median [lowest – highest]``."""
-    low, high = min(values), max(values)
-    middle = statistics.median(values)
-    return f"{middle:,.{digits}f} [{low:,.{digits}f} – {high:,.{digits}f}]"
-
-
-def paired_ratios(reference: Result, other: Result) -> list[float]:
-    """Return how many times as fast the reference was, round by round."""
+def paired_speedups(reference: Result, other: Result) -> list[float]:
+    """Return how many times as fast the reference is, by round."""
     return [a / b for a, b in zip(rates(reference), rates(other), strict=True)]
 
 
-def limits_of(result: Result) -> dict[str, list[float]]:
-    """Return the machine's limits in GFLOP/s, by precision and round."""
-    rows = result["contestants"].values()
-    return {r["precision"]: rates(r, "gflops") for r in rows if "gflops" in r["rounds"][0]}
+def limits_by_precision(result: Result) -> dict[str, list[float]]:
+    """Return the machine's limits in GFLOP/s by precision, one value per round."""
+    entries = result["implementations"].values()
+    return {e["precision"]: rates(e, "gflops") for e in entries if "gflops" in e["rounds"][0]}
 
 
-def limit_share(row: Result, limits: list[float], megaflop: float) -> float:
-    """Return the median share of the limit that a contestant reached, paired by round."""
-    pairs = zip(rates(row), limits, strict=True)
+def fraction_of_limit(entry: Result, limits: list[float], megaflop: float) -> float:
+    """Return the median fraction of the limit that an implementation reaches, paired by round."""
+    pairs = zip(rates(entry), limits, strict=True)
     return statistics.median(rate * megaflop / 1e3 / limit for rate, limit in pairs)
 
 
 def to_markdown(result: Result) -> str:
-    """Return the table and what it depends on."""
+    """Return the table and the conditions of the measurement."""
     trained = {
-        name: row
-        for name, row in result["contestants"].items()
-        if "images_per_second" in row["rounds"][0]
+        name: entry
+        for name, entry in result["implementations"].items()
+        if "images_per_second" in entry["rounds"][0]
     }
-    reference, limits = trained.get(result["reference"]), limits_of(result)
-    megaflop = result["megaflop_per_image"]
+    columns = (
+        "implementation",
+        "images per second",
+        f"speed-up of `{result['reference']}`",
+        "fraction of the limit",
+        "peak memory",
+        "versions",
+    )
+    rows = [_row(result, name, trained) for name in trained]
     lines = [
-        f"# Images learnt from in a second, {result['date']}",
+        f"# Training throughput, {result['date']}",
         "",
-        f"`{result['command']}` on {tell_machine(result['machine'])} "
-        f"FashionCNN, batch {result['batch_size']}, Adam, {megaflop:.1f} MFLOP an image; "
-        f"{result['rounds']} rounds of about {result['seconds_per_round']:g} s in turns: median "
-        "[lowest – highest], ratios and shares paired by round.",
+        f"`{result['command']}` on {format_machine(result['machine'])} FashionCNN, batch size "
+        f"{result['batch_size']}, Adam, {result['megaflop_per_image']:.1f} MFLOP per image; "
+        f"{result['rounds']} interleaved rounds of about {result['seconds_per_round']:g} s: "
+        "median [minimum – maximum]; speed-ups and fractions are paired by round.",
         "",
-        f"| contestant | images per second | `{result['reference']}` is so many times as fast "
-        "| share of the limit | peak memory | versions |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
+        markdown_table(columns, rows, left=(0, 5)),
+        "",
+        *_notes(result, trained),
+        "",
     ]
-    for name, row in trained.items():
-        ratio = "" if reference is None else spread(paired_ratios(reference, row), 2)
-        limit = limits.get(row["precision"])
-        share = f"{limit_share(row, limit, megaflop):.0%}" if limit else ""
-        used = ", ".join(f"{package} {version}" for package, version in row["versions"].items())
-        lines.append(
-            f"| {name}: {row['name']} | {spread(rates(row))} | {ratio} | {share} "
-            f"| {row['peak_memory_bytes'] / 1e6:,.0f} MB | {used} |"
-        )
-    lines.append("")
+    return "\n".join(lines)
+
+
+def _row(result: Result, name: str, trained: dict[str, Result]) -> tuple[str, ...]:
+    entry, reference = trained[name], trained.get(result["reference"])
+    speedup = "" if reference is None else format_range(paired_speedups(reference, entry), 2)
+    limits, megaflop = limits_by_precision(result), result["megaflop_per_image"]
+    limit = limits.get(entry["precision"])
+    return (
+        f"{name}: {entry['name']}",
+        format_range(rates(entry)),
+        speedup,
+        f"{fraction_of_limit(entry, limit, megaflop):.0%}" if limit else "",
+        f"{entry['peak_memory_bytes'] / 1e6:,.0f} MB",
+        ", ".join(f"{package} {version}" for package, version in entry["versions"].items()),
+    )
+
+
+def _notes(result: Result, trained: dict[str, Result]) -> Iterator[str]:
+    limits, megaflop = limits_by_precision(result), result["megaflop_per_image"]
     for precision, values in limits.items():
-        lines.append(
-            f"- The limit in {precision}: {spread(values)} GFLOP/s, "
-            f"{statistics.median(values) * 1e3 / megaflop:,.0f} images per second."
+        images = statistics.median(values) * 1e3 / megaflop
+        yield (
+            f"- Limit in {precision}: {format_range(values)} GFLOP/s, {images:,.0f} images per "
+            "second."
         )
     if limits:
-        lines.append(
-            "- Shares count the arithmetic of the layers as they are written; kernels that get by "
-            "with fewer multiplications (Winograd's) can come above 100%."
+        yield (
+            "- Fractions count the arithmetic of the layers as defined; kernels with fewer "
+            "multiplications (Winograd) can exceed 100%."
         )
-    others = [r.get("other_cores") for row in trained.values() for r in row["rounds"]]
-    told = [cores for cores in others if cores is not None]
-    if told:
-        lines.append(
-            f"- Meanwhile other programs kept {spread(told, 2)} cores busy; figures count only "
-            "where that is next to nothing."
+    others = [m["other_cores"] for e in trained.values() for m in e["rounds"] if "other_cores" in m]
+    if others:
+        yield (
+            f"- Other programs used {format_range(others, 2)} cores meanwhile; the measurement is "
+            "valid only if this is close to 0."
         )
-    lines += [f"- Left out: {name}, {why}." for name, why in result["left_out"].items()]
-    return "\n".join([*lines, ""])
+    for name, reason in result["skipped"].items():
+        yield f"- Skipped: {name}, {reason}."
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=names_for("throughput"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of a contestant's round")
-    parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reference", default="ours", help="whom the others are compared with")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    options = parser.parse_args()
-    if options.rounds < 1 or options.seconds <= 0 or options.threads < 1:
-        parser.error("--rounds, --seconds and --threads should be above 0")
-    official_data()
-    names = [n for n in names_for("throughput") if not options.only or n in options.only]
-    options.results.mkdir(parents=True, exist_ok=True)
-    try:
-        result = measure(names, options)
-    except LeftOutError as reason:
-        raise SystemExit(f"a contestant was lost on the way: {reason}") from None
-    if not result["contestants"]:
-        raise SystemExit("no contestant could take part")
+    """Measure, record, print; or rewrite the table of a recorded result."""
+    options = parse_options()
+    if options.table:
+        path, result = options.table, read_result(options.table)
+    else:
+        require_official_data()
+        names = [n for n in names_for("throughput") if not options.only or n in options.only]
+        try:
+            result = measure(names, options)
+        except SkippedError as reason:
+            raise SystemExit(f"an implementation failed while measured: {reason}") from None
+        if not result["implementations"]:
+            raise SystemExit("no implementation can be measured here")
+        path = options.results / f"bench-{result['date']}.json"
+        write_result(path, result)
     text = to_markdown(result)
-    path = options.results / f"bench-{result['date']}.json"
-    write_json(path, result)
     write_atomic(path.with_suffix(".md"), text.encode())
     print(text)
+
+
+def parse_options() -> argparse.Namespace:
+    """Return the checked options of the command line."""
+    parser = make_parser(__doc__)
+    known = names_for("throughput")
+    parser.add_argument("--only", nargs="+", choices=known)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of a round")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--reference", choices=known, default="ours", help="the others are compared to it"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument("--table", type=Path, help="rewrite the table of this result, run nothing")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.seconds <= 0 or options.threads < 1:
+        parser.error("--rounds, --seconds and --threads must be above 0")
+    return options
 
 
 if __name__ == "__main__":

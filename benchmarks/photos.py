@@ -1,17 +1,16 @@
-"""How well photographs are named, and what each step from the naive way gives.
+"""Measure the accuracy on photographs, what each step contributes, and OOD detection.
 
     python benchmarks/photos.py --photos clothing-dataset-small/validation --plain runs/some-run
-    python benchmarks/photos.py --photos … --model photo --not-clothing not-clothing
+    python benchmarks/photos.py --photos … --model photo --ood ood-images
 
-The photographs are those of https://github.com/alexeygrigorev/clothing-dataset-small (validation
-part, CC0): folders by name, of which seven stand for classes of Fashion-MNIST and three for none.
-Nothing is trained on them, and the bound of "unsure" is fitted without them. ``--not-clothing``
-takes the folder that ``benchmarks/not_clothing.py`` draws.
+The photographs are those of https://github.com/alexeygrigorev/clothing-dataset-small (CC0): ten
+class folders, of which seven correspond to classes of Fashion-MNIST and three to none. No model is
+trained on them, and abstention thresholds are fitted without them. ``--ood`` takes the folder that
+``benchmarks/ood_images.py`` creates.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from common import make_parser
+from tables import markdown_table
 
 if TYPE_CHECKING:
     from fashioncnn.models.trained_model import TrainedModel
@@ -33,121 +35,156 @@ CLASSES: dict[str, tuple[int, ...]] = {
     "shirt": (6,),
     "shoes": (5, 7, 9),
 }
-"""Folders and what is right for them; the data tells no kinds of shoes apart."""
-NONE_OF_THE_TEN = ("hat", "shorts", "skirt")
+"""Labels of Fashion-MNIST that are correct for a folder; the photographs do not distinguish kinds
+of shoes."""
+OTHER_CLOTHING = ("hat", "shorts", "skirt")
+"""Folders of clothing that belongs to none of the ten classes."""
 NOT_CLOTHING = ("noise", "textures", "text", "charts", "shapes")
-BOUNDS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
-"""Confidences to show the trade-off of abstaining at, besides the model's own bound."""
+"""Folders of `ood_images.py`."""
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
+"""Confidences below which to abstain, evaluated besides the model's own threshold."""
 
-Views = NDArray[np.uint8]
-See = Callable[[Image.Image, int], Views]
+Floats = NDArray[np.float64]
+ViewFunction = Callable[[Image.Image, int], NDArray[np.uint8]]
+"""From an image and a side in pixels to (views, side, side)."""
 
 
-def naive(image: Image.Image, size: int) -> Views:
-    """Grey, squeezed, inverted: what most tutorials do."""
+def squeezed_view(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Return the image in grey, resized to a square and inverted, as most tutorials do."""
     grey = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
     return 255 - np.asarray(grey)[None]
 
 
-def read(folder: Path, names: Sequence[str]) -> dict[str, list[Image.Image]]:
-    """Return the images, upright, by folder."""
+def read_folders(folder: Path, names: Sequence[str]) -> dict[str, list[Image.Image]]:
+    """Return the images of each named subfolder, upright."""
+    from fashioncnn.data.folders import find_images
     from fashioncnn.images.decoding import read_image
-    from fashioncnn.images.files import walk_images
 
-    return {name: [read_image(p) for p in walk_images(folder / name)] for name in names}
-
-
-def probabilities(
-    trained: TrainedModel, photos: dict[str, list[Image.Image]], see: See
-) -> dict[str, NDArray[np.float64]]:
-    """Return (n, classes) for each folder."""
-    return {name: answers for name, (answers, _) in judged(trained, photos, see).items()}
+    return {name: [read_image(p) for p in find_images(folder / name)] for name in names}
 
 
-def judged(
-    trained: TrainedModel, photos: dict[str, list[Image.Image]], see: See
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return (n, classes) probabilities and (n,) confidences for each folder."""
+def predict_folders(
+    model: TrainedModel, photos: dict[str, list[Image.Image]], view_function: ViewFunction
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return (n, classes) probabilities and (n,) confidences by folder."""
     from fashioncnn.inference.predictor import predict_with_confidence
 
-    size = trained.preprocessing.image_size
-    return {
-        name: predict_with_confidence(trained, [see(image, size) for image in images])
+    size = model.preprocessing.image_size
+    pairs = {
+        name: predict_with_confidence(model, [view_function(image, size) for image in images])
         for name, images in photos.items()
     }
+    probabilities = {name: probabilities for name, (probabilities, _) in pairs.items()}
+    return probabilities, {name: confidences for name, (_, confidences) in pairs.items()}
 
 
-def right(name: str, answers: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return (n,) whether each answer is right."""
-    return np.isin(answers.argmax(1), CLASSES[name])
+def is_correct(name: str, probabilities: Floats) -> NDArray[np.bool_]:
+    """Return (n,) whether each prediction for a folder is correct."""
+    return np.isin(probabilities.argmax(1), CLASSES[name])
 
 
-def row(title: str, answers: dict[str, NDArray[np.float64]]) -> str:
-    """Return a row of the table of accuracies."""
+def accuracy_row(title: str, probabilities: dict[str, Floats]) -> tuple[str, ...]:
+    """Return the cells of a step: accuracy, its Wilson interval, macro accuracy, each folder."""
     from fashioncnn.evaluation.metrics import wilson_interval
 
-    hits = {name: right(name, answers[name]) for name in CLASSES}
-    together = np.concatenate(list(hits.values()))
-    low, high = wilson_interval(int(together.sum()), len(together))
-    macro = np.mean([h.mean() for h in hits.values()])
-    cells = [f"{100 * h.mean():.0f}" for h in hits.values()]
+    correct = {name: is_correct(name, probabilities[name]) for name in CLASSES}
+    pooled = np.concatenate(list(correct.values()))
+    low, high = wilson_interval(int(pooled.sum()), len(pooled))
+    macro = np.mean([values.mean() for values in correct.values()])
     return (
-        f"| {title} | {100 * together.mean():.1f}% | {100 * low:.1f} – {100 * high:.1f}% "
-        f"| {100 * macro:.1f}% | " + " | ".join(cells) + " |"
+        title,
+        f"{100 * pooled.mean():.1f}%",
+        f"{100 * low:.1f} – {100 * high:.1f}%",
+        f"{100 * macro:.1f}%",
+        *(f"{100 * values.mean():.0f}" for values in correct.values()),
     )
 
 
-def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
-    """Return how probably an in-class photograph scores above another (Mann and Whitney 1947)."""
+def auroc(in_distribution: Floats, ood: Floats) -> float:
+    """Return the probability that an in-distribution score is higher (Mann and Whitney 1947)."""
     from scipy.stats import mannwhitneyu
 
-    u = mannwhitneyu(inside, outside).statistic
-    return float(u / (len(inside) * len(outside)))
+    u = mannwhitneyu(in_distribution, ood).statistic
+    return float(u / (len(in_distribution) * len(ood)))
 
 
-def together(values: dict[str, NDArray[np.float64]], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return (n,) of all images of the named folders."""
-    return np.concatenate([values[name] for name in names])
+def pool(values: dict[str, Floats], names: Sequence[str]) -> Floats:
+    """Return (n,) the values of all named folders that exist."""
+    return np.concatenate([np.empty(0), *(values[name] for name in names if name in values)])
 
 
-def detections(confidences: dict[str, NDArray[np.float64]]) -> str:
-    """Return a table of how well the confidence tells what is none of the ten."""
-    inside = together(confidences, list(CLASSES))
-    lines = ["| none of the ten | n | AUROC |", "| --- | ---: | ---: |"]
-    for names in (NONE_OF_THE_TEN, NOT_CLOTHING):
-        known = [name for name in names if name in confidences]
-        for some in [known, *([name] for name in known)] if known else []:
-            outside = together(confidences, some)
-            lines.append(f"| {', '.join(some)} | {len(outside)} | {auroc(inside, outside):.3f} |")
-    return "\n".join(lines)
+def ood_table(confidences: dict[str, Floats]) -> str:
+    """Return the AUROC of the confidence for each group of OOD images, and each folder of it."""
+    in_distribution = pool(confidences, list(CLASSES))
+    rows = []
+    for group in (OTHER_CLOTHING, NOT_CLOTHING):
+        present = [name for name in group if name in confidences]
+        for names in [present, *([name] for name in present)] if present else []:
+            ood = pool(confidences, names)
+            rows.append((", ".join(names), str(len(ood)), f"{auroc(in_distribution, ood):.3f}"))
+    return markdown_table(("out of distribution", "n", "AUROC"), rows)
 
 
-def trade_off(
-    answers: dict[str, NDArray[np.float64]],
-    confidences: dict[str, NDArray[np.float64]],
-    own: float,
+def abstention_table(
+    probabilities: dict[str, Floats], confidences: dict[str, Floats], own: float
 ) -> str:
-    """Return a table of right answers lost and wrong ones avoided, by the bound of "unsure"."""
-    inside = together(confidences, list(CLASSES))
-    hits = np.concatenate([right(name, answers[name]) for name in CLASSES])
-    others = together(confidences, NONE_OF_THE_TEN)
-    drawn = [name for name in NOT_CLOTHING if name in confidences]
-    nothing = together(confidences, drawn) if drawn else np.empty(0)
-    lines = [
-        "| unsure below | right answers lost | wrong ones avoided | hat, shorts, skirt avoided "
-        "| no clothing avoided | right among those answered |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for bound in sorted({*BOUNDS, own}):
-        kept = inside >= bound
-        lost, avoided = (~kept & hits).sum(), (~kept & ~hits).sum()
-        lines.append(
-            f"| {bound:.3f}{' (its own)' if bound == own else ''} | {lost} of {hits.sum()} "
-            f"| {avoided} of {(~hits).sum()} | {(others < bound).sum()} of {len(others)} "
-            f"| {(nothing < bound).sum()} of {len(nothing)} "
-            f"| {f'{100 * hits[kept].mean():.1f}% of {kept.sum()}' if kept.any() else '–'} |"
+    """Return correct and incorrect predictions dropped, by abstention threshold.
+
+    Args:
+        probabilities: (n, classes) by folder.
+        confidences: (n,) by folder.
+        own: the model's own threshold.
+    """
+    scores = pool(confidences, list(CLASSES))
+    correct = np.concatenate([is_correct(name, probabilities[name]) for name in CLASSES])
+    clothing, other = pool(confidences, OTHER_CLOTHING), pool(confidences, NOT_CLOTHING)
+    rows = []
+    for threshold in sorted({*THRESHOLDS, own}):
+        kept = scores >= threshold
+        rows.append(
+            (
+                f"{threshold:.3f}{' (own)' if threshold == own else ''}",
+                f"{(~kept & correct).sum()} of {correct.sum()}",
+                f"{(~kept & ~correct).sum()} of {(~correct).sum()}",
+                f"{(clothing < threshold).sum()} of {len(clothing)}",
+                f"{(other < threshold).sum()} of {len(other)}",
+                f"{100 * correct[kept].mean():.1f}% of {kept.sum()}" if kept.any() else "–",
+            )
         )
-    return "\n".join(lines)
+    columns = (
+        "abstain below",
+        "correct dropped",
+        "incorrect dropped",
+        f"{', '.join(OTHER_CLOTHING)} dropped",
+        "no clothing dropped",
+        "accuracy of the rest",
+    )
+    return markdown_table(columns, rows, left=())
+
+
+def accuracy_steps(
+    model: TrainedModel, plain: TrainedModel | None
+) -> list[tuple[str, TrainedModel, ViewFunction]]:
+    """Return the steps from the simplest conversion to what ``predict`` does."""
+    from fashioncnn.images.views import VIEW_FUNCTIONS
+
+    cutout, own = VIEW_FUNCTIONS["cutout"], VIEW_FUNCTIONS[model.preprocessing.views]
+    # Flip TTA belongs to the view mode `photo`, so the same network with another one has none.
+    without_tta = replace(model, preprocessing=replace(model.preprocessing, views="cutout"))
+    steps = [
+        ("photo network: grey, squeezed, inverted", without_tta, squeezed_view),
+        ("photo network: cut-out", without_tta, cutout),
+        ("photo network: cut-out and whole image", without_tta, own),
+        ("photo network: and flip TTA, as `predict` does", model, own),
+    ]
+    if plain is None:
+        return steps
+    return [
+        ("grey, squeezed, inverted", plain, squeezed_view),
+        ("border trimmed", plain, VIEW_FUNCTIONS["fashion"]),
+        ("cut-out", plain, cutout),
+        *steps,
+    ]
 
 
 def main() -> None:
@@ -155,45 +192,24 @@ def main() -> None:
     from fashioncnn.images.views import VIEW_FUNCTIONS
     from fashioncnn.models.trained_model import load_model
 
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--photos", type=Path, required=True, help="their folder")
+    parser = make_parser(__doc__)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of class folders")
     parser.add_argument("--model", type=Path, default=Path("photo"))
-    parser.add_argument("--plain", type=Path, help="a network that has seen no photograph's like")
-    parser.add_argument("--not-clothing", type=Path, help="images of none, drawn")
+    parser.add_argument("--plain", type=Path, help="a model trained without photograph rendering")
+    parser.add_argument("--ood", type=Path, help="folder of images without clothing")
     options = parser.parse_args()
-    photos = read(options.photos, [*CLASSES, *NONE_OF_THE_TEN])
-    trained = load_model(options.model)
-
-    def by(fit: str) -> See:
-        return VIEW_FUNCTIONS[fit]
-
-    steps: list[tuple[str, TrainedModel, See]] = []
-    if options.plain:
-        plain = load_model(options.plain)
-        steps = [
-            ("grey, squeezed, inverted", plain, naive),
-            ("its border colour trimmed", plain, by("fashion")),
-            ("the garment cut out", plain, by("cutout")),
-        ]
-    own = trained.preprocessing.views
-    unmirrored = replace(trained, preprocessing=replace(trained.preprocessing, views="cutout"))
-    steps += [
-        ("photo network: grey, squeezed, inverted", unmirrored, naive),
-        ("photo network: cut out", unmirrored, by("cutout")),
-        ("photo network: cut out, and whole", unmirrored, by(own)),
-        ("photo network: and mirrored, as `predict` does", trained, by(own)),
-    ]
-    counts = " | ".join(f"{name} ({len(photos[name])})" for name in CLASSES)
-    print(f"| step | right | 95% interval | macro | {counts} |")
-    print("| --- |" + " ---: |" * (3 + len(CLASSES)))
-    for title, model, see in steps:
-        print(row(title, probabilities(model, photos, see)), flush=True)
-    if options.not_clothing:
-        photos |= read(options.not_clothing, NOT_CLOTHING)
-    told = judged(trained, photos, by(own))
-    answers, confidences = ({name: pair[i] for name, pair in told.items()} for i in (0, 1))
-    print(f"\n{detections(confidences)}")
-    print(f"\n{trade_off(answers, confidences, trained.abstain_below)}")
+    photos = read_folders(options.photos, [*CLASSES, *OTHER_CLOTHING])
+    model = load_model(options.model)
+    steps = accuracy_steps(model, load_model(options.plain) if options.plain else None)
+    rows = [accuracy_row(title, predict_folders(m, photos, f)[0]) for title, m, f in steps]
+    folders = [f"{name} ({len(photos[name])})" for name in CLASSES]
+    print(markdown_table(("step", "accuracy", "95% interval", "macro", *folders), rows))
+    if options.ood:
+        photos |= read_folders(options.ood, NOT_CLOTHING)
+    view_function = VIEW_FUNCTIONS[model.preprocessing.views]
+    probabilities, confidences = predict_folders(model, photos, view_function)
+    print(f"\n{ood_table(confidences)}")
+    print(f"\n{abstention_table(probabilities, confidences, model.abstain_below)}")
 
 
 if __name__ == "__main__":

@@ -1,74 +1,80 @@
-"""Where the time of a training step goes.
+"""Profile a training step: which operators take the time.
 
     python benchmarks/profile_step.py
     python benchmarks/profile_step.py fast93 --threads 1 --kernels torch
 
-Trains a recipe on drawn images under PyTorch's profiler and prints the operators that take most,
-in milliseconds a step. The profiler itself costs some microseconds a call.
+Trains a recipe on built-in drawings under PyTorch's profiler and prints the operators that take
+most, in milliseconds per step. The profiler itself costs some microseconds per call.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
+from typing import Any
 
 from torch.profiler import profile
 
+from common import make_parser
 from fashioncnn.bench import stand_in_data
 from fashioncnn.config import resolve
-from fashioncnn.runtime import available_cores, cpu_name, prepare_torch
-from fashioncnn.training.loop import Progress
+from fashioncnn.data.dataset import Dataset
+from fashioncnn.runtime import available_cores, cpu_name
+from fashioncnn.settings import Settings
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.state import TrainState
+from step_runner import Step, StopTraining, run_steps
+from tables import markdown_table
 
-WARMUP = 20
+WARMUP_STEPS = 20
+EPOCHS = 1_000_000
+"""More than are ever profiled: the profile ends the training."""
 
 
-class Enough(Exception):  # noqa: N818 - no error
-    """Stops the loop."""
+def profile_steps(settings: Settings, dataset: Dataset, steps: int) -> list[Any]:
+    """Return the profiler's averages of `steps` training steps, by operator."""
+    profiler = profile()
+
+    def on_step(step: Step) -> None:
+        if step.number == WARMUP_STEPS:
+            profiler.start()
+        elif step.number == WARMUP_STEPS + steps:
+            profiler.stop()
+            raise StopTraining
+
+    run_steps(settings, dataset, on_step)
+    return list(profiler.key_averages())
+
+
+def to_markdown(operators: list[Any], steps: int, rows: int) -> str:
+    """Return a table of the `rows` operators that take most CPU time."""
+    total = sum(operator.self_cpu_time_total for operator in operators)
+    cells = []
+    for operator in sorted(operators, key=lambda o: -o.self_cpu_time_total)[:rows]:
+        own = operator.self_cpu_time_total
+        milliseconds, calls = f"{own / 1e3 / steps:.2f}", f"{operator.count / steps:g}"
+        cells.append((operator.key, milliseconds, f"{own / total:.1%}", calls))
+    cells.append(("all", f"{total / 1e3 / steps:.2f}", "100%", ""))
+    return markdown_table(("operator", "ms per step", "fraction", "calls per step"), cells)
 
 
 def main() -> None:
-    """Train, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Profile and print."""
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", nargs="?", default="baseline")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--kernels", choices=("auto", "native", "torch"), default="auto")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=16, help="of the table")
     options = parser.parse_args()
     dataset = stand_in_data()
-    flags = {"threads": options.threads, "kernels": options.kernels, "validation": 0}
+    flags = {"threads": options.threads, "kernels": options.kernels}
+    flags |= {"validation": 0, "track_test": False, "epochs": EPOCHS}
     settings = prepare_settings(resolve(options.recipe, flags=flags), dataset)
-    learner = TrainState.begin(settings, dataset.train, dataset, prepare_torch(settings.runtime))
-    progress = Progress()
-
-    def learn(until: int) -> None:
-        def stop(progress: Progress) -> None:
-            if progress.step >= until:
-                raise Enough
-
-        with contextlib.suppress(Enough):
-            learner.learn(progress, on_step=stop, on_epoch=lambda _: None)
-
-    learn(WARMUP)
-    with profile() as profiled:
-        learn(WARMUP + options.steps)
-    events = sorted(profiled.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
+    operators = profile_steps(settings, dataset, options.steps)
     runtime = settings.runtime
     print(
         f"{options.recipe}, {cpu_name()}, {runtime.threads} threads, {runtime.precision}, "
-        f"{runtime.kernels} kernels, batch {settings.training.batch_size}\n"
+        f"{runtime.kernels} kernels, batch size {settings.training.batch_size}\n"
     )
-    print("| operator | ms a step | share | calls a step |\n| --- | ---: | ---: | ---: |")
-    for event in events[: options.rows]:
-        own = event.self_cpu_time_total
-        print(
-            f"| {event.key} | {own / 1e3 / options.steps:.2f} | {own / total:.1%} "
-            f"| {event.count / options.steps:g} |"
-        )
-    print(f"| all | {total / 1e3 / options.steps:.2f} | 100% | |")
+    print(to_markdown(operators, options.steps, options.rows))
 
 
 if __name__ == "__main__":

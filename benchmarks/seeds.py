@@ -1,36 +1,47 @@
-"""Train a recipe with several seeds, a thread each, and tabulate what is there.
+"""Train a recipe with several seeds, one thread each, and print tables of the recorded seeds.
 
     python benchmarks/seeds.py honest --seeds 0 1 2 3 4
+    python benchmarks/seeds.py benchmarks/recipes/medium.toml --seeds 0
     python benchmarks/seeds.py baseline --name baseline-native --set runtime.kernels=native
     python benchmarks/seeds.py --table
     python benchmarks/seeds.py --compare baseline baseline-native
 
-Seeds are fastest side by side, one process a core: run it twice with different ``--seeds``.
-Each trains in its run folder, ``runs/seeds/<recipe>/seed<n>``, and stopped at any moment goes on
-from there. When finished it leaves ``benchmarks/results/<recipe>/seed<n>.json`` (settings,
-environment, history, judgements) and is not run again. The test part is read once, after training,
-unless the recipe draws its curve.
+Several seeds train fastest side by side, one process per core: run the script twice with different
+``--seeds``. Each seed trains in its run folder, ``runs/seeds/<name>/seed<n>``; an interrupted one
+resumes there. A finished seed leaves ``benchmarks/results/<name>/seed<n>.json`` (settings,
+environment, metrics, history) and is not trained again. The test split is read once, after
+training, unless the recipe records a test curve.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from common import (
+    RESULTS,
+    RUNS,
+    Result,
+    make_parser,
+    portable_settings,
+    prepare_training,
+    provenance,
+    read_result,
+    read_seeds,
+    teacher_hashes,
+    use_shared_data,
+    write_result,
+)
+from tables import format_mean_std, markdown_table, mean_and_std, paired_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fashioncnn.data.dataset import Dataset
+    from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
     from fashioncnn.training.run import TrainingResult
 
-RESULTS = Path(__file__).parent / "results"
-RUNS = Path("runs") / "seeds"
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "fashion-mnist"
 PUBLISHED = {
     "final_test_accuracy": 0.9269,
     "best_test_accuracy": 0.9304,
@@ -38,53 +49,41 @@ PUBLISHED = {
     "final_test_loss": 0.2549,
     "final_train_loss": 0.0952,
 }
-"""What the description of FashionCNN reports, from one run."""
+"""Published results of FashionCNN, of a single run."""
+SHIRT = 6
 
 
 def train_seed(
     path: Path, recipe: str, seed: int, assignments: list[str], threads: int
 ) -> tuple[TrainingResult, Dataset]:
-    """Train one seed in its run folder, from where it was; return what came out, and the data."""
+    """Train one seed in its run folder, or resume it there; return the result and the dataset."""
     from fashioncnn.runs import RunFolder, create_run
     from fashioncnn.training.run import train_model
 
-    settings, dataset = prepared(recipe, seed, assignments, threads)
+    settings, dataset = _prepare(recipe, seed, assignments, threads)
     run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
     with run.lock():
         return train_model(settings, dataset, run=run), dataset
 
 
-def prepared(
-    recipe: str, seed: int, assignments: list[str], threads: int
-) -> tuple[Settings, Dataset]:
-    """Return the settings that a seed runs with, and its data."""
-    from fashioncnn.config import resolve
-    from fashioncnn.data.load import load_dataset
-    from fashioncnn.training.prepare import prepare_settings
-
-    settings = resolve(recipe, flags={"seed": seed, "threads": threads}, assignments=assignments)
-    dataset = load_dataset(settings.data.source)
-    return prepare_settings(settings, dataset), dataset
-
-
-def refuse_others(result: Path, settings: Settings) -> None:
-    """Stop where a result was made with other settings than it would be made with now."""
+def check_same_settings(path: Path, settings: Settings) -> None:
+    """Exit with a message if a recorded result was trained with other settings."""
     from fashioncnn.config import validate
 
-    # Of the official files these decide nothing, and older results have them otherwise.
-    told = {"source", "images", "image_size"}
-    not_learnt: Any = {"description": True, "recipe": True, "runtime": True, "data": told}
-    stored = validate(json.loads(result.read_text())["settings"])
-    now = validate({**_portable(settings), "data": settings.data.model_dump()})
-    if stored.model_dump(exclude=not_learnt) != now.model_dump(exclude=not_learnt):
+    # With the official files, these make no difference to the weights.
+    data = {"source", "views", "image_size"}
+    ignored: Any = {"description": True, "recipe": True, "runtime": True, "data": data}
+    recorded = validate(read_result(path)["settings"])
+    current = validate({**portable_settings(settings), "data": settings.data.model_dump()})
+    if recorded.model_dump(exclude=ignored) != current.model_dump(exclude=ignored):
         raise SystemExit(
-            f"{result}: made with other settings than the recipe has now; move it away, or give "
-            "the new results a --name"
+            f"{path}: was trained with other settings than the recipe has now; move it away, or "
+            "give the new results another --name"
         )
 
 
 def run_seed(
-    result: Path,
+    path: Path,
     recipe: str,
     seed: int,
     assignments: list[str],
@@ -93,194 +92,192 @@ def run_seed(
     test: bool,
     flip: bool = True,
 ) -> None:
-    """Train one seed and write its result, unless it is there; read the test part if `test`.
+    """Train one seed and record its result, unless it is recorded already.
 
-    What the run judged itself, validation and a test part whose curve it drew, stands as it is, in
-    the precision that it was trained in; the rest, and with `flip` mirror images as well, is judged
-    in float32, as ``predict`` does it.
+    Args:
+        path: of the result, ``<name>/seed<n>.json``.
+        recipe: name of a bundled recipe, or path of a ``.toml`` file.
+        seed: of initial weights, data order, dropout and augmentation.
+        assignments: further settings, ``key=value``.
+        threads: CPU threads.
+        test: whether the test split is evaluated after training.
+        flip: whether the splits are also evaluated with flip TTA.
     """
-    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
-    from fashioncnn.files import write_json
     from fashioncnn.runs import RunFolder
 
-    if result.exists():
-        refuse_others(result, prepared(recipe, seed, assignments, threads)[0])
+    if path.exists():
+        check_same_settings(path, _prepare(recipe, seed, assignments, threads)[0])
         return
-    path = RUNS / result.parent.name / result.stem
-    training_result, dataset = train_seed(path, recipe, seed, assignments, threads)
-    run = RunFolder(path)
-    settings = run.settings()
-    parts = evaluation_splits(dataset, settings)
-    judged: dict[str, Any] = dict.fromkeys(("validation", "test"))
-    for split in [name for name in judged if name in parts and (test or name != "test")]:
-        given = training_result.model, dataset, parts[split], split
-        judged[split] = training_result.metrics[split] or evaluate_model(*given, run=run)
-        if flip:
-            judged[f"{split}_flip"] = evaluate_model(*given, tta="flip")
-    taught_by = run.read_environment().get("taught_by")
+    run = RunFolder(RUNS / path.parent.name / path.stem)
+    trained, dataset = train_seed(run.path, recipe, seed, assignments, threads)
+    splits = ("validation", "test") if test else ("validation",)
+    metrics = evaluate_splits(trained, dataset, run, splits, flip=flip)
+    teachers = teacher_hashes(run.read_environment())
     content = {
-        "name": result.parent.name,
+        "name": path.parent.name,
         "seed": seed,
-        **provenance(settings, dataset),
-        **({"taught_by": _from_here(taught_by)} if taught_by else {}),
-        "parameters": training_result.model.parameters,
-        "summary": training_result.metrics["summary"],
-        **judged,
-        "history": training_result.history,
+        **provenance(run.settings(), dataset),
+        **({"teachers": teachers} if teachers else {}),
+        "parameters": trained.model.parameters,
+        "summary": trained.metrics["summary"],
+        **metrics,
+        "history": trained.history,
     }
-    result.parent.mkdir(parents=True, exist_ok=True)
-    write_json(result, content)
-    shown = judged["test"] or judged["validation"]
-    print(f"{result}: {shown['split']} accuracy {shown['accuracy']:.4f}", flush=True)
+    write_result(path, content)
+    shown = metrics["test"] or metrics["validation"]
+    print(f"{path}: {shown['split']} accuracy {shown['accuracy']:.4f}", flush=True)
 
 
-def provenance(settings: Settings, dataset: Dataset) -> dict[str, Any]:
-    """Return what a result tells of how it was made: settings, environment, hashes of the data."""
-    from fashioncnn.runtime import describe_environment
+def evaluate_splits(
+    trained: TrainingResult,
+    dataset: Dataset,
+    run: RunFolder,
+    splits: tuple[str, ...],
+    *,
+    flip: bool,
+) -> Result:
+    """Return the metrics of a finished run by split.
 
-    values = _portable(settings)
-    data = {"name": dataset.name, "sha256": dataset.hashes}
-    return {"settings": values, "environment": describe_environment(settings.runtime, data)}
+    Metrics that the run computed itself (validation, and a test split whose curve it recorded) are
+    kept, in the precision of the training; all others are computed in float32, as by ``predict``.
 
+    Returns:
+        ``validation`` and ``test``, each None if not evaluated; with `flip` also
+        ``validation_flip`` and ``test_flip`` of the evaluated splits.
+    """
+    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
 
-def _portable(settings: Settings) -> dict[str, Any]:
-    """Return settings without the paths of this machine."""
-    values = settings.model_dump(mode="json", exclude_none=True)
-    del values["data"]["source"]
-    taught_by = dict.fromkeys(values["training"]["taught_by"], "")
-    values["training"]["taught_by"] = list(_from_here(taught_by))
-    return values
-
-
-def _from_here(models: dict[str, str]) -> dict[str, str]:
-    """Return what is told of models by name; paths in the current folder begin there."""
-    return {name.removeprefix(f"{Path.cwd()}/"): told for name, told in models.items()}
-
-
-def use_shared_data() -> None:
-    """Take the official files that lie beside the checkout, where no others are named."""
-    if SHARED_DATA.is_dir():
-        os.environ.setdefault("FASHIONCNN_DATA", str(SHARED_DATA))
-
-
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return the results of a recipe, by seed."""
-    return [json.loads(p.read_text()) for p in sorted(folder.glob("seed*.json"))]
+    available = evaluation_splits(dataset, run.settings())
+    metrics: Result = {"validation": None, "test": None}
+    for name in splits:
+        if name not in available:
+            continue
+        arguments = trained.model, dataset, available[name], name
+        metrics[name] = trained.metrics[name] or evaluate_model(*arguments, run=run)
+        if flip:
+            metrics[f"{name}_flip"] = evaluate_model(*arguments, tta="flip")
+    return metrics
 
 
-def published_figures(summary: dict[str, Any]) -> dict[str, float]:
-    """Return the five published figures as a run with a test curve has them."""
+def published_figures(summary: Result) -> dict[str, float]:
+    """Return the figures of `PUBLISHED` from the summary of a run with a test curve."""
     values = {key: summary[key] for key in PUBLISHED}
     return {k: float(v["value"] if isinstance(v, dict) else v) for k, v in values.items()}
 
 
-def mean_sd(values: list[float], scale: float = 1.0, digits: int = 4) -> str:
-    """Return ``mean ± sd``; of one value, which has no spread, the value."""
-    mean = f"{scale * statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
-
-
 def print_tables() -> None:
-    """Print the tables of docs/RESULTS.md that stand on training runs."""
-    baseline = read_results(RESULTS / "baseline")
+    """Print the comparison of `baseline` with the published results, and a table of recipes."""
+    baseline = read_seeds(RESULTS / "baseline")
     if len(baseline) < 2:
         raise SystemExit(f"{RESULTS / 'baseline'}: the tables need at least two seeds of baseline")
-    rows = [published_figures(r["summary"]) for r in baseline]
-    print(f"baseline, seeds {', '.join(str(r['seed']) for r in baseline)}\n")
-    print("| figure | published (1 run) | ours, mean ± sd | lowest – highest | z |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    for key, value in PUBLISHED.items():
-        values = [row[key] for row in rows]
-        scale, digits, unit = (100, 2, "%") if "accuracy" in key else (1, 4, "")
-        z = (value - statistics.fmean(values)) / statistics.stdev(values)
-        print(
-            f"| {key.replace('_', ' ')} | {scale * value:.{digits}f}{unit} "
-            f"| {mean_sd(values, scale, digits)}{unit} "
-            f"| {scale * min(values):.{digits}f} – {scale * max(values):.{digits}f}{unit} "
-            f"| {z:+.1f} |"
-        )
+    rows = [published_figures(result["summary"]) for result in baseline]
+    print(f"baseline, seeds {', '.join(str(result['seed']) for result in baseline)}\n")
+    figures = ("figure", "published (1 run)", "ours, mean ± std", "minimum – maximum", "z")
+    print(markdown_table(figures, [_published_row(key, rows) for key in PUBLISHED]))
     gain = [row["best_test_accuracy"] - row["final_test_accuracy"] for row in rows]
-    print(f"\nPicking the epoch on the test set is worth {mean_sd(gain, 100, 2)} points.\n")
-    print("| recipe | weights kept | n | test accuracy | test loss | ECE | Shirt |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    for recipe in sorted(p.name for p in RESULTS.iterdir() if (p / "seed0.json").exists()):
-        results = read_results(RESULTS / recipe)
-        tests = [r["test"] for r in results if r["test"]]
-        if not tests:  # chosen on validation alone
+    points = format_mean_std(gain, 100, 2)
+    print(f"\nSelecting the epoch on the test split adds {points} percentage points.\n")
+    columns = ("recipe", "selected epoch", "n", "test accuracy", "test loss", "ECE", "Shirt")
+    print(markdown_table(columns, _recipe_rows(), left=(0, 1)))
+
+
+def _published_row(key: str, rows: list[dict[str, float]]) -> tuple[str, ...]:
+    values, published = [row[key] for row in rows], PUBLISHED[key]
+    scale, digits, unit = (100, 2, "%") if "accuracy" in key else (1, 4, "")
+    mean, std = mean_and_std(values)
+    low, high = (f"{scale * value:.{digits}f}" for value in (min(values), max(values)))
+    return (
+        key.replace("_", " "),
+        f"{scale * published:.{digits}f}{unit}",
+        f"{format_mean_std(values, scale, digits)}{unit}",
+        f"{low} – {high}{unit}",
+        f"{(published - mean) / std:+.1f}",
+    )
+
+
+def _recipe_rows() -> list[tuple[str, ...]]:
+    from fashioncnn.config import recipe_names
+
+    rows: list[tuple[str, ...]] = []
+    for name in recipe_names():
+        results = read_seeds(RESULTS / name)
+        tests = [result["test"] for result in results if result["test"]]
+        if not tests:
             continue
-        epochs = [r["summary"]["selected_epoch"] for r in results]
-        kept = f"epoch {min(epochs)}" + (f"–{max(epochs)}" if len(set(epochs)) > 1 else "")
-        shirt = [t["per_class"][6]["accuracy"] for t in tests]
-        print(
-            f"| {recipe} | {kept} | {len(results)} "
-            f"| {mean_sd([t['accuracy'] for t in tests], 100, 2)}% "
-            f"| {mean_sd([t['loss'] for t in tests])} | {mean_sd([t['ece'] for t in tests])} "
-            f"| {mean_sd(shirt, 100, 1)}% |"
+        epochs = sorted({result["summary"]["selected_epoch"] for result in results})
+        accuracies, shirts = (
+            [test["accuracy"] for test in tests],
+            [test["per_class"][SHIRT]["accuracy"] for test in tests],
         )
+        row = (
+            name,
+            f"{epochs[0]}–{epochs[-1]}" if len(epochs) > 1 else str(epochs[0]),
+            str(len(results)),
+            f"{format_mean_std(accuracies, 100, 2)}%",
+            format_mean_std([test["loss"] for test in tests]),
+            format_mean_std([test["ece"] for test in tests]),
+            f"{format_mean_std(shirts, 100, 1)}%",
+        )
+        rows.append(row)
+    return rows
+
+
+COMPARED: dict[str, tuple[Callable[[Result], float], int, str]] = {
+    "test accuracy": (lambda result: 100 * float(result["test"]["accuracy"]), 2, "%"),
+    "test loss": (lambda result: float(result["test"]["loss"]), 4, ""),
+    "train loss": (lambda result: float(result["summary"]["final_train_loss"]), 4, ""),
+}
+"""Figures of `print_comparison`: how to compute each, its decimals and its unit."""
 
 
 def print_comparison(before: str, after: str) -> None:
-    """Print the differences between two groups, paired by seed, with their t intervals.
-
-    The interval is that of the mean difference, from Student's t with n - 1 degrees of freedom;
-    p is that of the two-sided paired t test.
-    """
-    from scipy import stats
-
-    groups = [{r["seed"]: r for r in read_results(RESULTS / name)} for name in (before, after)]
+    """Print the differences of two folders of results, paired by seed (Student's t test)."""
+    groups = [{r["seed"]: r for r in read_seeds(RESULTS / name)} for name in (before, after)]
     seeds = sorted(groups[0].keys() & groups[1].keys())
     if len(seeds) < 2:
-        raise SystemExit(f"{before} and {after}: a paired comparison needs two seeds or more")
-    print(f"{after} less {before}, seeds {', '.join(map(str, seeds))}\n")
-    print(f"| figure | {before} | {after} | difference, 95% interval | p |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    figures: dict[str, tuple[Callable[[Any], float], int, str]] = {
-        "test accuracy": (lambda r: 100 * r["test"]["accuracy"], 2, "%"),
-        "test loss": (lambda r: r["test"]["loss"], 4, ""),
-        "train loss": (lambda r: r["summary"]["final_train_loss"], 4, ""),
-    }
-    for title, (figure, digits, unit) in figures.items():
+        raise SystemExit(f"{before} and {after}: a paired comparison needs at least two seeds")
+    print(f"{after} minus {before}, seeds {', '.join(map(str, seeds))}\n")
+    rows = []
+    for title, (figure, digits, unit) in COMPARED.items():
         first, second = ([figure(group[seed]) for seed in seeds] for group in groups)
-        result = stats.ttest_rel(second, first)
-        low, high = result.confidence_interval(0.95)
-        middle = statistics.fmean(second) - statistics.fmean(first)
-        print(
-            f"| {title} | {mean_sd(first, 1, digits)}{unit} | {mean_sd(second, 1, digits)}{unit} "
-            f"| {middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] "
-            f"| {result.pvalue:.2f} |"
-        )
+        difference = paired_difference(first, second)
+        means = [f"{format_mean_std(values, 1, digits)}{unit}" for values in (first, second)]
+        rows.append((title, *means, difference.format(digits), f"{difference.p:.2f}"))
+    print(markdown_table(("figure", before, after, "difference, 95% interval", "p"), rows))
+
+
+def _prepare(
+    recipe: str, seed: int, assignments: list[str], threads: int
+) -> tuple[Settings, Dataset]:
+    flags = {"seed": seed, "threads": threads}
+    return prepare_training(recipe, flags=flags, assignments=assignments)
 
 
 def main() -> None:
-    """Run what is missing, or print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recipe", nargs="?")
+    """Train the seeds that are not recorded, or print tables."""
+    parser = make_parser(__doc__)
+    parser.add_argument("recipe", nargs="?", help="a bundled recipe, or a .toml file")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--name", help="of the folder of results; default: the recipe's")
+    parser.add_argument("--name", help="folder of the results; default: name of the recipe")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings"
     )
-    parser.add_argument("--no-test", action="store_true", help="never read the test part")
-    parser.add_argument("--compare", nargs=2, metavar="GROUP", help="two folders of results")
-    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    parser.add_argument("--no-test", action="store_true", help="never read the test split")
+    parser.add_argument("--compare", nargs=2, metavar="NAME", help="two folders of results")
+    parser.add_argument("--table", action="store_true", help="print the tables, train nothing")
     options = parser.parse_args()
     if options.compare:
         print_comparison(*options.compare)
-    elif options.recipe and not options.table:
-        use_shared_data()
-        for seed in options.seeds:
-            result = RESULTS / (options.name or options.recipe) / f"seed{seed}.json"
-            run_seed(
-                result,
-                options.recipe,
-                seed,
-                options.set,
-                options.threads,
-                test=not options.no_test,
-            )
-    else:
+        return
+    if options.table or not options.recipe:
         print_tables()
+        return
+    use_shared_data()
+    folder = RESULTS / (options.name or Path(options.recipe).stem)
+    for seed in options.seeds:
+        arguments = options.recipe, seed, options.set, options.threads
+        run_seed(folder / f"seed{seed}.json", *arguments, test=not options.no_test)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A peer: Keras on TensorFlow, ``compile`` and ``fit`` on arrays in memory.
+"""Keras on TensorFlow: ``compile`` and ``fit`` on arrays in memory.
 
-After Keras' own example "Simple MNIST convnet"; ``mixed_bfloat16`` after its guide to mixed
-precision, which keeps the softmax in float32. Everything else is left as Keras has it.
-``--onednn`` turns TensorFlow's oneDNN kernels on where TensorFlow itself would not: it does so only
-on processors with instructions made for neural networks.
+Follows Keras's example "Simple MNIST convnet"; ``mixed_bfloat16`` follows its guide to mixed
+precision, which keeps the softmax in float32. Everything else is Keras's default. ``--onednn``
+enables TensorFlow's oneDNN kernels on any processor; by default TensorFlow uses them only on
+processors with instructions for neural networks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import sys
 import time
 from typing import Any
 
-import common
 import numpy as np
+import protocol
 from numpy.typing import NDArray
 
-# Both are read while TensorFlow is imported.
+# TensorFlow reads these variables when it is imported.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "--onednn" in sys.argv:
@@ -39,7 +39,7 @@ def to_arrays(
 
 
 def build_model() -> keras.Model:
-    """Return the described network, compiled."""
+    """Return FashionCNN, compiled."""
     model = keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -55,15 +55,15 @@ def build_model() -> keras.Model:
         ]
     )
     model.compile(
-        optimizer=keras.optimizers.Adam(common.LEARNING_RATE),
+        optimizer=keras.optimizers.Adam(protocol.LEARNING_RATE),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
     return model
 
 
-class Stopwatch(keras.callbacks.Callback):
-    """Times epochs of learning, without what `fit` does before and after them."""
+class FitTimer(keras.callbacks.Callback):
+    """Times the epochs of `fit`, without its set-up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,75 +79,75 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class Reporter(keras.callbacks.Callback):
-    """Tells time and test accuracy of every epoch."""
+    """Reports time and test accuracy of every epoch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = common.EpochClock()
+        self.timer = protocol.EpochTimer()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:  # noqa: ARG002
         """See Keras."""
-        self.clock.begin()
+        self.timer.start_training()
 
     def on_test_begin(self, logs: Logs = None) -> None:  # noqa: ARG002
-        """See Keras: what `fit` judges after an epoch."""
-        self.clock.trained()
+        """See Keras: `fit` evaluates after every epoch."""
+        self.timer.start_evaluation()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:  # noqa: ARG002
         """See Keras."""
-        self.clock.judged(float((logs or {})["val_accuracy"]))
+        self.timer.send_epoch(float((logs or {})["val_accuracy"]))
 
 
 def trace(model: keras.Model, images: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
-    """Have TensorFlow trace a step, as a part of setting up, and put the weights back."""
+    """Trace a training and an evaluation step, which belongs to the set-up; restore the weights."""
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
-    model.fit(images, labels, batch_size=common.BATCH_SIZE, verbose=0)
-    model.evaluate(images, labels, batch_size=common.BATCH_SIZE, verbose=0)
+    model.fit(images, labels, batch_size=protocol.BATCH_SIZE, verbose=0)
+    model.evaluate(images, labels, batch_size=protocol.BATCH_SIZE, verbose=0)
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
 
 
 def main() -> None:
     """Measure."""
-    parser = common.make_parser(__doc__)
+    parser = protocol.make_parser(__doc__)
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
-    parser.add_argument("--onednn", action="store_true", help="oneDNN kernels on any processor")
+    parser.add_argument("--onednn", action="store_true", help="use oneDNN kernels on any processor")
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     keras.utils.set_random_seed(options.seed)
     keras.mixed_precision.set_global_policy(options.precision)
 
-    data = common.read_data()
+    data = protocol.read_data()
     images, labels = to_arrays(data.train_images, data.train_labels)
     model = build_model()
-    common.check_parameters(model.count_params())
+    protocol.check_parameters(model.count_params())
 
     def train_steps(steps: int) -> tuple[int, float]:
-        """Train in a single fit for about so many steps, the same number in each of its epochs."""
-        epochs = math.ceil(steps / (len(images) // common.BATCH_SIZE))
-        n = steps // epochs * common.BATCH_SIZE
-        watch = Stopwatch()
+        """Train about `steps` steps in one call of fit, equally many in each of its epochs."""
+        epochs = math.ceil(steps / (len(images) // protocol.BATCH_SIZE))
+        n = steps // epochs * protocol.BATCH_SIZE
+        timer = FitTimer()
         model.fit(
             images[:n],
             labels[:n],
-            batch_size=common.BATCH_SIZE,
+            batch_size=protocol.BATCH_SIZE,
             epochs=epochs,
             verbose=0,
-            callbacks=[watch],
+            callbacks=[timer],
         )
-        return epochs * n, watch.seconds
+        return epochs * n, timer.seconds
 
     if options.mode == "accuracy":
-        # A full batch and one as small as an epoch's last.
-        few = common.BATCH_SIZE + len(images) % common.BATCH_SIZE
+        # A full batch, and one as small as the last one of an epoch.
+        few = protocol.BATCH_SIZE + len(images) % protocol.BATCH_SIZE
         trace(model, images[:few], labels[:few])
         model.fit(
             images,
             labels,
-            batch_size=common.BATCH_SIZE,
+            batch_size=protocol.BATCH_SIZE,
             epochs=options.epochs,
             validation_data=to_arrays(data.test_images, data.test_labels),
             verbose=0,
@@ -158,7 +158,7 @@ def main() -> None:
         packages = ("keras", "tensorflow_cpu", "numpy")
         name = f"Keras on TensorFlow, {options.precision}"
         name += ", oneDNN" if options.onednn else ""
-        common.serve_rounds(options, name, precision, packages, train_steps)
+        protocol.serve_rounds(options, name, precision, packages, train_steps)
 
 
 if __name__ == "__main__":

@@ -1,65 +1,63 @@
-"""Ourselves: the recipe `baseline` as ``fashioncnn train`` runs it, without judging the test part.
+"""This package: the recipe `baseline` as ``fashioncnn train`` runs it, without evaluation.
 
-The whole of `train_model` runs, in memory, and an observer counts the steps: a round is so many
-steps of one long training, whatever the loop does around them included.
+The complete `train_model` runs in memory, and a callback counts the steps: a round is a number of
+steps of one long training, with everything that the loop does between them.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
-import common
+import protocol
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fashioncnn.config import resolve
 from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.settings import Settings
-from fashioncnn.training.callbacks import Silent
-from fashioncnn.training.loop import Progress
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.run import train_model
+from step_runner import Step, StopTraining, run_steps
+
+EPOCHS = 1_000_000
+"""More than are ever trained: the driver ends the training."""
 
 
-class Finished(Exception):  # noqa: N818 - no error
-    """The driver wants no more rounds."""
+class RoundCallback:
+    """Divides a training into rounds; called after every step."""
 
-
-class RoundObserver(Silent):
-    """Cuts a training into rounds."""
-
-    def __init__(self, rounds: common.Rounds, warmup_steps: int, settings: Settings) -> None:
+    def __init__(self, rounds: protocol.Rounds, warmup_steps: int, settings: Settings) -> None:
         self.rounds, self.settings = rounds, settings
-        self.end_at = warmup_steps
+        self.last_step = warmup_steps
         self.warming_up = True
         self.started = 0.0
-        self.position = self.images = 0
+        self.images = 0
 
-    def step(self, progress: Progress) -> None:
-        """Count a step, and wait for the driver after the last one of a round."""
-        before = self.position if progress.position > self.position else 0  # a new epoch
-        self.images += progress.position - before
-        self.position = progress.position
-        if progress.step >= self.end_at:
+    def __call__(self, step: Step) -> None:
+        """Count a step; after the last one of a round, report it and wait for the driver."""
+        self.images += step.images
+        if step.number >= self.last_step:
             self._end_round()
-            self._begin_round(progress.step)
+            self._start_round(step.number)
 
     def _end_round(self) -> None:
         if not self.warming_up:
-            self.rounds.report(time.perf_counter() - self.started, self.images)
+            self.rounds.send_throughput(time.perf_counter() - self.started, self.images)
             return
         self.warming_up = False
         runtime = self.settings.runtime
         name = f"fashioncnn, {runtime.precision}, kernels {runtime.kernels}"
-        used = common.versions("fashioncnn", "torch", "numpy")
-        self.rounds.ready(name, str(runtime.precision), used)
+        used = protocol.versions("fashioncnn", "torch", "numpy")
+        self.rounds.send_ready(name, str(runtime.precision), used)
 
-    def _begin_round(self, step: int) -> None:
-        steps = self.rounds.wait()
+    def _start_round(self, step: int) -> None:
+        steps = self.rounds.next_round()
         if steps is None:
-            raise Finished
-        self.end_at = step + steps
+            raise StopTraining
+        self.last_step = step + steps
         self.images = 0
         self.started = time.perf_counter()
 
@@ -67,43 +65,38 @@ class RoundObserver(Silent):
 def resolve_settings(
     threads: int, seed: int, precision: str | None, kernels: str | None
 ) -> Settings:
-    """Return the settings of `baseline`, with no end and no look at the test part."""
+    """Return the settings of `baseline`, without end and without a test curve."""
     return resolve(
         "baseline",
         flags={
             "threads": threads,
             "seed": seed,
             "precision": precision,
-            "epochs": 1_000_000,
+            "kernels": kernels,
+            "epochs": EPOCHS,
             "track_test": False,
         },
-        assignments=[f"runtime.kernels={kernels}"] if kernels else [],
         environment={"FASHIONCNN_DATA": os.environ.get("FASHIONCNN_DATA", "")},
     )
 
 
 def main() -> None:
     """Measure."""
-    parser = common.make_parser(__doc__)
+    parser = protocol.make_parser(__doc__)
     parser.add_argument("--precision", choices=("fp32", "bf16", "auto"))
     parser.add_argument("--kernels", choices=("torch", "native", "auto"))
     options = parser.parse_args()
     if options.mode == "accuracy":
-        parser.error(f"{Path(__file__).name}: for accuracy by time, run fashioncnn train itself")
+        parser.error(f"{options.mode}: not supported here; speedrun.py runs fashioncnn train")
+    settings = resolve_settings(options.threads, options.seed, options.precision, options.kernels)
+    rounds = protocol.Rounds(options)
     try:
-        settings = resolve_settings(
-            options.threads, options.seed, options.precision, options.kernels
-        )
         dataset = load_dataset(settings.data.source)
         settings = prepare_settings(settings, dataset)
-        rounds = common.Rounds(options)
-        train_model(
-            settings, dataset, observer=RoundObserver(rounds, options.warmup_steps, settings)
-        )
+        run_steps(settings, dataset, RoundCallback(rounds, options.warmup_steps, settings))
     except FashionCNNError as error:
         raise SystemExit(str(error)) from None
-    except Finished:
-        rounds.end()
+    rounds.send_end()
 
 
 if __name__ == "__main__":

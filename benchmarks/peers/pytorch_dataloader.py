@@ -1,9 +1,9 @@
-"""A peer: PyTorch as most people write it, a Dataset of PIL images and a DataLoader.
+"""PyTorch as most people write it: a Dataset of PIL images and a DataLoader.
 
-After PyTorch's own quickstart tutorial (tutorials/beginner/basics/quickstart_tutorial).
-torchvision has no build for the pinned CPU torch, so `FashionMNIST` and `to_tensor` do, step for
-step, what ``torchvision.datasets.FashionMNIST.__getitem__`` and ``transforms.ToTensor`` do with
-each image: tensor → numpy → PIL image → numpy → tensor → float in [0, 1].
+Follows PyTorch's quickstart tutorial (tutorials/beginner/basics/quickstart_tutorial). torchvision
+has no build for the pinned CPU torch, so `FashionMNIST` and `to_tensor` repeat the steps of
+``torchvision.datasets.FashionMNIST.__getitem__`` and ``transforms.ToTensor`` for each image:
+tensor → numpy → PIL image → numpy → tensor → float in [0, 1].
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import common
 import numpy as np
+import protocol
 import torch
+from fashion_cnn import build_model
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class FashionMNIST(Dataset[tuple[Tensor, int]]):
-    """As torchvision's: a uint8 tensor in memory, a PIL image made of each item."""
+    """The dataset of torchvision: a uint8 tensor in memory, a PIL image for each item."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
         self.data = torch.from_numpy(images)
@@ -37,28 +38,11 @@ class FashionMNIST(Dataset[tuple[Tensor, int]]):
         return to_tensor(Image.fromarray(image.numpy())), target
 
 
-def to_tensor(sample: Image.Image) -> Tensor:
-    """Return what ``torchvision.transforms.ToTensor`` returns for a grey sample."""
-    image = torch.from_numpy(np.array(sample, np.uint8, copy=True))
-    image = image.view(sample.size[1], sample.size[0], len(sample.getbands()))
-    return image.permute((2, 0, 1)).contiguous().to(torch.get_default_dtype()).div(255)
-
-
-def build_model() -> nn.Sequential:
-    """Return the described network."""
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 256),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(256, 10),
-    )
+def to_tensor(image: Image.Image) -> Tensor:
+    """Return what ``torchvision.transforms.ToTensor`` returns for a grey image."""
+    tensor = torch.from_numpy(np.array(image, np.uint8, copy=True))
+    tensor = tensor.view(image.size[1], image.size[0], len(image.getbands()))
+    return tensor.permute((2, 0, 1)).contiguous().to(torch.get_default_dtype()).div(255)
 
 
 def train_epoch(
@@ -67,7 +51,7 @@ def train_epoch(
     loss_fn: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> Iterator[int]:
-    """Train an epoch; yield how many images each step learnt from."""
+    """Train an epoch; yield the number of images after every step."""
     model.train()
     running_loss, correct = 0.0, 0
     for images, labels in loader:
@@ -94,38 +78,38 @@ def evaluate(model: nn.Module, loader: DataLoader[Any]) -> float:
 
 def main() -> None:
     """Measure."""
-    parser = common.make_parser(__doc__)
+    parser = protocol.make_parser(__doc__)
     parser.add_argument("--workers", type=int, default=0, help="processes that load images")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
 
-    data = common.read_data()
+    data = protocol.read_data()
     train_loader = DataLoader(
         FashionMNIST(data.train_images, data.train_labels),
-        batch_size=common.BATCH_SIZE,
+        batch_size=protocol.BATCH_SIZE,
         shuffle=True,
         num_workers=options.workers,
     )
     test_loader = DataLoader(
         FashionMNIST(data.test_images, data.test_labels),
-        batch_size=common.BATCH_SIZE,
+        batch_size=protocol.BATCH_SIZE,
         num_workers=options.workers,
     )
     model = build_model()
-    common.check_parameters(sum(p.numel() for p in model.parameters()))
+    protocol.check_parameters(sum(p.numel() for p in model.parameters()))
     loss_fn = nn.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(model.parameters(), lr=common.LEARNING_RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=protocol.LEARNING_RATE)
 
     def epoch() -> Iterator[int]:
         return train_epoch(model, train_loader, loss_fn, optimizer)
 
     if options.mode == "accuracy":
-        common.report_epochs(options.epochs, epoch, lambda: evaluate(model, test_loader))
+        protocol.report_epochs(options.epochs, epoch, lambda: evaluate(model, test_loader))
     else:
         packages = ("torch", "pillow", "numpy")
         name = "PyTorch, Dataset and DataLoader"
-        common.serve_rounds(options, name, "fp32", packages, common.stepper(epoch))
+        protocol.serve_rounds(options, name, "fp32", packages, protocol.make_train_steps(epoch))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""A peer: what scikit-learn does best in a given time; for accuracy by time only.
+"""The most accurate scikit-learn models for a given training time; mode ``accuracy`` only.
 
-Judged were linear models, discriminants, trees, forests, boosting, neighbours, kernels with
-Nyström's features, support vectors and the multi-layer perceptron, on pixels and on principal
-components. Two were never beaten in accuracy by one that learns as fast: neighbours, which hardly
-learn at all, and support vectors, on as many images as the time allows. Components, C and gamma
-were chosen on held-out training images.
+Linear models, discriminant analysis, trees, forests, boosting, nearest neighbors, kernels with
+Nyström features, support vector machines and multi-layer perceptrons were compared on pixels and on
+principal components. Two were never beaten in accuracy by a model that trains as fast: nearest
+neighbors, which hardly train, and support vector machines, on as many images as the time allows.
+Components, C and gamma were selected on validation images.
 
-Each line is a model of its own, trained from nothing on ``images`` of the training part.
+Each message is a separate model, trained from scratch on ``images`` images of the training split.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import common
 import numpy as np
+import protocol
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
@@ -26,22 +26,22 @@ from threadpoolctl import threadpool_limits
 COMPONENTS = 80
 
 
-def neighbours(threads: int, seed: int) -> Pipeline:
-    """Return the 5 nearest neighbours among principal components."""
+def nearest_neighbors(threads: int, seed: int) -> Pipeline:
+    """Return 5 nearest neighbors on principal components."""
     knn = KNeighborsClassifier(5, weights="distance", n_jobs=threads)
     return make_pipeline(PCA(COMPONENTS, random_state=seed), knn)
 
 
-def support_vectors(_threads: int, seed: int) -> Pipeline:
-    """Return a support vector machine on principal components; it uses one thread."""
+def support_vector_machine(_threads: int, seed: int) -> Pipeline:
+    """Return a support vector machine on principal components; it uses a single thread."""
     return make_pipeline(PCA(COMPONENTS, random_state=seed), SVC(C=10, cache_size=2000))
 
 
 MODELS: dict[str, tuple[Callable[[int, int], Pipeline], tuple[int, ...]]] = {
-    "pca_knn": (neighbours, (60_000,)),
-    "pca_svc": (support_vectors, (5_000, 10_000, 20_000, 40_000, 60_000)),
+    "pca_knn": (nearest_neighbors, (60_000,)),
+    "pca_svc": (support_vector_machine, (5_000, 10_000, 20_000, 40_000, 60_000)),
 }
-"""Each model, and on how many images it is trained."""
+"""Each model, and the numbers of images on which it is trained."""
 
 
 def to_arrays(
@@ -53,29 +53,29 @@ def to_arrays(
 
 def main() -> None:
     """Measure."""
-    parser = common.make_parser(__doc__)
+    parser = protocol.make_parser(__doc__)
     parser.add_argument("--model", choices=MODELS, required=True)
-    parser.add_argument("--selected", type=int, nargs="+", help="to learn from, a line for each")
+    parser.add_argument("--images", type=int, nargs="+", help="training images of each model")
     options = parser.parse_args()
     if options.mode != "accuracy":
-        parser.error("there are no steps to count here: accuracy only")
-    data = common.read_data()
+        parser.error(f"{options.mode}: not supported, these models have no training steps")
+    data = protocol.read_data()
     images, labels = to_arrays(data.train_images, data.train_labels)
     test_images, test_labels = to_arrays(data.test_images, data.test_labels)
     order = np.random.default_rng(options.seed).permutation(len(images))
-    build, selected = MODELS[options.model]
-    setup_seconds = time.perf_counter() - common.STARTED
+    build, counts = MODELS[options.model]
+    setup_seconds = time.perf_counter() - protocol.STARTED
     with threadpool_limits(options.threads):
-        for line, count in enumerate(options.selected or selected, 1):
-            chosen = order[:count]
+        for number, count in enumerate(options.images or counts, 1):
+            subset = order[:count]
             model = build(options.threads, options.seed)
             started = time.perf_counter()
-            model.fit(images[chosen], labels[chosen])
+            model.fit(images[subset], labels[subset])
             trained = time.perf_counter()
             accuracy = float(model.score(test_images, test_labels))
-            common.say(
-                epoch=line,
-                selected=len(chosen),
+            protocol.send(
+                epoch=number,
+                images=len(subset),
                 train_seconds=trained - started,
                 test_seconds=time.perf_counter() - trained,
                 setup_seconds=setup_seconds,

@@ -2,110 +2,101 @@ import io
 import json
 import sys
 
-import numpy as np
+import fashion_cnn
+import limit
+import ours
 import pytest
+import pytorch_dataloader
+import pytorch_memory
+import sklearn_best
 import torch
 
-
-def lines(capsys):
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def test_read_data_returns_the_images_of_the_files(small, small_folder, monkeypatch):
-    import common
-
-    monkeypatch.setenv("FASHIONCNN_DATA", str(small_folder))
-    data = common.read_data()
-    np.testing.assert_array_equal(data.train_images, small.train.images)
-    np.testing.assert_array_equal(data.train_labels, small.train.labels)
-    np.testing.assert_array_equal(data.test_images, small.test.images)
-    np.testing.assert_array_equal(data.test_labels, small.test.labels)
+from fashioncnn.models import build_model
+from fashioncnn.settings import FashionCNNConfig
 
 
-def test_rounds_are_as_long_as_the_driver_asks_until_it_stops(capsys, monkeypatch):
-    import common
+@pytest.fixture
+def run(call):
+    """Return a function that runs a peer in this process and returns its messages."""
 
-    asked = []
+    def run(module, *arguments):
+        return [json.loads(line) for line in call(module, *arguments, "--threads", 1).splitlines()]
 
-    def train_steps(count):
-        asked.append(count)
-        return 128 * count, 2.0
-
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n3\n"))
-    options = common.make_parser("x").parse_args(["throughput", "--steps", "5"])
-    common.serve_rounds(options, "a peer", "fp32", ("numpy",), train_steps)
-    ready, first, second, end = lines(capsys)
-    assert asked == [20, 5, 3]
-    assert ready["ready"] is True
-    assert ready["versions"] == {"numpy": np.__version__}
-    assert (first["images"], first["images_per_second"]) == (640, 320)
-    assert second["images"] == 384
-    assert end["peak_memory_bytes"] > 1e6
+    return run
 
 
-def test_no_more_rounds_than_were_agreed(capsys, monkeypatch):
-    import common
-
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n\n"))
-    options = common.make_parser("x").parse_args(["throughput", "--rounds", "2"])
-    common.serve_rounds(options, "a peer", "fp32", (), lambda count: (count, 1.0))
-    assert len(lines(capsys)) == 1 + 2 + 1
-
-
-def test_steps_go_on_from_one_epoch_into_the_next():
-    import common
-
-    epochs = []
-
-    def epoch():
-        epochs.append(len(epochs))
-        yield from (128, 128, 96)
-
-    train_steps = common.stepper(epoch)
-    assert train_steps(2)[0] == 256
-    assert train_steps(2)[0] == 96 + 128
-    assert epochs == [0, 1]
-
-
-def test_epochs_tell_learning_and_judging_apart(capsys, monkeypatch):
-    import common
-
-    times = iter([common.STARTED + t for t in (10.0, 13.0, 14.0, 20.0, 24.0, 26.0)])
-    monkeypatch.setattr(common.time, "perf_counter", lambda: next(times))
-    common.report_epochs(2, lambda: iter([1, 1]), lambda: 0.5)
-    first, second = lines(capsys)
-    for line, train, test in ((first, 3.0, 1.0), (second, 7.0, 3.0)):
-        assert line["train_seconds"] == pytest.approx(train)
-        assert line["test_seconds"] == pytest.approx(test)
-        assert line["setup_seconds"] == pytest.approx(10.0)
-        assert line["test_accuracy"] == 0.5
-
-
-@pytest.mark.parametrize("module", ["pytorch_dataloader", "pytorch_memory"])
-def test_a_peer_trains_the_described_network(module):
-    import importlib
-
-    from fashioncnn.models import build_model
-    from fashioncnn.settings import FashionCNNConfig
-
-    peer = importlib.import_module(module).build_model()
-    ours = build_model(FashionCNNConfig(), 28, 10)
-    shapes = ([t.shape for t in network.state_dict().values()] for network in (peer, ours))
-    assert next(shapes) == next(shapes)
-    ours.load_state_dict(dict(zip(ours.state_dict(), peer.state_dict().values(), strict=True)))
+def test_pytorch_peers_train_the_network_of_this_package():
+    peer, network = fashion_cnn.build_model(), build_model(FashionCNNConfig(), 28, 10)
+    state = dict(zip(network.state_dict(), peer.state_dict().values(), strict=True))
+    network.load_state_dict(state)
     images = torch.rand(4, 1, 28, 28)
-    torch.testing.assert_close(peer.eval()(images), ours.eval()(images))
+    torch.testing.assert_close(peer.eval()(images), network.eval()(images))
 
 
-def test_the_data_loader_peer_makes_the_image_that_the_memory_peer_has(small):
-    import pytorch_dataloader
-    import pytorch_memory
-
+def test_both_pytorch_peers_have_the_same_images(small):
     dataset = pytorch_dataloader.FashionMNIST(small.train.images, small.train.labels)
     images, labels = pytorch_memory.to_tensors(
         small.train.images, small.train.labels, torch.contiguous_format
     )
-    for at in (0, 7):
-        image, label = dataset[at]
-        torch.testing.assert_close(image, images[at], rtol=0, atol=0)
-        assert label == labels[at]
+    for index in (0, 7):
+        image, label = dataset[index]
+        torch.testing.assert_close(image, images[index], rtol=0, atol=0)
+        assert label == labels[index]
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"), [(pytorch_dataloader, []), (pytorch_memory, ["--channels-last"])]
+)
+def test_pytorch_peers_report_epochs(module, flags, run, gzipped_data):
+    first, second = run(module, "accuracy", "--epochs", 2, *flags)
+    assert (first["epoch"], second["epoch"]) == (1, 2)
+    assert 0 < first["train_seconds"] < second["train_seconds"]
+    assert 0 <= second["test_accuracy"] <= 1
+
+
+def test_scikit_learn_reports_each_model_with_its_images(run, gzipped_data):
+    arguments = "accuracy", "--model", "pca_svc", "--images", 100, 300
+    first, second = run(sklearn_best, *arguments)
+    assert (first["images"], second["images"]) == (100, 300)
+    assert second["test_accuracy"] > 0.5
+
+
+def test_scikit_learn_has_no_throughput(call, capsys):
+    with pytest.raises(SystemExit):
+        call(sklearn_best, "throughput", "--model", "pca_svc")
+    assert "throughput: not supported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"), [(pytorch_memory, ["--precision", "bf16"]), (ours, ["--kernels", "torch"])]
+)
+def test_images_per_second_are_those_of_the_steps(module, flags, run, gzipped_data, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("2\n1\n"))
+    ready, first, second, end = run(module, "throughput", "--warmup-steps", 1, *flags)
+    assert ready["precision"] == ("bf16" if "bf16" in flags else "fp32")
+    assert "torch" in ready["versions"]
+    assert first["images"] == 128 + 44, "the rest of the first epoch"
+    assert second["images"] == 128
+    assert first["images_per_second"] == pytest.approx(first["images"] / first["seconds"])
+    assert end["peak_memory_bytes"] > 1e6
+
+
+def test_ours_has_no_accuracy(call, capsys):
+    with pytest.raises(SystemExit):
+        call(ours, "accuracy")
+    assert "speedrun.py runs fashioncnn train" in capsys.readouterr().err
+
+
+def test_ours_reports_missing_data_in_one_line(call, monkeypatch, tmp_path):
+    monkeypatch.setenv("FASHIONCNN_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit, match="nowhere"):
+        call(ours, "throughput")
+
+
+def test_limit_counts_two_operations_per_multiplication(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("3\n"))
+    ready, measurement, end = run(limit, "throughput", "--side", 16)
+    assert ready["name"] == "matrix product, 16×16, fp32"
+    operations = measurement["gflops"] * measurement["seconds"] * 1e9
+    assert operations == pytest.approx(3 * 2 * 16**3)
+    assert end["idle_cpu"] is not None

@@ -9,7 +9,7 @@ from fashioncnn.kernels import build
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.training.state import TrainState
 
-from ..data.test_folders import fill
+from ..data.test_class_folders import fill
 from .conftest import NO_EPOCHS, PLACE, QUICK
 
 

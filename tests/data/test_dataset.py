@@ -1,56 +1,36 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from fashioncnn.data.dataset import Split, validated_split
-from fashioncnn.data.splits import split_validation, stratified_split_indices
-from fashioncnn.errors import DataError, UsageError
-
-LABELS = np.repeat(np.arange(4, dtype=np.uint8), [40, 30, 20, 11])
+from fashioncnn.data.dataset import Dataset, Split, custom_dataset_name, validated_split
+from fashioncnn.errors import DataError
 
 
-@pytest.mark.parametrize("held_out", [0, 1, 7, 50, 100])
-def test_holdout_is_exact_disjoint_and_complete(held_out):
-    kept, held = stratified_split_indices(LABELS, held_out)
-    assert len(held) == held_out
-    assert sorted([*kept, *held]) == list(range(len(LABELS)))
+def make_split(n):
+    images = np.arange(n * 4, dtype=np.uint8).reshape(n, 2, 2)
+    return Split(images, np.arange(n, dtype=np.uint8) % 3)
 
 
-def test_holdout_has_the_same_share_of_every_class():
-    _, held = stratified_split_indices(LABELS, 50)
-    exact = np.bincount(LABELS) * 50 / len(LABELS)
-    assert np.abs(np.bincount(LABELS[held]) - exact).max() < 1
+def test_indices_default_to_positions():
+    split = make_split(5)
+    assert split.indices.dtype == np.int64
+    assert split.indices.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_holdout_is_always_the_same():
-    np.testing.assert_array_equal(
-        stratified_split_indices(LABELS, 9)[1], stratified_split_indices(LABELS, 9)[1]
-    )
+def test_subset_selects_in_the_given_order():
+    subset = make_split(6).subset(np.array([4, 1]))
+    assert subset.images[:, 0, 0].tolist() == [16, 4]
+    assert subset.labels.tolist() == [1, 1]
+    assert subset.indices.tolist() == [4, 1]
 
 
-@pytest.mark.parametrize("held_out", [-1, 101, 1000])
-def test_holdout_that_leaves_nothing_is_refused(held_out):
-    with pytest.raises(UsageError, match=f"validation = {held_out}"):
-        stratified_split_indices(LABELS, held_out)
+def test_subset_of_a_subset_keeps_the_original_indices():
+    subset = make_split(6).subset(np.array([5, 3, 1])).subset(np.array([2, 0]))
+    assert subset.indices.tolist() == [1, 5]
 
 
-def test_validation_of_nothing_keeps_everything():
-    split = Split(np.zeros((len(LABELS), 2, 2), np.uint8), LABELS)
-    train, validation = split_validation(split, 0)
-    assert train is split
-    assert validation is None
-
-
-def test_images_and_labels_must_be_as_many():
-    with pytest.raises(DataError, match="3 images but 2 labels"):
-        validated_split(np.zeros((3, 2, 2), np.uint8), np.zeros(2, np.uint8), 10, "x")
-
-
-def test_a_label_out_of_range_is_named_with_its_place():
-    with pytest.raises(DataError, match="label 10 at position 1"):
-        validated_split(np.zeros((3, 2, 2), np.uint8), np.array([9, 10, 0], np.uint8), 10, "x")
-
-
-def test_hash_depends_on_every_pixel_and_label():
+def test_hash_depends_on_every_pixel_and_label_and_the_shape():
     images, labels = np.zeros((2, 2, 2), np.uint8), np.zeros(2, np.uint8)
     other_images, other_labels = images.copy(), labels.copy()
     other_images[1, 1, 1] = 1
@@ -62,3 +42,35 @@ def test_hash_depends_on_every_pixel_and_label():
         Split(images.reshape(2, 1, 4), labels).sha256,
     }
     assert len(hashes) == 4
+
+
+def test_hash_is_stable_and_independent_of_indices():
+    split = make_split(4)
+    known = "04bde0a30961683fd8c89051828b8900ad4ec065080cc4ed99f32f8d04ec2828"
+    assert split.sha256 == known
+    assert Split(split.images, split.labels, split.indices + 7).sha256 == known
+
+
+def test_dataset_without_test_split():
+    data = Dataset("own", ("a", "b", "c"), make_split(5), None, "plain", "here")
+    assert list(data.splits) == ["train"]
+    assert data.hashes == {"train": data.train.sha256}
+    with pytest.raises(DataError, match="here: no test split; add one, or train with"):
+        data.require_test()
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "sketches"])
+def test_folder_named_as_a_built_in_dataset_is_distinguished(name):
+    assert custom_dataset_name(Path("somewhere") / name) == f"own {name}"
+    assert custom_dataset_name(Path("somewhere") / "shoes") == "shoes"
+
+
+def test_different_numbers_of_images_and_labels_are_rejected():
+    with pytest.raises(DataError, match="x: 3 images but 2 labels"):
+        validated_split(np.zeros((3, 2, 2), np.uint8), np.zeros(2, np.uint8), 10, "x")
+
+
+def test_label_out_of_range_is_reported_with_its_position():
+    labels = np.array([9, 10, 0], np.uint8)
+    with pytest.raises(DataError, match="x: label 10 at position 1, expected 0 to 9"):
+        validated_split(np.zeros((3, 2, 2), np.uint8), labels, 10, "x")

@@ -1,6 +1,12 @@
 import numpy as np
 
-from fashioncnn.data.seeding import dropout_seed, epoch_order, weights_seed
+from fashioncnn.data.seeding import (
+    augmentation_generator,
+    dropout_seed,
+    epoch_order,
+    teacher_seed,
+    weights_seed,
+)
 
 
 def test_order_is_a_permutation_and_a_pure_function():
@@ -20,5 +26,11 @@ def test_order_does_not_change_between_versions():
 
 def test_seeds_differ_by_seed_step_and_purpose():
     seeds = {dropout_seed(s, t) for s in range(20) for t in range(20)}
+    seeds |= {teacher_seed(s, t) for s in range(20) for t in range(20)}
     seeds |= {weights_seed(s) for s in range(20)}
-    assert len(seeds) == 420
+    assert len(seeds) == 820
+
+
+def test_augmentation_generators_differ_by_seed_epoch_and_stream():
+    keys = [(s, e, stream) for s in range(3) for e in range(3) for stream in range(3)]
+    assert len({augmentation_generator(*key).random() for key in keys}) == 27

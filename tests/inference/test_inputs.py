@@ -106,4 +106,4 @@ def test_photographs_are_decoded_as_far_as_the_network_needs(monkeypatch):
         load_views(
             ImageSource("a", buffer.getvalue()), Preprocessing(size, 0.0, 1.0, "plain"), 10**7
         )
-        assert asked[-1] == {"max_pixels": 10**7, "enough": enough}
+        assert asked[-1] == {"max_pixels": 10**7, "min_side": enough}

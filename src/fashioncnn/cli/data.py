@@ -33,8 +33,8 @@ def data(
     Parameters
     ----------
     source
-        Folder of IDX files, folder with a folder of images per class, or 'sketches'. Default:
-        FASHIONCNN_DATA, else Fashion-MNIST from the cache, downloaded if missing.
+        Folder of IDX files, folder with a subfolder of images per class, or 'sketches'.
+        Default: FASHIONCNN_DATA, else Fashion-MNIST from the cache or a download.
     data
         Same as SOURCE, as in the other commands.
     sheet

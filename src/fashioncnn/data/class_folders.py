@@ -1,4 +1,4 @@
-"""Datasets of image files in a folder per class, or in ``train`` and ``test`` with such folders."""
+"""Datasets of image files in one subfolder per class, optionally within ``train`` and ``test``."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def read_class_folders(folder: Path, image_size: int) -> Dataset:
     class_names = tuple(path.name for path in _class_folders(train_folder))
     if not class_names:
         raise DataError(
-            f"{folder}: contains neither IDX files (train-images-idx3-ubyte …) nor a folder of "
-            "images for each class; add them or give another folder"
+            f"{folder}: contains neither IDX files (train-images-idx3-ubyte …) nor a subfolder "
+            "of images per class; add them, or give another folder"
         )
     if not MIN_CLASSES <= len(class_names) <= MAX_CLASSES:
         raise DataError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fashioncnn.data.dataset import Split
 
 BACKGROUND, TEXT, SECONDARY_TEXT = "#ffffff", "#1b1b1f", "#6b6b73"
-ZOOM, GAP, MARGIN, LABEL_WIDTH, TITLE_HEIGHT = 2, 4, 20, 120, 44
+MIN_SIDE = 56
+"""Side to which smaller images are enlarged, by an integer factor, in pixels."""
+GAP, MARGIN, MIN_LABEL_WIDTH, TITLE_HEIGHT = 4, 20, 120, 44
 TITLE_SIZE, NAME_SIZE, COUNT_SIZE = 20, 14, 12
 
 
@@ -25,19 +29,22 @@ def draw_contact_sheet(
         title: first line of the sheet.
         columns: images per class at most.
     """
-    side = split.images.shape[1] * ZOOM
-    width = MARGIN * 2 + LABEL_WIDTH + columns * (side + GAP)
+    labels = [f"{label}  {name}" for label, name in enumerate(class_names)]
+    font = ImageFont.load_default(NAME_SIZE)
+    label_width = max(MIN_LABEL_WIDTH, *(math.ceil(font.getlength(text)) + 10 for text in labels))
+    side = split.images.shape[1] * max(1, MIN_SIDE // split.images.shape[1])
+    width = MARGIN * 2 + label_width + columns * (side + GAP)
     height = MARGIN * 2 + TITLE_HEIGHT + len(class_names) * (side + GAP)
     sheet = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), title, TEXT, ImageFont.load_default(TITLE_SIZE))
-    for label, name in enumerate(class_names):
+    for label, text in enumerate(labels):
         top = MARGIN + TITLE_HEIGHT + label * (side + GAP)
         indices = np.flatnonzero(split.labels == label)
-        _draw_label(draw, top + side / 2, f"{label}  {name}", f"{len(indices):,}")
+        _draw_label(draw, top + side / 2, text, f"{len(indices):,}")
         for column, index in enumerate(indices[:columns]):
             inverted = Image.fromarray(255 - split.images[index])
-            left = MARGIN + LABEL_WIDTH + column * (side + GAP)
+            left = MARGIN + label_width + column * (side + GAP)
             sheet.paste(inverted.resize((side, side), Image.Resampling.NEAREST), (left, top))
     return sheet
 

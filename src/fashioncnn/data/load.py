@@ -22,8 +22,8 @@ def load_dataset(
     """Return the dataset at `source`.
 
     Args:
-        source: ``sketches``; a folder of IDX files; a folder with a folder of images per class;
-            or None for Fashion-MNIST from the cache, downloaded if it is not there.
+        source: ``sketches``; a folder of IDX files; a folder with a subfolder of images per
+            class; or None for Fashion-MNIST from the cache, downloaded if it is not there.
         image_size: side in pixels to which images of class folders are resized, by default 28;
             ignored for other sources.
         offline: never download.
@@ -53,7 +53,7 @@ def _existing_folder(source: str) -> Path:
     if folder.exists():
         raise UsageError(
             f"data = {source}: a file, not a dataset; supported are a folder of IDX files, a "
-            f"folder with a folder of images per class, and '{SKETCHES}'"
+            f"folder with a subfolder of images per class, and '{SKETCHES}'"
         )
     hint = nearest(source, [SKETCHES])
     raise UsageError(

@@ -1,0 +1,119 @@
+"""Create the weights that are bundled with the package: train, evaluate, write the model folder.
+
+    python benchmarks/bundle_weights.py accurate
+    python benchmarks/bundle_weights.py accurate --card    rewrite the model card only
+
+Trains seed 0 of the recipe as ``benchmarks/seeds.py`` does (or uses its finished run), writes
+``src/fashioncnn/weights/<recipe>`` in fp16, reads it back, and records in the model card the test
+metrics of exactly these weights. The seed is fixed in advance: it is not selected by its metrics.
+``--card`` needs no run, only the bundled weights and ``benchmarks/results/<recipe>/seed0.json``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import (
+    RESULTS,
+    ROOT,
+    RUNS,
+    Result,
+    make_parser,
+    read_result,
+    teacher_hashes,
+    use_shared_data,
+)
+from seeds import train_seed
+
+if TYPE_CHECKING:
+    from fashioncnn.settings import Settings
+
+SEED = 0
+WEIGHTS = ROOT / "src" / "fashioncnn" / "weights"
+NOTES = {
+    "photo": (
+        "- **Accuracy on photographs**: 66.3% [64.5 – 68.1] of 2,631 phone photographs that "
+        "influenced no choice (benchmarks/photos.py)",
+    )
+}
+"""Further lines of a recipe's model card, measured by other commands."""
+
+
+def bundle(recipe: str, threads: int) -> Path:
+    """Train if necessary, write the model folder and return it."""
+    from fashioncnn.models.trained_model import load_model, save_model
+    from fashioncnn.runs import RunFolder
+
+    run = RunFolder(RUNS / recipe / f"seed{SEED}")
+    if not run.finished:
+        train_seed(run.path, recipe, SEED, [], threads)
+    folder = WEIGHTS / recipe
+    save_model(load_model(run.path), folder, "", half=True)
+    card = create_card(recipe, folder, run.settings(), run.read_environment())
+    save_model(load_model(run.path), folder, card, half=True)
+    return folder
+
+
+def rewrite_card(recipe: str) -> Path:
+    """Rewrite the model card of bundled weights and return their folder."""
+    from fashioncnn.config import validate
+    from fashioncnn.files import write_atomic
+
+    result = read_result(RESULTS / recipe / f"seed{SEED}.json")
+    environment: Result = {**result["environment"], "teachers": result.get("teachers")}
+    folder = WEIGHTS / recipe
+    card = create_card(recipe, folder, validate(result["settings"]), environment)
+    write_atomic(folder / "README.md", card.encode())
+    return folder
+
+
+def create_card(recipe: str, folder: Path, settings: Settings, environment: Result) -> str:
+    """Return the model card of bundled weights, with their test metrics.
+
+    Args:
+        recipe: its name.
+        folder: of the bundled weights.
+        settings: they were trained with.
+        environment: content of the run's environment.json.
+    """
+    from fashioncnn.config import source_from_environment
+    from fashioncnn.data.load import load_dataset
+    from fashioncnn.evaluation.evaluate import evaluate_model
+    from fashioncnn.models.trained_model import load_model
+    from fashioncnn.training.model_card import model_card
+
+    dataset = load_dataset(settings.data.source or source_from_environment())
+    model = load_model(folder)
+    test = evaluate_model(model, dataset, dataset.require_test(), "test")
+    runtime = settings.runtime
+    notes = [
+        "- **Weights**: fp16; the metrics below are those of the bundled weights",
+        f"- **Created** by `python benchmarks/bundle_weights.py {recipe}`, with torch "
+        f"{environment['packages']['torch']} on {environment['cpu']}, threads: {runtime.threads}, "
+        f"{runtime.precision}, {runtime.kernels} kernels",
+        *NOTES.get(recipe, ()),
+        "- **Selection, and metrics of other seeds**: docs/LOG.md and docs/RESULTS.md",
+    ]
+    teachers = teacher_hashes(environment)
+    return model_card(model, settings, dataset.hashes, {"test": test}, notes, teachers)
+
+
+def main() -> None:
+    """Create the bundled weights of one recipe."""
+    parser = make_parser(__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("--threads", type=int, default=1, help="as in seeds.py")
+    parser.add_argument("--card", action="store_true", help="rewrite the model card only")
+    options = parser.parse_args()
+    use_shared_data()
+    if options.card:
+        folder = rewrite_card(options.recipe)
+    else:
+        folder = bundle(options.recipe, options.threads)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What the benchmark scripts share: folders, data, provenance, recorded results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.settings import Settings
+
+BENCHMARKS = Path(__file__).resolve().parent
+ROOT = BENCHMARKS.parent
+RESULTS = BENCHMARKS / "results"
+RECIPES = BENCHMARKS / "recipes"
+"""Recipes that were never trained to the end; they are not part of the package."""
+RUNS = Path("runs") / "seeds"
+"""Run folders of recorded seeds, relative to the working folder."""
+SHARED_DATA = ROOT.parent / "shared" / "fashion-mnist"
+
+RENAMED_KEYS = {
+    "pictures": "images",
+    "megaflop_per_picture": "megaflop_per_image",
+    "contestants": "implementations",
+    "left_out": "skipped",
+    "parts": "runs",
+    "taught_by": "teachers",
+}
+"""Keys of results recorded by version 0.1, outside of their settings, and their present names."""
+
+Result = dict[str, Any]
+"""The content of a file in ``benchmarks/results``, with keys of the present version."""
+
+
+def make_parser(docstring: str | None) -> argparse.ArgumentParser:
+    """Return a parser that is described by the first line of a script's docstring."""
+    return argparse.ArgumentParser(description=(docstring or "").splitlines()[0])
+
+
+def use_shared_data() -> None:
+    """Set ``FASHIONCNN_DATA`` to the official files next to the checkout, unless it is set."""
+    if SHARED_DATA.is_dir():
+        os.environ.setdefault("FASHIONCNN_DATA", str(SHARED_DATA))
+
+
+def require_official_data() -> None:
+    """Exit with a message if no folder of official files is configured.
+
+    The peers read the files without this package, so a download to the cache does not suffice.
+    """
+    use_shared_data()
+    if not os.environ.get("FASHIONCNN_DATA"):
+        raise SystemExit("set FASHIONCNN_DATA to the folder of the official Fashion-MNIST files")
+
+
+def measurement_context() -> Result:
+    """Return what every measured figure depends on: date, processor, number of cores."""
+    from fashioncnn.runtime import available_cores, cpu_name
+
+    return {"date": date.today().isoformat(), "cpu": cpu_name(), "cores": available_cores()}
+
+
+def describe_hardware(environment: Mapping[str, Any]) -> str:
+    """Return processor, threads and precision of a run's environment, for a table cell."""
+    processor = environment["gpu"] or environment["cpu"].removesuffix(" Processor")
+    threads = environment["threads"]
+    return f"{processor}, {threads} thread{'s' * (threads > 1)}, {environment['precision']}"
+
+
+def run_fashioncnn(*arguments: str) -> str:
+    """Run ``fashioncnn`` in a process of its own and return its stdout.
+
+    Its stderr is passed through. Exits with a message if the command fails.
+    """
+    command = [sys.executable, "-m", "fashioncnn", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"fashioncnn {' '.join(arguments)}: failed with status {done.returncode}")
+    return done.stdout
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not empty, or ``no message``."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+def write_result(path: Path, content: Result) -> None:
+    """Write a result with its schema number, atomically; its folder is created."""
+    from fashioncnn.files import write_json
+    from fashioncnn.settings import SCHEMA
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"schema": SCHEMA, **content})
+
+
+def read_result(path: Path) -> Result:
+    """Return a result, written by this version or by 0.1, with keys of this version."""
+    from fashioncnn.migration import migrate_settings
+
+    stored = json.loads(path.read_text("utf-8"))
+    content: Result = _rename_keys(stored)
+    if "settings" in stored:
+        schema = stored.get("schema", 1)
+        content["settings"] = migrate_settings({"schema": schema, **stored["settings"]})
+    return content
+
+
+def read_seeds(folder: Path) -> list[Result]:
+    """Return the results of a folder's files ``seed<n>.json``."""
+    return [read_result(path) for path in sorted(folder.glob("seed*.json"))]
+
+
+def _rename_keys(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rename_keys(element) for element in value]
+    if isinstance(value, dict):
+        return {RENAMED_KEYS.get(key, key): _rename_keys(v) for key, v in value.items()}
+    return value
+
+
+def prepare_training(
+    recipe: str, *, flags: Mapping[str, Any], assignments: list[str]
+) -> tuple[Settings, Dataset]:
+    """Return the settings of a training, every ``auto`` resolved, and its dataset.
+
+    Args:
+        recipe: name of a bundled recipe, or path of a ``.toml`` file.
+        flags: values by flag name, see `fashioncnn.config.FLAGS`.
+        assignments: ``key=value`` with dotted keys, as ``--set`` takes them.
+    """
+    from fashioncnn.config import resolve
+    from fashioncnn.data.load import load_dataset
+    from fashioncnn.training.prepare import prepare_settings
+
+    settings = resolve(recipe, flags=flags, assignments=assignments)
+    dataset = load_dataset(settings.data.source)
+    return prepare_settings(settings, dataset), dataset
+
+
+def provenance(settings: Settings, dataset: Dataset) -> Result:
+    """Return how a result was made: settings, software, hardware, hashes of the data."""
+    from fashioncnn.runtime import describe_environment
+
+    data = {"name": dataset.name, "sha256": dataset.hashes}
+    return {
+        "settings": portable_settings(settings),
+        "environment": describe_environment(settings.runtime, data),
+    }
+
+
+def portable_settings(settings: Settings) -> Result:
+    """Return settings as JSON types, without absolute paths of this machine."""
+    values: Result = settings.model_dump(mode="json", exclude_none=True)
+    values["data"].pop("source", None)
+    teachers = values["distillation"]["teachers"]
+    values["distillation"]["teachers"] = [relative_name(teacher) for teacher in teachers]
+    return values
+
+
+def relative_name(name: str) -> str:
+    """Return a model's name or path; a path in the working folder becomes relative to it."""
+    return name.removeprefix(f"{Path.cwd()}/")
+
+
+def teacher_hashes(environment: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return SHA-256 by teacher from a run's environment.json; None if it had no teachers."""
+    hashes = environment.get("teachers") or environment.get("taught_by")
+    return {relative_name(name): digest for name, digest in hashes.items()} if hashes else None

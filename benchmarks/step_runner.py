@@ -1,0 +1,56 @@
+"""Run training steps one at a time: the only benchmark module that uses the loop's callbacks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fashioncnn.data.dataset import Dataset
+from fashioncnn.settings import Settings
+from fashioncnn.training.callbacks import Silent
+from fashioncnn.training.loop import Progress
+from fashioncnn.training.run import train_model
+
+
+@dataclass(frozen=True)
+class Step:
+    """A completed optimizer step.
+
+    Attributes:
+        number: counted from 1, over all epochs.
+        images: training images in its batch.
+    """
+
+    number: int
+    images: int
+
+
+class StopTraining(Exception):  # noqa: N818 - not an error
+    """Raised by a callback to end the training."""
+
+
+def run_steps(settings: Settings, dataset: Dataset, on_step: Callable[[Step], None]) -> None:
+    """Train in memory exactly as ``fashioncnn train`` does.
+
+    Args:
+        settings: with every ``auto`` resolved.
+        dataset: to train on.
+        on_step: called after every optimizer step; ends the training by raising `StopTraining`.
+    """
+    with contextlib.suppress(StopTraining):
+        train_model(settings, dataset, observer=_StepObserver(on_step))
+
+
+class _StepObserver(Silent):
+    """Converts the progress of the loop to `Step`."""
+
+    def __init__(self, on_step: Callable[[Step], None]) -> None:
+        self.on_step = on_step
+        self.position = 0
+
+    def step(self, progress: Progress) -> None:
+        """Call `on_step`. The position in the epoch starts again from 0 in each epoch."""
+        before = self.position if progress.position > self.position else 0
+        self.position = progress.position
+        self.on_step(Step(progress.step, progress.position - before))

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashioncnn.data import class_folders
+from fashioncnn.data.class_folders import read_class_folders
+from fashioncnn.errors import DataError
+
+
+def fill(folder, classes, n=6):
+    """Write `n` images into a folder per class."""
+    for level, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            Image.new("L", (20, 10), 10 + 40 * level + i).save(folder / name / f"{i}.png")
+
+
+def test_folders_without_train_hold_out_a_sixth_as_test_split(tmp_path):
+    fill(tmp_path, ["cat", "ant", "bee"])
+    data = read_class_folders(tmp_path, 16)
+    assert data.class_names == ("ant", "bee", "cat")
+    assert data.train.images.shape == (15, 16, 16)
+    assert np.bincount(data.test.labels).tolist() == [1, 1, 1]
+    assert read_class_folders(tmp_path, 16).hashes == data.hashes
+
+
+def test_indices_count_the_images_of_each_split(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    data = read_class_folders(tmp_path, 16)
+    assert data.train.indices.tolist() == list(range(10))
+    assert data.test.indices.tolist() == [0, 1]
+
+
+def test_test_folder_uses_the_labels_of_the_training_classes(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee", "cat"])
+    fill(tmp_path / "test", ["cat"], n=2)
+    assert read_class_folders(tmp_path, 28).test.labels.tolist() == [2, 2]
+
+
+def test_train_folder_without_test_folder_has_no_test_split(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    assert read_class_folders(tmp_path, 28).test is None
+
+
+def test_other_files_and_hidden_folders_are_ignored(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    (tmp_path / "ant" / "notes.txt").write_text("x")
+    (tmp_path / ".git").mkdir()
+    assert len(read_class_folders(tmp_path, 28).train) == 10
+
+
+def test_class_folder_without_images_is_rejected(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    (tmp_path / "cow").mkdir()
+    with pytest.raises(DataError, match="cow: no images; add some, or remove the folder"):
+        read_class_folders(tmp_path, 28)
+
+
+def test_test_folder_without_class_folders_is_rejected(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DataError, match=r"test: no class folders; add .*test/ant"):
+        read_class_folders(tmp_path, 28)
+
+
+@pytest.mark.parametrize(
+    "name", ["new\nline", "esc\x1b[31m", b"\xff\xfe".decode("utf-8", "surrogateescape")]
+)
+def test_unprintable_class_name_is_rejected(tmp_path, name):
+    fill(tmp_path, ["ant", "bee", name])
+    with pytest.raises(DataError, match="unprintable characters; rename the folder") as caught:
+        read_class_folders(tmp_path, 28)
+    assert str(caught.value).isprintable()
+
+
+def test_file_that_is_not_an_image_is_rejected_by_name(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    (tmp_path / "bee" / "bad.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"bad\.jpg: not a JPEG"):
+        read_class_folders(tmp_path, 28)
+
+
+def test_class_that_is_only_in_the_test_split_is_rejected(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    fill(tmp_path / "test", ["dog"])
+    with pytest.raises(DataError, match="dog: class is not in the training split"):
+        read_class_folders(tmp_path, 28)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"), [([], "neither IDX files"), (["ant"], "1 class folders, expected 2")]
+)
+def test_fewer_than_two_classes_are_rejected(tmp_path, classes, message):
+    fill(tmp_path, classes)
+    with pytest.raises(DataError, match=message):
+        read_class_folders(tmp_path, 28)
+
+
+def test_pixel_limit_admits_photographs_of_phones(tmp_path, monkeypatch):
+    assert class_folders.MAX_PIXELS > 8160 * 6144  # 50 megapixels
+    fill(tmp_path, ["ant", "bee"])
+    monkeypatch.setattr(class_folders, "MAX_PIXELS", 199)
+    with pytest.raises(DataError, match=r"20×10 pixels, over the limit of 0\.000199 megapixels"):
+        read_class_folders(tmp_path, 28)

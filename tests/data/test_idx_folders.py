@@ -1,0 +1,141 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from fashioncnn.data import download
+from fashioncnn.data.download import OfficialFile
+from fashioncnn.data.idx_folders import find_idx_files, read_idx_folder
+from fashioncnn.errors import DataError
+
+from ..idx import write_idx
+
+
+def test_unofficial_files_are_a_dataset_named_after_the_folder(idx_folder, small):
+    data = read_idx_folder(idx_folder)
+    assert data.name == "own"
+    assert data.views == "plain"
+    assert data.class_names == tuple("0123456789")
+    assert data.hashes == small.hashes
+
+
+def test_classes_file_defines_the_class_names(idx_folder):
+    (idx_folder / "classes.txt").write_text("\n".join("abcdefghijkl"))
+    assert read_idx_folder(idx_folder).class_names == tuple("abcdefghijkl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "cannot be read as UTF-8"),
+        (b"", "0 names"),
+        (b"a\na\n", "2 names, 1 of them unique"),
+    ],
+)
+def test_malformed_classes_file_is_rejected(idx_folder, content, message):
+    (idx_folder / "classes.txt").write_bytes(content)
+    with pytest.raises(DataError, match=rf"classes\.txt: {message}"):
+        read_idx_folder(idx_folder)
+
+
+def test_files_named_test_are_the_test_split(idx_folder):
+    for kind in ("images-idx3", "labels-idx1"):
+        (idx_folder / f"t10k-{kind}-ubyte").rename(idx_folder / f"test-{kind}-ubyte")
+    assert set(find_idx_files(idx_folder)) == {
+        "train-images",
+        "train-labels",
+        "t10k-images",
+        "t10k-labels",
+    }
+
+
+def test_hidden_files_and_copies_have_no_precedence(idx_folder):
+    original = find_idx_files(idx_folder)
+    for path in list(idx_folder.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"macOS metadata")
+        path.with_name(f"backup-{path.name}").write_bytes(b"a copy")
+        path.with_name(f"{path.name}.gz").write_bytes(b"gzipped")
+    assert find_idx_files(idx_folder) == original
+
+
+def test_label_out_of_range_is_rejected(idx_folder, small):
+    labels = small.train.labels.copy()
+    labels[7] = 10
+    write_idx(idx_folder / "train-labels-idx1-ubyte", labels)
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte: label 10 at position 7"):
+        read_idx_folder(idx_folder)
+
+
+def test_different_numbers_of_images_and_labels_are_rejected(idx_folder, small):
+    write_idx(idx_folder / "t10k-labels-idx1-ubyte", small.test.labels[:-1])
+    with pytest.raises(DataError, match="100 images but 99 labels"):
+        read_idx_folder(idx_folder)
+
+
+def test_missing_file_is_named(idx_folder):
+    (idx_folder / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="own: missing t10k-labels-idx1-ubyte; add"):
+        read_idx_folder(idx_folder)
+
+
+def test_folder_without_test_files_has_no_test_split(idx_folder):
+    for kind in ("images-idx3", "labels-idx1"):
+        (idx_folder / f"t10k-{kind}-ubyte").unlink()
+    assert read_idx_folder(idx_folder).test is None
+
+
+def test_images_that_are_not_square_are_rejected(idx_folder, small):
+    write_idx(idx_folder / "train-images-idx3-ubyte", small.train.images[:, :20])
+    with pytest.raises(DataError, match="images of 20×28 pixels; only square"):
+        read_idx_folder(idx_folder)
+
+
+def test_different_sizes_of_training_and_test_images_are_rejected(idx_folder, small):
+    write_idx(idx_folder / "t10k-images-idx3-ubyte", small.test.images[:, :20, :20])
+    with pytest.raises(DataError, match="training images are 28×28 but test images 20×20"):
+        read_idx_folder(idx_folder)
+
+
+@pytest.fixture
+def official_folder(idx_folder, monkeypatch):
+    """A folder whose files count as the official ones."""
+    files = [
+        OfficialFile(path.name, 0, "", hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in idx_folder.iterdir()
+    ]
+    monkeypatch.setattr(download, "OFFICIAL_FILES", tuple(files))
+    return idx_folder
+
+
+def test_official_files_are_fashion_mnist(official_folder):
+    data = read_idx_folder(official_folder)
+    assert data.name == "fashion-mnist"
+    assert data.views == "fashion"
+    assert data.class_names[0] == "T-shirt/top"
+
+
+def test_one_changed_file_among_official_ones_is_rejected(official_folder, small):
+    write_idx(official_folder / "t10k-images-idx3-ubyte", 255 - small.test.images)
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: not the official file"):
+        read_idx_folder(official_folder)
+
+
+def test_web_page_among_official_files_is_reported_as_such(official_folder):
+    (official_folder / "t10k-images-idx3-ubyte").write_bytes(b"<html>login</html>")
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: a web page"):
+        read_idx_folder(official_folder)
+
+
+def test_training_files_under_the_names_of_test_files_are_rejected(official_folder):
+    for kind in ("images-idx3", "labels-idx1"):
+        content = (official_folder / f"train-{kind}-ubyte").read_bytes()
+        (official_folder / f"t10k-{kind}-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match=r"t10k-.*: not the official file"):
+        read_idx_folder(official_folder)
+
+
+def test_unofficial_files_are_rejected_where_official_ones_are_required(tmp_path):
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((1, 4, 4), np.uint8))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(1, np.uint8))
+    with pytest.raises(DataError, match="not the official file"):
+        read_idx_folder(tmp_path, must_be_official=True)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from fashioncnn.data.dataset import Split
+from fashioncnn.data.splits import (
+    folds,
+    split_validation,
+    stratified_split_indices,
+    validation_size,
+)
+from fashioncnn.errors import UsageError
+
+LABELS = np.random.default_rng(0).permutation(
+    np.repeat(np.arange(4, dtype=np.uint8), [40, 30, 20, 11])
+)
+SPLIT = Split(np.zeros((len(LABELS), 2, 2), np.uint8), LABELS)
+
+
+@pytest.mark.parametrize("held_out", [0, 1, 7, 50, 100])
+def test_holdout_is_exact_disjoint_and_complete(held_out):
+    train, validation = stratified_split_indices(LABELS, held_out)
+    assert len(validation) == held_out
+    assert sorted([*train, *validation]) == list(range(len(LABELS)))
+
+
+def test_holdout_has_the_class_proportions_of_the_whole():
+    _, validation = stratified_split_indices(LABELS, 50)
+    exact = np.bincount(LABELS) * 50 / len(LABELS)
+    assert np.abs(np.bincount(LABELS[validation]) - exact).max() < 1
+
+
+def test_holdout_does_not_change_between_versions():
+    _, validation = stratified_split_indices(np.arange(60, dtype=np.uint8) % 3, 9)
+    assert validation.tolist() == [3, 4, 12, 20, 29, 31, 41, 48, 52]
+
+
+@pytest.mark.parametrize("held_out", [-1, 101, 1000])
+def test_holdout_that_leaves_no_training_images_is_rejected(held_out):
+    with pytest.raises(UsageError, match=f"validation = {held_out}: must be from 0 to 100"):
+        stratified_split_indices(LABELS, held_out)
+
+
+def test_validation_split_keeps_the_indices_of_its_images():
+    train, validation = split_validation(SPLIT, 20)
+    assert len(train) == 81
+    np.testing.assert_array_equal(LABELS[validation.indices], validation.labels)
+    np.testing.assert_array_equal(LABELS[train.indices], train.labels)
+    assert not set(train.indices) & set(validation.indices)
+
+
+def test_validation_of_size_zero_keeps_the_training_split():
+    train, validation = split_validation(SPLIT, 0)
+    assert train is SPLIT
+    assert validation is None
+
+
+@pytest.mark.parametrize(("setting", "size"), [("auto", 10_000), (500, 500), (0, 0)])
+def test_validation_size(setting, size):
+    assert validation_size(setting, 60_000) == size
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 101])
+def test_folds_are_disjoint_and_cover_everything(k):
+    pairs = folds(LABELS, k)
+    assert len(pairs) == k
+    held_out = np.concatenate([fold for _, fold in pairs])
+    assert sorted(held_out) == list(range(len(LABELS)))
+    for train, fold in pairs:
+        assert sorted([*train, *fold]) == list(range(len(LABELS)))
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 10])
+def test_folds_are_stratified(k):
+    counts = np.array([np.bincount(LABELS[fold], minlength=4) for _, fold in folds(LABELS, k)])
+    assert np.ptp(counts, axis=0).max() <= 1
+    assert np.ptp(counts.sum(1)) <= 1
+
+
+def test_folds_are_shuffled_but_deterministic():
+    first, again = (np.concatenate([fold for _, fold in folds(LABELS, 5)]) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    in_file_order = np.concatenate([np.arange(len(LABELS))[i::5] for i in range(5)])
+    assert (first != in_file_order).any()
+
+
+@pytest.mark.parametrize("k", [-1, 0, 1, 102])
+def test_number_of_folds_out_of_range_is_rejected(k):
+    with pytest.raises(UsageError, match=f"folds = {k}: must be from 2 to 101"):
+        folds(LABELS, k)

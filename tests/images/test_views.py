@@ -1,0 +1,90 @@
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashioncnn.images.segmentation import CENTER_WEIGHTS
+from fashioncnn.images.views import (
+    PHOTO_FITS,
+    VIEW_FUNCTIONS,
+    ViewMode,
+    fashion_view,
+    plain_view,
+    whole_view,
+)
+
+RANDOM = np.random.default_rng(1).integers(0, 256, (28, 28)).astype(np.uint8)
+
+
+def test_every_view_mode_has_a_function():
+    assert list(VIEW_FUNCTIONS) == list(get_args(ViewMode))
+
+
+@pytest.mark.parametrize("mode", VIEW_FUNCTIONS)
+@pytest.mark.parametrize("size", [(40, 30), (1, 1), (300, 2)])
+def test_views_are_square_uint8(mode, size):
+    views = VIEW_FUNCTIONS[mode](Image.new("RGB", size, (200, 30, 90)), 28)
+    count = {"photo": len(CENTER_WEIGHTS) + len(PHOTO_FITS), "cutout": len(CENTER_WEIGHTS)}
+    assert views.shape == (count.get(mode, 1), 28, 28)
+    assert views.dtype == np.uint8
+
+
+@pytest.mark.parametrize("mode", ["fashion", "photo", "cutout"])
+def test_grayscale_image_of_the_model_input_size_is_unchanged(mode):
+    np.testing.assert_array_equal(VIEW_FUNCTIONS[mode](Image.fromarray(RANDOM), 28), RANDOM[None])
+
+
+def test_photo_views_are_the_cut_out_and_the_whole_image():
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (60, 50, 3), np.uint8))
+    views = VIEW_FUNCTIONS["photo"](image, 28)
+    expected = [VIEW_FUNCTIONS[mode](image, 28) for mode in ("cutout", *PHOTO_FITS)]
+    np.testing.assert_array_equal(views, np.concatenate(expected))
+
+
+def test_plain_view_keeps_the_aspect_ratio_and_pads_with_the_border_level():
+    pixels = np.full((20, 40), 200, np.uint8)
+    pixels[8:12, 18:22] = 0
+    view = plain_view(Image.fromarray(pixels), 28)
+    assert (view[:7] == 200).all()
+    assert view[14, 14] < 100
+
+
+@pytest.mark.parametrize(
+    ("mode", "unchanged"), [("RGB", True), ("P", True), ("LA", False), ("RGBA", False)]
+)
+def test_fashion_view_recognizes_grayscale_saved_in_color(mode, unchanged):
+    image = RANDOM.copy()
+    image[[0, -1]] = 255  # a light border: any other image is inverted
+    view = fashion_view(Image.fromarray(image).convert(mode), 28)
+    assert np.array_equal(view, image) == unchanged
+
+
+@pytest.mark.parametrize("background", [255, 0], ids=["on white", "on black"])
+def test_fashion_view_is_light_on_black_and_trimmed(background):
+    image = np.full((100, 200), background, np.uint8)
+    image[30:70, 80:110] = 255 - background
+    view = fashion_view(Image.fromarray(image), 28)
+    assert view[:, :3].max() == 0
+    assert view[14, 14] == 255
+    assert (view.max(axis=1) > 0).all()  # the longest edge, the height, fills the frame
+
+
+def test_fashion_view_of_a_blank_image_is_black():
+    assert fashion_view(Image.new("L", (50, 50), 255), 28).max() == 0
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_whole_view_by_fit(light):
+    """A black square on the left half of a white 40×20 image, or white on black."""
+    pixels = np.full((20, 40), 250, np.uint8)
+    pixels[5:15, 4:14] = 10
+    image = Image.fromarray(pixels if light else 255 - pixels)
+    padded, stretched, cropped = (whole_view(image, 20, f) for f in ("pad", "stretch", "crop"))
+    assert (padded[:4] == 5).all()
+    assert padded[10, 4] > 200
+    assert stretched[10, 4] > 200
+    assert stretched[4, 4] < 60
+    assert stretched[10, 12] < 60
+    assert cropped[10, 1] > 200  # columns 10 to 29 remain
+    assert cropped[10, 8] < 60

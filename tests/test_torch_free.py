@@ -1,0 +1,96 @@
+"""Modules below `models/` and every ``--help`` work without torch, scipy and matplotlib."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from fashioncnn.cli import COMMANDS, GROUPS
+
+BLOCKED = ("torch", "scipy", "matplotlib")
+
+
+def modules_of(package):
+    """The names of a package and of all modules in it."""
+    path = import_module(package).__path__
+    return [package, *(f"{package}.{module.name}" for module in pkgutil.iter_modules(path))]
+
+
+MODULES = [
+    "fashioncnn",
+    "fashioncnn.errors",
+    "fashioncnn.settings",
+    "fashioncnn.config",
+    "fashioncnn.files",
+    "fashioncnn.runs",
+    "fashioncnn.migration",
+    *modules_of("fashioncnn.data"),
+    *modules_of("fashioncnn.images"),
+    # To be extended: fashioncnn.artifacts, fashioncnn.evaluation, fashioncnn.inference and
+    # fashioncnn.cli, each as *modules_of(…), once they are free of torch.
+    "fashioncnn.cli",
+    "fashioncnn.cli.data",
+    "fashioncnn.cli.datasets",
+]
+HELP = [
+    (),
+    *((command,) for command in COMMANDS),
+    *((group, command) for group, commands in GROUPS.items() for command in commands),
+]
+SCRIPT = """
+import contextlib, importlib, importlib.abc, io, json, sys, traceback
+
+blocked, modules, commands = json.loads(sys.argv[1])
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+
+def error_of(function, *arguments):
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = function(*arguments)
+    except BaseException:
+        return traceback.format_exc()
+    return f"exit code {code}" if isinstance(code, int) and code else None
+
+errors = {name: error_of(importlib.import_module, name) for name in modules}
+
+from fashioncnn.cli import main
+
+for command in commands:
+    errors[" ".join(command)] = error_of(main, [*command, "--help"])
+print(json.dumps(errors))
+"""
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """The error, or None, of each import and each ``--help``, from one process for all."""
+    arguments = json.dumps([BLOCKED, [*BLOCKED, *MODULES], HELP])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, arguments], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("module", BLOCKED)
+def test_blocked_module_cannot_be_imported(errors, module):
+    assert f"ImportError: {module} is blocked" in errors[module]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_without_torch(errors, module):
+    assert errors[module] is None, errors[module]
+
+
+@pytest.mark.parametrize("command", HELP, ids=lambda c: " ".join(c) or "none")
+def test_help_needs_no_torch(errors, command):
+    error = errors[" ".join(command)]
+    assert error is None, error
