@@ -221,6 +221,22 @@ def test_gradient_may_be_expanded(native):
     assert_near(*gradients, 1e-5)
 
 
+class NoGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+def test_missing_gradient_is_passed_on(native):
+    values = draw(2, 16, 6, 6).requires_grad_()
+    NoGradient.apply(batch_norm(native, values)).sum().backward()
+    assert values.grad is None
+
+
 def test_hooks_may_change_the_layout_of_saved_tensors(native):
     values, residual = (draw(4, 32, 7, 7, seed=s).requires_grad_() for s in (1, 2))
 

@@ -271,6 +271,13 @@ def test_cache_that_is_not_writable_is_ignored(fake_compiler, tmp_path):
     assert unavailable_reason() is None
 
 
+def test_failed_write_leaves_no_partial_file_in_the_cache(library, tmp_path):
+    path = tmp_path / "kernels" / "x.so"
+    path.mkdir(parents=True)  # a file cannot replace a folder
+    cache.store(library, path)
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_other_platforms_than_linux_are_not_supported(fake_compiler, monkeypatch):
     fake_compiler(COPY)
     monkeypatch.setattr(build.sys, "platform", "darwin")

@@ -51,6 +51,12 @@ def test_nan_propagates_as_in_pytorch(native, dtype, index):
     assert torch.equal(*gradients)
 
 
+def test_values_are_equal_without_gradients(native):
+    values = draw(2, 16, 6, 6)
+    with torch.no_grad():
+        assert torch.equal(pool_relu(native, values), F.relu(F.max_pool2d(values, 2)))
+
+
 UNSUPPORTED = {
     "double precision": lambda: draw(2, 32, 6, 6).double(),
     "channels": lambda: draw(2, 3, 6, 6),

@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.models import build_model, set_kernels
-from fashioncnn.models.layers import Dropout, FlattenLinear
+from fashioncnn.models.layers import BatchNorm, Dropout, FlattenLinear
 from fashioncnn.settings import BatchNormCNNConfig, FashionCNNConfig, ResidualCNNConfig
 
 CONFIGS = {
@@ -94,6 +95,64 @@ def test_flatten_linear_has_the_state_dict_of_linear():
     twin.load_state_dict(torch.nn.Sequential(torch.nn.Flatten(), layer)[1].state_dict())
     assert torch.equal(twin.weight, layer.weight)
     assert twin.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_flatten_linear_reports_a_missing_weight():
+    with pytest.raises(RuntimeError, match=r"Missing key.*weight"):
+        FlattenLinear(3, 2, 2, 5).load_state_dict({"bias": torch.zeros(5)})
+
+
+def make_batch_norm(kernels):
+    if kernels == "native" and unavailable_reason():
+        pytest.skip("no compiled kernels on this machine")
+    layer = BatchNorm(32)
+    set_kernels(layer, kernels)
+    return layer
+
+
+def draw_features(channels, seed=0):
+    features = torch.randn(4, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
+    return features.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kernels", ["torch", "native"])
+def test_batch_norm_is_a_batchnorm2d_with_residual_and_relu(compiled, kernels):
+    ours, reference = make_batch_norm(kernels), torch.nn.BatchNorm2d(32)
+    for seed in range(3):
+        x = draw_features(32, seed)
+        expected = F.relu(reference(x) + x)
+        torch.testing.assert_close(ours(x, x, relu=True), expected, rtol=1e-5, atol=1e-5)
+    assert list(ours.state_dict()) == list(reference.state_dict())
+    for key, value in reference.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+    reference.load_state_dict(ours.state_dict())
+    expected = reference.eval()(x)
+    assert torch.equal(ours.eval()(x), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            ours(x, x, relu=True), F.relu(expected + x), rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("kernels", ["torch", "native"])
+def test_batch_norm_without_momentum_averages_all_batches(compiled, kernels):
+    ours, reference = make_batch_norm(kernels), torch.nn.BatchNorm2d(32, momentum=None)
+    ours.momentum = None
+    for seed in range(2):
+        x = draw_features(32, seed)
+        assert torch.equal(ours(x, x, relu=True), F.relu(reference(x) + x))
+    for key, value in reference.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], value)
+
+
+def test_batch_norm_keeps_bfloat16_under_autocast(compiled):
+    layer, convolution = make_batch_norm("native"), torch.nn.Conv2d(16, 32, 3, padding=1)
+    convolution.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        values = layer(convolution(draw_features(16)), relu=True)
+    assert values.dtype == torch.bfloat16
+    assert type(values.grad_fn).__name__ == "_BatchNormBackward"
 
 
 @pytest.mark.parametrize("kernels", ["torch", "native"])

@@ -121,6 +121,15 @@ def test_adam_options_without_a_kernel_use_pytorch(kernels, option):
     assert torch.equal(*weights)
 
 
+def test_adam_of_double_precision_parameters_uses_pytorch(kernels):
+    weights = []
+    for make in (lambda n: build_optimizer(OPTIMIZERS["adam"][0], n), lambda n: None):
+        layer = make_convolution(kernels).double()
+        optimizer = make(layer) or torch.optim.Adam(layer.parameters(), lr=0.01, fused=True)
+        weights.append(step_convolution(layer, optimizer))
+    assert torch.equal(*weights)
+
+
 MUON = MuonConfig(
     name="muon", learning_rate=0.1, adam_learning_rate=0.01, weight_decay=0.1, momentum=0.9
 )
