@@ -34,6 +34,14 @@ def compiled(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync():
+    """Do not wait for the disk: what a power failure leaves behind cannot be tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(tmp_path_factory, monkeypatch, compiled):
     """Run each test in its own working folder and cache, without settings of the developer."""

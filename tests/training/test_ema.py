@@ -35,10 +35,10 @@ def test_average_equals_that_of_pytorch_with_the_same_decay(decay):
 
     twin = AveragedModel(network, avg_fn=rising_decay, use_buffers=True)
     twin.update_parameters(network)  # the first update copies
-    ema.update(network)
+    ema.update()
     for _ in range(12):
         train_step(network)
-        ema.update(network)
+        ema.update()
         twin.update_parameters(network)
     assert ema.updates == 13
     for name, expected in twin.module.state_dict().items():
@@ -52,7 +52,7 @@ def test_first_update_copies_the_weights():
     network = make_network()
     ema = EMA(network, 0.999)
     train_step(network)
-    ema.update(network)
+    ema.update()
     for name, value in ema.network.state_dict().items():
         assert torch.equal(value, network.state_dict()[name]), name
 

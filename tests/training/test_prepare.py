@@ -33,7 +33,7 @@ def test_folders_become_absolute(small):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("model.channels=[4, 4, 4, 4, 4, 4]", "of 28×28 images"),
+        ("model.channels=[4, 4, 4, 4, 4, 4]", "28×28 images"),
         ("data.validation=300", "validation = 300"),
         ("data.image_size=32", "image_size = 32: .* are 28×28"),
         ("augmentation.shift=28", "augmentation.shift = 28"),
