@@ -30,7 +30,7 @@ def compiled(tmp_path_factory) -> Path:
     """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -51,8 +51,7 @@ def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch
     """
     if name == "torch":
         return "torch"
-    with default_modes():  # the kernels are compared with PyTorch's, gradients included
-        reason = unavailable_reason() if device.type == "cpu" else f"they need the CPU, not {device}"
+    reason = unavailable_reason() if device.type == "cpu" else f"they need the CPU, not {device}"
     if reason is None:
         return "native"
     if name == "native":
