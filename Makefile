@@ -5,6 +5,7 @@
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make settings                              docs/guide/settings.md from the settings' models
 #   make clean
 
 PYTHON ?= python3
@@ -24,10 +25,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format bench results speedrun clean
+.PHONY: help train test check format bench results speedrun settings clean
 
 help:
-	@sed -n '1,8s/^# \{0,1\}//p' Makefile
+	@sed -n '1,9s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -50,6 +51,9 @@ results: $(VENV)/.train
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+settings: $(VENV)/.train
+	$(BIN)/python -m fashioncnn.settings_reference > docs/guide/settings.md
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks

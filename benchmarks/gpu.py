@@ -1,12 +1,12 @@
 """One call on a GPU: tests, throughput, speed runs and trainings, within a time limit.
 
-    python benchmarks/gpu.py --plan benchmarks/recipes/gpu.toml --data DIR --out DIR --minutes 8.5
+    python benchmarks/gpu.py --plan benchmarks/recipes/gpu.toml --data DIR --out DIR
 
-Results are written to ``results.json`` as they are made, models to ``models/``. Without network, the
-data is read from ``--data``. ``--tiny`` runs every part in miniature on any device, as its test
-does, on the built-in sketches.
+Results are written to ``results.json`` as they are made, models to ``models/``; nothing is
+downloaded. ``--tiny`` runs every part in miniature on any device, on the built-in sketches, as its
+test does.
 
-A plan is a TOML file. Sections are optional and run in this order: ``[tests]``, ``[throughput]``
+A plan is a TOML file whose sections are run in their order: ``[tests]``, ``[throughput]``
 (``recipes``, ``batch_sizes``), ``[speed]`` (``recipes``, ``n``), and any number of ``[[train]]``
 (``name``, ``recipe``, ``seeds``, ``set``; ``validation = true`` evaluates on the validation split
 and never reads the test split; ``teachers`` names earlier trainings of this call).
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ import torch
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.bench.training import bench_training
 from fashioncnn.config import resolve
-from fashioncnn.data.dataset import Dataset
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.load import load_dataset
 from fashioncnn.devices import gpu_name, resolve_device
 from fashioncnn.environment import cpu_name
 from fashioncnn.errors import FashionCNNError
+from fashioncnn.evaluation.predictions import save_predictions
 from fashioncnn.files import write_json
-from fashioncnn.inference.evaluate import evaluate_split
+from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, predict_split
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import save_model
@@ -50,7 +51,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = {"epochs": 1, "batch_size": 256}
 
 
-class OutOfTime(FashionCNNError):
+class OutOfTimeError(FashionCNNError):
     """The time limit of the call is reached."""
 
 
@@ -107,7 +108,7 @@ class Watch(Callback):
     def on_step(self, state: TrainState) -> None:  # noqa: ARG002
         """Stop at the time limit."""
         if self.session.left() < 0:
-            raise OutOfTime(f"{self.name}: stopped at the time limit")
+            raise OutOfTimeError(f"{self.name}: stopped at the time limit")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,27 +118,17 @@ def main(arguments: list[str] | None = None) -> int:
     session = Session(options)
     dataset = load_dataset("sketches" if options.tiny else str(options.data))
     session.say(f"{session.results['gpu'] or session.results['cpu']}, torch {torch.__version__}")
-    parts: list[Callable[[], None]] = []
-    if "tests" in plan:
-        parts.append(lambda: run_tests(session))
-    if "throughput" in plan:
-        parts.append(lambda: measure_throughput(session, dataset, **plan["throughput"]))
-    if "speed" in plan:
-        parts.append(lambda: measure_speed(session, dataset, **plan["speed"]))
-    parts += [
-        lambda entry=entry: run_trainings(session, dataset, entry)  # type: ignore[misc]
-        for entry in plan.get("train", [])
-    ]
-    for part in parts:
-        try:
-            part()
-        except FashionCNNError as error:  # the other parts still run
-            session.say(f"{type(error).__name__}: {error}")
-        session.save()
+    for section, content in plan.items():
+        for entry in content if isinstance(content, list) else [content]:
+            try:
+                PARTS[section](session, dataset, **entry)
+            except FashionCNNError as error:  # the other parts still run
+                session.say(f"{section}: {type(error).__name__}: {error}")
+            session.save()
     return 0
 
 
-def run_tests(session: Session) -> None:
+def run_tests(session: Session, dataset: Dataset) -> None:  # noqa: ARG001
     """Run the tests marked ``gpu``."""
     options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/gpu"]
     command = [sys.executable, "-m", "pytest", *options]
@@ -188,34 +179,41 @@ def measure_speed(session: Session, dataset: Dataset, recipes: list[str], n: int
         )
 
 
-def run_trainings(session: Session, dataset: Dataset, entry: dict[str, Any]) -> None:
+def run_trainings(
+    session: Session,
+    dataset: Dataset,
+    *,
+    name: str,
+    recipe: str,
+    seeds: Sequence[int] = (0,),
+    validation: bool = False,
+    teachers: Sequence[str] = (),
+    set: Sequence[str] = (),
+    every: int = 20,
+) -> None:
     """Train one entry of the plan with each of its seeds."""
-    for seed in entry.get("seeds", [0]):
-        name = f"{entry['name']}-seed{seed}"
-        on_validation = entry.get("validation", False)
-        assignments = [f"training.seed={seed}", *entry.get("set", [])]
-        if on_validation:
+    models = session.options.out / "models"
+    split = "validation" if validation else "test"
+    for seed in seeds:
+        assignments = [f"training.seed={seed}", *set]
+        if validation:
             assignments.append("data.validation=auto")
-        teachers = [str(session.options.out / "models" / t) for t in entry.get("teachers", [])]
         if teachers:
-            assignments.append(f"distillation.teachers={json.dumps(teachers)}")
-        settings = prepare(session, dataset, entry["recipe"], assignments)
-        watch = Watch(session, name, entry.get("every", 20))
+            paths = [str(models / teacher) for teacher in teachers]
+            assignments.append(f"distillation.teachers={json.dumps(paths)}")
+        settings = prepare(session, dataset, recipe, assignments)
+        run_name = f"{name}-seed{seed}"
         start = time.perf_counter()
-        result = train_model(settings, dataset, callbacks=[watch])
+        result = train_model(settings, dataset, callbacks=[Watch(session, run_name, every)])
         seconds = time.perf_counter() - start
-        split = "validation" if on_validation else "test"
-        metrics = {
-            tta: evaluate(result, dataset, split, settings, tta) for tta in ("none", "flip")
-        }
-        model = result.model
-        save_model(model, session.options.out / "models" / name, minimal_card(model.describe()))
+        metrics = {tta: evaluate(result, dataset, split, settings, tta) for tta in ("none", "flip")}
+        save(result, models / run_name, evaluation_splits(dataset, settings)[split], split)
         session.results["trainings"].append(
             {
-                "name": name,
+                "name": run_name,
                 "seed": seed,
                 "seconds": seconds,
-                "settings": settings.model_dump(mode="json"),
+                "settings": portable(settings),
                 "split": split,
                 "metrics": metrics["none"],
                 "metrics_flip": metrics["flip"],
@@ -223,11 +221,33 @@ def run_trainings(session: Session, dataset: Dataset, entry: dict[str, Any]) -> 
             }
         )
         session.say(
-            f"{name}: {split} accuracy {metrics['none']['accuracy']:.2%}, with flip TTA "
+            f"{run_name}: {split} accuracy {metrics['none']['accuracy']:.2%}, with flip TTA "
             f"{metrics['flip']['accuracy']:.2%}, calibrated loss "
             f"{metrics['none']['calibrated']['loss']:.4f}, {seconds:.0f} s"
         )
         session.save()
+
+
+def save(result: TrainingResult, folder: Path, split: Split, name: str) -> None:
+    """Write the model folder with the predictions for a split."""
+    description = result.model.describe()
+    save_model(result.model, folder, minimal_card(description))
+    predictions = predict_split(torch_predictor(result.model), split)
+    identity = {"model_sha256": description.sha256, "precision": "fp32"}
+    save_predictions(
+        folder / "predictions.npz",
+        {name: predictions},
+        {**identity, f"{name}_sha256": split.sha256},
+    )
+
+
+def portable(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON types, with folders by their last name."""
+    values = settings.model_dump(mode="json")
+    values["data"]["source"] = Path(values["data"]["source"]).name
+    teachers = values["distillation"]["teachers"]
+    values["distillation"]["teachers"] = [Path(teacher).name for teacher in teachers]
+    return values
 
 
 def evaluate(
@@ -237,15 +257,11 @@ def evaluate(
     spec = result.model.spec.replace(tta=tta)
     predictor = torch_predictor(result.model, str(settings.runtime.precision))
     predictor = Predictor(predictor.backend, spec)
-    from fashioncnn.inference.evaluate import evaluation_splits
-
     images = evaluation_splits(dataset, settings)[split]
     return evaluate_split(predictor, result.model.describe(), dataset, images, split)
 
 
-def prepare(
-    session: Session, dataset: Dataset, recipe: str, assignments: list[str]
-) -> Settings:
+def prepare(session: Session, dataset: Dataset, recipe: str, assignments: list[str]) -> Settings:
     """Return the resolved settings of a recipe on the device of the session."""
     path = ROOT / "benchmarks" / "recipes" / f"{recipe}.toml"
     given = [f"runtime.device={session.device}", "runtime.precision=auto", *assignments]
@@ -254,6 +270,15 @@ def prepare(
         given += ["model.channels=[8, 8, 8]"]
     settings = resolve(str(path) if path.exists() else recipe, assignments=given, environment={})
     return prepare_settings(settings, dataset)
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    "tests": run_tests,
+    "throughput": measure_throughput,
+    "speed": measure_speed,
+    "train": run_trainings,
+}
+"""Functions by the sections of a plan."""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from common import Result
 from fashioncnn.files import write_atomic
-from fashioncnn.reporting.figures import SERIES_COLOURS, STYLE
+from fashioncnn.reporting.figures import SERIES_COLORS, STYLE
 from implementations import format_machine
 from tables import format_mean_std, markdown_table
 
@@ -142,5 +142,5 @@ def _draw_group(axes: Axes, name: str, group: list[Result], color: str, dashes: 
 def _line_styles() -> Iterator[tuple[str, str]]:
     """Yield colors with solid lines, then the same colors with other dashes."""
     for dashes in ("-", "--", ":", "-."):
-        for color in SERIES_COLOURS:
+        for color in SERIES_COLORS:
             yield color, dashes

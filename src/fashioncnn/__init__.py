@@ -19,9 +19,9 @@ __all__ = ["Classifier", "FashionCNNError", "__version__"]
 
 def __getattr__(name: str) -> object:
     if name == "Classifier":
-        from fashioncnn.runtime import require_train_extra
+        from fashioncnn.environment import require_modules
 
-        require_train_extra()
+        require_modules("train")
         from fashioncnn.classifier import Classifier
 
         return Classifier

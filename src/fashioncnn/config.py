@@ -55,6 +55,7 @@ def resolve(
     *,
     config: Path | None = None,
     flags: Mapping[str, Any] | None = None,
+    flag_names: Mapping[str, str] | None = None,
     assignments: list[str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
@@ -64,6 +65,8 @@ def resolve(
         recipe: name of a recipe, or path of a recipe file ending in ``.toml``.
         config: a TOML file with some of the settings.
         flags: values by the names in `FLAGS`; None is not given.
+        flag_names: what messages call a flag that was given, such as ``--epochs``; by default its
+            dotted key.
         assignments: ``key=value`` with dotted keys, values in TOML notation.
         environment: source of the ``FASHIONCNN_<SETTING>`` variables.
 
@@ -77,21 +80,24 @@ def resolve(
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
     given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
-    given |= dict(_parse_assignment(a) for a in assignments or [])
+    assigned = dict(_parse_assignment(a) for a in assignments or [])
+    given |= assigned
     layers.append(_nested(given))
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merge(merged, layer)
     origins = {key: name for key, (name, _) in variables.items() if key not in given}
+    names = {FLAGS[flag]: name for flag, name in (flag_names or {}).items()}
+    origins |= {key: name for key, name in names.items() if key not in assigned}
     return validate(merged, origins)
 
 
 def validate(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
-    """Return checked settings, or raise `ConfigError` that names every fault.
+    """Return validated settings, or raise `ConfigError` that reports every invalid value.
 
     Args:
-        values: nested, as a recipe is.
-        origins: environment variable by the dotted key it sets, for messages.
+        values: nested, as in a recipe.
+        origins: the flag or environment variable that set a dotted key, for messages.
     """
     try:
         return Settings.model_validate(values)
@@ -99,10 +105,19 @@ def validate(values: Mapping[str, Any], origins: Mapping[str, str] | None = None
         raise ConfigError("; ".join(_error_messages(error, origins or {}))) from None
 
 
-def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Return the settings with `values` replaced, by dotted key; may raise `ConfigError`."""
+def override(
+    settings: Settings, values: Mapping[str, Any], origins: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings with `values` replaced, by dotted key; may raise `ConfigError`.
+
+    Args:
+        settings: to start from.
+        values: by dotted key or name of a flag.
+        origins: see `validate`.
+    """
     base = settings.model_dump(exclude_none=True)
-    return validate(_merge(base, _nested({setting_key(k): v for k, v in values.items()})))
+    changes = _nested({setting_key(k): v for k, v in values.items()})
+    return validate(_merge(base, changes), origins)
 
 
 def setting_key(name: str) -> str:
@@ -288,7 +303,8 @@ def _describe_error(details: ErrorDetails, origins: Mapping[str, str]) -> tuple[
         tags = context["expected_tags"]
         return f"{subject}.name = {context['tag']!r}", f"should be one of {tags}"
     if not isinstance(details["input"], dict | BaseModel):
-        subject += f" = {details['input']!r}"
+        value = details["input"]
+        subject += f" {value}" if subject.startswith("--") else f" = {value!r}"
     return subject, details["msg"].removeprefix("Value error, ").replace("Input should", "should")
 
 

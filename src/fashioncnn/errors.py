@@ -1,22 +1,22 @@
-"""Everything that can go wrong, and the exit code it ends a command with.
+"""All errors that this package raises on purpose, and the exit codes of the command line.
 
-FashionCNNError               1   failed
-├── UsageError                2   wrong usage: a path that is not there, flags that contradict
-│   └── ConfigError           2   a setting that is unknown, or has a value it cannot have
-├── DataError                 1   data that is missing, damaged or not what it claims to be
-│   └── ImageError          1   one image file that cannot be used
-├── ModelError                1   a model folder that is missing, damaged or of another make
+FashionCNNError               1   base class
+├── UsageError                2   invalid call: a missing path, contradicting flags
+│   └── ConfigError           2   unknown settings or invalid values
+├── DataError                 1   missing, damaged or unsuitable data
+│   └── ImageError            1   an image file that cannot be used
+├── ModelError                1   a missing, damaged or incompatible model folder
 ├── RunError                  1   a run folder or checkpoint that cannot be used
-│   └── OtherVersionError     1   a file of a run that another version of the package wrote
+│   └── OtherVersionError     1   a file of a run with a schema that this version cannot read
 ├── DivergedError             1   the loss became NaN or infinite
-├── KernelError               1   the compiled kernels cannot be had on this machine
-├── OutOfMemoryError          1   the device, or the machine, has too little memory
-├── MissingExtraError         1   an optional part is not installed
-├── QualityGateError          3   measured, and found worse than what was asked for
-├── InterruptedRun          130   Ctrl-C; a checkpoint was saved
-└── TerminatedRun           143   SIGTERM; of a training, a checkpoint was saved
+├── KernelError               1   the compiled kernels are not available on this machine
+├── OutOfMemoryError          1   not enough memory on the device or the machine
+├── MissingExtraError         1   an optional dependency is not installed
+├── QualityGateError          3   a metric is below the required minimum
+├── InterruptedRun          130   SIGINT (Ctrl-C); progress was saved
+└── TerminatedRun           143   SIGTERM; progress of a training was saved
 
-A message is one line: what it is about, its value, and what to do.
+A message is one line: the subject, its value, and what to do.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from collections.abc import Iterable
 
 
 class FashionCNNError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Base class of all errors of this package."""
 
     exit_code = 1
 
 
 class UsageError(FashionCNNError):
-    """The command or call cannot be carried out as it was written."""
+    """A command or call cannot be carried out as given."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """One or more settings are unknown or out of range; the message names them all."""
+    """Settings are unknown or invalid; the message lists all of them."""
 
 
 class DataError(FashionCNNError):
-    """Data is missing, damaged, or not what it claims to be."""
+    """Data is missing, damaged or unsuitable."""
 
 
 class ImageError(DataError):
-    """One image file cannot be used."""
+    """An image file cannot be used."""
 
 
 class ModelError(FashionCNNError):
-    """A model folder is missing, damaged, or made for something else."""
+    """A model folder is missing, damaged or incompatible."""
 
 
 class RunError(FashionCNNError):
@@ -58,7 +58,7 @@ class RunError(FashionCNNError):
 
 
 class OtherVersionError(RunError):
-    """A file of a run is whole, and of a version of the package that this one cannot read."""
+    """A file of a run is intact, but has a schema that this version cannot read."""
 
 
 class DivergedError(FashionCNNError):
@@ -66,36 +66,42 @@ class DivergedError(FashionCNNError):
 
 
 class KernelError(FashionCNNError):
-    """The compiled kernels cannot be had on this machine; the message is the reason."""
+    """The compiled kernels are not available on this machine; the message is the reason."""
 
 
 class OutOfMemoryError(FashionCNNError):
-    """There is not enough memory, on the device or the machine."""
+    """There is not enough memory on the device or the machine."""
 
 
 class MissingExtraError(FashionCNNError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Args:
+        extra: of the package, such as ``train``.
+        module: that is missing.
+    """
 
     def __init__(self, extra: str, module: str) -> None:
         super().__init__(
-            f"this needs {module}, which is not installed: pip install 'fashioncnn[{extra}]'"
+            f"{module} is not installed; in a checkout of fashioncnn, run: "
+            f"pip install '.[{extra}]'"
         )
 
 
 class QualityGateError(FashionCNNError):
-    """A measurement is below the bound that was asked for."""
+    """A metric is below the required minimum."""
 
     exit_code = 3
 
 
 class InterruptedRun(FashionCNNError):  # noqa: N818
-    """Training was interrupted (Ctrl-C) and can be resumed."""
+    """Interrupted by SIGINT (Ctrl-C); progress was saved."""
 
     exit_code = 130
 
 
 class TerminatedRun(FashionCNNError):  # noqa: N818
-    """Ended by SIGTERM; a training can be resumed."""
+    """Terminated by SIGTERM; progress of a training was saved."""
 
     exit_code = 143
 

@@ -63,6 +63,20 @@ class RunFolder:
         """Whether the run was trained to its end."""
         return self.metrics.exists()
 
+    def is_complete(self) -> bool:
+        """Return whether a finished run still has its metrics and its model.
+
+        Raises:
+            OtherVersionError: its metrics were written by a later version.
+        """
+        try:
+            read_json(self.metrics, "validation", "test", "summary")
+        except OtherVersionError:
+            raise
+        except RunError:
+            return False
+        return all((self.model / name).is_file() for name in ("config.json", "model.safetensors"))
+
     def teacher(self, number: int) -> RunFolder:
         """Return the run folder of a teacher, counted from 1; it may not exist yet."""
         return RunFolder(self.path / "teachers" / str(number))

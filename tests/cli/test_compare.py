@@ -1,104 +1,136 @@
-import json
+"""``fashioncnn compare``."""
+
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from .conftest import QUICK
+from fashioncnn.evaluation.predictions import SplitPredictions, load_predictions, save_predictions
+from fashioncnn.files import write_atomic
+from fashioncnn.runs import RunFolder
+
+N = 50
+LABELS = (np.arange(N) % 10).astype(np.uint8)
 
 
 @pytest.fixture
-def train(cli, idx_folder):
-    def run(out, seed, *more):
-        cli.ok("train", "honest", *QUICK, "--data", idx_folder, "--seed", seed, "--out", out, *more)
-        return out
+def make_run(trained):
+    """Return a function that writes a run with random predictions, which takes no training."""
 
-    return run
+    def make(path, seed=0, *, splits=("validation",), learning_rate=0.001, images="images"):
+        settings = RunFolder(Path(trained)).settings()
+        optimizer = settings.optimizer.model_copy(update={"learning_rate": learning_rate})
+        training = settings.training.model_copy(update={"seed": seed})
+        changes = {"optimizer": optimizer, "training": training}
+        run = RunFolder(Path(path))
+        run.path.mkdir(parents=True)
+        shutil.copytree(Path(trained, "model"), run.model)
+        write_atomic(run.config, settings.model_copy(update=changes).to_toml().encode())
+        write_atomic(run.metrics, b"{}")
+        logits = np.random.default_rng(seed).normal(size=(N, 10)).astype(np.float32)
+        logits[np.arange(N), LABELS] += 1
+        identity = {"model_sha256": str(path), "precision": "fp32"}
+        identity |= {f"{split}_sha256": f"{split} {images}" for split in splits}
+        save_predictions(
+            run.predictions, dict.fromkeys(splits, SplitPredictions(logits, LABELS)), identity
+        )
+        return path
+
+    return make
 
 
 @pytest.fixture
-def trained(train):
-    return train("run", 0)
+def pair(make_run):
+    return make_run("first"), make_run("second", 1)
 
 
-def test_two_runs_are_compared_on_validation(cli, trained, train):
-    train("second", 1)
-    compared = cli.json("compare", trained, "second")
-    assert compared["split"] == "validation"
-    assert compared["method"].startswith("McNemar")
-    assert compared["b"]["name"] == "second"
-    assert [c["name"] for c in compared["per_class"]] == list("0123456789")
-    difference = compared["b"]["accuracy"] - compared["a"]["accuracy"]
-    assert compared["accuracy_difference"] == pytest.approx(difference)
-    shown = cli.ok("compare", trained, "second")
+def test_two_runs_are_compared_on_the_validation_split(cli, pair):
+    comparison = cli.json("compare", *pair)
+    assert comparison["split"] == "validation"
+    assert comparison["method"].startswith("McNemar")
+    assert (comparison["a"]["name"], comparison["b"]["name"]) == pair
+    assert [c["name"] for c in comparison["per_class"]] == list("0123456789")
+    difference = comparison["b"]["accuracy"] - comparison["a"]["accuracy"]
+    assert comparison["accuracy_difference"] == pytest.approx(difference)
+
+
+def test_tables_and_verdict_are_printed(cli, pair):
+    out = cli.ok("compare", *pair)
     for expected in (
-        "validation part",
-        "50 images",
-        "loss by a paired t test",
-        "It was taken for",
-        "less A's is",
-        "other seeds",
+        "first (A) and second (B), validation split, 50 images",
+        "loss: paired t test over images",
+        "Predicted class",
+        "significant at the 5% level",
+        "not for other seeds",
     ):
-        assert expected in shown
+        assert expected in out
 
 
-def test_folders_of_seeds_are_compared_by_their_means(cli, train):
-    for name, more in (("plain", []), ("faster", ["--learning-rate", "0.01"])):
+def test_folders_of_seeds_are_compared_by_their_means(cli, make_run):
+    for name, offset in (("plain", 0), ("faster", 2)):
         for seed in (0, 1):
-            train(f"{name}/{seed}", seed, *more)
-    compared = cli.json("compare", "plain", "faster")
-    assert (compared["a"]["runs"], compared["b"]["runs"]) == (2, 2)
-    assert compared["method"] == "a t test over seeds and images together"
-    assert "other seeds" in compared["verdict"]
+            make_run(f"{name}/{seed}", offset + seed)
+    comparison = cli.json("compare", "plain", "faster")
+    assert (comparison["a"]["runs"], comparison["b"]["runs"]) == (2, 2)
+    assert comparison["method"] == "t test with seeds and images as random factors"
+    assert "generalizes to other seeds" in comparison["verdict"]
 
 
-def test_runs_of_a_group_that_differ_in_more_than_seeds_are_told(cli, train):
-    for name in ("a", "b"):
-        train(f"{name}/0", 0 if name == "a" else 5)
-        train(f"{name}/1", 1 if name == "a" else 6, "--learning-rate", "0.002")
+def test_groups_of_the_same_folder_name_are_named_by_their_paths(cli, make_run):
+    runs = make_run("a/run"), make_run("b/run", 1)
+    comparison = cli.json("compare", *runs)
+    assert (comparison["a"]["name"], comparison["b"]["name"]) == runs
+
+
+def test_current_folder_has_a_name(cli, pair, monkeypatch):
+    monkeypatch.chdir("first")
+    assert cli.json("compare", ".", "../second")["a"]["name"] == "first"
+
+
+def test_note_lists_settings_other_than_the_seed_that_differ_within_a_folder(cli, make_run):
+    for name, offset in (("a", 0), ("b", 2)):
+        make_run(f"{name}/0", offset)
+        make_run(f"{name}/1", offset + 1, learning_rate=0.002)
     _, _, err = cli("compare", "a", "b")
-    assert "differs from a/0 in more than its seed: optimizer" in err
+    expected = "a/1: differs from a/0 in more than its seed: optimizer.learning_rate"
+    assert expected in err.splitlines()
 
 
-def test_the_test_part_has_to_be_judged_first(cli, trained, train):
-    train("second", 1)
-    line = cli.fails(2, "compare", trained, "second", "--split", "test")
-    assert f"fashioncnn evaluate {trained}" in line
-    for run in (trained, "second"):
-        cli.ok("evaluate", run)
-    assert cli.json("compare", trained, "second", "--split", "test")["split"] == "test"
+def test_unfinished_runs_of_a_folder_are_skipped_with_a_note(cli, make_run):
+    for name, offset in (("a", 0), ("b", 3)):
+        for seed in range(3):
+            make_run(f"{name}/{seed}", offset + seed)
+    Path("a/1/metrics.json").unlink()
+    code, _, err = cli("compare", "a", "b")
+    assert code == 0
+    assert "a/1: skipped, not finished" in err.splitlines()
 
 
-def test_without_a_validation_part_it_is_the_test_part(cli, trained, train):
-    train("second", 1, "--validation", "0", "--select", "last")
-    assert "evaluate" in cli.fails(2, "compare", trained, "second")
-    for run in (trained, "second"):
-        cli.ok("evaluate", run)
-    assert cli.json("compare", trained, "second")["split"] == "test"
+def test_missing_predictions_name_the_command_that_makes_them(cli, pair):
+    line = cli.fails(2, "compare", *pair, "--split", "test")
+    assert "run: fashioncnn evaluate first" in line
 
 
-def test_predictions_are_all_that_is_compared(cli, trained, train):
-    """What judged a run need not have been the command, which notes it in metrics.json."""
-    train("second", 1)
-    for run in (trained, "second"):
-        cli.ok("evaluate", run)
-        path = Path(run) / "metrics.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"test": None}))
-    assert cli.json("compare", trained, "second", "--split", "test")["split"] == "test"
+def test_stored_test_predictions_are_compared(cli, make_run):
+    runs = [make_run(name, s, splits=("validation", "test")) for s, name in enumerate("ab")]
+    assert cli.json("compare", *runs, "--split", "test")["split"] == "test"
 
 
-def test_runs_that_held_out_others_are_compared_on_test(cli, trained, train):
-    train("second", 1, "--validation", "60")
-    assert "no predictions of the test part" in cli.fails(2, "compare", trained, "second")
-    for run in (trained, "second"):
-        cli.ok("evaluate", run)
-    assert cli.json("compare", trained, "second")["split"] == "test"
+@pytest.mark.parametrize("images", ["same", "different"])
+def test_auto_split_is_test_unless_all_hold_out_the_same_images(cli, make_run, images):
+    runs = make_run("a", splits=("test",)), make_run("b", 1, splits=("test",))
+    if images == "different":
+        for run in runs:
+            path = Path(run, "predictions.npz")
+            predictions, identity = load_predictions(path)
+            predictions["validation"] = predictions["test"]
+            save_predictions(path, predictions, {**identity, "validation_sha256": run})
+    assert cli.json("compare", *runs)["split"] == "test"
 
 
 @pytest.mark.parametrize("damage", ["empty", "identity", "short"])
-def test_damaged_predictions_are_to_be_made_anew(cli, trained, train, damage):
-    train("second", 1)
+def test_damaged_predictions_name_the_command_that_makes_them(cli, pair, damage):
     path = Path("second/predictions.npz")
     with np.load(path) as arrays:
         content = dict(arrays)
@@ -109,32 +141,47 @@ def test_damaged_predictions_are_to_be_made_anew(cli, trained, train, damage):
     np.savez(path, **content)
     if damage == "empty":
         path.write_bytes(b"")
-    line = cli.fails(2, "compare", trained, "second", "--split", "validation")
+    line = cli.fails(2, "compare", *pair, "--split", "validation")
     assert "fashioncnn evaluate second --split validation" in line
 
 
-def test_equal_seeds_are_no_group(cli, train):
+def test_same_seed_twice_in_a_folder_is_rejected(cli, make_run):
     for name in ("a", "b"):
-        train(f"{name}/0", 0)
-        train(f"{name}/1", 0, "--learning-rate", "0.002")
-    assert "same seed" in cli.fails(2, "compare", "a", "b")
+        make_run(f"{name}/0")
+        make_run(f"{name}/1", learning_rate=0.002)
+    assert "have the same seed" in cli.fails(2, "compare", "a", "b")
 
 
-def test_other_images_are_not_comparable(cli, trained, train):
-    train("second", 1, "--validation", "60")
-    line = cli.fails(1, "compare", trained, "second", "--split", "validation")
-    assert "different images" in line
+def test_runs_evaluated_on_different_images_are_rejected(cli, make_run):
+    runs = make_run("a"), make_run("b", 1, images="others")
+    line = cli.fails(1, "compare", *runs, "--split", "validation")
+    assert "evaluated on different images" in line
 
 
-def test_what_cannot_be_compared(cli, trained, train, tmp_path):
+def test_runs_with_different_classes_are_rejected(cli, pair):
+    path = Path("second/model/config.json")
+    path.write_text(path.read_text().replace('"9"', '"nine"'))
+    assert "have different classes" in cli.fails(1, "compare", *pair)
+
+
+def test_copy_of_a_run_is_rejected(cli, make_run):
+    shutil.copytree(make_run("a"), "copy")
+    assert "have the same model" in cli.fails(2, "compare", "a", "copy")
+    assert "with itself" in cli.fails(2, "compare", "a", "a")
+
+
+def test_paths_without_finished_runs_are_rejected(cli, make_run):
     Path("empty").mkdir()
-    assert "no such run folder" in cli.fails(2, "compare", trained, "nowhere")
-    assert "neither a run nor a folder" in cli.fails(2, "compare", trained, "empty")
-    shutil.copytree(trained, "copy")
-    assert "the very same network" in cli.fails(2, "compare", trained, "copy")
-    assert "with itself" in cli.fails(2, "compare", trained, trained)
-    train("group/1", 1)
-    train("group/2", 2)
-    assert "one run with one" in cli.fails(2, "compare", trained, "group")
-    Path("copy/metrics.json").unlink()
-    assert "--resume copy" in cli.fails(2, "compare", trained, "copy")
+    make_run("a")
+    assert "no such run folder" in cli.fails(2, "compare", "a", "nowhere")
+    assert "neither a run nor a folder" in cli.fails(2, "compare", "a", "empty")
+    Path("a/metrics.json").unlink()
+    line = cli.fails(2, "compare", "a", "empty")
+    assert "a: not finished; resume it with: fashioncnn train --resume a" in line
+
+
+def test_one_run_and_several_are_rejected(cli, make_run):
+    make_run("a")
+    make_run("group/1", 1)
+    make_run("group/2", 2)
+    assert "a is one run and group is 2 runs" in cli.fails(2, "compare", "a", "group")

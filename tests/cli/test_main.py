@@ -5,23 +5,57 @@ from pathlib import Path
 import pytest
 
 from fashioncnn._version import __version__
-from fashioncnn.cli import COMMANDS
+from fashioncnn.cli import COMMANDS, GROUPS
+
+from .conftest import command_id
+
+PAGES = [[], *([name] for name in COMMANDS), *(["bench", name] for name in GROUPS["bench"])]
 
 
-def test_help_opens_with_an_example_and_lists_every_command(cli):
+def shell(command):
+    line = f"{sys.executable} -m fashioncnn {command}"
+    return subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+
+
+def test_help_has_an_example_and_lists_every_command(cli):
     out = cli.ok("--help")
     assert "Example: fashioncnn train --data sketches" in out
     assert all(name in out for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(cli, command):
-    out = cli.ok(command, "--help")
-    assert f"Example: fashioncnn {command}" in out
+def test_no_command_prints_help(cli):
+    assert cli.ok() == cli.ok("--help")
 
 
-def test_no_command_shows_help(cli):
-    assert "Example:" in cli.ok()
+@pytest.mark.parametrize("page", PAGES[1:], ids=" ".join)
+def test_help_of_every_command_has_an_example(cli, page):
+    assert f"Example: fashioncnn {' '.join(page)}" in cli.ok(*page, "--help")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=" ".join)
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_help_fits_the_terminal(cli, monkeypatch, page, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, cli.ok(*page, "--help").splitlines())) <= int(columns)
+
+
+def test_help_joins_the_lines_of_docstrings(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    out = cli.ok("predict", "--help")
+    assert "patterns such as 'closet/*.jpg', IDX files" in out
+    assert "Files that cannot be read are reported and skipped; the exit code is then 1" in out
+
+
+def test_help_of_all_commands_imports_neither_torch_nor_scipy_nor_matplotlib():
+    code = (
+        "import sys; from fashioncnn.cli import main\n"
+        "main(['--help'])\n"
+        "print([m for m in ('numpy', 'PIL', 'pydantic') if m in sys.modules])\n"
+        f"for page in {PAGES!r}: main([*page, '--help'])\n"
+        "print([m for m in ('torch', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n[]\n") == 2
 
 
 def test_version(cli):
@@ -29,51 +63,53 @@ def test_version(cli):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        ["trian"],
-        ["train", "--epohcs", "3"],
-        ["train", "--epochs", "many"],
-        ["train", "one", "two"],
-        ["evaluate"],
-        ["train", "--select", "best"],
+        (["trian"], "Did you mean"),
+        (["train", "--epohcs", "3"], "--epohcs: unknown option; did you mean '--epochs'?"),
+        (["train", "--epochs"], "--epochs: value missing; see fashioncnn train --help"),
+        (["train", "one", "two"], "two: unexpected argument; see fashioncnn train --help"),
+        (["evaluate"], "MODEL: value missing; see fashioncnn evaluate --help"),
+        (["evaluate", "x", "--split", "training"], 'Invalid value "training" for --split'),
+        (["bench", "trian"], "trian"),
     ],
-    ids=" ".join,
+    ids=command_id,
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(cli, arguments):
-    line = cli.fails(2, *arguments)
-    assert len(line) > 20
+def test_invalid_usage_is_one_line_and_exit_code_2(cli, arguments, message):
+    assert message in cli.fails(2, *arguments)
 
 
-def test_paths_that_the_system_refuses_are_one_line(cli, tmp_path, monkeypatch):
+def test_errors_of_the_file_system_are_one_line(cli, tmp_path, monkeypatch):
     assert "File name too long" in cli.fails(1, "data", "x" * 300)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").touch()
     assert "no such run or model" in cli.fails(2, "evaluate", tmp_path / "file" / "x")
     monkeypatch.setenv("FASHIONCNN_HOME", str(tmp_path / "file"))
     assert "Not a directory" in cli.fails(1, "data")
 
 
-def test_a_full_device_is_one_line():
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    command = f"{sys.executable} -m fashioncnn data sketches --json > /dev/full"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "fashioncnn: output: No space left on device"
-
-
-def test_devices_that_are_none_are_refused_everywhere(cli, tmp_path):
+def test_unknown_devices_are_rejected(cli, tmp_path):
     for command in (["evaluate", tmp_path], ["predict", "a.png", "--model", tmp_path]):
         assert "device = foo" in cli.fails(2, *command, "--device", "foo")
 
 
-def test_unknown_flags_get_the_nearest(cli):
-    assert "--epochs" in cli.fails(2, "train", "--epohcs", "3")
+def test_full_device_is_one_line():
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    done = shell("--version > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["fashioncnn: output: No space left on device"]
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_output_is_no_fault(closed):
-    command = f"{sys.executable} -m fashioncnn --version {closed}"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error(closed):
+    done = shell(f"--version {closed}")
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+def test_closed_standard_input_is_an_empty_image(cli, trained, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, err = cli("predict", "-", "--model", trained)
+    sys.stdin.close()
+    assert code == 1
+    assert "skipped: -: " in err

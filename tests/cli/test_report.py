@@ -1,41 +1,60 @@
+"""``fashioncnn report``."""
+
 import shutil
 from pathlib import Path
 
-from .conftest import QUICK
+import pytest
 
 
-def test_report_of_one_run_lies_in_it(cli, trained):
-    Path(trained, "report.html").unlink()
+@pytest.fixture
+def second(trained):
+    shutil.copytree(trained, "second")
+    return "second"
+
+
+def test_report_of_one_run_is_written_into_its_folder(cli, trained):
+    Path(trained, "report.html").unlink(missing_ok=True)
     assert cli.ok("report", trained).strip() == "run/report.html"
-    assert Path(trained, "report.html").exists()
+    assert "data:image/png" in Path(trained, "report.html").read_text()
+    assert Path(trained, "report.md").exists()
 
 
-def test_report_of_two_runs_lies_beside_them(cli, trained, idx_folder):
-    cli.ok("train", *QUICK, "--data", idx_folder, "--seed", "1", "--out", "second")
-    page = Path(cli.ok("report", trained, "second").strip())
+def test_report_of_two_runs_is_written_into_their_common_folder(cli, trained, second):
+    page = Path(cli.ok("report", trained, second).strip())
     assert page == Path.cwd() / "report.html"
-    cli.ok("report", trained, "second", "--out", "elsewhere")
+    assert "2 runs side by side" in page.read_text()
+
+
+def test_out_names_the_output_folder(cli, trained):
+    assert cli.ok("report", trained, "--out", "elsewhere").strip() == "elsewhere/report.html"
     assert Path("elsewhere/report.md").exists()
 
 
-def test_without_the_data_the_report_comes_without_images(cli, trained, idx_folder):
-    for path in idx_folder.iterdir():
-        path.unlink()
-    _, _, err = cli("report", trained)
-    assert "mistakes are shown without images" in err
+def test_report_without_the_data_shows_no_mistakes_and_prints_a_note(cli, trained):
+    code, _, err = cli("report", trained, "--data", "missing")
+    assert code == 0
+    assert (
+        "run: the report shows no mistakes, their images are not available (data = missing" in err
+    )
     assert "data:image" not in Path(trained, "report.html").read_text()
 
 
-def test_wrong_runs(cli, tmp_path):
-    assert "at least one run" in cli.fails(2, "report")
+def test_report_with_other_data_shows_no_mistakes_and_prints_a_note(cli, trained):
+    code, _, err = cli("report", trained, "--data", "sketches")
+    assert code == 0
+    assert "run: the report shows no mistakes, the run was evaluated on other images" in err
+
+
+def test_no_run_and_missing_run_are_rejected(cli):
+    assert "name at least one" in cli.fails(2, "report")
     assert "no such run folder" in cli.fails(2, "report", "nowhere")
 
 
-def test_the_same_run_twice_is_no_comparison(cli, trained):
-    assert "named twice" in cli.fails(2, "report", trained, trained)
+def test_run_given_twice_is_rejected(cli, trained):
+    assert "given twice" in cli.fails(2, "report", trained, Path(trained).resolve())
 
 
-def test_runs_of_several_folders_need_a_place_to_write_to(cli, trained):
+def test_runs_in_different_folders_need_an_output_folder(cli, trained):
     Path("deeper").mkdir()
     shutil.copytree(trained, "deeper/run")
     assert "--out" in cli.fails(2, "report", trained, "deeper/run")
@@ -43,12 +62,11 @@ def test_runs_of_several_folders_need_a_place_to_write_to(cli, trained):
     assert "deeper/run" in Path("both/report.html").read_text()
 
 
-def test_damaged_runs_are_refused(cli, trained):
+def test_damaged_metrics_are_rejected(cli, trained):
     Path(trained, "metrics.json").write_text("{}")
     assert "metrics.json: damaged" in cli.fails(1, "report", trained)
 
 
-def test_a_shortened_history_is_no_whole_one(cli, trained):
-    history = Path(trained, "history.jsonl")
-    history.write_text(history.read_text().splitlines()[0] + "\n")
-    assert "history.jsonl: damaged (it has 1 of 2 epochs)" in cli.fails(1, "report", trained)
+def test_unfinished_run_is_rejected(cli, trained):
+    Path(trained, "metrics.json").unlink()
+    assert "run: not finished; resume it with --resume run" in cli.fails(1, "report", trained)

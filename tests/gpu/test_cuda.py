@@ -1,6 +1,7 @@
 """Training on a CUDA device: agreement with the CPU, graphs, resuming, memory."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,14 +58,16 @@ def test_graphed_steps_equal_direct_steps(small, settings_for, precision):
         device = torch.device("cuda")
         torch.backends.cudnn.deterministic = True
         state = create_state(settings, small.train, small, device)
-        step = make_step(state) if graphed else (lambda batch, s=state: train_step(s, batch))
+        step = make_step(state)  # makes the learning rates tensors in either case
+        if not graphed:
+            step = partial(train_step, state)
         assert isinstance(step, GraphedStep) == graphed
         state.network.train()
         for epoch in range(4):
             for batch in create_batches(settings, small.train, small, device).epoch(epoch):
                 step(batch)
         weights.append(torch.cat([p.detach().flatten() for p in state.network.parameters()]))
-    torch.testing.assert_close(weights[0], weights[1], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
 
 
 def test_resumed_training_gives_the_same_bytes(small, settings_for, tmp_path):
@@ -101,15 +104,17 @@ def test_training_learns_in_bf16(small, settings_for):
 
 
 def test_too_large_a_batch_is_one_line(small, settings_for):
-    free, _ = torch.cuda.mem_get_info()
-    channels = int(free / (300 * 28 * 28 * 4)) // 64 * 64
-    settings = settings_for(
-        f"model.channels=[{channels}]", "model.blocks=[1]", batch_size=300, epochs=1
-    )
-    with pytest.raises(OutOfMemoryError, match="not enough memory on cuda"):
-        train_model(settings, small)
+    settings = settings_for("model.channels=[64, 64]", batch_size=300, epochs=1)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.0005)
+    try:
+        with pytest.raises(OutOfMemoryError, match="not enough memory on cuda"):
+            train_model(settings, small)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_loop_waits_for_the_device_at_most_once_per_fifty_steps(small, settings_for):
     settings = settings_for(batch_size=8, epochs=2)
     device = torch.device("cuda")

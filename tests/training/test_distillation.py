@@ -96,7 +96,7 @@ def test_in_memory_it_is_the_same(run, small, tiny_settings):
 def test_their_seconds_are_told_and_the_card_names_them(run):
     summary = json.loads(run.metrics.read_bytes())["summary"]
     assert summary["teacher_seconds"] > 0
-    assert "its teachers before it" in write_run_report(run).read_text()
+    assert "for the teachers" in write_run_report(run).read_text()
     card = (run.model / "README.md").read_text()
     assert "**Taught** by 2 networks of the same recipe, trained first for 1 epochs each" in card
     assert "**Learnt** of an image: 0.8 their mean answer" in card

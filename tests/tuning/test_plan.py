@@ -1,32 +1,50 @@
-"""What a search runs, made from a recipe."""
-
 from pathlib import Path
 
 import pytest
 
+pytest.importorskip("optuna", reason="needs the extra [tune]")
+
 from fashioncnn.config import override
+from fashioncnn.environment import available_cores
 from fashioncnn.errors import UsageError
 from fashioncnn.models.trained_model import save_model
+from fashioncnn.training.run import train_model
 from fashioncnn.tuning.plan import plan_search, trial_settings
 
 
-def test_a_trial_has_neither_teachers_nor_a_test_curve_and_holds_images_out(tiny_settings):
-    teachers = "distillation.ensemble_size=2", "distillation.teachers=accurate"
-    recipe = tiny_settings(*teachers, "data.validation=0", "training.track_test=true")
+def test_trial_has_validation_split_and_neither_teachers_nor_test_curve(config):
+    recipe = override(
+        config.recipe,
+        {
+            "distillation.ensemble_size": 2,
+            "distillation.teachers": "accurate",
+            "data.validation": 0,
+            "training.track_test": True,
+        },
+    )
     trial = trial_settings(recipe, jobs=2)
-    assert trial.distillation.ensemble_size == 0
-    assert not trial.distillation.teachers
+    assert trial.distillation.is_off
     assert not trial.training.track_test
     assert trial.data.validation == "auto"
     assert recipe.distillation.ensemble_size == 2
 
 
-def test_who_is_to_teach_the_best_is_found_before_anything_runs(plan, small, tiny_outcome):
-    recipe = override(plan().recipe, {"distillation.teachers": ["typo"]})
-    with pytest.raises(UsageError, match=r"distillation\.teachers = typo: typo: no such run"):
-        plan_search(recipe, plan().space, "test", small)
-    save_model(tiny_outcome.model, Path("teacher"), "")
-    recipe = override(plan().recipe, {"distillation.teachers": ["teacher"]})
-    planned = plan_search(recipe, plan().space, "test", small)
+def test_parallel_trials_divide_the_cores(config):
+    recipe = override(config.recipe, {"runtime.threads": "auto"})
+    assert trial_settings(recipe, jobs=1).runtime.threads == available_cores()
+    assert trial_settings(recipe, jobs=2).runtime.threads == max(1, available_cores() // 2)
+    assert trial_settings(recipe, jobs=10_000).runtime.threads == 1
+
+
+def test_missing_teacher_of_the_recipe_is_rejected_before_the_search(config, small):
+    recipe = override(config.recipe, {"distillation.teachers": ["typo"]})
+    with pytest.raises(UsageError, match=r"distillation\.teachers = typo: "):
+        plan_search(recipe, config.space, "test", small)
+
+
+def test_teacher_folder_of_the_recipe_is_kept_as_absolute_path(config, small):
+    save_model(train_model(config.settings, small).model, Path("teacher"), "")
+    recipe = override(config.recipe, {"distillation.teachers": ["teacher"]})
+    planned = plan_search(recipe, config.space, "test", small)
     assert planned.recipe.distillation.teachers == (str(Path("teacher").resolve()),)
     assert not planned.settings.distillation.teachers

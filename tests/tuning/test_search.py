@@ -1,254 +1,163 @@
-"""The search with workers that only pretend to train, so that every moment can be chosen."""
+"""The search with workers that train nothing, so that every event can be chosen."""
 
+import itertools
 import math
+import time
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from fashioncnn.errors import InterruptedRun, RunError
-from fashioncnn.tuning.search import MOST_ATTEMPTS, MOST_STRANGE, run_search
-from fashioncnn.tuning.study import best_of, ended, mend_journal, open_study, recover
-from fashioncnn.tuning.workers import Event
+from fashioncnn.reporting.trials import best_trial
+from fashioncnn.tuning.search import MAX_ATTEMPTS, MAX_UNEXPECTED_FAILURES
+
+from .helpers import TRIALS, FakeWorkers, RecordingCallback, finished_results, search_in, stop_after
 
 
-def bowl(settings):
-    """A loss that is least for learning rate 1e-3 and dropout 0.3."""
-    return (
-        0.2
-        + math.log10(settings.optimizer.learning_rate / 1e-3) ** 2
-        + (settings.model.dropout - 0.3) ** 2
-    )
+def faults(*events):
+    """Return a fault function that yields these events one after another, then none."""
+    remaining = iter(events)
+    return lambda settings, epoch: next(remaining, None)
 
 
-class PretendedWorkers:
-    """Workers that take an event for every epoch and one more for the end."""
-
-    def __init__(self, loss=bowl, fault=lambda settings, epoch: None):
-        self.loss, self.fault = loss, fault
-        self.busy = {}
-        self.waiting = set()
-        self.begun = []
-
-    def start(self, worker, settings):
-        assert worker not in self.busy
-        self.busy[worker] = [settings, 0]
-        self.begun.append(settings)
-
-    def answer(self, worker, go_on):
-        self.waiting.remove(worker)
-        if not go_on:
-            self.busy[worker][1] = -1
-
-    def wait(self, seconds):
-        return [self._next(worker) for worker in list(self.busy)]
-
-    def _next(self, worker):
-        assert worker not in self.waiting, "an epoch was not answered"
-        settings, epoch = self.busy[worker]
-        fault = self.fault(settings, epoch)
-        content = {"accuracy": 0.5, "seconds": 1.0}
-        if fault or epoch in (-1, settings.training.epochs):
-            del self.busy[worker]
-        if fault:
-            return Event(worker, *fault)
-        if epoch == -1:
-            return Event(worker, "pruned", content)
-        loss = self.loss(settings)
-        if epoch == settings.training.epochs:
-            return Event(worker, "done", {**content, "loss": loss})
-        self.busy[worker][1] += 1
-        self.waiting.add(worker)
-        return Event(worker, "epoch", {"epoch": epoch + 1, "val_loss": loss + 1 / (epoch + 1)})
+KILLED = {"kind": "died", "reason": "was killed by SIGKILL"}
+TERMINATED = {"kind": "died", "reason": "was killed by SIGTERM", "was_terminated": True}
 
 
-class Told:
-    """An observer that remembers."""
-
-    def __init__(self):
-        self.states = []
-
-    def show(self, state):
-        pass
-
-    def trial(self, trial, state):
-        self.states.append(trial["state"])
-
-
-@pytest.fixture
-def go(folder):
-    def search_on(search, workers=None, *, trials=20, jobs=1, stop=lambda: None, told=None, **more):
-        folder.bind(search)
-        mend_journal(folder.journal)
-        study = open_study(folder, search)
-        recover(study, search)
-        return run_search(
-            search,
-            folder,
-            study,
-            workers or PretendedWorkers(),
-            jobs=jobs,
-            trials=trials,
-            observer=told or Told(),
-            stop=stop,
-            **more,
-        )
-
-    return search_on
-
-
-def stop_after(calls):
-    left = iter([None] * calls)
-    return lambda: next(left, InterruptedRun("enough"))
-
-
-def result(trials):
-    return [(t["state"], t["loss"], t["parameters"]) for t in trials if ended(t)]
-
-
-@pytest.fixture
-def undisturbed(plan, tmp_path, go, folder):
-    search = plan(epochs=4)
-    trials = go(search)
-    for path in folder.path.iterdir():
-        path.unlink()
-    return result(trials)
-
-
-def test_it_finds_what_is_good_and_stops_what_is_not(plan, go, folder):
-    trials = go(plan(epochs=4), trials=40)
-    assert len(trials) == sum(map(ended, trials)) == 40
-    best = best_of(trials)
-    assert best["loss"] < 0.25
-    pruned = [t for t in trials if t["state"] == "pruned"]
+def test_search_finds_low_losses_and_prunes_high_ones(folder, long_config):
+    trials = search_in(folder, long_config, trials=25)
+    assert len(trials) == sum(t.is_finished for t in trials) == 25
+    best = best_trial(trials)
+    assert best.loss < 0.25
+    pruned = [t for t in trials if t.state == "pruned"]
     assert len(pruned) > 3
-    assert all(t["epochs"] < 4 for t in pruned)
-    assert f"trial {best['number']}, best of" in folder.best.read_text()
+    assert all(t.epochs < 4 for t in pruned)
+    assert f"trial {best.number}, best of" in folder.best_recipe.read_text()
 
 
-def test_more_trials_go_on_from_those_there_are(plan, go, undisturbed):
-    search = plan(epochs=4)
-    first = go(search, trials=7)
-    assert result(first) == undisturbed[:7]
-    assert result(go(search, trials=20)) == undisturbed
-    workers = PretendedWorkers()
-    assert result(go(search, workers, trials=5)) == undisturbed
-    assert not workers.begun
+def test_search_with_more_trials_continues_the_same_sequence(folder, long_config, uninterrupted):
+    assert finished_results(search_in(folder, long_config, trials=7)) == uninterrupted[:7]
+    assert finished_results(search_in(folder, long_config)) == uninterrupted
+    workers = FakeWorkers()
+    assert finished_results(search_in(folder, long_config, workers, trials=5)) == uninterrupted
+    assert not workers.started
 
 
-@pytest.mark.parametrize("calls", [1, 2, 5, 23, 60])
-def test_stopped_and_called_again_equals_never_stopped(plan, go, undisturbed, calls):
-    search = plan(epochs=4)
+@pytest.mark.parametrize("calls", [1, 2, 5, 40])
+def test_resumed_search_equals_uninterrupted_one(folder, long_config, uninterrupted, calls):
     with pytest.raises(InterruptedRun):
-        go(search, stop=stop_after(calls))
-    assert result(go(search)) == undisturbed
+        search_in(folder, long_config, stop=stop_after(calls))
+    assert finished_results(search_in(folder, long_config)) == uninterrupted
 
 
-def test_stopped_again_and_again(plan, go, undisturbed):
-    search = plan(epochs=4)
-    for _ in range(8):
+def test_search_interrupted_repeatedly_equals_uninterrupted_one(folder, long_config, uninterrupted):
+    for _ in range(5):
         with pytest.raises(InterruptedRun):
-            go(search, stop=stop_after(9))
-    assert result(go(search)) == undisturbed
+            search_in(folder, long_config, stop=stop_after(9))
+    assert finished_results(search_in(folder, long_config)) == uninterrupted
 
 
-def test_time_that_is_up_ends_it_without_an_error(plan, go):
-    trials = go(plan(), trials=math.inf, seconds=0.3)
-    assert trials[-1]["state"] in ("lost", "waiting", "complete", "pruned")
-    assert not [t for t in trials if t["state"] == "running"]
-    assert trials == go(plan(), trials=1)
+def test_search_beyond_time_limit_ends_without_running_trials(folder, config, monkeypatch):
+    seconds = itertools.count(time.monotonic())
+    clock = SimpleNamespace(monotonic=seconds.__next__)  # advances by 1 s in each round
+    monkeypatch.setattr("fashioncnn.tuning.search.time", clock)
+    trials = search_in(folder, config, trials=math.inf, seconds=10)
+    assert [t.state for t in trials if t.state == "running"] == []
+    assert sum(t.is_finished for t in trials) == 3  # of three rounds each
+    monkeypatch.undo()
+    assert search_in(folder, config, trials=1) == trials
 
 
-def test_a_dead_worker_loses_its_trial_alone_and_it_is_run_again(plan, go, undisturbed):
-    deaths = iter([False] * 8 + [True] + [False] * 1000)
-    workers = PretendedWorkers(
-        fault=lambda settings, epoch: next(deaths) and ("died", {"reason": "was killed"})
-    )
-    told = Told()
-    trials = go(plan(epochs=4), workers, told=told)
-    assert told.states.count("lost") == 1
-    assert result(trials) == undisturbed
-    lost = next(t for t in trials if t["state"] == "lost")
-    assert sum(t["parameters"] == lost["parameters"] for t in trials) == 2
+def test_trial_of_dead_worker_runs_again(folder, long_config, uninterrupted):
+    callback = RecordingCallback()
+    workers = FakeWorkers(faults(*[None] * 8, KILLED))
+    trials = search_in(folder, long_config, workers, callback=callback)
+    assert callback.states.count("interrupted") == 1
+    assert finished_results(trials) == uninterrupted
+    interrupted = next(t for t in trials if t.state == "interrupted")
+    assert sum(t.parameters == interrupted.parameters for t in trials) == 2
 
 
-def test_a_trial_that_kills_every_worker_fails_in_the_end(plan, go):
-    def fault(settings, epoch):
-        return ("died", {"reason": "was killed"}) if settings.model.dropout > 0.5 else None
-
-    trials = go(plan(), PretendedWorkers(fault=fault))
-    failed = [t for t in trials if t["state"] == "failed"]
-    lost = [t for t in trials if t["state"] == "lost"]
+def test_trial_that_kills_every_worker_fails(folder, config):
+    workers = FakeWorkers(lambda settings, _: KILLED if settings.model.dropout > 0.5 else None)
+    trials = search_in(folder, config, workers, trials=10)
+    failed = [t for t in trials if t.state == "failed"]
     assert failed
-    assert len(lost) == (MOST_ATTEMPTS - 1) * len(failed)
-    assert "was killed, 3 times" in failed[0]["reason"]
-    assert sum(map(ended, trials)) == 20
+    interrupted = [t for t in trials if t.state == "interrupted"]
+    assert len(interrupted) == (MAX_ATTEMPTS - 1) * len(failed)
+    assert failed[0].reason == "its worker was killed by SIGKILL, in 3 attempts"
 
 
-def test_who_is_ended_on_purpose_is_not_to_blame(plan, go, undisturbed):
-    deaths = iter([True] * (MOST_ATTEMPTS + 1) + [False] * 1000)
-    asked = {"reason": "was killed by SIGTERM", "asked": True}
-    workers = PretendedWorkers(fault=lambda settings, epoch: next(deaths) and ("died", asked))
-    trials = go(plan(epochs=4), workers)
-    assert result(trials) == undisturbed
+def test_terminated_workers_do_not_count_as_attempts(folder, long_config, uninterrupted):
+    workers = FakeWorkers(faults(*[TERMINATED] * (MAX_ATTEMPTS + 1)))
+    assert finished_results(search_in(folder, long_config, workers)) == uninterrupted
 
 
-def test_workers_that_die_before_they_are_ready_end_it_and_cost_no_trial(plan, go, undisturbed):
-    stillborn = {"reason": "ended with 1", "ready": False}
-    workers = PretendedWorkers(fault=lambda *_: ("died", stillborn))
-    with pytest.raises(RunError, match=r"5 trials in a row could not be trained.*ended with 1"):
-        go(plan(epochs=4), workers)
-    assert len(workers.begun) == MOST_STRANGE
-    assert result(go(plan(epochs=4))) == undisturbed
+def test_workers_that_die_before_ready_end_the_search(folder, long_config, uninterrupted):
+    dead = {"kind": "died", "reason": "ended with exit code 1", "was_ready": False}
+    workers = FakeWorkers(lambda *_: dead)
+    with pytest.raises(RunError, match=r"5 consecutive trials failed .*ended with exit code 1"):
+        search_in(folder, long_config, workers)
+    assert len(workers.started) == MAX_UNEXPECTED_FAILURES
+    assert finished_results(search_in(folder, long_config, trials=5)) == uninterrupted[:5]
 
 
-def test_failures_in_a_row_that_are_not_the_trials_own_end_it(plan, go):
-    reason = {"reason": "RuntimeError: the GPU is gone", "strange": True, "seconds": 1.0}
-    good = iter([True] * 3 + [False] * 100)
-    workers = PretendedWorkers(
-        fault=lambda settings, epoch: None if epoch or next(good) else ("failed", reason)
-    )
-    with pytest.raises(RunError, match="the GPU is gone; mend that, and call again"):
-        go(plan(), workers)
-    assert len(workers.begun) == 3 + MOST_STRANGE
+def test_consecutive_unexpected_failures_end_the_search(folder, config):
+    failure = {"kind": "failed", "reason": "RuntimeError: GPU error", "unexpected": True}
+    good = iter([True] * 3)
+    workers = FakeWorkers(lambda _, epoch: None if epoch or next(good, False) else failure)
+    with pytest.raises(RunError, match="RuntimeError: GPU error; fix the cause"):
+        search_in(folder, config, workers)
+    assert len(workers.started) == 3 + MAX_UNEXPECTED_FAILURES
 
 
-def test_what_has_ended_is_heard_also_when_it_is_stopped(plan, go):
-    """Workers die of the same signal; who had done his work has not done it in vain."""
-    workers = PretendedWorkers()
+def test_result_that_arrives_with_the_stop_request_is_stored(folder, config):
+    """Epoch 1, epoch 2 and the result are three rounds with two calls of `stop` each."""
     with pytest.raises(InterruptedRun):
-        go(plan(), workers, trials=1, stop=stop_after(5))
-    assert go(plan(), trials=1)[0]["state"] == "complete"
+        search_in(folder, config, trials=1, stop=stop_after(5))
+    assert search_in(folder, config, FakeWorkers(), trials=1)[0].state == "complete"
 
 
-def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(plan, go):
-    def fault(settings, epoch):
-        high = settings.optimizer.learning_rate > 3e-3 and epoch == 1
-        return ("failed", {"reason": "the loss became nan", "seconds": 1.0}) if high else None
-
-    trials = go(plan(), PretendedWorkers(fault=fault))
-    failed = [t for t in trials if t["state"] == "failed"]
-    assert {t["reason"] for t in failed} == {"the loss became nan"}
-    assert sum(map(ended, trials)) == 20
-    assert best_of(trials)["loss"] < 1
+def test_death_that_arrives_with_the_stop_request_does_not_count(folder, config):
+    callback = RecordingCallback()
+    workers = FakeWorkers(lambda *_: KILLED)
+    with pytest.raises(InterruptedRun):
+        search_in(folder, config, workers, callback=callback, stop=stop_after(1))
+    assert callback.states == []
 
 
-def test_workers_that_cannot_train_end_it(plan, go):
-    workers = PretendedWorkers(fault=lambda *_: ("unfit", {"reason": "no data"}))
-    with pytest.raises(RunError, match="no data"):
-        go(plan(), workers)
+def test_failed_trial_is_stored_and_search_continues(folder, config):
+    def diverge(settings, epoch):
+        if settings.optimizer.learning_rate > 3e-3 and epoch == 1:
+            return {"kind": "failed", "reason": "the loss became nan", "seconds": 1.0}
+        return None
+
+    trials = search_in(folder, config, FakeWorkers(diverge))
+    failed = [t for t in trials if t.state == "failed"]
+    assert {t.reason for t in failed} == {"the loss became nan"}
+    assert sum(t.is_finished for t in trials) == TRIALS
+    assert best_trial(trials).loss < 1
 
 
-def test_several_at_once_are_as_many_trials(plan, go):
-    workers = PretendedWorkers()
-    trials = go(plan(), workers, jobs=3, trials=11)
-    assert sum(map(ended, trials)) == len(workers.begun) == 11
+def test_unusable_worker_ends_the_search(folder, config):
+    workers = FakeWorkers(lambda *_: {"kind": "unusable", "reason": "no data"})
+    with pytest.raises(RunError, match="a worker cannot train: no data"):
+        search_in(folder, config, workers)
 
 
-def test_every_trial_has_the_searched_values_and_no_test_part(plan, go):
-    workers = PretendedWorkers()
-    trials = go(plan(), workers, trials=4)
-    for trial, settings in zip(trials, workers.begun, strict=True):
-        assert trial["parameters"]["model.hidden"] == settings.model.hidden
+def test_parallel_jobs_train_the_requested_number_of_trials(folder, config):
+    workers = FakeWorkers()
+    trials = search_in(folder, config, workers, jobs=3, trials=11)
+    assert sum(t.is_finished for t in trials) == len(workers.started) == 11
+
+
+def test_workers_get_the_values_of_their_trial(folder, config):
+    workers = FakeWorkers()
+    trials = search_in(folder, config, workers, trials=4)
+    for trial, settings in zip(trials, workers.started, strict=True):
+        assert trial.parameters["model.hidden"] == settings.model.hidden
+        assert trial.parameters["model.dropout"] == settings.model.dropout
         assert settings.data.validation == 50
         assert not settings.training.track_test

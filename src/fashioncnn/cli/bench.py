@@ -2,117 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-
-from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.console import note, plural, print_json, print_tables
+from fashioncnn.cli.options import Assignments, Switch, number
+from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.reporting.tables import Table
+    from fashioncnn.settings import DistillationConfig
 
-LONGEST_ROUND = 3600.0
-MOST_THREADS = 1024
-COUNTED = (
-    "The arithmetic is that of the network as it is written; kernels that get by with less of it "
-    "can come near the limit, or pass it."
-)
-QUIET = 0.8
-"""Less than this share of the best limit, or of the processor, and others used the machine too."""
+MAX_SECONDS = 3600
+MAX_THREADS = 1024
+BUSY_FRACTION = 0.8
+"""Below this fraction of the best limit or of the processor, other processes used the machine."""
+
+Rounds = Annotated[int, number(int, minimum=1)]
+Seconds = Annotated[float, number(float, above=0, maximum=MAX_SECONDS)]
 
 
+@setting_flags("batch_size", "device", "precision", "threads", "kernels")
 def train(
-    recipe: str = "baseline",
+    recipe: Recipe = "baseline",
     /,
     *,
     data: str | None = None,
-    batch_size: int | None = None,
-    device: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] | None = None,
-    threads: int | Literal["auto"] | None = None,
-    kernels: Literal["auto", "native", "torch"] | None = None,
-    rounds: int = 5,
-    seconds: float = 2.0,
+    rounds: Rounds = 5,
+    seconds: Seconds = 2.0,
     config: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    set_: Assignments = None,
+    json: Switch = False,
+    **flags: Any,
 ) -> None:
-    """Measure how fast a recipe learns here.
+    """Measure the speed of training.
 
-    Parameters
-    ----------
-    recipe
-        Name of a recipe (baseline, fast93, accurate …) or a .toml file.
-    data
-        As for train. Default: 60,000 images that the program draws; what is on them makes no
-        difference to the speed.
-    batch_size
-        Images a step.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    precision
-        auto takes bf16 where the processor has it.
-    threads
-        CPU threads, or 'auto' for every core.
-    kernels
-        As for train.
-    rounds
-        How often to measure, after a round that does not count.
-    seconds
-        Seconds of learning in each round.
-    config
-        TOML file with some of the settings.
-    set_
-        Any setting, as in --set model.hidden=256; repeatable.
-    json
-        Print the figures as one JSON document.
+    Args:
+        recipe: The settings to train with.
+        data: Folder of IDX files, folder of class folders, or sketches. Default: 60,000 images
+            drawn by the program; the content of images makes no difference to the speed.
+        rounds: Measurements after a warm-up.
+        seconds: Seconds of training per measurement.
+        config: A TOML file with some of the settings.
+        set_: Any settings, as in --set model.hidden=256 training.label_smoothing=0.1.
+        json: Print the measurements as one JSON document.
+        flags: The settings that have a flag.
     """
-    _check_rounds(rounds, seconds)
-    from fashioncnn.config import resolve
+    flags = {**flags, "data": data, "track_test": False}  # without a test split, too
+    settings = resolve_settings(recipe, flags, config=config, assignments=set_)
+    _reject_distillation(settings.distillation)
+    from fashioncnn.environment import require_modules
 
-    flags = {
-        "data": data,
-        "batch_size": batch_size,
-        "device": device,
-        "precision": precision,
-        "threads": threads,
-        "kernels": kernels,
-        "track_test": False,  # nothing is judged here, so that no test part is needed
-    }
-    settings = resolve(recipe, config=config, flags=flags, assignments=set_)
-    if settings.distillation.ensemble_size:
-        raise UsageError(
-            f"distillation.ensemble_size = {settings.distillation.ensemble_size}: bench times one network alone; "
-            "--set distillation.ensemble_size=0"
-        )
-    if settings.distillation.teachers:
-        raise UsageError(
-            f"distillation.teachers = {list(settings.distillation.teachers)}: bench times one network "
-            "alone; --set distillation.teachers=[]"
-        )
-    from fashioncnn.runtime import has_bf16, require_train_extra, resolve_device
-
-    require_train_extra()
-    from fashioncnn.bench import bench_training, stand_in_data
+    require_modules("train")
+    from fashioncnn.bench.training import bench_training, repeated_sketches
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.devices import configure_process, has_bf16, resolve_device
+    from fashioncnn.reporting.bench import training_table
     from fashioncnn.training.prepare import prepare_settings
 
-    place = resolve_device(settings.runtime.device)  # before a download, not after it
-    dataset = load_for(data, settings.data.image_size) if data else stand_in_data()
+    place = resolve_device(settings.runtime.device)  # before a download
+    configure_process(settings.runtime.threads)
+    dataset = load_for(data, settings.data.image_size) if data else repeated_sketches()
     settings = prepare_settings(settings, dataset)
     runtime = settings.runtime
     note(
-        f"{settings.recipe}: {place}, {runtime.precision}, {runtime.threads} threads, "
-        f"{runtime.kernels} kernels, batches of {settings.training.batch_size}; a warm-up, then "
-        f"{_of(rounds, seconds)}"
+        f"{settings.recipe}: {place}, {runtime.precision}, {plural(runtime.threads, 'thread')}, "
+        f"{runtime.kernels} kernels, batch size {settings.training.batch_size}; a warm-up, then "
+        f"{plural(rounds, 'round')} of {seconds:g} s"
     )
     if runtime.precision == "bf16" and not has_bf16(place):
-        note("bf16: this processor has no instructions for it, so it is slow here; try fp32")
-    result = bench_training(settings, dataset, rounds=rounds, seconds=seconds, tell=note)
-    _tell(result, _training_table, json)
+        note("bf16: this processor has no instructions for it; fp32 is faster")
+    result = bench_training(settings, dataset, rounds=rounds, seconds=seconds, report=note)
+    _print(result, training_table(result), json)
 
 
 def predict(
@@ -120,144 +83,82 @@ def predict(
     /,
     *,
     device: str = "auto",
-    threads: int | None = None,
-    rounds: int = 5,
-    seconds: float = 2.0,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    threads: Annotated[int | None, number(int, minimum=1, maximum=MAX_THREADS)] = None,
+    rounds: Rounds = 5,
+    seconds: Seconds = 2.0,
+    json: Switch = False,
 ) -> None:
-    """Measure how fast a model predicts here.
+    """Measure the speed of prediction.
 
-    Parameters
-    ----------
-    model
-        A run folder or a model folder. Default: an untrained network of baseline; what it has
-        learnt makes no difference to the speed.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    threads
-        CPU threads. Default: as many as PyTorch takes, as in predict.
-    rounds
-        How often to measure, after a round that does not count.
-    seconds
-        Seconds of each round, shared by the ways of predicting.
-    json
-        Print the figures as one JSON document.
+    Args:
+        model: A run folder, a model folder, or a bundled model (accurate, photo). Default: an
+            untrained network of baseline, which is as fast as a trained one.
+        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        threads: CPU threads. Default: those that PyTorch uses, as predict does.
+        rounds: Measurements after a warm-up.
+        seconds: Seconds per measurement, for all ways of prediction together.
+        json: Print the measurements as one JSON document.
     """
-    _check_rounds(rounds, seconds)
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise UsageError(f"--threads {threads}: must be from 1 to {MOST_THREADS}")
-    from fashioncnn.runtime import prepare_prediction, require_train_extra
+    from fashioncnn.environment import require_modules
 
-    require_train_extra()
-    from fashioncnn.bench import bench_prediction, untrained_model
-    from fashioncnn.models.trained_model import load_model
+    require_modules("predict")
+    from fashioncnn.bench.prediction import bench_prediction
+    from fashioncnn.devices import configure_process
+    from fashioncnn.reporting.bench import prediction_table
 
-    place = prepare_prediction(device)
-    trained = load_model(model, place) if model else untrained_model(place)
+    if threads is not None:
+        configure_process(threads)
+    trained = _load_model(model, device)
     name = str(model) if model else "untrained baseline"
-    if model is None:
-        note("no model named: an untrained network of baseline, which is as fast as a trained one")
-    note(f"{name}: {place}; a warm-up, then {_of(rounds, seconds)}")
-    result = bench_prediction(trained, rounds=rounds, seconds=seconds, tell=note, threads=threads)
-    _tell({**result, "model": name}, _prediction_table, json)
+    note(f"{name}: {trained.device}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
+    result = bench_prediction(trained, rounds=rounds, seconds=seconds, report=note)
+    result = {**result, "model": name}
+    _print(result, prediction_table(result), json)
 
 
-def _check_rounds(rounds: int, seconds: float) -> None:
-    if rounds < 1:
-        raise UsageError(f"--rounds {rounds}: must be at least 1")
-    if not 0 < seconds <= LONGEST_ROUND:
-        raise UsageError(f"--seconds {seconds:g}: must be above 0, and at most {LONGEST_ROUND:g}")
+def _load_model(model: Path | None, device: str) -> TrainedModel:
+    from fashioncnn.bench.prediction import untrained_model
+    from fashioncnn.cli.models import load_for
+    from fashioncnn.config import kernels_from_environment
+    from fashioncnn.devices import resolve_device, resolve_kernels
+
+    if model is not None:
+        return load_for(model, device)
+    place = resolve_device(device)
+    return untrained_model(place, resolve_kernels(kernels_from_environment(), place))
 
 
-def _of(rounds: int, seconds: float) -> str:
-    return f"{rounds} {'round' if rounds == 1 else 'rounds'} of {seconds:g} s"
-
-
-def _tell(result: dict[str, Any], table: Callable[[dict[str, Any]], Table], as_json: bool) -> None:
-    low, high = min(result["limit_rounds"]), max(result["limit_rounds"])
-    share = result["processor_share"]
-    if low < QUIET * high or (share is not None and share < QUIET):
-        note(
-            "the machine was busy with something else, so the figures are too low; measure again "
-            f"when it is quiet (matrix products: {low:,.0f} – {high:,.0f} GFLOP/s"
-            + ("" if share is None else f", {100 * share:.0f}% of the processor at least")
-            + ")"
+def _reject_distillation(config: DistillationConfig) -> None:
+    """Reject teachers, which would be trained or evaluated as well."""
+    if config.ensemble_size:
+        raise UsageError(
+            f"distillation.ensemble_size = {config.ensemble_size}: only one network is measured; "
+            "use --set distillation.ensemble_size=0"
         )
-    if as_json:
+    if config.teachers:
+        raise UsageError(
+            f"distillation.teachers = {list(config.teachers)}: only one network is measured; use "
+            "--set distillation.teachers=[]"
+        )
+
+
+def _print(result: dict[str, Any], table: Table, json: bool) -> None:
+    from fashioncnn.reporting.bench import conditions_table
+
+    _warn_if_busy(result)
+    if json:
         print_json(result)
     else:
-        print_tables([table(result), _conditions_table(result)])
+        print_tables([table, conditions_table(result)])
 
 
-def _training_table(result: dict[str, Any]) -> Table:
-    from fashioncnn.reporting.tables import Table
-
-    low, high = min(result["rounds"]), max(result["rounds"])
-    rate, share, n = result["images_per_second"], result["share_of_limit"], result["images"]
-    rows = (
-        ("Images per second", f"{rate:,.0f}", f"{low:,.0f} – {high:,.0f}"),
-        (
-            "Share of the machine's limit",
-            _share(share),
-            f"{_share(share * low / rate)} – {_share(share * high / rate)}",
-        ),
-        (
-            f"Seconds per epoch of {n:,} images",
-            f"{result['seconds_per_epoch']:.1f}",
-            f"{n / high:.1f} – {n / low:.1f}",
-        ),
+def _warn_if_busy(result: dict[str, Any]) -> None:
+    low, high = min(result["limit_rounds"]), max(result["limit_rounds"])
+    fraction = result["processor_share"]
+    if low >= BUSY_FRACTION * high and (fraction is None or fraction >= BUSY_FRACTION):
+        return
+    processor = "" if fraction is None else f", at least {100 * fraction:.0f}% of the processor"
+    note(
+        "other processes used the machine, so the results are too low; measure again when it is "
+        f"idle (matrix multiplication: {low:,.0f} – {high:,.0f} GFLOP/s{processor})"
     )
-    header = ("Learning alone", "Median", "Lowest – highest")
-    return Table(f"Training {result['recipe']}, batches of {result['batch_size']}", header, rows)
-
-
-def _prediction_table(result: dict[str, Any]) -> Table:
-    from fashioncnn.reporting.tables import Table
-
-    single, many = result["batches"]
-    files = result["png_files"]
-    rows = []
-    for name, way in (
-        ("1 array", single),
-        (f"{many['batch_size']:,} arrays", many),
-        (f"{files['batch_size']} PNG files", files),
-    ):
-        rows.append(
-            (
-                name,
-                f"{way['images_per_second']:,.0f}",
-                f"{min(way['rounds']):,.0f} – {max(way['rounds']):,.0f}",
-                _share(way.get("share_of_limit")),
-                f"{_ms(way['latency_ms_median'])} ({_ms(way['latency_ms_p95'])})",
-            )
-        )
-    header = ("A call", "Images/s", "Lowest – highest", "Of limit", "ms a call (p95)")
-    return Table(f"Prediction, {result['model']}", header, tuple(rows))
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
-
-
-def _conditions_table(result: dict[str, Any]) -> Table:
-    from fashioncnn.reporting.tables import Table
-
-    place = result["gpu"] or f"{result['device']}, {result['threads']} threads"
-    kernels = f", {result['kernels']} kernels" if "kernels" in result else ""
-    rows = (
-        ("Processor", result["cpu"]),
-        ("Device", f"{place}, {result['precision']}{kernels}"),
-        ("Limit: matrix products", f"{_gflops(result)} ({result['limit_precision']})"),
-        ("Arithmetic for an image", f"{result['mflop_per_image']:.1f} MFLOP"),
-        ("Peak memory", f"{result['peak_memory_bytes'] / 1e6:,.0f} MB"),
-    )
-    return Table("Measured under", ("Condition", "Value"), rows, "ll", COUNTED)
-
-
-def _gflops(result: dict[str, Any]) -> str:
-    gflops = result["limit_gflops"]
-    return f"{gflops / 1e3:,.1f} TFLOP/s" if gflops >= 1e4 else f"{gflops:,.0f} GFLOP/s"

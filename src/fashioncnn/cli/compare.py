@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from fashioncnn.evaluation.metrics import Labels, Logits
     from fashioncnn.runs import RunFolder
 
-SEED_ALONE: dict[str, Any] = {
-    "training": {"seed"},
-    "runtime": True,
-    "data": {"source"},
-    "description": True,
-}
-"""What runs of a group may differ in."""
+    StoredPredictions = tuple[Logits, Labels, dict[str, str]]
+    """(n, classes) float32 logits, (n,) uint8 labels, and hashes of model and images."""
 
 
 def compare(
@@ -32,102 +27,105 @@ def compare(
     split: Literal["auto", "validation", "test"] = "auto",
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Is B better than A?
+    """Is B better than A? Paired tests and intervals on the same images.
 
     Parameters
     ----------
     a
-        A finished run, or a folder of finished runs that differ in their seeds.
+        A finished run, or a folder of finished runs that differ only in their seed.
     b
-        Likewise; a run where A is one, a folder where A is one.
+        The same; a run if A is a run, a folder if A is a folder.
     split
-        The part to compare on; auto is validation where all held out the same images, else test.
+        Split to compare on; auto is validation if all runs hold out the same images, else test.
     json
         Print the comparison as one JSON document.
     """
-    from fashioncnn.runtime import require_train_extra
+    from fashioncnn.environment import require_modules
 
-    require_train_extra()
+    require_modules("report")
     from fashioncnn.evaluation.comparison import Group, compare_groups
     from fashioncnn.reporting.comparison import comparison_tables, verdict
 
-    runs = _runs_of(a), _runs_of(b)
-    if (len(runs[0]) == 1) != (len(runs[1]) == 1):
-        raise UsageError(
-            f"{a} is {_count(runs[0])} and {b} is {_count(runs[1])}: compare one run with one, or "
-            "several seeds of each"
-        )
-    together = [*runs[0], *runs[1]]
-    if len({run.path.resolve() for run in together}) < len(together):
-        raise UsageError(f"{a} and {b}: a run is compared with itself")
-    chosen = _common_split(together) if split == "auto" else split
-    images = {run.path: _predictions(run, chosen) for run in together}
-    labels = _same_images(images, chosen)
-    names = _same_classes(together, images)
-    told = (a.name, b.name) if a.name != b.name else (str(a), str(b))
-    groups = [
-        Group(name, [images[run.path][0] for run in side])
-        for name, side in zip(told, runs, strict=True)
-    ]
-    compared: dict[str, Any] = {
+    groups = _find_runs(a), _find_runs(b)
+    _check_sizes((a, b), groups)
+    runs = [*groups[0], *groups[1]]
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UsageError(f"{a} and {b}: a run cannot be compared with itself; name two runs")
+    chosen = _common_split(runs) if split == "auto" else split
+    predictions = {run.path: _read_predictions(run, chosen) for run in runs}
+    labels = _check_same_images(predictions, chosen)
+    class_names = _check_same_classes(runs, predictions)
+    group_a, group_b = (
+        Group(name, [predictions[run.path][0] for run in group])
+        for name, group in zip(_names(a, b), groups, strict=True)
+    )
+    comparison: dict[str, Any] = {
         "split": chosen,
-        **compare_groups(groups[0], groups[1], labels, names),
+        **compare_groups(group_a, group_b, labels, class_names),
     }
-    compared["verdict"] = verdict(compared)
+    comparison["verdict"] = verdict(comparison)
     if json:
-        print_json(compared)
+        print_json(comparison)
         return
-    print_tables(comparison_tables(compared))
-    print_text(compared["verdict"])
+    print_tables(comparison_tables(comparison))
+    print_text(comparison["verdict"])
 
 
-def _runs_of(path: Path) -> list[RunFolder]:
-    """Return the finished run at `path`, or those that lie in it."""
+def _find_runs(path: Path) -> list[RunFolder]:
+    """Return the finished run at `path`, or the finished runs in that folder."""
     from fashioncnn.runs import RunFolder, open_run
 
     if not path.is_dir() or (path / "config.toml").exists():
         run = open_run(path)
         if not run.finished:
             command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
-            raise UsageError(f"{path}: not finished; go on with {command}")
+            raise UsageError(f"{path}: not finished; resume it with: {command}")
         return [run]
     found = [RunFolder(p) for p in sorted(path.iterdir()) if (p / "config.toml").exists()]
     finished = [run for run in found if run.finished]
     for run in found:
         if not run.finished:
-            note(f"{run.path}: not finished, and left out")
+            note(f"{run.path}: skipped, not finished")
     if not finished:
         raise UsageError(f"{path}: neither a run nor a folder of finished runs")
-    _refuse_equal_seeds(finished)
+    _check_distinct_seeds(finished)
     _note_other_differences(finished)
     return finished
 
 
-def _note_other_differences(runs: list[RunFolder]) -> None:
-    settings = [run.settings().model_dump(exclude=SEED_ALONE) for run in runs]
-    for run, values in zip(runs[1:], settings[1:], strict=True):
-        differing = sorted(key for key in values if values[key] != settings[0][key])
-        if differing:
-            what = ", ".join(differing)
-            note(f"{run.path}: differs from {runs[0].path} in more than its seed: {what}")
+def _check_sizes(paths: tuple[Path, Path], groups: tuple[list[RunFolder], list[RunFolder]]) -> None:
+    counts = ["one run" if len(group) == 1 else f"{len(group)} runs" for group in groups]
+    if (counts[0] == "one run") != (counts[1] == "one run"):
+        raise UsageError(
+            f"{paths[0]} is {counts[0]} and {paths[1]} is {counts[1]}: compare one run with one "
+            "run, or several seeds with several seeds"
+        )
 
 
-def _refuse_equal_seeds(runs: list[RunFolder]) -> None:
+def _check_distinct_seeds(runs: list[RunFolder]) -> None:
     seeds: dict[int, Path] = {}
     for run in runs:
         other = seeds.setdefault(run.settings().training.seed, run.path)
         if other is not run.path:
             raise UsageError(
-                f"{other} and {run.path}: have the same seed, so are not two of a group"
+                f"{other} and {run.path}: have the same seed; the runs of a folder must differ in "
+                "their seed"
             )
 
 
-def _count(runs: list[RunFolder]) -> str:
-    return "one run" if len(runs) == 1 else f"{len(runs)} runs"
+def _note_other_differences(runs: list[RunFolder]) -> None:
+    """Print a note for each run that differs from the first one in more than its seed."""
+    from fashioncnn.reporting.seeds import configuration_of, differing_keys
+
+    first, *others = [configuration_of(run.settings()) for run in runs]
+    for run, configuration in zip(runs[1:], others, strict=True):
+        keys = ", ".join(differing_keys([first, configuration]))
+        if keys:
+            note(f"{run.path}: differs from {runs[0].path} in more than its seed: {keys}")
 
 
 def _common_split(runs: list[RunFolder]) -> str:
-    """Return validation where every run was judged on the same images of it, else test."""
+    """Return validation if all runs were evaluated on the same validation images, else test."""
     from fashioncnn.evaluation.predictions import load_predictions
 
     identities = [load_predictions(run.predictions)[1] for run in runs]
@@ -135,43 +133,54 @@ def _common_split(runs: list[RunFolder]) -> str:
     return "validation" if len(held_out) == 1 and None not in held_out else "test"
 
 
-def _predictions(run: RunFolder, split: str) -> tuple[Logits, Labels, dict[str, str]]:
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    """Return the names of the folders, or the paths if both have the same name."""
+    names = a.resolve().name, b.resolve().name
+    return names if names[0] != names[1] else (str(a), str(b))
+
+
+def _read_predictions(run: RunFolder, split: str) -> StoredPredictions:
     from fashioncnn.evaluation.predictions import load_predictions
 
     predictions, identity = load_predictions(run.predictions)
     if split not in predictions or not {"model_sha256", f"{split}_sha256"} <= identity.keys():
         option = [] if split == "test" else ["--split", split]
         command = shlex.join(["fashioncnn", "evaluate", str(run.path), *option])
-        raise UsageError(f"{run.path}: no predictions of the {split} part; run {command}")
-    return *predictions[split], identity
+        raise UsageError(f"{run.path}: no stored predictions of the {split} split; run: {command}")
+    return predictions[split].logits, predictions[split].labels, identity
 
 
-def _same_images(images: dict[Path, tuple[Logits, Labels, dict[str, str]]], split: str) -> Labels:
-    """Return the labels of all, which have to be of the same images and of different networks."""
-    (first, (_, labels, identity)), *others = images.items()
-    seen = {identity["model_sha256"]: first}
+def _check_same_images(predictions: dict[Path, StoredPredictions], split: str) -> Labels:
+    """Return the labels, which must be of the same images for all runs.
+
+    Raises:
+        DataError: two runs were evaluated on different images.
+        UsageError: two runs have the same model.
+    """
+    (first, (_, labels, identity)), *others = predictions.items()
+    models = {identity["model_sha256"]: first}
     for path, (_, other_labels, other) in others:
-        same = other[f"{split}_sha256"] == identity[f"{split}_sha256"]
-        if not same or len(other_labels) != len(labels):
+        same_images = other[f"{split}_sha256"] == identity[f"{split}_sha256"]
+        if not same_images or len(other_labels) != len(labels):
             raise DataError(
-                f"{first} and {path}: judged on different images, or other sizes of them, in the "
-                f"{split} part, so not comparable on it"
+                f"{first} and {path}: cannot be compared on the {split} split, they were evaluated "
+                "on different images or image sizes"
             )
-        twin = seen.setdefault(other["model_sha256"], path)
-        if twin is not path:
-            raise UsageError(f"{twin} and {path}: hold the very same network")
+        same_model = models.setdefault(other["model_sha256"], path)
+        if same_model is not path:
+            raise UsageError(f"{same_model} and {path}: have the same model; compare two models")
     return labels
 
 
-def _same_classes(
-    runs: list[RunFolder], images: dict[Path, tuple[Logits, Labels, dict[str, str]]]
+def _check_same_classes(
+    runs: list[RunFolder], predictions: dict[Path, StoredPredictions]
 ) -> tuple[str, ...]:
-    """Return the names of the classes, which have to be the same for all."""
-    from fashioncnn.models.trained_model import read_class_names
+    """Return the class names, which must be the same for all runs."""
+    from fashioncnn.artifacts.model_folder import read_class_names
 
     first = read_class_names(runs[0].path)
     for run in runs:
         names = read_class_names(run.path)
-        if names != first or len(names) != images[run.path][0].shape[1]:
-            raise DataError(f"{runs[0].path} and {run.path}: know different classes")
+        if names != first or len(names) != predictions[run.path][0].shape[1]:
+            raise DataError(f"{runs[0].path} and {run.path}: have different classes")
     return first

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.options import Switch, number
 from fashioncnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def data(
     data: Annotated[str | None, Parameter(name="--data")] = None,
     sheet: Path | None = None,
     split: Literal["train", "test"] = "train",
-    image_size: int | None = None,
-    refresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    image_size: Annotated[int | None, number(int, minimum=8, maximum=256)] = None,
+    refresh: Switch = False,
+    offline: Switch = False,
+    json: Switch = False,
 ) -> None:
     """Locate, download and verify the data; write a contact sheet.
 

@@ -6,16 +6,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
 from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.options import Switch, number
 from fashioncnn.errors import DataError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.artifacts.model_folder import ModelDescription
     from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+
+Metrics = dict[str, Any]
 
 
 def evaluate(
@@ -24,108 +26,51 @@ def evaluate(
     *,
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
-    tta: Literal["none", "flip"] = "none",
+    tta: Literal["auto", "none", "flip"] = "auto",
     device: str = "auto",
-    min_accuracy: float | None = None,
-    offline: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
+    offline: Switch = False,
+    json: Switch = False,
 ) -> None:
-    """Judge a run or model on one part of the data.
+    """Evaluate a model on one split of the data.
 
-    Parameters
-    ----------
-    model
-        A run folder, a model folder, or the name of a model that comes with the package
-        (accurate, photo).
-    data
-        As for train. Default: the data that the run learnt from.
-    split
-        The part to judge on; validation is the part that the run held out.
-    tta
-        Test-time augmentation: flip takes the mean of the answers for each image and its mirror
-        image, at twice the work. The run's own judgements stay without it.
-    device
-        auto, cpu, cuda, cuda:1, mps.
-    min_accuracy
-        A bound in [0, 1]; below it the exit code is 3.
-    offline
-        Never download.
-    json
-        Print the judgement as one JSON document.
+    Args:
+        model: A run folder, a model folder, or a bundled model (accurate, photo).
+        data: Folder of IDX files, folder of class folders, or sketches. Default: the data of the
+            run or model.
+        split: The split to evaluate on; validation is the one that the run held out.
+        tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
+            and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
+        offline: Do not download data.
+        json: Print the metrics as one JSON document.
     """
-    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
-        raise UsageError(f"--min-accuracy {min_accuracy:g}: must be from 0 to 1, as in 0.92")
-    from fashioncnn.runtime import prepare_prediction, require_train_extra
+    from fashioncnn.environment import require_modules
 
-    require_train_extra()
-    from fashioncnn.cli.datasets import load_for
-    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
-    from fashioncnn.models.trained_model import load_model
-    from fashioncnn.reporting.tables import metrics_tables, summary_table
+    require_modules("train")
+    from fashioncnn.cli.models import load_for
 
-    trained = load_model(model, prepare_prediction(device))
-    run = _run_of(model)
+    trained = load_for(model, device)
+    run = _find_run(model)
     settings = run.settings() if run else None
-    source = data or _source_of(trained, settings)
-    dataset = load_for(source, trained.preprocessing.image_size, offline=offline)
-    if dataset.name != trained.dataset:
-        note(f"the model learnt from {trained.dataset} and is judged on {dataset.name}")
-    parts = evaluation_splits(dataset, settings)
-    if split not in parts:
-        raise DataError(f"{model}: has no {split} part to judge on")
-    if run is not None and (tta != "none" or not _is_own_data(run, dataset)):
-        run = None  # what is judged otherwise must not touch the run's own judgements
-    precision = str(settings.runtime.precision) if settings else "fp32"
-    summary = None
-    with run.lock() if run else nullcontext():  # what it keeps is read, changed and written
-        judged = evaluate_model(
-            trained, dataset, parts[split], split, run=run, precision=precision, tta=tta
-        )
-        if run is not None and settings is not None:
-            summary = _complete(run, settings, trained, judged, dataset, parts)
-    if json:
-        print_json(judged)
-    else:
-        first = [summary_table(summary)] if summary else []
-        print_tables([*first, *metrics_tables(judged)])
-    if min_accuracy is not None and judged["accuracy"] < min_accuracy:
+    dataset = _load_data(data, trained, settings, offline=offline)
+    splits = _splits(model, dataset, settings, split)
+    if run is not None and (tta != "auto" or not _is_data_of(run, dataset)):
+        run = None  # it stores the metrics of its own data as predict would compute them
+    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings)
+    _print(metrics, summary, json)
+    if min_accuracy is not None and metrics["accuracy"] < min_accuracy:
         raise QualityGateError(
-            f"accuracy {judged['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
+            f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
         )
 
 
-def _complete(
-    run: RunFolder,
-    settings: Settings,
-    trained: TrainedModel,
-    judged: dict[str, Any],
-    dataset: Dataset,
-    parts: dict[str, Split],
-) -> dict[str, Any]:
-    """Bring metrics, model card and report of a run up to date, and return its summary."""
-    from fashioncnn.files import write_atomic, write_json
-    from fashioncnn.reporting.report import write_run_report
-    from fashioncnn.runs import read_json
-    from fashioncnn.training.model_card import model_card
-
-    metrics = read_json(run.metrics, "validation", "test", "summary")
-    if metrics[judged["split"]] != judged:
-        metrics[judged["split"]] = judged
-        write_json(run.metrics, metrics)
-        split_metrics = {name: metrics[name] for name in ("validation", "test")}
-        taught_by = run.read_environment().get("taught_by")
-        card = model_card(trained, settings, dataset.hashes, split_metrics, taught_by=taught_by)
-        write_atomic(run.model / "README.md", card.encode())
-        write_run_report(run, parts)
-    summary: dict[str, Any] = metrics["summary"]
-    return summary
-
-
-def _run_of(model: Path) -> RunFolder | None:
-    """Return the finished run that `model` names or lies in; None for a model by itself."""
+def _find_run(model: Path) -> RunFolder | None:
+    """Return the finished run that `model` is, or whose model folder it is."""
     from fashioncnn.runs import RunFolder
 
-    if not model.exists():  # a name of a model that comes with the package
+    if not model.exists():  # a bundled model
         return None
     for path in (model, model.resolve().parent):
         run = RunFolder(path)
@@ -138,22 +83,111 @@ def _run_of(model: Path) -> RunFolder | None:
     return None
 
 
-def _source_of(trained: TrainedModel, settings: Settings | None) -> str | None:
-    """Return where the model's own kind of data is, None for the cache or a download."""
+def _load_data(
+    data: str | None, model: TrainedModel, settings: Settings | None, *, offline: bool
+) -> Dataset:
+    from fashioncnn.cli.datasets import load_for
+
+    source = data or _default_source(model, settings)
+    dataset = load_for(source, model.spec.preprocessing.image_size, offline=offline)
+    if dataset.name != model.spec.dataset:
+        note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
+    return dataset
+
+
+def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:
+    """Return the source of the data that the model was trained on; None is the cache."""
     from fashioncnn.config import source_from_environment
     from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
 
     if settings is not None:
         return settings.data.source
-    if trained.dataset == SKETCHES:
+    if model.spec.dataset == SKETCHES:
         return SKETCHES
     source = source_from_environment()
-    if source is None and trained.dataset != FASHION_MNIST:
-        raise UsageError(f"the model learnt from '{trained.dataset}'; name its folder with --data")
+    if source is None and model.spec.dataset != FASHION_MNIST:
+        raise UsageError(
+            f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
+            "--data"
+        )
     return source
 
 
-def _is_own_data(run: RunFolder, dataset: Dataset) -> bool:
+def _splits(
+    model: Path, dataset: Dataset, settings: Settings | None, split: str
+) -> dict[str, Split]:
+    """Return all splits that can be evaluated; raise `DataError` if `split` is not one of them."""
+    from fashioncnn.inference.evaluate import evaluation_splits
+
+    splits = evaluation_splits(dataset, settings)
+    if split not in splits:
+        raise DataError(f"{model}: no {split} split to evaluate on in {dataset.source}")
+    return splits
+
+
+def _is_data_of(run: RunFolder, dataset: Dataset) -> bool:
     from fashioncnn.runs import read_json
 
     return bool(read_json(run.environment, "data")["data"]["sha256"] == dataset.hashes)
+
+
+def _evaluate(
+    model: TrainedModel,
+    dataset: Dataset,
+    splits: dict[str, Split],
+    split: str,
+    tta: Literal["auto", "none", "flip"],
+    run: RunFolder | None,
+    settings: Settings | None,
+) -> tuple[Metrics, Metrics | None]:
+    """Return the metrics; for a run, update its files and return its summary as well."""
+    from fashioncnn.inference.evaluate import evaluate_split
+    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.models.backend import TorchBackend
+
+    precision = str(settings.runtime.precision) if settings else "fp32"
+    spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
+    predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
+    with run.lock() if run else nullcontext():
+        metrics = evaluate_split(
+            predictor, description, dataset, splits[split], split, run=run, precision=precision
+        )
+        if run is None or settings is None:
+            return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
+        return metrics, _update_run(run, settings, description, metrics, dataset, splits)
+
+
+def _update_run(
+    run: RunFolder,
+    settings: Settings,
+    description: ModelDescription,
+    metrics: Metrics,
+    dataset: Dataset,
+    splits: dict[str, Split],
+) -> Metrics:
+    """Update metrics, model card and report of a run if the metrics are new; return the summary."""
+    from fashioncnn.artifacts.model_card import model_card
+    from fashioncnn.files import write_atomic, write_json
+    from fashioncnn.reporting.report import write_run_report
+    from fashioncnn.runs import read_json
+
+    stored = read_json(run.metrics, "validation", "test", "summary")
+    if stored[metrics["split"]] != metrics:
+        stored[metrics["split"]] = metrics
+        write_json(run.metrics, stored)
+        by_split = {name: stored[name] for name in ("validation", "test")}
+        teachers = run.read_environment().get("teachers")
+        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        write_atomic(run.model / "README.md", card.encode())
+        write_run_report(run, splits)
+    summary: Metrics = stored["summary"]
+    return summary
+
+
+def _print(metrics: Metrics, summary: Metrics | None, json: bool) -> None:
+    from fashioncnn.reporting.tables import metrics_tables, summary_table
+
+    if json:
+        print_json(metrics)
+    else:
+        print_tables([*([summary_table(summary)] if summary else []), *metrics_tables(metrics)])

@@ -1,12 +1,9 @@
-"""Work as it goes: a live bar on a terminal; of training, a line for each epoch elsewhere."""
+"""Progress on stderr: a live bar on a terminal; elsewhere, one line per epoch of training."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -21,13 +18,19 @@ from rich.progress import (
 from rich.text import Text
 
 from fashioncnn.cli.console import note
-from fashioncnn.training.loop import Progress as TrainingProgress
+from fashioncnn.training.callbacks import Callback
+from fashioncnn.training.state import Record, TrainState
 
 REFRESH_SECONDS = 0.1
 
 
-def epoch_line(record: dict[str, Any], epochs: int) -> str:
-    """Return an epoch in one line."""
+def epoch_line(record: Record, epochs: int) -> str:
+    """Return the metrics of an epoch in one line.
+
+    Args:
+        record: of the history.
+        epochs: of the whole training.
+    """
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
         if record[f"{split}_loss"] is not None:
@@ -37,43 +40,33 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     return "  ".join(parts)
 
 
-class EpochLines:
-    """An observer that writes a line for each epoch."""
+class EpochLines(Callback):
+    """Prints one line per epoch."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.name = ""
-        self.began = time.monotonic()
-        self.first_epoch = 0
+    def on_start(self, state: TrainState, images: int) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self.first_epoch = state.progress.epoch
+        self.started = time.monotonic()
 
-    def network(self, name: str, epochs: int) -> None:
-        """See `Observer.network`."""
-        self.name, self.epochs = f"{name}  ", epochs
-
-    def begin(self, progress: TrainingProgress, images: int) -> None:  # noqa: ARG002
-        """See `Observer.begin`."""
-        self.first_epoch = progress.epoch
-        self.began = time.monotonic()
-
-    def step(self, progress: TrainingProgress) -> None:
-        """See `Observer.step`."""
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Write the epoch, with the time that the others will take at this pace."""
+    def on_epoch(self, state: TrainState, record: Record) -> None:
+        """Print the metrics and the estimated remaining time."""
         done = record["epoch"] - self.first_epoch
-        left = (time.monotonic() - self.began) / done * (self.epochs - record["epoch"])
-        of_what = " of this network" if self.name else ""
-        note(f"{self.name}{epoch_line(record, self.epochs)}  {duration(left)} left{of_what}")
+        seconds = (time.monotonic() - self.started) / done * (state.epochs - record["epoch"])
+        suffix = " for this network" if state.name else ""
+        note(
+            f"{_prefix(state)}{epoch_line(record, state.epochs)}  {duration(seconds)} left{suffix}"
+        )
+
+    def close(self) -> None:
+        """Do nothing; see `LiveBar.close`."""
 
 
-class LiveBar:
-    """An observer that draws a bar on a terminal and leaves a line for each epoch."""
+class LiveBar(Callback):
+    """Shows a bar on a terminal and prints one line per epoch above it."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.name = ""
+    def __init__(self) -> None:
         self.images = 1
-        self.shown_at = 0.0
+        self.updated_at = 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -84,46 +77,49 @@ class LiveBar:
         )
         self.task = self.bar.add_task("training", total=1, state="")
 
-    def network(self, name: str, epochs: int) -> None:
-        """See `Observer.network`."""
-        self.name, self.epochs = f"{name}  ", epochs
-
-    def begin(self, progress: TrainingProgress, images: int) -> None:
-        """Draw the bar."""
+    def on_start(self, state: TrainState, images: int) -> None:
+        """Show the bar."""
         self.images = images
-        self.bar.update(self.task, total=self.epochs * images, completed=progress.epoch * images)
+        completed = state.progress.epoch * images
+        self.bar.update(self.task, total=state.epochs * images, completed=completed)
         self.bar.start()
 
-    def step(self, progress: TrainingProgress) -> None:
-        """Move the bar, a few times a second."""
-        now = time.monotonic()
-        if now - self.shown_at < REFRESH_SECONDS or not progress.position:
+    def on_step(self, state: TrainState) -> None:
+        """Update the bar a few times per second."""
+        now, progress = time.monotonic(), state.progress
+        if now - self.updated_at < REFRESH_SECONDS or not progress.position:
             return
-        self.shown_at = now
-        progress.settle()  # so that the sums are those of all the images counted
-        state = (
+        self.updated_at = now
+        progress.settle()
+        text = (
             f"loss {progress.loss_sum / progress.position:.4f}  "
             f"{100 * progress.correct / progress.position:.1f}%  "
             f"{progress.position / max(progress.seconds, 1e-9):,.0f} img/s"
         )
         self.bar.update(
             self.task,
-            description=f"{self.name}epoch {progress.epoch + 1}/{self.epochs}",
+            description=f"{_prefix(state)}epoch {progress.epoch + 1}/{state.epochs}",
             completed=progress.epoch * self.images + progress.position,
-            state=state,
+            state=text,
         )
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Leave a line above the bar."""
-        self.bar.console.print(f"{self.name}{epoch_line(record, self.epochs)}", highlight=False)
+    def on_epoch(self, state: TrainState, record: Record) -> None:
+        """Print the metrics above the bar."""
+        line = f"{_prefix(state)}{epoch_line(record, state.epochs)}"
+        self.bar.console.print(line, highlight=False)
 
-    def stop(self) -> None:
-        """Take the bar away."""
+    def close(self) -> None:
+        """Remove the bar."""
         self.bar.stop()
 
 
+def make_progress() -> EpochLines | LiveBar:
+    """Return a live bar if stderr is a terminal, else lines."""
+    return LiveBar() if sys.stderr.isatty() else EpochLines()
+
+
 def image_bar() -> Progress:
-    """Return a bar for images that go by, with their number and how many go by in a second."""
+    """Return a bar that shows the number of processed images and their rate."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -132,35 +128,24 @@ def image_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # results are none of the bar's business
+        redirect_stdout=False,
     )
 
 
 class ImagesPerSecond(ProgressColumn):
-    """How many images go by in a second."""
+    """The rate of processed images."""
 
     def render(self, task: Task) -> Text:
-        """Return it; nothing until it is known."""
+        """Return the rate; empty until it is known."""
         return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
 
 
-def make_observer(epochs: int) -> EpochLines | LiveBar:
-    """Return what fits stderr: a bar on a terminal, lines elsewhere."""
-    return LiveBar(epochs) if sys.stderr.isatty() else EpochLines(epochs)
-
-
-@contextlib.contextmanager
-def stopping(observer: Any) -> Iterator[None]:
-    """Take away in the end what an observer has drawn, if it draws."""
-    try:
-        yield
-    finally:
-        if hasattr(observer, "stop"):
-            observer.stop()
-
-
 def duration(seconds: float) -> str:
-    """Return ``1:05``, or ``2:01:05`` from an hour on."""
+    """Return a duration as ``1:05``, or ``2:01:05`` if it is at least an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _prefix(state: TrainState) -> str:
+    return f"{state.name}  " if state.name else ""

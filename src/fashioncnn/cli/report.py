@@ -27,49 +27,62 @@ def report(
     runs
         Finished run folders; several are shown side by side.
     data
-        Where the images of the mistakes are. Default: the data that each run learnt from.
+        Dataset with the images that the runs were evaluated on, to show mistakes. Default: the
+        data that each run was trained on.
     out
-        Folder to write to. Default: the run folder; for several, the folder they lie in.
+        Output folder. Default: the run folder; for several runs, their common parent folder.
     """
     if not runs:
-        raise UsageError("report: name at least one run folder, as in runs/train-1")
+        raise UsageError("report: no run folder given; name at least one, as in runs/train-1")
     if len({path.resolve() for path in runs}) < len(runs):
-        raise UsageError("report: a run is named twice")
+        raise UsageError("report: the same run is given twice; name each run once")
+    from fashioncnn.environment import require_modules
     from fashioncnn.runs import open_run
-    from fashioncnn.runtime import require_train_extra
 
-    require_train_extra()
-    from fashioncnn.reporting.report import read_run, write_comparison, write_run_report
+    require_modules("report")
+    from fashioncnn.reporting.report import write_comparison, write_run_report
+    from fashioncnn.reporting.run_report import read_run
 
     folders = [open_run(path) for path in runs]
     if len(folders) == 1 and out is None:
-        page = write_run_report(folders[0], _parts(folders[0], data))
+        page = write_run_report(folders[0], _load_splits(folders[0], data))
     else:
         folder = out or _common_folder(runs)
         reports = [
-            read_run(run, _parts(run, data), name)
+            read_run(run, _load_splits(run, data), name)
             for run, name in zip(folders, _names(runs), strict=True)
         ]
         page = write_comparison(reports, folder)
     print(page)  # noqa: T201
 
 
-def _parts(run: RunFolder, data: str | None) -> dict[str, Split]:
-    """Return the run's images; none, with a note, where they are not to be had."""
+def _load_splits(run: RunFolder, data: str | None) -> dict[str, Split]:
+    """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
-    from fashioncnn.evaluation.evaluate import evaluation_splits
+    from fashioncnn.inference.evaluate import evaluation_splits
+    from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
+    from fashioncnn.runs import read_json
 
     settings = run.settings()
     source = data or settings.data.source
     try:
         dataset = load_dataset(source, image_size=settings.data.image_size, offline=True)
     except FashionCNNError as error:
-        note(f"{run.path}: mistakes are shown without images ({error})")
+        note(f"{run.path}: the report shows no mistakes, their images are not available ({error})")
         return {}
-    return evaluation_splits(dataset, settings)
+    splits = evaluation_splits(dataset, settings)
+    if run.finished:
+        metrics = read_json(run.metrics, "validation", "test")
+        if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
+            note(
+                f"{run.path}: the report shows no mistakes, the run was evaluated on other images "
+                f"than those of {dataset.source}"
+            )
+    return splits
 
 
 def _names(paths: tuple[Path, ...]) -> list[str]:
+    """Return the names of the folders, or the paths if two folders have the same name."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
@@ -77,5 +90,5 @@ def _names(paths: tuple[Path, ...]) -> list[str]:
 def _common_folder(paths: tuple[Path, ...]) -> Path:
     folders = {path.resolve().parent for path in paths}
     if len(folders) > 1:
-        raise UsageError("report: the runs lie in several folders; say where to write with --out")
+        raise UsageError("report: the runs are in different folders; name an output folder: --out")
     return folders.pop()

@@ -1,1 +1,1 @@
-"""Show what was measured: tables, figures, one page."""
+"""Tables, figures and reports of results, for the terminal, Markdown and HTML."""

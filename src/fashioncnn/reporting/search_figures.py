@@ -1,9 +1,11 @@
-"""Images of a search: how it went, what mattered, which values were good."""
+"""Figures of a hyper-parameter search as SVG: history, importance, parallel coordinates, slices."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,216 +15,208 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fashioncnn.reporting.figures import GRID, STYLE, plain_text, to_svg
+from fashioncnn.reporting.trials import (
+    Dimension,
+    Trial,
+    count_states,
+    format_value,
+    rank_trials,
+    with_loss,
+)
 
-GOOD, BEST, OTHER = "#0072B2", "#D55E00", "#999999"
-"""The best quarter of the complete trials, the best of all, and the rest."""
-PER_ROW = 4
-"""Slices side by side."""
-Trial = dict[str, Any]
+BEST, GOOD, OTHER = "#D55E00", "#0072B2", "#767676"
+"""Colors of the best trial, of the best quarter of the complete trials, and of the others."""
+LONGEST_TICK_ROW = 30
+"""Characters of horizontal tick labels that fit below a slice; longer rows are rotated."""
+OPACITY = {BEST: 1.0, GOOD: 0.75, OTHER: 0.5}
 
 
 @dataclass(frozen=True)
-class Scale:
-    """One searched setting, as an axis.
+class Point:
+    """A complete trial in a figure.
 
     Attributes:
-        key: of the setting, dotted.
-        name: what it is called in tables and figures.
-        low: the least value; of choices 0.
-        high: the greatest; of choices the last one's position.
-        log: whether factors are even.
-        choices: the values that have no order; empty for numbers.
+        trial: the trial.
+        loss: its loss, at most `loss_limit`.
+        color: BEST, GOOD or OTHER.
     """
 
-    key: str
-    name: str
-    low: float = 0.0
-    high: float = 1.0
-    log: bool = False
-    choices: tuple[Any, ...] = ()
-
-    def position(self, trial: Trial) -> float:
-        """Return a trial's value as a number."""
-        value = trial["parameters"][self.key]
-        return float(self.choices.index(value) if self.choices else value)
-
-    def share(self, trial: Trial) -> float:
-        """Return a trial's value as a share of the axis, from 0 to 1."""
-        low, value, high = self.low, self.position(trial), self.high
-        if self.log:
-            low, value, high = math.log(low), math.log(value), math.log(high)
-        return (value - low) / (high - low)
+    trial: Trial
+    loss: float
+    color: str
 
 
 def history_svg(trials: list[Trial]) -> str:
-    """Return the loss of every trial in the order they ended, and the best so far."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "history"}):
-        figure = Figure(figsize=(4.4, 2.9), layout="constrained")
+    """Return the loss of each trial by its number, with the lowest loss so far."""
+    best = rank_trials(trials)[0]
+    counts = count_states(trials, "complete", "pruned")
+    label = f"Validation loss by trial: {counts}; lowest {best.loss:.4f} in trial {best.number}"
+    with _figure("history", 4.4, 2.9) as figure:
         draw_history(figure.subplots(), trials)
-        return to_svg(figure, "validation loss by trial")
+        return to_svg(figure, label)
 
 
-def importances_svg(importances: dict[str, float], scales: list[Scale]) -> str:
-    """Return bars of how much each setting decides."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "importances"}):
-        figure = Figure(
-            figsize=(4.4, max(1.6, 0.27 * len(importances) + 0.7)), layout="constrained"
-        )
-        draw_importances(figure.subplots(), importances, scales)
-        return to_svg(figure, "importance of each setting")
+def importances_svg(importances: dict[str, float], dimensions: list[Dimension]) -> str:
+    """Return a bar for the importance of each setting; an empty string without importances."""
+    if not importances:
+        return ""
+    names = {dimension.key: dimension.name for dimension in dimensions}
+    ranked = sorted(importances.items(), key=lambda item: item[1])
+    bars = {names[key]: importance for key, importance in ranked}
+    label = ", ".join(f"{name} {value:.0%}" for name, value in reversed(bars.items()))
+    with _figure("importances", 4.4, max(1.6, 0.27 * len(bars) + 0.7)) as figure:
+        draw_importances(figure.subplots(), bars)
+        return to_svg(figure, f"Importance of each setting: {label}")
 
 
-def parallel_svg(trials: list[Trial], scales: list[Scale]) -> str:
-    """Return a line for each complete trial through its values to its loss."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "parallel", "axes.grid": False}):
-        figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-        draw_parallel(figure.subplots(), trials, scales)
-        return to_svg(figure, "values and loss of every complete trial")
+def parallel_coordinates_svg(trials: list[Trial], dimensions: list[Dimension]) -> str:
+    """Return a line for each complete trial, through its values to its loss."""
+    names = ", ".join(dimension.name for dimension in dimensions)
+    with _figure("parallel coordinates", 9.6, 3.9) as figure:
+        draw_parallel_coordinates(figure.subplots(), trials, dimensions)
+        return to_svg(figure, f"Lines of the complete trials through {names} and validation loss")
 
 
-def slices_svg(trials: list[Trial], scales: list[Scale]) -> str:
-    """Return the loss by each setting alone."""
-    rows = math.ceil(len(scales) / PER_ROW)
-    with mpl.rc_context({**STYLE, "svg.hashsalt": "slices", "font.size": 9}):
-        figure = Figure(figsize=(9.6, 2.2 * rows), layout="constrained")
-        panels = list(figure.subplots(rows, PER_ROW, squeeze=False, sharey=True).flat)
-        for panel, scale in zip(panels, scales, strict=False):
-            draw_slice(panel, trials, scale)
-        for panel in panels[len(scales) :]:
-            panel.remove()
-        return to_svg(figure, "validation loss by each setting")
+def slice_svg(trials: list[Trial], dimension: Dimension) -> str:
+    """Return the loss of each complete trial by the value of one setting."""
+    with _figure(f"slice {dimension.key}", 2.8, 2.0) as figure:
+        draw_slice(figure.subplots(), trials, dimension)
+        return to_svg(figure, f"Validation loss of the complete trials by {dimension.name}")
 
 
 def draw_history(axes: Axes, trials: list[Trial]) -> None:
-    """Draw the trials that ended with a loss."""
-    complete, pruned = _with_state(trials, "complete"), _with_state(trials, "pruned")
-    top = highest_shown(complete)
-    for group, marker, colour, name in (
-        (pruned, "x", OTHER, "stopped early"),
+    """Draw the losses of complete and pruned trials, and the lowest loss so far."""
+    complete, pruned = with_loss(trials, "complete"), with_loss(trials, "pruned")
+    limit = loss_limit([loss for loss, _ in complete])
+    for pairs, marker, color, label in (
+        (pruned, "x", OTHER, "pruned"),
         (complete, "o", GOOD, "complete"),
     ):
-        if group:
-            losses = [min(t["loss"], top) for t in group]
-            numbers = [t["number"] for t in group]
-            axes.plot(numbers, losses, marker, color=colour, label=name, markersize=5)
-    best = [min(t["loss"] for t in complete[: n + 1]) for n in range(len(complete))]
-    numbers = [t["number"] for t in complete]
-    axes.step(numbers, best, where="post", color=BEST, linewidth=1.6, label="best so far")
+        if pairs:
+            losses = [min(loss, limit) for loss, _ in pairs]
+            numbers = [trial.number for _, trial in pairs]
+            axes.plot(numbers, losses, marker, color=color, label=label, markersize=5)
+    lowest = [min(loss for loss, _ in complete[: n + 1]) for n in range(len(complete))]
+    numbers = [trial.number for _, trial in complete]
+    axes.step(numbers, lowest, where="post", color=BEST, linewidth=1.6, label="lowest so far")
     axes.set(title="Loss by trial", xlabel="trial", ylabel="validation loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)  # below: trials fill it
+    # Below the axes, since the points leave no free area inside.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
 
 
-def draw_importances(axes: Axes, importances: dict[str, float], scales: list[Scale]) -> None:
-    """Draw a bar for each setting, the longest on top."""
-    names = {scale.key: plain_text(scale.name) for scale in scales}
-    ranked = sorted(importances.items(), key=lambda item: item[1])
-    bars = axes.barh([names[k] for k, _ in ranked], [v for _, v in ranked], color=GOOD)
-    axes.bar_label(bars, [f" {v:.0%}" for _, v in ranked])
+def draw_importances(axes: Axes, importances: dict[str, float]) -> None:
+    """Draw a bar for each setting by name, from the bottom up."""
+    bars = axes.barh(list(map(plain_text, importances)), list(importances.values()), color=GOOD)
+    axes.bar_label(bars, [f"{value:.0%}" for value in importances.values()], padding=4)
     axes.set(title="Importance", xlim=(0, 1.15 * max(importances.values())))
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
     axes.grid(visible=False)
 
 
-def draw_parallel(axes: Axes, trials: list[Trial], scales: list[Scale]) -> None:
-    """Draw complete trials as lines, the best last."""
-    complete = _with_state(trials, "complete")
-    ranked = sorted(complete, key=lambda t: -t["loss"])
-    least, top = ranked[-1]["loss"], highest_shown(complete)
-    good = _good(complete)
-    places = range(len(scales) + 1)
-    for trial in ranked:
-        loss = (min(trial["loss"], top) - least) / max(top - least, 1e-12)
-        heights = [*(scale.share(trial) for scale in scales), loss]
-        is_best = trial is ranked[-1]
-        colour = BEST if is_best else GOOD if trial["loss"] <= good else OTHER
-        opacity = 1.0 if is_best else 0.75 if colour == GOOD else 0.4
-        axes.plot(places, heights, color=colour, alpha=opacity, linewidth=2.2 if is_best else 1.1)
-    for place, scale in enumerate(scales):
-        axes.axvline(place, color=GRID, zorder=0)
-        for height, text in _ticks(scale):
-            axes.text(place, height, text, ha="center", va=_side(height), fontsize=8)
-    axes.axvline(len(scales), color=GRID, zorder=0)
-    for height, text in ((0.0, f"{least:.4f}"), (1.0, f"{top:.4f}")):
-        axes.text(len(scales), height, text, ha="center", va=_side(height), fontsize=8)
-    names = [*(plain_text(scale.name) for scale in scales), "validation loss"]
-    axes.set_xticks(list(places), names, rotation=25, ha="right", rotation_mode="anchor")
+def draw_parallel_coordinates(axes: Axes, trials: list[Trial], dimensions: list[Dimension]) -> None:
+    """Draw the complete trials as lines, in order of decreasing loss."""
+    points = _points(trials)
+    lowest, limit = points[-1].loss, points[0].loss
+    for point in points:
+        height = (point.loss - lowest) / max(limit - lowest, 1e-12)
+        heights = [*(dimension.fraction(point.trial) for dimension in dimensions), height]
+        axes.plot(
+            range(len(heights)),
+            heights,
+            color=point.color,
+            alpha=OPACITY[point.color],
+            linewidth=2.2 if point.color == BEST else 1.1,
+        )
+    ticks = [*map(_ticks, dimensions), [f"{lowest:.4f}", f"{limit:.4f}"]]
+    for position, labels in enumerate(ticks):
+        axes.axvline(position, color=GRID, zorder=0)
+        for index, label in enumerate(labels):
+            _draw_tick(axes, position, index / (len(labels) - 1), label)
+    names = [*(plain_text(dimension.name) for dimension in dimensions), "validation loss"]
+    axes.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
     axes.set(ylim=(-0.12, 1.12), title="Values of the complete trials")
+    axes.grid(visible=False)
     axes.yaxis.set_visible(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, pad=8)
 
 
-def draw_slice(axes: Axes, trials: list[Trial], scale: Scale) -> None:
-    """Draw the loss of the complete trials by one setting."""
-    complete = _with_state(trials, "complete")
-    top, good, best = highest_shown(complete), _good(complete), min(t["loss"] for t in complete)
-    for trial in sorted(complete, key=lambda t: -t["loss"]):
-        colour = BEST if trial["loss"] == best else GOOD if trial["loss"] <= good else OTHER
-        # Trials of one choice are drawn beside each other, always alike: by the golden ratio.
-        aside = 0.4 * ((0.618 * trial["number"]) % 1 - 0.5) if scale.choices else 0.0
-        x, y = scale.position(trial) + aside, min(trial["loss"], top)
-        axes.plot(x, y, "o", color=colour, markersize=4)
-    axes.set_title(plain_text(scale.name), fontsize=9)
-    if scale.choices:
-        names = [plain_text(value_text(value)) for value in scale.choices]
-        axes.set_xticks(range(len(names)), names, fontsize=7)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-    else:
-        _span(axes, scale)
+def draw_slice(axes: Axes, trials: list[Trial], dimension: Dimension) -> None:
+    """Draw the losses of the complete trials by the value of one setting."""
+    for point in _points(trials):
+        # Trials with the same choice are spread horizontally, by the golden ratio.
+        jitter = 0.4 * ((0.618 * point.trial.number) % 1 - 0.5) if dimension.choices else 0.0
+        x = dimension.value(point.trial) + jitter
+        axes.plot(x, point.loss, "o", color=point.color, markersize=4)
+    axes.set_title(plain_text(dimension.name))
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    _show_whole_range(axes, dimension)
 
 
-def _span(axes: Axes, scale: Scale) -> None:
-    """Have an axis show the whole range, also where nothing was found good."""
-    if scale.log:
-        edge = (scale.high / scale.low) ** 0.04
-        axes.set(xscale="log", xlim=(scale.low / edge, scale.high * edge))
-        axes.set_xticks(ticks := [scale.low, math.sqrt(scale.low * scale.high), scale.high])
-        axes.set_xticklabels([f"{tick:.2g}" if tick < 100 else f"{tick:.0f}" for tick in ticks])
+def loss_limit(losses: list[float]) -> float:
+    """Return the upper end of the loss axis: the median plus twice its distance to the minimum.
+
+    Higher losses are drawn at this limit; otherwise a few of them would compress all others.
+    """
+    median, highest = statistics.median(losses), max(losses)
+    distance = median - min(losses)
+    return min(highest, median + 2 * distance) if distance else highest
+
+
+def _points(trials: list[Trial]) -> list[Point]:
+    """Return the complete trials by decreasing loss, so that the best is drawn on top."""
+    losses = sorted(loss for loss, _ in with_loss(trials, "complete"))
+    limit, good = loss_limit(losses), losses[math.ceil(len(losses) / 4) - 1]
+    points = []
+    for loss, trial in sorted(with_loss(trials, "complete"), key=lambda pair: -pair[0]):
+        color = BEST if loss == losses[0] else GOOD if loss <= good else OTHER
+        points.append(Point(trial, min(loss, limit), color))
+    return points
+
+
+def _show_whole_range(axes: Axes, dimension: Dimension) -> None:
+    """Set the horizontal range to the search range."""
+    low, high = dimension.low, dimension.high
+    if dimension.choices:
+        labels = _ticks(dimension)
+        axes.set_xticks(range(len(labels)), labels, fontsize=7)
+        if sum(map(len, labels)) > LONGEST_TICK_ROW:
+            axes.tick_params("x", rotation=30)
+        axes.set_xlim(low - 0.5, high + 0.5)
+    elif dimension.log:
+        factor = (high / low) ** 0.04
+        ticks = [low, math.sqrt(low * high), high]
+        axes.set(xscale="log", xlim=(low / factor, high * factor))
+        axes.set_xticks(ticks, [f"{tick:.2g}" if tick < 100 else f"{tick:.0f}" for tick in ticks])
         axes.minorticks_off()
     else:
-        edge = 0.04 * (scale.high - scale.low)
-        axes.set_xlim(scale.low - edge, scale.high + edge)
-        whole = isinstance(scale.low, int) and isinstance(scale.high, int)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(lambda value, _: value_text(float(value)))
+        margin = 0.04 * (high - low)
+        integer = isinstance(low, int) and isinstance(high, int)
+        axes.set_xlim(low - margin, high + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=integer, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda value, _: format_value(float(value)))
 
 
-def highest_shown(complete: list[Trial]) -> float:
-    """Return the loss at which figures end: bad trials would leave no room for the good ones."""
-    losses: list[float] = [t["loss"] for t in complete]
-    middle = statistics.median(losses)
-    spread = middle - min(losses)
-    return min(max(losses), middle + 2 * spread) if spread else max(losses)
+def _ticks(dimension: Dimension) -> list[str]:
+    """Return the labels of the choices, or of both ends of the range."""
+    values = dimension.choices or (dimension.low, dimension.high)
+    return [plain_text(format_value(value)) for value in values]
 
 
-def value_text(value: Any) -> str:
-    """Return a value as a table shows it."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(value_text, value))
-    return str(value)
+def _draw_tick(axes: Axes, position: int, height: float, label: str) -> None:
+    """Write a label below the lower end, above the upper end, or beside a point between them."""
+    offset, alignment = (5, 0), {"ha": "left", "va": "center"}
+    if height in (0, 1):
+        offset = (0, -4 if height == 0 else 4)
+        alignment = {"ha": "center", "va": "top" if height == 0 else "bottom"}
+    place: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", **alignment}
+    axes.annotate(label, (position, height), fontsize=8, **place)
 
 
-def _with_state(trials: list[Trial], state: str) -> list[Trial]:
-    return [t for t in trials if t["state"] == state and t["loss"] is not None]
-
-
-def _good(complete: list[Trial]) -> float:
-    """Return the loss of the last of the best quarter."""
-    losses = sorted(t["loss"] for t in complete)
-    return float(losses[max(0, math.ceil(len(losses) / 4) - 1)])
-
-
-def _ticks(scale: Scale) -> list[tuple[float, str]]:
-    if not scale.choices:
-        return [(0.0, value_text(scale.low)), (1.0, value_text(scale.high))]
-    last = len(scale.choices) - 1
-    return [(i / last, plain_text(value_text(c))) for i, c in enumerate(scale.choices)]
-
-
-def _side(height: float) -> str:
-    return "top" if height == 0 else "bottom" if height == 1 else "center"
+@contextmanager
+def _figure(name: str, width: float, height: float) -> Iterator[Figure]:
+    """Yield a figure with a size in inches, the page's style and ids derived from `name`."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        yield Figure(figsize=(width, height), layout="constrained")

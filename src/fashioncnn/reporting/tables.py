@@ -1,7 +1,8 @@
-"""The tables of a run, made once and shown three ways: terminal, Markdown, page."""
+"""Tables of results, rendered for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,20 +11,23 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from fashioncnn.evaluation.statistics import MeanStd
+
 CHOSEN_ON_TEST = "chosen by looking at the test set"
-"""Said of every figure that is the best of several test evaluations."""
+"""Remark on every number that is the best of several test evaluations."""
+MARKDOWN_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in r"\`*[]|~$"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of text.
+    """A titled table of strings.
 
     Attributes:
-        title: what it shows.
-        header: names of the columns.
-        rows: as many cells as columns each.
-        align: ``l`` or ``r`` for each column; the last letter counts for all that follow.
-        note: a line beneath.
+        title: heading.
+        header: column names.
+        rows: one cell per column each; the first cell names the row.
+        align: ``l`` or ``r`` per column; the last letter applies to all further columns.
+        note: a sentence below the table.
     """
 
     title: str
@@ -39,15 +43,15 @@ class Table:
         return ["left" if letter == "l" else "right" for letter in letters[: len(self.header)]]
 
     def to_markdown(self) -> str:
-        """Return the table in Markdown, with its title as a heading."""
+        """Return the table in GitHub-flavored Markdown, with its title as a heading."""
         lines = [
-            f"### {self.title}",
+            f"### {escape_markdown(self.title)}",
             "",
-            _markdown_row(self.header),
+            _markdown_row([escape_markdown(name) for name in self.header]),
             _markdown_row(["---" if side == "left" else "---:" for side in self.alignments]),
-            *(_markdown_row(row) for row in self.rows),
+            *(_markdown_row([escape_markdown(cell) for cell in row]) for row in self.rows),
         ]
-        return "\n".join([*lines, *(["", self.note] if self.note else [])])
+        return "\n".join([*lines, *(["", escape_markdown(self.note)] if self.note else [])])
 
     def to_rich(self) -> RichTable:
         """Return the table for a terminal."""
@@ -59,22 +63,57 @@ class Table:
             pad_edge=False,
         )
         for name, side in zip(self.header, self.alignments, strict=True):
-            table.add_column(escape(name), justify=side, overflow="fold")
+            table.add_column(escape(one_line(name)), justify=side, overflow="fold")
         for row in self.rows:
             table.add_row(*(escape(one_line(cell)) for cell in row))
         return table
 
 
+def one_line(text: str) -> str:
+    """Return `text` with every non-printable character replaced, line breaks included.
+
+    Such characters could break a table or send control sequences to a terminal.
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def escape_markdown(text: str) -> str:
+    """Return `text` as one line of Markdown that renders literally: no markup and no HTML."""
+    escaped = "".join(MARKDOWN_ESCAPES.get(c, c) for c in one_line(text))
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)  # not within a word
+
+
 def percent(value: float | None) -> str:
-    """Return ``92.69%``; ``–`` where there is no value."""
+    """Return a fraction as ``92.69%``; ``–`` for None."""
     return "–" if value is None else f"{100 * value:.2f}%"
 
 
-def summary_table(summary: dict[str, Any]) -> Table:
-    """Return the performance summary of a run: bests and finals with their epochs.
+def percent_interval(interval: Sequence[float]) -> str:
+    """Return an interval of fractions as ``92.17–93.18%``."""
+    low, high = interval
+    return f"{100 * low:.2f}–{100 * high:.2f}%"
+
+
+def format_mean_std(value: MeanStd, *, scale: float = 1.0, digits: int = 4, unit: str = "") -> str:
+    """Return ``mean ± standard deviation``, or the mean alone for n = 1.
 
     Args:
-        summary: of metrics.json.
+        value: what to format.
+        scale: factor applied to both, for example 100 for percent.
+        digits: decimal places.
+        unit: appended, for example ``%``.
+    """
+    mean = f"{scale * value.mean:.{digits}f}"
+    if value.std is None:
+        return f"{mean}{unit}"
+    return f"{mean} ± {scale * value.std:.{digits}f}{unit}"
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """Return the performance summary of a run: best and final values and their epochs.
+
+    Args:
+        summary: ``summary`` of metrics.json.
     """
     epochs = str(summary["epochs"])
     rows: list[tuple[str, str, str, str]] = []
@@ -92,87 +131,92 @@ def summary_table(summary: dict[str, Any]) -> Table:
         ]
     rows.append(("Final train loss", f"{summary['final_train_loss']:.4f}", epochs, ""))
     if summary["selected_epoch"] != summary["epochs"]:
-        rows.append(("Epoch kept, by validation", "", str(summary["selected_epoch"]), ""))
+        rows.append(("Selected weights", "", str(summary["selected_epoch"]), "best on validation"))
     return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows), "lrrl")
 
 
-def metrics_table(judged: dict[str, Any]) -> Table:
-    """Return the overall figures of one judgement."""
-    low, high = judged["accuracy_ci95"]
-    rows = [
-        ("Accuracy", percent(judged["accuracy"])),
-        ("95% interval (Wilson)", f"{percent(low)} – {percent(high)}"),
-        ("Loss", f"{judged['loss']:.4f}"),
-        ("Calibration error (ECE, 15 bins)", f"{judged['ece']:.4f}"),
-        ("Macro F1", f"{judged['macro_f1']:.4f}"),
-        ("Images", f"{judged['n']:,}"),
-        ("Parameters", f"{judged['parameters']:,}"),
+def metrics_tables(evaluation: dict[str, Any]) -> list[Table]:
+    """Return all tables of the evaluation of one split.
+
+    Args:
+        evaluation: ``test`` or ``validation`` of metrics.json.
+    """
+    return [
+        metrics_table(evaluation),
+        per_class_table(evaluation),
+        confused_pairs_table(evaluation),
     ]
-    if "multiply_adds" in judged:  # not in judgements stored by earlier versions
-        calibrated, views = judged["calibrated"], 2 if judged.get("tta") == "flip" else 1
-        rows.append(("Multiply-adds an image", f"{views * judged['multiply_adds']:,}"))
-        if calibrated["temperature"] != 1:
-            tempered = f"at temperature {calibrated['temperature']:.2f}"
-            rows[3:3] = [(f"Loss, {tempered}", f"{calibrated['loss']:.4f}")]
-            rows[5:5] = [(f"ECE, {tempered}", f"{calibrated['ece']:.4f}")]
-    title = f"{judged['dataset']}, {judged['split']} part"
-    if judged.get("tta"):
-        title += f", mean of each image and its mirror image (tta {judged['tta']})"
-    return Table(title, ("Metric", "Value"), tuple(rows))
 
 
-def per_class_table(judged: dict[str, Any]) -> Table:
-    """Return accuracy and errors of each class, and which are best and hardest."""
+def metrics_table(evaluation: dict[str, Any]) -> Table:
+    """Return the metrics of one split over all classes."""
+    flip_tta = evaluation.get("tta") == "flip"
+    rows = [
+        ("Accuracy", percent(evaluation["accuracy"])),
+        ("95% interval (Wilson)", percent_interval(evaluation["accuracy_ci95"])),
+        ("Loss", f"{evaluation['loss']:.4f}"),
+        *_calibrated_row(evaluation, "Loss", "loss"),
+        ("Calibration error (ECE, 15 bins)", f"{evaluation['ece']:.4f}"),
+        *_calibrated_row(evaluation, "ECE", "ece"),
+        ("Macro F1", f"{evaluation['macro_f1']:.4f}"),
+        ("Images", f"{evaluation['n']:,}"),
+        ("Parameters", f"{evaluation['parameters']:,}"),
+    ]
+    if "multiply_adds" in evaluation:  # not in files of the first versions
+        multiply_adds = (2 if flip_tta else 1) * evaluation["multiply_adds"]
+        rows.append(("Multiply-adds per image", f"{multiply_adds:,}"))
+    title = f"{evaluation['dataset']}, {evaluation['split']} split"
+    return Table(title + (", flip TTA" if flip_tta else ""), ("Metric", "Value"), tuple(rows))
+
+
+def _calibrated_row(evaluation: dict[str, Any], label: str, key: str) -> list[tuple[str, str]]:
+    """Return the row of a metric after temperature scaling; no row for temperature 1."""
+    calibrated = evaluation.get("calibrated", {"temperature": 1})
+    if calibrated["temperature"] == 1:
+        return []
+    return [(f"{label} at temperature {calibrated['temperature']:.2f}", f"{calibrated[key]:.4f}")]
+
+
+def per_class_table(evaluation: dict[str, Any]) -> Table:
+    """Return accuracy and number of errors of each class, with `class_summary` as the note."""
     rows = tuple(
         (str(c["code"]), c["name"], percent(c["accuracy"]), str(c["errors"]))
-        for c in judged["per_class"]
+        for c in evaluation["per_class"]
     )
-    return Table(
-        "Per-class performance",
-        ("Code", "Class", "Accuracy", "Errors"),
-        rows,
-        "llrr",
-        best_and_hardest(judged),
-    )
+    header = ("Code", "Class", "Accuracy", "Errors")
+    return Table("Per-class performance", header, rows, "llrr", class_summary(evaluation))
 
 
-def best_and_hardest(judged: dict[str, Any]) -> str:
-    """Return a sentence that names the best classes, at most three, and the hardest one."""
-    seen = [c for c in judged["per_class"] if c["n"]]
-    ranked = sorted(seen, key=lambda c: -c["accuracy"])
-    count = min(3, max(1, len(ranked) // 2))
-    best = ", ".join(f"{c['name']} ({percent(c['accuracy'])})" for c in ranked[:count])
-    hardest = ranked[-1]
-    return f"Best: {best}. Hardest: {hardest['name']} ({percent(hardest['accuracy'])})."
+def class_summary(evaluation: dict[str, Any]) -> str:
+    """Return a sentence that names the best classes (at most three) and the hardest ones.
+
+    Returns:
+        An empty string for fewer than four classes, or if all have the same accuracy.
+    """
+    ranked = sorted((c for c in evaluation["per_class"] if c["n"]), key=lambda c: -c["accuracy"])
+    if len(ranked) < 4 or ranked[0]["accuracy"] == ranked[-1]["accuracy"]:
+        return ""
+    lowest = ranked[-1]["accuracy"]
+    best = [c for c in ranked[: min(3, len(ranked) // 2)] if c["accuracy"] > lowest]
+    hardest = [c["name"] for c in ranked if c["accuracy"] == lowest]
+    best_names = ", ".join(f"{c['name']} ({percent(c['accuracy'])})" for c in best)
+    hardest_names = ", ".join(hardest) if len(hardest) <= 3 else f"{len(hardest)} classes"
+    return f"Best: {best_names}. Hardest: {hardest_names} ({percent(lowest)})."
 
 
-def confused_pairs_table(judged: dict[str, Any], top: int = 5) -> Table:
-    """Return the most confused pairs."""
+def confused_pairs_table(evaluation: dict[str, Any], top: int = 5) -> Table:
+    """Return the `top` most frequent confusions."""
     names = {
         c["code"]: c["name"] if c["name"] == str(c["code"]) else f"{c['name']} ({c['code']})"
-        for c in judged["per_class"]
+        for c in evaluation["per_class"]
     }
     rows = tuple(
         (str(rank), names[pair["true"]], names[pair["predicted"]], f"{pair['count']}×")
-        for rank, pair in enumerate(judged["confused_pairs"][:top], 1)
+        for rank, pair in enumerate(evaluation["confused_pairs"][:top], 1)
     )
-    return Table(
-        f"Most confused pairs (top {top})",
-        ("Rank", "It is", "It was taken for", "Count"),
-        rows,
-        "lllr",
-    )
-
-
-def metrics_tables(judged: dict[str, Any]) -> list[Table]:
-    """Return all tables of one judgement."""
-    return [metrics_table(judged), per_class_table(judged), confused_pairs_table(judged)]
+    header = ("Rank", "True class", "Predicted class", "Count")
+    return Table(f"Most confused pairs (top {top})", header, rows, "lllr")
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def one_line(cell: str) -> str:
-    """Return a cell without what would break a row or steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cell)
+    return f"| {' | '.join(cells)} |"

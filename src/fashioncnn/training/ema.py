@@ -24,7 +24,7 @@ class EMA:
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy.deepcopy(network)
         self.decay = decay
         self.updates = 0
         # Traversing the modules would take longer than a step of a small network on a GPU.

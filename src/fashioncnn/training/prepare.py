@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fashioncnn.artifacts.model_folder import bundled_models, find_model
-from fashioncnn.config import validate
+from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import SKETCHES, Dataset
 from fashioncnn.data.splits import stratified_split_indices, validation_size
 from fashioncnn.devices import resolve_runtime
@@ -71,6 +71,40 @@ def prepare_settings(
 def can_extend(settings: Settings) -> bool:
     """Return whether epochs can be added: only if the schedule does not depend on their number."""
     return isinstance(settings.schedule, ConstantSchedule)
+
+
+def check_extension(settings: Settings, epochs: int, path: Path) -> None:
+    """Reject a number of epochs that a run cannot be extended to.
+
+    Args:
+        settings: of the run.
+        epochs: another number than that of the settings.
+        path: of the run.
+
+    Raises:
+        UsageError: it is smaller, or the learning rate schedule depends on the number of epochs.
+    """
+    before = settings.training.epochs
+    if epochs < before:
+        raise UsageError(
+            f"--epochs {epochs}: {path} was started with {before} epochs; it can only be extended"
+        )
+    if not can_extend(settings):
+        raise UsageError(
+            f"--epochs {epochs}: the learning rate of {path} has decayed to 0 at epoch {before}; "
+            f"start a new run from its weights with --from {path}"
+        )
+
+
+def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
+    """Return the settings of a resumed run for this machine, which may have no native kernels.
+
+    Raises:
+        UsageError: device or threads are not available, or the data does not match the settings.
+    """
+    if settings.runtime.kernels == "native":
+        settings = override(settings, {"runtime.kernels": "auto"})
+    return prepare_settings(settings, dataset)
 
 
 def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Search the hyper-parameters of a recipe: spaces, the study in its folder, workers."""
+"""Hyper-parameter search with Optuna: search spaces, studies in folders, worker processes."""

@@ -1,4 +1,4 @@
-"""From a recipe, a space and data to a search, found fit to run before anything is written."""
+"""Preparation of a search: settings of its trials, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.runtime import available_cores
+from fashioncnn.environment import available_cores
 from fashioncnn.settings import DistillationConfig, Settings
 from fashioncnn.training.prepare import prepare_settings, resolve_teachers
+from fashioncnn.tuning.config import SamplerName, SearchConfig
 from fashioncnn.tuning.space import Space, check_space
-from fashioncnn.tuning.study import Sampler, Search
 
 
 def plan_search(
@@ -19,48 +19,55 @@ def plan_search(
     space_name: str,
     dataset: Dataset,
     *,
-    sampler: Sampler = "tpe",
+    sampler: SamplerName = "tpe",
     seed: int = 0,
     jobs: int = 1,
-) -> Search:
-    """Return a search that every corner of the space has been tried for.
+) -> SearchConfig:
+    """Return the configuration of a search; all extreme values of the space are checked.
+
+    The number of threads of this process must be that of a trial (`trial_threads`).
 
     Args:
-        recipe: the settings to begin with.
-        space: what to vary.
-        space_name: for messages.
-        dataset: what to learn from; its test part is not touched.
+        recipe: the settings to tune.
+        space: the settings to search.
+        space_name: its name, for messages.
+        dataset: the training data; its test split is not used.
         sampler: how values are drawn.
-        seed: decides which.
-        jobs: trials at once, which share the cores.
+        seed: seed of the sampler.
+        jobs: trials to train at a time; they share the CPU cores.
 
     Raises:
-        UsageError: device, kernels or validation part cannot be had, or a corner of the space be
-            trained on these images.
-        FashionCNNError: a model that is to teach the best of them cannot (`resolve_teachers`).
+        UsageError: the device, threads, kernels or validation split are not available, or extreme
+            values of the space cannot be trained on this data.
+        FashionCNNError: a teacher of the recipe cannot be used (`resolve_teachers`).
     """
-    shut = replace(dataset, test=None)
-    taught_by = resolve_teachers(recipe.distillation.teachers, shut)
-    recipe = override(recipe, {"distillation.teachers": taught_by})
-    wished = trial_settings(recipe, jobs)
-    settings = prepare_settings(wished, shut)
-    check_space(space, wished, space_name, lambda corner: prepare_settings(corner, shut))
+    training_data = replace(dataset, test=None)
+    teachers = resolve_teachers(recipe.distillation.teachers, training_data)
+    recipe = override(recipe, {"distillation.teachers": teachers})
+    unresolved = trial_settings(recipe, jobs)
+    settings = prepare_settings(unresolved, training_data)
+    check_space(space, unresolved, space_name, lambda s: prepare_settings(s, training_data))
     data = {"name": dataset.name, "sha256": dataset.train.sha256}
-    return Search(recipe, settings, space, sampler, seed, data)
+    return SearchConfig(recipe, settings, space, sampler, seed, data)
 
 
 def trial_settings(recipe: Settings, jobs: int) -> Settings:
-    """Return a recipe as a trial runs it: judged on validation, never on test, on its cores.
+    """Return the settings of a trial: validation split, no test curve, no teachers, its cores.
 
-    A recipe that learns from all images holds some out for its trials; the best of them becomes
-    a recipe that learns from all again. Likewise trials have no teachers.
+    A recipe that trains on all images gets a validation split in its trials only.
     """
-    data, training, runtime = recipe.data, recipe.training, recipe.runtime
-    if data.validation == 0:
-        data = data.model_copy(update={"validation": "auto"})
-    if runtime.threads == "auto":
-        share = max(1, available_cores() // jobs)
-        runtime = runtime.model_copy(update={"threads": share})
-    training = training.model_copy(update={"track_test": False})
-    changes = {"data": data, "training": training, "runtime": runtime}
-    return recipe.model_copy(update={**changes, "distillation": DistillationConfig()})
+    validation = "auto" if recipe.data.validation == 0 else recipe.data.validation
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"validation": validation}),
+            "training": recipe.training.model_copy(update={"track_test": False}),
+            "runtime": recipe.runtime.model_copy(update={"threads": trial_threads(recipe, jobs)}),
+            "distillation": DistillationConfig(),
+        }
+    )
+
+
+def trial_threads(recipe: Settings, jobs: int) -> int:
+    """Return the CPU threads of a trial: ``auto`` divides the available cores among the jobs."""
+    threads = recipe.runtime.threads
+    return max(1, available_cores() // jobs) if threads == "auto" else threads

@@ -1,4 +1,4 @@
-"""A search as its report shows it."""
+"""The report of a search, from its study."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ from pathlib import Path
 import optuna
 
 from fashioncnn.reporting.search import SearchReport, write_search_report
-from fashioncnn.reporting.search_figures import Scale
-from fashioncnn.tuning.space import Range, Space, short_names
-from fashioncnn.tuning.study import STARTUP_TRIALS, Search, SearchFolder, importances, trials_of
+from fashioncnn.reporting.trials import Dimension
+from fashioncnn.tuning.config import SearchConfig
+from fashioncnn.tuning.folder import SearchFolder
+from fashioncnn.tuning.ranges import Range
+from fashioncnn.tuning.sampling import STARTUP_TRIALS
+from fashioncnn.tuning.space import Space, short_names
+from fashioncnn.tuning.trials import parameter_importances, read_trials
 
 
-def scales_of(space: Space) -> list[Scale]:
-    """Return the axes of a space."""
+def make_dimensions(space: Space) -> list[Dimension]:
+    """Return the searched settings as tables and figures need them."""
     names = short_names(space)
     return [
-        Scale(key, names[key], p.low, p.high, p.log)
-        if isinstance(p, Range)
-        else Scale(key, names[key], 0, len(p.choices) - 1, choices=p.choices)
-        for key, p in space.items()
+        Dimension(key, names[key], parameter.low, parameter.high, parameter.log)
+        if isinstance(parameter, Range)
+        else Dimension(key, names[key], 0, len(parameter.choices) - 1, choices=parameter.choices)
+        for key, parameter in space.items()
     ]
 
 
-def report_of(folder: SearchFolder, search: Search, study: optuna.Study) -> SearchReport:
-    """Return what the page shows of a search with at least one complete trial."""
+def make_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study) -> SearchReport:
+    """Return the report of a study with at least one complete trial."""
     return SearchReport(
-        recipe=search.recipe.recipe,
-        dataset=search.data["name"],
-        method=_method(search),
-        epochs=search.settings.training.epochs,
-        trials=trials_of(study, search),
-        scales=scales_of(search.space),
-        importances=importances(study),
-        best_recipe=folder.best.read_text("utf-8"),
+        recipe=config.recipe.recipe,
+        dataset=config.data["name"],
+        method=_describe_method(config),
+        epochs=config.settings.training.epochs,
+        trials=read_trials(study, config),
+        dimensions=make_dimensions(config.space),
+        importances=parameter_importances(study),
+        best_recipe=folder.best_recipe.read_text("utf-8"),
     )
 
 
-def write_report(folder: SearchFolder, search: Search, study: optuna.Study) -> Path:
-    """Write the report into the search's own folder, and return the path of the page."""
-    return write_search_report(report_of(folder, search, study), folder.path)
+def write_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study) -> Path:
+    """Write the report into the folder of the search; return the path of the page."""
+    return write_search_report(make_report(folder, config, study), folder.path)
 
 
-def _method(search: Search) -> str:
-    by = {"random": "random search", "tpe": f"TPE after {STARTUP_TRIALS} random trials"}
-    return f"{by[search.sampler]}, seed {search.seed}, median pruning"
+def _describe_method(config: SearchConfig) -> str:
+    random_first = f"TPE after {STARTUP_TRIALS} random trials"
+    method = {"random": "random search", "tpe": random_first}[config.sampler]
+    return f"{method}, seed {config.seed}, median pruning"

@@ -1,4 +1,4 @@
-"""The search: ask for values, have them trained, tell what came of it."""
+"""The search: draw values, train them on workers, store the results."""
 
 from __future__ import annotations
 
@@ -6,76 +6,32 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import replace
 
 import optuna
 from optuna.trial import TrialState
 
 from fashioncnn.config import override
 from fashioncnn.errors import FashionCNNError, RunError
-from fashioncnn.settings import Settings
-from fashioncnn.tuning.study import Search, SearchFolder, Trial, ask, ended, lose, trials_of
-from fashioncnn.tuning.workers import Event
+from fashioncnn.reporting.trials import Trial
+from fashioncnn.tuning.config import SearchConfig
+from fashioncnn.tuning.events import Event, Workers
+from fashioncnn.tuning.folder import SearchFolder
+from fashioncnn.tuning.progress import SearchCallback, SearchProgress
+from fashioncnn.tuning.sampling import ask_trial
+from fashioncnn.tuning.study import requeue_trial
+from fashioncnn.tuning.trials import read_trials
 
-MOST_ATTEMPTS = 3
-"""So often a trial is begun whose worker dies: one that takes too much memory will again."""
-MOST_STRANGE = 5
-"""Trials in a row that failed for no reason of their own, and workers that died before their first:
-then the fault is the machine's, and what is left is not burnt on it."""
-PATIENCE = 0.2
-"""Seconds until the search looks again whether it is to stop."""
-
-
-class Workers(Protocol):
-    """Who trains; see `fashioncnn.tuning.workers.Pool`."""
-
-    def start(self, worker: int, settings: Settings) -> None:
-        """Have a worker train."""
-
-    def answer(self, worker: int, go_on: bool) -> None:
-        """Answer an epoch."""
-
-    def wait(self, seconds: float) -> list[Event]:
-        """Return what was said."""
-
-
-@dataclass
-class State:
-    """How the search stands, for who shows it.
-
-    Attributes:
-        trials: all of the folder, see `fashioncnn.tuning.study.trials_of`.
-        wanted: how many are to end; infinite where only time counts.
-        epochs: of a trial.
-        began: when this call began, by `time.monotonic`.
-        ended_before: how many had ended by then.
-    """
-
-    trials: list[Trial]
-    wanted: float
-    epochs: int
-    began: float = field(default_factory=time.monotonic)
-    ended_before: int = 0
-
-    @property
-    def ended(self) -> int:
-        """How many trials have ended."""
-        return sum(ended(trial) for trial in self.trials)
-
-
-class Observer(Protocol):
-    """Who is told how the search goes."""
-
-    def show(self, state: State) -> None:
-        """Time went by, or something happened."""
-
-    def trial(self, trial: Trial, state: State) -> None:
-        """A trial has ended, or was lost; see ``trial["state"]``."""
+MAX_ATTEMPTS = 3
+"""Attempts at a trial whose worker dies, for example because it needs too much memory."""
+MAX_UNEXPECTED_FAILURES = 5
+"""Consecutive unexpected failures that end the search: the cause is then probably the machine."""
+POLL_SECONDS = 0.2
+"""Longest wait for events between two checks of `stop`."""
 
 
 def run_search(
-    search: Search,
+    config: SearchConfig,
     folder: SearchFolder,
     study: optuna.Study,
     workers: Workers,
@@ -83,161 +39,171 @@ def run_search(
     jobs: int,
     trials: float = math.inf,
     seconds: float = math.inf,
-    observer: Observer,
+    callback: SearchCallback,
     stop: Callable[[], FashionCNNError | None] = lambda: None,
 ) -> list[Trial]:
-    """Search until so many trials of the folder have ended, or the time is up.
+    """Train trials until enough are finished or the time is up.
 
     Args:
-        search: what.
-        folder: held by this process.
-        study: its study, without trials that a process before this one left.
-        workers: who trains.
-        jobs: trials at once.
-        trials: how many are to have ended, those of earlier calls included.
-        seconds: after which no more is waited for; trials still running are run again by the
-            next call.
-        observer: told how it goes.
-        stop: asked all the time; an error that it returns is raised once all is written down.
+        config: configuration of the search.
+        folder: its folder, locked by this process.
+        study: its study, without running trials.
+        workers: workers numbered from 0 to `jobs` - 1.
+        jobs: trials to train at a time.
+        trials: number of finished trials, including those of earlier calls.
+        seconds: time limit; trials running at its end are interrupted, and the next call trains
+            them again.
+        callback: reports the progress.
+        stop: polled continuously; an error that it returns is raised after the results are stored.
 
     Returns:
-        What became of every trial.
+        All trials of the study.
 
     Raises:
-        RunError: the workers cannot load the data, or cannot train on this machine.
+        RunError: a worker cannot load the data, or consecutive trials failed unexpectedly.
     """
-    return _Running(search, folder, study, workers, jobs, trials, observer).run(seconds, stop)
+    search = _Search(config, folder, study, workers, callback, trials)
+    try:
+        search.run(jobs, seconds, stop)
+    finally:
+        search.requeue_running()
+    return search.progress.trials
 
 
-class _Running:
-    """A search that goes on."""
+class _Search:
+    """The state of a running search.
+
+    Attributes:
+        running: the trial of each busy worker.
+        unexpected_failures: number of consecutive ones, up to now.
+        progress: what callbacks show.
+    """
 
     def __init__(
         self,
-        search: Search,
+        config: SearchConfig,
         folder: SearchFolder,
         study: optuna.Study,
         workers: Workers,
-        jobs: int,
-        wanted: float,
-        observer: Observer,
+        callback: SearchCallback,
+        target: float,
     ) -> None:
-        self.search, self.folder, self.study = search, folder, study
-        self.workers, self.jobs, self.observer = workers, jobs, observer
-        self.distributions = {k: p.distribution() for k, p in search.space.items()}
+        self.config, self.folder, self.study = config, folder, study
+        self.workers, self.callback = workers, callback
+        self.distributions = {k: p.distribution() for k, p in config.space.items()}
         self.running: dict[int, optuna.Trial] = {}
-        self.strange = 0
-        self.state = State(trials_of(study, search), wanted, search.settings.training.epochs)
-        self.state.ended_before = self.state.ended
+        self.unexpected_failures = 0
+        trials, epochs = read_trials(study, config), config.settings.training.epochs
+        self.progress = SearchProgress(trials, target, epochs)
+        self.progress.finished_before = self.progress.finished
 
-    def run(self, seconds: float, stop: Callable[[], FashionCNNError | None]) -> list[Trial]:
-        """Search to the end."""
-        try:
-            while self.running or self.state.ended < self.state.wanted:
-                reason = stop()
-                if reason is not None:
-                    raise reason
-                left = self.state.began + seconds - time.monotonic()
-                if left <= 0:
-                    break
-                self._fill()
-                self.observer.show(self.state)
-                events = self.workers.wait(min(PATIENCE, left))
-                reason = stop()
-                for event in events:
-                    # What ends this process may have ended its workers, too.
-                    if reason is None or event.kind != "died":
-                        self._hear(event)
-                if reason is not None:
-                    raise reason
-        finally:
-            self._give_up()
-        return self.state.trials
-
-    def _fill(self) -> None:
-        """Give every idle worker a trial, while more are wanted."""
-        for worker in range(self.jobs):
-            if self.state.ended + len(self.running) >= self.state.wanted:
+    def run(self, jobs: int, seconds: float, stop: Callable[[], FashionCNNError | None]) -> None:
+        """Start trials and handle events until the target or the time limit is reached."""
+        while self.running or self.progress.finished < self.progress.target:
+            _raise_if(stop())
+            remaining = self.progress.started + seconds - time.monotonic()
+            if remaining <= 0:
                 return
-            if worker not in self.running:
-                trial = ask(self.study, self.search, self.distributions)
-                self.running[worker] = trial
-                values = self.search.decode(trial.params)
-                self.workers.start(worker, override(self.search.settings, values))
-                self._look()
+            self._start_trials(jobs)
+            self.callback.on_update(self.progress)
+            events = self.workers.wait(min(POLL_SECONDS, remaining))
+            reason = stop()
+            for event in events:
+                # A signal that stops this process may have ended its workers, too.
+                if reason is None or event.kind != "died":
+                    self._handle(event)
+            _raise_if(reason)
 
-    def _hear(self, event: Event) -> None:
-        if event.kind == "unfit":
-            raise RunError(f"a worker cannot train: {event.content['reason']}")
+    def requeue_running(self) -> None:
+        """Queue the running trials again; if that fails, the next process does it."""
+        stored = self.study.get_trials(deepcopy=False)
+        for trial in self.running.values():
+            with contextlib.suppress(OSError):
+                attempt = trial.user_attrs.get("attempt", 1)
+                requeue_trial(self.study, self.config, stored[trial.number], attempt=attempt)
+        self.running.clear()
+        self._refresh()
+
+    def _start_trials(self, jobs: int) -> None:
+        """Start a trial on every idle worker, up to the target."""
+        for worker in range(jobs):
+            if self.progress.finished + len(self.running) >= self.progress.target:
+                return
+            if worker in self.running:
+                continue
+            trial = ask_trial(self.study, self.config, self.distributions)
+            self.running[worker] = trial
+            values = self.config.decode(trial.params)
+            self.workers.start(worker, override(self.config.settings, values))
+            self._refresh()
+
+    def _handle(self, event: Event) -> None:
+        if event.kind == "unusable":
+            raise RunError(f"a worker cannot train: {event.reason}")
         trial = self.running.get(event.worker)
         if trial is None or event.kind == "ready":
             return
         if event.kind == "epoch":
-            self._after_epoch(event, trial)
-            self._look()
-        else:
-            del self.running[event.worker]
-            self._end(trial, event)
-            self._look()
-            told = {**self.state.trials[trial.number], "reason": event.content.get("reason")}
-            self.observer.trial(told, self.state)
-            self._count_strange(event)
-
-    def _count_strange(self, event: Event) -> None:
-        unborn = event.kind == "died" and not event.content.get("ready", True)
-        if not unborn and not event.content.get("strange"):
-            self.strange = 0
+            self._report_epoch(trial, event)
             return
-        self.strange += 1
-        if self.strange == MOST_STRANGE:
-            raise RunError(
-                f"{MOST_STRANGE} trials in a row could not be trained, the last: "
-                f"{event.content['reason']}; mend that, and call again to go on"
-            )
+        del self.running[event.worker]
+        self._store_result(trial, event)
+        self._refresh()
+        result = replace(self.progress.trials[trial.number], reason=event.reason)
+        self.callback.on_trial_end(result, self.progress)
+        self._count_unexpected_failures(event)
 
-    def _after_epoch(self, event: Event, trial: optuna.Trial) -> None:
-        epoch = event.content["epoch"]
-        trial.report(event.content["val_loss"], epoch)
-        last = epoch == self.search.settings.training.epochs
-        self.workers.answer(event.worker, last or not trial.should_prune())
+    def _report_epoch(self, trial: optuna.Trial, event: Event) -> None:
+        """Store the loss of an epoch, and continue or prune the trial."""
+        trial.report(event.loss, event.epoch)
+        is_last = event.epoch == self.progress.epochs
+        self.workers.reply(event.worker, proceed=is_last or not trial.should_prune())
+        self._refresh()
 
-    def _end(self, trial: optuna.Trial, event: Event) -> None:
-        """Write down what became of a trial. Its state comes last, for it seals the rest."""
+    def _store_result(self, trial: optuna.Trial, event: Event) -> None:
+        """Store the result of a trial. The state comes last: it makes the result final."""
         if event.kind == "died":
-            self._after_death(trial, event)
+            self._retry_or_fail(trial, event)
             return
         for key in ("accuracy", "seconds", "reason"):
-            if event.content.get(key) is not None:
-                trial.set_user_attr(key, event.content[key])
-        if event.kind == "done":
-            self.study.tell(trial, event.content["loss"])
-            self._look()
-            self.folder.write_best(self.search, self.state.trials)
+            if getattr(event, key) is not None:
+                trial.set_user_attr(key, getattr(event, key))
+        if event.kind == "complete":
+            self.study.tell(trial, event.loss)
+            self._refresh()
+            self.folder.write_best_recipe(self.config, self.progress.trials)
         else:
-            pruned = event.kind == "pruned"
-            self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+            state = TrialState.PRUNED if event.kind == "pruned" else TrialState.FAIL
+            self.study.tell(trial, state=state)
 
-    def _after_death(self, trial: optuna.Trial, event: Event) -> None:
-        """Have it run again, unless it is to blame and was begun often enough."""
+    def _retry_or_fail(self, trial: optuna.Trial, event: Event) -> None:
+        """Queue a trial again whose worker died, unless it caused that too often."""
         attempt = trial.user_attrs.get("attempt", 1)
-        to_blame = event.content.get("ready", True) and not event.content.get("asked")
-        if attempt < MOST_ATTEMPTS or not to_blame:
-            frozen = self.study.get_trials(deepcopy=False)[trial.number]
-            lose(self.study, self.search, frozen, attempt=attempt + to_blame)
+        is_cause = event.was_ready and not event.was_terminated
+        if attempt < MAX_ATTEMPTS or not is_cause:
+            stored = self.study.get_trials(deepcopy=False)[trial.number]
+            requeue_trial(self.study, self.config, stored, attempt=attempt + is_cause)
             return
-        how = event.content["reason"]
-        trial.set_user_attr("reason", f"its worker {how}, {attempt} times in all")
+        trial.set_user_attr("reason", f"its worker {event.reason}, in {attempt} attempts")
         self.study.tell(trial, state=TrialState.FAIL)
 
-    def _give_up(self) -> None:
-        """Lose what still runs; where that fails, the next call does it."""
-        trials = self.study.get_trials(deepcopy=False)
-        for trial in self.running.values():
-            with contextlib.suppress(OSError):
-                attempt = trial.user_attrs.get("attempt", 1)
-                lose(self.study, self.search, trials[trial.number], attempt=attempt)
-        self.running.clear()
-        self._look()
+    def _count_unexpected_failures(self, event: Event) -> None:
+        died_early = event.kind == "died" and not event.was_ready
+        if not (died_early or event.unexpected):
+            self.unexpected_failures = 0
+            return
+        self.unexpected_failures += 1
+        if self.unexpected_failures == MAX_UNEXPECTED_FAILURES:
+            raise RunError(
+                f"{MAX_UNEXPECTED_FAILURES} consecutive trials failed unexpectedly, the last with: "
+                f"{event.reason}; fix the cause, then run the same command to resume"
+            )
 
-    def _look(self) -> None:
-        self.state.trials = trials_of(self.study, self.search, self.state.trials)
+    def _refresh(self) -> None:
+        trials = read_trials(self.study, self.config, self.progress.trials)
+        self.progress.trials = trials
+
+
+def _raise_if(error: FashionCNNError | None) -> None:
+    if error is not None:
+        raise error

@@ -1,0 +1,112 @@
+"""Checks of the arguments of ``fashioncnn predict`` before any work is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fashioncnn.cli.options import unknown_option
+from fashioncnn.errors import UsageError
+
+STDIN = "-"
+FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
+RUN_FOLDER = ("config.toml", "environment.json")
+MODEL_FOLDER = ("config.json", "model.safetensors")
+"""Files by which a folder is recognized."""
+
+
+def check_sources(sources: tuple[str, ...], from_file: str | None, options: Iterable[str]) -> None:
+    """Reject missing sources, unknown options, folders of models, and a missing standard input.
+
+    Args:
+        sources: names of images; options that are not known to the command are among them,
+            because ``-`` is a source.
+        from_file: a file with more sources.
+        options: of the command.
+    """
+    if not sources and from_file is None:
+        raise UsageError("predict: no image; give at least one file or folder")
+    for source in sources:
+        if source.startswith("-") and source != STDIN and not _is(Path(source).exists):
+            raise unknown_option(source, options)
+        reject_model_folder(source)
+    reads = [*sources, from_file].count(STDIN)
+    if reads > 1:
+        raise UsageError("-: standard input can be read only once")
+    if reads and sys.stdin.isatty():
+        raise UsageError("-: standard input is a terminal; pipe an image into it")
+
+
+def reject_model_folder(source: str) -> str:
+    """Return `source`, or raise `UsageError` if it is a run or model folder."""
+    folder = Path(source)
+    for kind, files in (("run", RUN_FOLDER), ("model", MODEL_FOLDER)):
+        if _is(folder.is_dir) and all((folder / name).is_file() for name in files):
+            raise UsageError(
+                f"{source}: a {kind} folder, not images; to predict with its model, use --model "
+                f"{source}"
+            )
+    return source
+
+
+def check_out(out: Path, sources: tuple[str, ...], from_file: str | None) -> None:
+    """Reject an output file that cannot be written, or that would replace an input."""
+    from fashioncnn.images.formats import SUFFIXES
+
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out {out}: exists and is not a file")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: folder {out.parent} does not exist")
+    if out.suffix.lower() in SUFFIXES or _is_one_of(out, sources):
+        raise UsageError(f"--out {out}: would overwrite an image; name another file")
+    if from_file is not None and _is_one_of(out, (from_file,)):
+        raise UsageError(f"--out {out}: would overwrite the --from-file list; name another file")
+
+
+def create_folders(save_views: Path | None, explain: Path | None, sources: tuple[str, ...]) -> None:
+    """Create the folders for images; reject those whose content would be read as a source."""
+    for option, folder in (("--save-views", save_views), ("--explain", explain)):
+        if folder is None:
+            continue
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{option} {folder}: exists and is not a folder")
+        for source in sources:
+            parent = Path(source)
+            if _is(parent.is_dir) and folder.resolve().is_relative_to(parent.resolve()):
+                raise UsageError(
+                    f"{option} {folder}: is inside {source}, whose images are read; name a folder "
+                    "elsewhere"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+    if save_views is not None and explain is not None and save_views.samefile(explain):
+        raise UsageError("--save-views and --explain: name two different folders")
+
+
+def output_format(format_: str | None, json: bool, out: Path | None) -> str:
+    """Return the format of the predictions: ``table``, ``json``, ``jsonl`` or ``csv``."""
+    if json and format_ not in (None, "json"):
+        raise UsageError(f"--json and --format {format_}: choose one")
+    if json:
+        return "json"
+    if format_ or out is None:
+        return format_ or "table"
+    suffix = out.suffix.lower()
+    if suffix not in FORMAT_OF_SUFFIX:
+        known = ", ".join(filter(None, FORMAT_OF_SUFFIX))
+        raise UsageError(
+            f"--out {out}: no format has the suffix '{suffix}'; use {known}, or --format"
+        )
+    return FORMAT_OF_SUFFIX[suffix]
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Return the result of a method such as `Path.is_dir`; False if the name cannot be a path."""
+    try:
+        return kind()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def _is_one_of(out: Path, sources: Iterable[str]) -> bool:
+    return out.exists() and any(_is(Path(s).is_file) and out.samefile(s) for s in sources)

@@ -1,0 +1,52 @@
+"""What ``fashioncnn predict`` reads: sources on the command line, in a list, on standard input."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from fashioncnn.cli.predict_arguments import STDIN, reject_model_folder
+from fashioncnn.errors import UsageError
+from fashioncnn.images.limits import max_bytes
+from fashioncnn.inference.sources import ImageSource, find_sources, read_list
+
+
+@contextmanager
+def open_images(
+    sources: tuple[str, ...], from_file: str | None, max_pixels: int
+) -> Iterator[Iterator[ImageSource]]:
+    """Open standard input or the list, if they are sources, and yield the images of all sources.
+
+    Args:
+        sources: on the command line.
+        from_file: a file with more sources, which follow the others; ``-`` is standard input.
+        max_pixels: of an image.
+    """
+    limit = max_bytes(max_pixels)
+    stdin = sys.stdin.buffer if STDIN in sources else io.BytesIO()
+    with _open_list(from_file) as file:
+        listed = map(reject_model_folder, read_list(file))
+        yield chain(find_sources(sources, stdin, limit), find_sources(listed, io.BytesIO(), limit))
+
+
+@contextmanager
+def _open_list(from_file: str | None) -> Iterator[BinaryIO]:
+    if from_file is None:
+        yield io.BytesIO()
+    elif from_file == STDIN:
+        yield sys.stdin.buffer
+    else:
+        with _open_file(Path(from_file)) as file:
+            yield file
+
+
+def _open_file(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"--from-file {path}: {error.strerror}") from None

@@ -1,0 +1,173 @@
+"""What ``fashioncnn predict`` writes: predictions, views, explanations, progress and counts."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from fashioncnn.cli.console import note, plural
+from fashioncnn.cli.progress import image_bar
+from fashioncnn.errors import ImageError, UsageError
+from fashioncnn.files import atomic_file
+from fashioncnn.images.formats import SUFFIXES
+from fashioncnn.inference.explain import draw_explanation, side_by_side
+from fashioncnn.inference.predictor import Prediction, Predictor
+from fashioncnn.inference.sources import count_sources
+from fashioncnn.reporting.predictions import FORMATS, format_table, to_record
+
+MAX_NAME_LENGTH = 60
+"""Characters of an image's name that are part of a file name."""
+
+
+@dataclass
+class Counts:
+    """Numbers of predictions.
+
+    Attributes:
+        total: all sources.
+        found: sources that exist.
+        failed: images that could not be read.
+        abstained: images for which the model abstains.
+        resized: images of another size than the model input.
+    """
+
+    total: int = 0
+    found: int = 0
+    failed: int = 0
+    abstained: int = 0
+    resized: int = 0
+
+    def count(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yield the predictions, count them, and report images that could not be read."""
+        for prediction in predictions:
+            self.total += 1
+            self.found += prediction.found
+            self.abstained += prediction.abstained
+            self.resized += prediction.resized
+            if prediction.error:
+                self.failed += 1
+                note(f"skipped: {prediction.error}")
+            yield prediction
+
+    def conclude(self) -> None:
+        """Report abstentions, and raise an error unless all sources were read.
+
+        Raises:
+            UsageError: no source exists.
+            ImageError: images could not be read.
+        """
+        if self.abstained:
+            note(
+                f"abstained on {self.abstained:,} of {plural(self.total, 'image')}, which may show "
+                "none of the classes: the confidence is below the threshold (--abstain-below)"
+            )
+        if not self.found:
+            raise UsageError("predict: no image found")
+        if self.failed:
+            raise ImageError(f"{self.failed:,} of {plural(self.total, 'image')} could not be read")
+
+
+@contextmanager
+def open_output(out: Path | None) -> Iterator[TextIO]:
+    """Open the output: stdout, or a file that is replaced when the block succeeds."""
+    if out is None:
+        yield sys.stdout
+        return
+    with atomic_file(out.resolve()) as file:
+        text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+        yield text
+        text.flush()
+        text.detach()  # atomic_file closes the file
+
+
+@contextmanager
+def show_progress(
+    sources: tuple[str, ...], *, is_complete: bool, out: Path | None
+) -> Iterator[Callable[[Iterable[Prediction]], Iterable[Prediction]]]:
+    """Yield a function that passes predictions on and shows a progress bar on a terminal.
+
+    There is no bar where the predictions themselves are printed on a terminal.
+
+    Args:
+        sources: whose images are counted for the total.
+        is_complete: whether there are no other sources.
+        out: the output file.
+    """
+    if not sys.stderr.isatty() or (out is None and sys.stdout.isatty()):
+        yield lambda predictions: predictions
+        return
+    with image_bar() as bar:
+        total = count_sources(sources) if is_complete else None
+        yield lambda predictions: bar.track(predictions, total, description="predicting")
+
+
+def write_predictions(
+    predictions: Iterable[Prediction],
+    output: TextIO,
+    format_name: str,
+    model: str,
+    class_names: tuple[str, ...],
+    top: int,
+) -> None:
+    """Write the predictions while they are made.
+
+    Args:
+        predictions: to write.
+        output: text file; a table fits it if it is a terminal.
+        format_name: key of `FORMATS`.
+        model: name of the model.
+        class_names: by label.
+        top: classes per image.
+    """
+    top = min(top, len(class_names))
+    records = (to_record(prediction, class_names, top) for prediction in predictions)
+    write = FORMATS[format_name]
+    if format_name == "table" and output.isatty():
+        write = partial(format_table, width=shutil.get_terminal_size().columns)
+    for text in write(records, model, top):
+        output.write(text)
+        output.flush()
+
+
+def save_images(
+    predictions: Iterable[Prediction],
+    predictor: Predictor,
+    save_views: Path | None,
+    explain: Path | None,
+) -> Iterator[Prediction]:
+    """Yield the predictions; write the model input and an explanation of each into folders."""
+    for number, prediction in enumerate(predictions, 1):
+        if prediction.views is not None:
+            name = _file_name(number, prediction.source)
+            if save_views is not None:
+                side_by_side(prediction.views).save(save_views / name)
+            if explain is not None:
+                _explain(prediction, predictor, explain / name)
+        yield prediction
+
+
+def _explain(prediction: Prediction, predictor: Predictor, path: Path) -> None:
+    views, probabilities = prediction.views, prediction.probabilities
+    if views is None or probabilities is None:
+        return
+    label = int(probabilities.argmax())
+    caption = f"{predictor.spec.labels[label]} {100 * probabilities[label]:.1f}%"
+    if prediction.abstained:
+        caption = f"abstained ({caption})"
+    draw_explanation(predictor.backend, views, label, caption).save(path)
+
+
+def _file_name(number: int, source: str) -> str:
+    """Return a unique file name that sorts in the order of the images and is portable."""
+    path = Path(source)
+    name = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    stem = re.sub(r"[^\w.-]+", "_", name)[:MAX_NAME_LENGTH].strip("._")
+    return f"{number:06}-{stem}.png"

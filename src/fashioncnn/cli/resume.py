@@ -1,0 +1,95 @@
+"""``fashioncnn train --resume``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fashioncnn.cli.console import note, plural, print_json
+from fashioncnn.cli.setting_flags import override_settings
+from fashioncnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from fashioncnn.runs import RunFolder
+    from fashioncnn.settings import Settings
+
+RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
+"""Flags that can be given with ``--resume``."""
+
+
+def resume_run(
+    path: Path, flags: Mapping[str, Any], given: Sequence[str], offline: bool, json: bool
+) -> None:
+    """Train an interrupted run to its end, or a finished run for more epochs.
+
+    Args:
+        path: of the run.
+        flags: values of flags for settings, not yet validated.
+        given: all that was given beside ``--resume``, as it is typed.
+        offline: do not download data.
+        json: print the metrics as one JSON document.
+
+    Raises:
+        UsageError: there is no run, or it cannot be resumed with these flags.
+    """
+    from fashioncnn.environment import require_modules
+    from fashioncnn.runs import open_run
+
+    run = open_run(path)
+    rejected = sorted(set(given) - set(RESUMABLE_FLAGS))
+    if rejected:
+        raise UsageError(
+            f"{', '.join(rejected)}: cannot be changed with --resume; start a new run from its "
+            f"weights with --from {path}"
+        )
+    require_modules("train")
+    before = run.settings()
+    settings = override_settings(before, flags)
+    if _is_done(run, before, settings):
+        _report_done(run, settings, json)
+    else:
+        _continue(run, settings, offline, json)
+
+
+def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
+    from fashioncnn.training.prepare import check_extension
+
+    epochs = settings.training.epochs
+    if epochs != before.training.epochs:
+        check_extension(before, epochs, run.path)
+        return False
+    if not run.finished:
+        return False
+    complete = run.is_complete()
+    if not complete:
+        note(f"{run.path}: finished, but files are missing; resuming from its last checkpoint")
+    return complete
+
+
+def _report_done(run: RunFolder, settings: Settings, json: bool) -> None:
+    from fashioncnn.runs import read_json
+
+    epochs = plural(settings.training.epochs, "epoch")
+    note(f"{run.path}: already finished ({epochs}); nothing to do")
+    if json:
+        print_json({"run": str(run.path), **read_json(run.metrics)})
+
+
+def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
+    from fashioncnn.cli.datasets import load_for
+    from fashioncnn.cli.train_run import note_missing_kernels, train_run
+    from fashioncnn.devices import configure_process
+    from fashioncnn.training.prepare import prepare_resumed
+
+    configure_process(settings.runtime.threads)
+    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    kernels = settings.runtime.kernels
+    settings = prepare_resumed(settings, dataset)
+    if settings.runtime.kernels != kernels:
+        note(
+            f"{run.path}: started with native kernels, which are not available here; PyTorch's "
+            "round differently"
+        )
+        note_missing_kernels(settings)
+    train_run(run, settings, dataset, None, json)

@@ -1,0 +1,109 @@
+"""Train in a run folder with progress, and print the result."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from fashioncnn.cli.console import note, plural, print_json, print_tables
+from fashioncnn.cli.progress import make_progress
+from fashioncnn.cli.signals import StopSignals
+from fashioncnn.devices import has_bf16, resolve_device
+from fashioncnn.inference.evaluate import evaluation_splits
+from fashioncnn.kernels import unavailable_reason
+from fashioncnn.reporting.report import write_run_report
+from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.training.run import train_model
+
+if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.runs import RunFolder
+    from fashioncnn.settings import Settings
+
+
+def train_run(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None,
+    json: bool,
+) -> None:
+    """Train, write the report, and print metrics.
+
+    Args:
+        run: where everything is written.
+        settings: resolved.
+        dataset: to train on.
+        initial: model with the initial weights of a new run.
+        json: print the metrics as one JSON document instead of tables.
+
+    Raises:
+        InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
+    """
+    _note_start(run, settings, dataset)
+    command = shlex.join(["fashioncnn", "train", "--resume", str(run.path)])
+    stop = StopSignals(f"resume with: {command}")
+    with run.lock(), stop, contextlib.closing(make_progress()) as progress:
+        result = train_model(
+            settings, dataset, run=run, initial=initial, callbacks=[progress], stop=stop.reason
+        )
+    page = write_run_report(run, evaluation_splits(dataset, settings))
+    if json:
+        print_json({"run": str(run.path), **result.metrics})
+        return
+    metrics = result.metrics
+    evaluated = metrics["test"] or metrics["validation"]
+    print_tables(
+        [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
+    )
+    note(f"report: {page}")
+    _note_evaluation(run, metrics, has_test=dataset.test is not None)
+
+
+def note_missing_kernels(settings: Settings) -> None:
+    """Print why native kernels are not used on the CPU, where that can be changed."""
+    reason = unavailable_reason() if settings.runtime.device == "cpu" else None
+    if reason:
+        note(f"training with PyTorch's kernels, which are slower than the native ones: {reason}")
+
+
+def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
+    runtime, distillation = settings.runtime, settings.distillation
+    parts = [plural(len(dataset.train), "image"), plural(settings.training.epochs, "epoch")]
+    if distillation.ensemble_size:
+        teachers = plural(distillation.ensemble_size, "teacher")
+        parts.append(f"{teachers} of {plural(distillation.epochs, 'epoch')} first")
+    if distillation.teachers:
+        parts.append(f"teachers {', '.join(distillation.teachers)}")
+    parts += [runtime.device, runtime.precision]
+    parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
+    note(f"{settings.recipe} on {dataset.name}: {', '.join(parts)} → {run.path}")
+    if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
+        note("bf16: this processor has no instructions for it; fp32 is faster")
+    if distillation.teachers and settings.data.validation:
+        note(
+            "a teacher that was trained on images of the validation split makes the validation "
+            "metrics look better than they are"
+        )
+
+
+def _note_evaluation(run: RunFolder, metrics: dict[str, Any], *, has_test: bool) -> None:
+    """Print how to evaluate the test split if that was not done."""
+    command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+    if metrics["test"] is not None:
+        return
+    if metrics["validation"] is not None:
+        if has_test:
+            note(f"the test split was not evaluated; for the final result: {command}")
+    elif has_test:
+        note(
+            "no split was evaluated, because this recipe trains on all training images; "
+            f"evaluate the test split with: {command}"
+        )
+    else:
+        note(
+            "no split was evaluated: the data has no test split, and no validation split was "
+            "held out (--validation)"
+        )

@@ -1,0 +1,87 @@
+"""The tables of ``fashioncnn bench``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fashioncnn.reporting.tables import Table
+
+Result = dict[str, Any]
+"""A document of `fashioncnn.bench`."""
+
+LIMIT_NOTE = (
+    "Operations are counted as the network is defined; kernels that need fewer of them can come "
+    "close to the limit, or exceed it."
+)
+
+
+def training_table(result: Result) -> Table:
+    """Return the speed of training."""
+    low, high = min(result["rounds"]), max(result["rounds"])
+    rate, fraction, n = result["images_per_second"], result["share_of_limit"], result["images"]
+    rows = (
+        ("Images per second", f"{rate:,.0f}", f"{low:,.0f} – {high:,.0f}"),
+        (
+            "Fraction of the machine's limit",
+            _percent(fraction),
+            f"{_percent(fraction * low / rate)} – {_percent(fraction * high / rate)}",
+        ),
+        (
+            f"Seconds per epoch of {n:,} images",
+            f"{result['seconds_per_epoch']:.1f}",
+            f"{n / high:.1f} – {n / low:.1f}",
+        ),
+    )
+    title = f"Training {result['recipe']}, batch size {result['batch_size']}"
+    return Table(title, ("Without evaluation", "Median", "Range"), rows)
+
+
+def prediction_table(result: Result) -> Table:
+    """Return the speed of prediction from arrays and from files."""
+    single, many = result["batches"]
+    files = result["png_files"]
+    calls = (
+        ("1 array", single),
+        (f"{many['batch_size']:,} arrays", many),
+        (f"{files['batch_size']} PNG files", files),
+    )
+    rows = tuple(
+        (
+            name,
+            f"{measured['images_per_second']:,.0f}",
+            f"{min(measured['rounds']):,.0f} – {max(measured['rounds']):,.0f}",
+            _percent(measured.get("share_of_limit")),
+            f"{_milliseconds(measured['latency_ms_median'])} "
+            f"({_milliseconds(measured['latency_ms_p95'])})",
+        )
+        for name, measured in calls
+    )
+    header = ("Call", "Images/s", "Range", "Of limit", "ms per call (p95)")
+    return Table(f"Prediction, {result['model']}", header, rows)
+
+
+def conditions_table(result: Result) -> Table:
+    """Return the conditions of a measurement."""
+    device = result["gpu"] or f"{result['device']}, {result['threads']} threads"
+    kernels = f", {result['kernels']} kernels" if "kernels" in result else ""
+    limit = f"{_flops(result['limit_gflops'])} ({result['limit_precision']})"
+    rows = (
+        ("Processor", result["cpu"]),
+        ("Device", f"{device}, {result['precision']}{kernels}"),
+        ("Limit: matrix multiplication", limit),
+        ("Operations per image", f"{result['mflop_per_image']:.1f} MFLOP"),
+        ("Peak memory", f"{result['peak_memory_bytes'] / 1e6:,.0f} MB"),
+    )
+    return Table("Conditions", ("Condition", "Value"), rows, "ll", LIMIT_NOTE)
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.1f}%"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _flops(gflops: float) -> str:
+    return f"{gflops / 1e3:,.1f} TFLOP/s" if gflops >= 1e4 else f"{gflops:,.0f} GFLOP/s"

@@ -1,0 +1,99 @@
+"""The most confident mistakes of a run, with their images."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fashioncnn.data.dataset import Split
+from fashioncnn.evaluation.metrics import softmax
+from fashioncnn.evaluation.predictions import load_predictions
+from fashioncnn.runs import RunFolder
+
+MISTAKES_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An incorrect prediction.
+
+    Attributes:
+        image: PNG as a data URI.
+        true: name of the true class.
+        predicted: name of the predicted class.
+        confidence: probability of the predicted class, in [0, 1].
+    """
+
+    image: str
+    true: str
+    predicted: str
+    confidence: float
+
+
+def find_mistakes(
+    run: RunFolder, metrics: dict[str, Any], splits: dict[str, Split]
+) -> list[Mistake]:
+    """Return the most confident mistakes, most confident first.
+
+    They are of the test split if it was evaluated, else of the validation split. Probabilities are
+    after temperature scaling, as in ``predict``.
+
+    Args:
+        run: with stored predictions.
+        metrics: content of metrics.json.
+        splits: images by name of the split; see `has_evaluated_images`.
+
+    Returns:
+        At most `MISTAKES_SHOWN`; empty if the images are not available.
+    """
+    split = evaluated_split(metrics)
+    if split is None or not has_evaluated_images(run, metrics, splits):
+        return []
+    predictions = load_predictions(run.predictions)[0][split]
+    logits, labels = predictions.logits, predictions.labels
+    temperature = metrics[split].get("calibrated", {}).get("temperature", 1.0)
+    probabilities = softmax(logits / np.float32(temperature))
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    incorrect = np.flatnonzero(predicted != labels)
+    most_confident = incorrect[np.argsort(-confidence[incorrect], kind="stable")][:MISTAKES_SHOWN]
+    names = [c["name"] for c in metrics[split]["per_class"]]
+    return [
+        Mistake(
+            image=_data_uri(splits[split].images[i]),
+            true=names[labels[i]],
+            predicted=names[predicted[i]],
+            confidence=float(confidence[i]),
+        )
+        for i in most_confident
+    ]
+
+
+def has_evaluated_images(run: RunFolder, metrics: dict[str, Any], splits: dict[str, Split]) -> bool:
+    """Return whether `splits` has the images that the stored predictions are for (by SHA-256)."""
+    split = evaluated_split(metrics)
+    if split is None or split not in splits:
+        return False
+    predictions, identity = load_predictions(run.predictions)
+    return split in predictions and identity.get(f"{split}_sha256") == splits[split].sha256
+
+
+def evaluated_split(metrics: dict[str, Any]) -> str | None:
+    """Return the split that a report shows: test if it was evaluated, else validation, or None.
+
+    Args:
+        metrics: content of metrics.json.
+    """
+    return next((split for split in ("test", "validation") if metrics[split]), None)
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,86 @@
+"""The configuration of a search: everything that determines its trials."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fashioncnn.settings import SCHEMA, Settings
+from fashioncnn.tuning.space import Space
+
+SamplerName = Literal["tpe", "random"]
+CHANGEABLE: dict[str, Any] = {
+    "recipe": True, "description": True, "data": {"source"}, "runtime": True,
+}  # fmt: skip
+"""Settings that may differ when a search is resumed: names, paths and hardware."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The configuration of a search.
+
+    Attributes:
+        recipe: settings of the recipe, into which the best values are written; ``auto`` is kept.
+        settings: settings of a trial, resolved, with a validation split.
+        space: the searched settings.
+        sampler: ``tpe`` (tree-structured Parzen estimator, arXiv:2304.11127) or ``random``.
+        seed: seed of the sampler.
+        data: name and SHA-256 of the training split.
+    """
+
+    recipe: Settings
+    settings: Settings
+    space: Space
+    sampler: SamplerName
+    seed: int
+    data: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that determines the trials, as ``search.toml`` stores it."""
+        return {
+            "schema": SCHEMA,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "data": self.data,
+            "settings": fixed_settings(self.settings),
+            "space": {key: parameter.to_dict() for key, parameter in self.space.items()},
+        }
+
+    def decode(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings for the parameters of an Optuna trial, by dotted key."""
+        return {key: self.space[key].decode(value) for key, value in parameters.items()}
+
+
+def fixed_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that must stay the same when a search is resumed."""
+    values = settings.model_dump(mode="json", exclude=CHANGEABLE, exclude_none=True)
+    return {**values, "runtime": {"precision": settings.runtime.precision}}
+
+
+def describe_differences(
+    stored: dict[str, Any], requested: dict[str, Any], limit: int = 3
+) -> list[str]:
+    """Return a phrase for each key in which two nested tables differ, `limit` of them in full."""
+    stored, requested = _flatten(stored), _flatten(requested)
+    differences = [
+        f"{key} is {_format(stored.get(key))} there and {_format(requested.get(key))} now"
+        for key in sorted(stored.keys() | requested.keys())
+        if stored.get(key) != requested.get(key)
+    ]
+    more = [f"and {len(differences) - limit} more"] * (len(differences) > limit)
+    return differences[:limit] + more
+
+
+def _format(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {
+            prefix + key: value
+        }  # fmt: skip
+    return flat

@@ -1,0 +1,124 @@
+"""The folder of a search: its configuration, journal and best recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from fashioncnn.config import override
+from fashioncnn.errors import OtherVersionError, RunError, UsageError
+from fashioncnn.files import lock_folder, write_atomic
+from fashioncnn.reporting.trials import Trial, best_trial
+from fashioncnn.settings import SCHEMA, Settings
+from fashioncnn.tuning.config import (
+    CHANGEABLE,
+    SearchConfig,
+    describe_differences,
+    fixed_settings,
+)
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """The files of one search."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration of the search, `SearchConfig.to_dict`."""
+        return self.path / "search.toml"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal: one JSON object per line for each change of the study."""
+        return self.path / "journal.log"
+
+    @property
+    def best_recipe(self) -> Path:
+        """The recipe of the best trial so far."""
+        return self.path / "best.toml"
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Lock the folder for this process; see `fashioncnn.files.lock_folder`."""
+        return lock_folder(self.path, "another process is searching in this folder")
+
+    def create(self) -> None:
+        """Create the folder, unless it is empty or contains a search.
+
+        Raises:
+            UsageError: it contains other files, or cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # Hidden files are temporary files of a process that was killed while writing.
+            has_files = any(not p.name.startswith(".") for p in self.path.iterdir())
+        except OSError as error:
+            raise UsageError(f"{self.path}: cannot be written ({error.strerror})") from None
+        if has_files and not self.config.exists():
+            raise UsageError(
+                f"--out {self.path}: contains other files and no search; choose a new folder"
+            )
+
+    def store_config(self, config: SearchConfig) -> None:
+        """Write ``search.toml``; if it exists, check that it describes the same search.
+
+        Raises:
+            UsageError: it describes another search; the message lists the differences.
+            OtherVersionError: it was written by another version of fashioncnn.
+            RunError: it is damaged.
+        """
+        requested = config.to_dict()
+        if not self.config.exists():
+            write_atomic(self.config, tomli_w.dumps(requested).encode())
+            return
+        stored = self._read_config()
+        differences = describe_differences(stored, tomllib.loads(tomli_w.dumps(requested)))
+        if differences:
+            raise UsageError(
+                f"{self.path}: contains another search: {'; '.join(differences)}; repeat the "
+                "options of that search, or choose a new folder with --out"
+            )
+
+    def write_best_recipe(self, config: SearchConfig, trials: list[Trial]) -> None:
+        """Write the settings of the best trial as a recipe for ``fashioncnn train``."""
+        best = best_trial(trials)
+        if best is None:
+            return
+        settings = override(config.recipe, best.parameters)
+        values = settings.model_dump(mode="json", exclude=CHANGEABLE, exclude_none=True)
+        values["training"]["track_test"] = False
+        if settings.runtime.precision != "fp32":
+            values["runtime"] = {"precision": settings.runtime.precision}
+        description = (
+            f"{config.recipe.recipe}, tuned: trial {best.number}, best of "
+            f"{sum(t.is_finished for t in trials)} by {config.sampler}, validation loss "
+            f"{best.loss:.4f} on {config.data['name']} after {best.epochs} epochs"
+        )
+        text = tomli_w.dumps({"description": description, **values})
+        write_atomic(self.best_recipe, text.encode())
+
+    def _read_config(self) -> dict[str, Any]:
+        """Return ``search.toml``, with the defaults of settings added since it was written."""
+        try:
+            stored = tomllib.loads(self.config.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.config}: damaged ({error})") from None
+        schema = stored.get("schema")
+        if not isinstance(schema, int):
+            raise RunError(f"{self.config}: damaged (has no schema number)")
+        if schema != SCHEMA:
+            raise OtherVersionError(
+                f"{self.path}: a search of another version of fashioncnn (schema {schema}; this "
+                f"version has {SCHEMA}); start a new search in another folder with --out"
+            )
+        with contextlib.suppress(ValidationError, KeyError, TypeError):
+            settings = Settings.model_validate({"recipe": "", **stored["settings"]}, strict=False)
+            stored["settings"] = fixed_settings(settings)
+        return stored

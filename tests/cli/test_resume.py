@@ -1,0 +1,141 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import NO_EPOCHS, QUICK, command_id
+
+
+def weights(run):
+    return Path(run, "model", "model.safetensors").read_bytes()
+
+
+def edit_config(run, old, new):
+    path = Path(run, "config.toml")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_finished_run_is_left_as_it_is(cli, trained):
+    before = weights(trained)
+    code, out, err = cli("train", "--resume", trained)
+    assert (code, out) == (0, "")
+    assert "run: already finished (2 epochs); nothing to do" in err
+    assert cli.json("train", "--resume", trained)["test"]["n"] == 100
+    assert weights(trained) == before
+
+
+def test_a_run_without_a_checkpoint_starts_again(cli, trained):
+    expected = weights(trained)
+    config = Path(trained, "config.toml").read_bytes()
+    shutil.rmtree(trained)
+    Path(trained).mkdir()
+    Path(trained, "config.toml").write_bytes(config)
+    cli.ok("train", "--resume", trained)
+    assert weights(trained) == expected
+
+
+def test_extended_run_equals_a_longer_run(cli, idx_folder, trained):
+    cli.ok("train", "--resume", trained, "--epochs", "4")
+    cli.ok("train", *NO_EPOCHS, "--data", idx_folder, "--epochs", "4", "--out", "whole")
+    assert weights(trained) == weights("whole")
+    assert len(Path(trained, "history.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("missing", ["model/config.json", "model/model.safetensors"])
+def test_missing_files_of_a_finished_run_are_restored(cli, trained, missing):
+    before = weights(trained)
+    Path(trained, missing).unlink()
+    assert "finished, but files are missing" in cli("train", "--resume", trained)[2]
+    assert weights(trained) == before
+    assert "nothing to do" in cli("train", "--resume", trained)[2]
+
+
+def test_damaged_metrics_of_a_finished_run_are_restored(cli, trained):
+    metrics = Path(trained, "metrics.json")
+    before = metrics.read_bytes()
+    metrics.write_text("{")
+    assert "finished, but files are missing" in cli("train", "--resume", trained)[2]
+    assert len(metrics.read_bytes()) == pytest.approx(len(before), rel=0.1)
+
+
+def test_metrics_of_a_later_schema_are_left_as_they_are(cli, trained):
+    metrics = Path(trained, "metrics.json")
+    schema = f'"schema": {9}'
+    text = metrics.read_text()
+    for known in (1, 2):
+        text = text.replace(f'"schema": {known}', schema)
+    metrics.write_text(text)
+    assert "another version" in cli.fails(1, "train", "--resume", trained)
+    assert metrics.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "1"], "--epochs 1: run was started with 2 epochs; it can only be extended"),
+        (["--epochs", "1.5"], "--epochs 1.5: should be a valid integer"),
+        (["--device", "tpu"], "--device tpu: should be auto"),
+        (["--seed", "3"], "--seed: cannot be changed with --resume; start a new run from its"),
+        (["--out", "x"], "--out: cannot be changed with --resume"),
+        (["--set", "a.b=1"], "--set: cannot be changed with --resume"),
+        (["honest", "--no-track-test"], "--track-test, recipe: cannot be changed with --resume"),
+    ],
+    ids=command_id,
+)
+def test_invalid_changes_are_rejected(cli, trained, arguments, message):
+    config = Path(trained, "config.toml").read_bytes()
+    assert message in cli.fails(2, "train", "--resume", trained, *arguments)
+    assert Path(trained, "config.toml").read_bytes() == config
+
+
+def test_a_run_with_a_decaying_learning_rate_cannot_be_extended(cli, idx_folder):
+    linear = "--set", "schedule.name=linear"
+    cli.ok("train", *QUICK, *linear, "--data", idx_folder, "--out", "r")
+    before = Path("r/metrics.json").read_bytes()
+    assert "start a new run from its weights with --from r" in cli.fails(
+        2, "train", "--resume", "r", "--epochs", "4"
+    )
+    assert Path("r/metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("data", ["nowhere", "sketches"])
+def test_an_extension_with_other_data_leaves_the_run_as_it_was(cli, trained, data):
+    before = {path: path.read_bytes() for path in Path(trained).glob("*.*")}
+    code, _, _ = cli("train", "--resume", trained, "--epochs", "4", "--data", data)
+    assert code in (1, 2)
+    assert {path: path.read_bytes() for path in Path(trained).glob("*.*")} == before
+
+
+def test_a_folder_that_is_not_a_run_is_rejected(cli, tmp_path):
+    assert "no such run folder" in cli.fails(2, "train", "--resume", "nowhere")
+    assert "not a run folder" in cli.fails(2, "train", "--resume", tmp_path)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_run_resumes_without_native_kernels(cli, trained):
+    edit_config(trained, 'kernels = "torch"', 'kernels = "native"')
+    code, _, err = cli("train", "--resume", trained, "--epochs", "3")
+    assert code == 0, err
+    assert "run: started with native kernels, which are not available here" in err
+    assert "slower than the native ones: no C compiler" in err
+    assert 'kernels = "torch"' in Path(trained, "config.toml").read_text()
+
+
+def test_a_run_resumes_on_another_device(cli, trained):
+    edit_config(trained, 'device = "cpu"', 'device = "cuda:7"')
+    Path(trained, "metrics.json").unlink()
+    assert "try --device cpu" in cli.fails(2, "train", "--resume", trained)
+    cli.ok("train", "--resume", trained, "--device", "cpu")
+
+
+def test_a_rejected_extension_leaves_a_distilled_run_finished(cli, idx_folder):
+    teachers = "--set", "distillation.ensemble_size=1", "distillation.epochs=1"
+    _, _, err = cli("train", *QUICK, *teachers, "--data", idx_folder, "--out", "r")
+    assert "1 teacher of 1 epoch first" in err
+    cli.ok("train", "--resume", "r/teachers/1", "--epochs", "3")
+    metrics = Path("r/metrics.json").read_bytes()
+    assert "3 epochs, not 1" in cli.fails(1, "train", "--resume", "r", "--epochs", "4")
+    assert Path("r/metrics.json").read_bytes() == metrics
+    assert "nothing to do" in cli("train", "--resume", "r")[2]
