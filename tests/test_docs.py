@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import subprocess
@@ -96,23 +95,31 @@ class Page:
 
     def _run_command(self, command: str) -> str:
         expected = re.search(r"# exit code (\d+)$", command)
-        words = shlex.split(command, comments=True)
-        if words[0] == "fashioncnn" and not re.search(r"[|<>$]", command):
-            with captured() as text:
-                code = run_in_process(words[1:])
-            output = text.getvalue()
+        source, _, ours = command.rpartition(" | ")
+        words = shlex.split(ours, comments=True)
+        if words[0] == "fashioncnn":
+            piped = run_in_shell(source) if source else b""
+            with captured() as text, standard_input(piped):
+                code, output = run_in_process(words[1:]), text.getvalue()
         else:
-            scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            done = subprocess.run(
-                ["bash", "-o", "pipefail", "-c", command],
-                check=False,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "PATH": scripts},
-            )
-            code, output = done.returncode, done.stdout + done.stderr
+            code, output = 0, run_in_shell(command).decode()
         assert code == (int(expected[1]) if expected else 0), f"{command}\n{output}"
         return output
+
+
+def run_in_shell(command: str) -> bytes:
+    done = subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.PIPE)
+    return done.stdout
+
+
+@contextlib.contextmanager
+def standard_input(content: bytes) -> Iterator[None]:
+    """Replace stdin, also its binary buffer."""
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(content))
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def run_in_process(words: list[str]) -> int:
@@ -164,7 +171,10 @@ def save_drawing(sketches, label: int, number: int, path: Path) -> None:
 
 def subset_of(dataset: Dataset) -> Dataset:
     """Return fewer images, so that trainings take a fraction of a second."""
-    train, test = dataset.train.take(np.arange(600)), dataset.require_test().take(np.arange(200))
+    train, test = (
+        dataset.train.subset(np.arange(600)),
+        dataset.require_test().subset(np.arange(200)),
+    )
     return replace(dataset, train=train, test=test)
 
 
