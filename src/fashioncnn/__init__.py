@@ -1,7 +1,7 @@
-"""fashioncnn: train, judge and use convolutional classifiers for Fashion-MNIST.
+"""fashioncnn: train, evaluate and use convolutional image classifiers.
 
-The Python face is one class, `Classifier`; the command line is ``fashioncnn --help``.
-Importing this package does not import torch.
+The Python API is the class `Classifier`; for the command line see ``fashioncnn --help``. Importing
+this package does not import torch.
 """
 
 from __future__ import annotations
