@@ -1,10 +1,13 @@
 # Every target sets up what it needs in .venv; a second call finds it there.
 #   make train [RECIPE=baseline] [DATA=folder|sketches] [ARGS='--epochs 5']
-#   make test  [ARGS='-k resume']
-#   make check
+#   make test  [ARGS='-k resume']              fast tests, with coverage
+#   make test-slow                             the tests marked slow
+#   make check                                 format, lint, types, import contracts
+#   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make settings                              docs/guide/settings.md from the settings' models
 #   make clean
 
@@ -14,9 +17,10 @@ BIN := $(VENV)/bin
 RECIPE ?= baseline
 SEEDS ?= 0 1 2
 DATA ?=
+OUT ?= gpu-results
 ARGS ?=
 
-# The official files lie beside some checkouts; a person's own setting goes first.
+# Official files next to the checkout are used unless the variable is set.
 SHARED := $(abspath ../shared/fashion-mnist)
 ifeq ($(origin FASHIONCNN_DATA),undefined)
 ifneq ($(wildcard $(SHARED)/train-images-idx3-ubyte*),)
@@ -25,22 +29,31 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format bench results speedrun settings clean
+.PHONY: help train test test-slow check sanitize gpu format bench results speedrun settings clean
 
 help:
-	@sed -n '1,9s/^# \{0,1\}//p' Makefile
+	@sed -n '1,13s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow' --cov --cov-report=term $(ARGS)
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# --capture=sys leaves the reports of the sanitizers on stderr.
+sanitize: $(VENV)/.dev
+	FASHIONCNN_SANITIZE=1 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
+	$(BIN)/pytest -p no:cacheprovider --capture=sys tests/kernels $(ARGS)
 
 bench: $(VENV)/.train
 	$(BIN)/python benchmarks/bench.py $(ARGS)
@@ -51,6 +64,9 @@ results: $(VENV)/.train
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+gpu: $(VENV)/.train
+	$(BIN)/python benchmarks/gpu.py --data '$(or $(DATA),$(FASHIONCNN_DATA))' --out '$(OUT)' $(ARGS)
 
 settings: $(VENV)/.train
 	$(BIN)/python -m fashioncnn.settings_reference > docs/guide/settings.md
@@ -71,9 +87,9 @@ $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# torch first, so that its pin decides, and no other package's wish for a newer one.
+# torch first, so that its pinned version is installed and not a newer one for another package.
 $(VENV)/.train: $(VENV)/.venv pyproject.toml constraints.txt
-	@echo "setting up $(VENV) with torch and what it needs, once; a minute or two …" >&2
+	@echo "installing torch and other packages in $(VENV), once; takes a minute or two …" >&2
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	@touch $@

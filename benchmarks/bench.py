@@ -25,8 +25,8 @@ from datetime import date
 from pathlib import Path
 
 from common import RESULTS, Result, make_parser, read_result, require_official_data, write_result
+from fashioncnn.environment import available_cores
 from fashioncnn.files import write_atomic
-from fashioncnn.runtime import available_cores
 from implementations import (
     IMPLEMENTATIONS,
     SkippedError,

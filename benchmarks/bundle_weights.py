@@ -77,15 +77,17 @@ def create_card(recipe: str, folder: Path, settings: Settings, environment: Resu
         settings: they were trained with.
         environment: content of the run's environment.json.
     """
+    from fashioncnn.artifacts.model_card import model_card
+    from fashioncnn.artifacts.model_folder import read_description
     from fashioncnn.config import source_from_environment
     from fashioncnn.data.load import load_dataset
-    from fashioncnn.evaluation.evaluate import evaluate_model
+    from fashioncnn.inference.evaluate import evaluate_split
+    from fashioncnn.models.backend import torch_predictor
     from fashioncnn.models.trained_model import load_model
-    from fashioncnn.training.model_card import model_card
 
     dataset = load_dataset(settings.data.source or source_from_environment())
-    model = load_model(folder)
-    test = evaluate_model(model, dataset, dataset.require_test(), "test")
+    predictor, description = torch_predictor(load_model(folder)), read_description(folder)
+    test = evaluate_split(predictor, description, dataset, dataset.require_test(), "test")
     runtime = settings.runtime
     notes = [
         "- **Weights**: fp16; the metrics below are those of the bundled weights",
@@ -96,7 +98,7 @@ def create_card(recipe: str, folder: Path, settings: Settings, environment: Resu
         "- **Selection, and metrics of other seeds**: docs/LOG.md and docs/RESULTS.md",
     ]
     teachers = teacher_hashes(environment)
-    return model_card(model, settings, dataset.hashes, {"test": test}, notes, teachers)
+    return model_card(description, settings, dataset.hashes, {"test": test}, notes, teachers)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: folders, data, provenance, recorded results."""
+"""Shared code of the benchmark scripts: folders, data, provenance, recorded results."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def require_official_data() -> None:
 
 
 def measurement_context() -> Result:
-    """Return what every measured figure depends on: date, processor, number of cores."""
-    from fashioncnn.runtime import available_cores, cpu_name
+    """Return date, processor and number of cores, on which every measurement depends."""
+    from fashioncnn.environment import available_cores, cpu_name
 
     return {"date": date.today().isoformat(), "cpu": cpu_name(), "cores": available_cores()}
 
@@ -131,6 +131,8 @@ def prepare_training(
 ) -> tuple[Settings, Dataset]:
     """Return the settings of a training, every ``auto`` resolved, and its dataset.
 
+    Sets the number of threads of this process to that of the settings.
+
     Args:
         recipe: name of a bundled recipe, or path of a ``.toml`` file.
         flags: values by flag name, see `fashioncnn.config.FLAGS`.
@@ -138,21 +140,27 @@ def prepare_training(
     """
     from fashioncnn.config import resolve
     from fashioncnn.data.load import load_dataset
+    from fashioncnn.devices import configure_process
     from fashioncnn.training.prepare import prepare_settings
 
     settings = resolve(recipe, flags=flags, assignments=assignments)
+    configure_process(settings.runtime.threads)
     dataset = load_dataset(settings.data.source)
     return prepare_settings(settings, dataset), dataset
 
 
 def provenance(settings: Settings, dataset: Dataset) -> Result:
-    """Return how a result was made: settings, software, hardware, hashes of the data."""
-    from fashioncnn.runtime import describe_environment
+    """Return settings, software, hardware and hashes of the data, to record with a result."""
+    import torch
+
+    from fashioncnn.devices import gpu_name
+    from fashioncnn.environment import describe_environment
 
     data = {"name": dataset.name, "sha256": dataset.hashes}
+    gpu = gpu_name(torch.device(settings.runtime.device))
     return {
         "settings": portable_settings(settings),
-        "environment": describe_environment(settings.runtime, data),
+        "environment": describe_environment(settings.runtime, data, gpu),
     }
 
 

@@ -82,7 +82,7 @@ def _cells(values: Figures) -> list[str]:
 
 
 def main() -> None:
-    """Train what is not recorded, or print the table."""
+    """Train seeds that are not recorded, or print the table."""
     parser = make_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from common import BENCHMARKS, Result, last_line
-from fashioncnn.runtime import available_cores, cpu_name, has_bf16
+from fashioncnn.devices import has_bf16
+from fashioncnn.environment import available_cores, cpu_name
 
 PEERS = BENCHMARKS / "peers"
 ENVIRONMENTS = BENCHMARKS / ".envs"
@@ -136,7 +137,7 @@ def create_environment(requirements: str) -> None:
 
 
 def describe_machine(threads: int) -> Result:
-    """Return what a measurement depends on besides the programs."""
+    """Return hardware, threads and load, on which a measurement depends."""
     return {
         "cpu": cpu_name(),
         "cores": available_cores(),

@@ -1,4 +1,4 @@
-"""Measure the accuracy on photographs, what each step contributes, and OOD detection.
+"""Measure accuracy on photographs, the contribution of each step, and OOD detection.
 
     python benchmarks/photos.py --photos clothing-dataset-small/validation --plain runs/some-run
     python benchmarks/photos.py --photos … --model photo --ood ood-images
@@ -12,7 +12,6 @@ trained on them, and abstention thresholds are fitted without them. ``--ood`` ta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from common import make_parser
 from tables import markdown_table
 
 if TYPE_CHECKING:
-    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.inference.predictor import Predictor
 
 CLASSES: dict[str, tuple[int, ...]] = {
     "t-shirt": (0,),
@@ -57,25 +56,23 @@ def squeezed_view(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 def read_folders(folder: Path, names: Sequence[str]) -> dict[str, list[Image.Image]]:
     """Return the images of each named subfolder, upright."""
-    from fashioncnn.data.folders import find_images
     from fashioncnn.images.decoding import read_image
+    from fashioncnn.images.files import walk_images
 
-    return {name: [read_image(p) for p in find_images(folder / name)] for name in names}
+    return {name: [read_image(p) for p in walk_images(folder / name)] for name in names}
 
 
 def predict_folders(
-    model: TrainedModel, photos: dict[str, list[Image.Image]], view_function: ViewFunction
+    predictor: Predictor, photos: dict[str, list[Image.Image]], view_function: ViewFunction
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return (n, classes) probabilities and (n,) confidences by folder."""
-    from fashioncnn.inference.predictor import predict_with_confidence
-
-    size = model.preprocessing.image_size
-    pairs = {
-        name: predict_with_confidence(model, [view_function(image, size) for image in images])
+    size = predictor.spec.preprocessing.image_size
+    predictions = {
+        name: predictor.predict_views([view_function(image, size) for image in images])
         for name, images in photos.items()
     }
-    probabilities = {name: probabilities for name, (probabilities, _) in pairs.items()}
-    return probabilities, {name: confidences for name, (_, confidences) in pairs.items()}
+    probabilities = {name: p.probabilities for name, p in predictions.items()}
+    return probabilities, {name: p.confidences for name, p in predictions.items()}
 
 
 def is_correct(name: str, probabilities: Floats) -> NDArray[np.bool_]:
@@ -163,19 +160,19 @@ def abstention_table(
 
 
 def accuracy_steps(
-    model: TrainedModel, plain: TrainedModel | None
-) -> list[tuple[str, TrainedModel, ViewFunction]]:
-    """Return the steps from the simplest conversion to what ``predict`` does."""
+    photo: Predictor, plain: Predictor | None
+) -> list[tuple[str, Predictor, ViewFunction]]:
+    """Return the steps from the simplest conversion to that of ``predict``."""
     from fashioncnn.images.views import VIEW_FUNCTIONS
+    from fashioncnn.inference.predictor import Predictor
 
-    cutout, own = VIEW_FUNCTIONS["cutout"], VIEW_FUNCTIONS[model.preprocessing.views]
-    # Flip TTA belongs to the view mode `photo`, so the same network with another one has none.
-    without_tta = replace(model, preprocessing=replace(model.preprocessing, views="cutout"))
+    cutout, own = VIEW_FUNCTIONS["cutout"], VIEW_FUNCTIONS[photo.spec.preprocessing.views]
+    without_tta = Predictor(photo.backend, photo.spec.replace(tta="none"))
     steps = [
         ("photo network: grey, squeezed, inverted", without_tta, squeezed_view),
         ("photo network: cut-out", without_tta, cutout),
         ("photo network: cut-out and whole image", without_tta, own),
-        ("photo network: and flip TTA, as `predict` does", model, own),
+        ("photo network: and flip TTA, as `predict` does", photo, own),
     ]
     if plain is None:
         return steps
@@ -190,6 +187,7 @@ def accuracy_steps(
 def main() -> None:
     """Print the tables."""
     from fashioncnn.images.views import VIEW_FUNCTIONS
+    from fashioncnn.models.backend import torch_predictor
     from fashioncnn.models.trained_model import load_model
 
     parser = make_parser(__doc__)
@@ -199,17 +197,18 @@ def main() -> None:
     parser.add_argument("--ood", type=Path, help="folder of images without clothing")
     options = parser.parse_args()
     photos = read_folders(options.photos, [*CLASSES, *OTHER_CLOTHING])
-    model = load_model(options.model)
-    steps = accuracy_steps(model, load_model(options.plain) if options.plain else None)
-    rows = [accuracy_row(title, predict_folders(m, photos, f)[0]) for title, m, f in steps]
+    predictor = torch_predictor(load_model(options.model))
+    plain = torch_predictor(load_model(options.plain)) if options.plain else None
+    steps = accuracy_steps(predictor, plain)
+    rows = [accuracy_row(title, predict_folders(p, photos, f)[0]) for title, p, f in steps]
     folders = [f"{name} ({len(photos[name])})" for name in CLASSES]
     print(markdown_table(("step", "accuracy", "95% interval", "macro", *folders), rows))
     if options.ood:
         photos |= read_folders(options.ood, NOT_CLOTHING)
-    view_function = VIEW_FUNCTIONS[model.preprocessing.views]
-    probabilities, confidences = predict_folders(model, photos, view_function)
+    view_function = VIEW_FUNCTIONS[predictor.spec.preprocessing.views]
+    probabilities, confidences = predict_folders(predictor, photos, view_function)
     print(f"\n{ood_table(confidences)}")
-    print(f"\n{abstention_table(probabilities, confidences, model.abstain_below)}")
+    print(f"\n{abstention_table(probabilities, confidences, predictor.spec.abstain_below)}")
 
 
 if __name__ == "__main__":

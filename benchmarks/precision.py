@@ -22,7 +22,7 @@ from common import (
     run_fashioncnn,
     write_result,
 )
-from fashioncnn.runtime import available_cores
+from fashioncnn.environment import available_cores
 from tables import markdown_table
 
 RESULT = RESULTS / "precision.json"

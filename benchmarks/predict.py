@@ -26,11 +26,14 @@ import torch
 from PIL import Image
 
 from common import RESULTS, Result, make_parser, measurement_context, write_result
-from fashioncnn.images.files import walk_images
+from fashioncnn.config import kernels_from_environment
 from fashioncnn.data.sketches import draw_sketches
-from fashioncnn.inference.predictor import predict_files
-from fashioncnn.models.trained_model import TrainedModel, load_model
-from fashioncnn.runtime import prepare_prediction, use_passive_waiting
+from fashioncnn.devices import configure_process, resolve_kernels
+from fashioncnn.environment import use_passive_waiting
+from fashioncnn.images.files import walk_images
+from fashioncnn.inference.predictor import Predictor
+from fashioncnn.models.backend import torch_predictor
+from fashioncnn.models.trained_model import load_model
 from tables import markdown_table
 
 SIZES = (1_000, 10_000, 100_000)
@@ -43,7 +46,7 @@ DISTINCT = {"jpg": 8, "png": 500}
 """Files that are not hard links to others."""
 PREDICT_AND_PRINT_PEAK = (
     "import sys; from fashioncnn.cli import main; "
-    "from fashioncnn.runtime import peak_memory_bytes; "
+    "from fashioncnn.environment import peak_memory_bytes; "
     "code = main(sys.argv[1:]); print(peak_memory_bytes()); sys.exit(code)"
 )
 
@@ -77,10 +80,18 @@ def add_links(folder: Path, suffix: str, n: int) -> None:
         (folder / f"{i:06}.{suffix}").hardlink_to(folder / f"{i % distinct:06}.{suffix}")
 
 
-def images_per_second(model: TrainedModel, folder: Path) -> float:
+def load_predictor() -> Predictor:
+    """Return the predictor of `MODEL`, as ``fashioncnn predict`` creates it."""
+    configure_process("auto")
+    device = torch.device("cpu")
+    kernels = resolve_kernels(kernels_from_environment(), device)
+    return torch_predictor(load_model(MODEL, device, kernels))
+
+
+def images_per_second(predictor: Predictor, folder: Path) -> float:
     """Return the throughput from files to probabilities."""
     started = time.perf_counter()
-    n = sum(prediction.error is None for prediction in predict_files(model, walk_images(folder)))
+    n = sum(p.error is None for p in predictor.predict_files(walk_images(folder)))
     return n / (time.perf_counter() - started)
 
 
@@ -106,11 +117,11 @@ def measure_memory(folder: Path, sizes: list[int], photos: int) -> list[Result]:
 
 def measure_rates(kinds: dict[str, Path], rounds: int) -> dict[str, list[float]]:
     """Return images per second by kind, a value per round."""
-    model = load_model(MODEL, prepare_prediction("cpu"))
+    predictor = load_predictor()
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
         for kind, folder in kinds.items():
-            rate = images_per_second(model, folder)
+            rate = images_per_second(predictor, folder)
             if number:  # the first round warms up
                 rates[kind].append(rate)
     return rates

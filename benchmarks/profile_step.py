@@ -14,10 +14,11 @@ from typing import Any
 from torch.profiler import profile
 
 from common import make_parser
-from fashioncnn.bench import stand_in_data
+from fashioncnn.bench.training import repeated_sketches
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.runtime import available_cores, cpu_name
+from fashioncnn.devices import configure_process
+from fashioncnn.environment import available_cores, cpu_name
 from fashioncnn.settings import Settings
 from fashioncnn.training.prepare import prepare_settings
 from step_runner import Step, StopTraining, run_steps
@@ -64,9 +65,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rows", type=int, default=16, help="of the table")
     options = parser.parse_args()
-    dataset = stand_in_data()
+    dataset = repeated_sketches()
     flags = {"threads": options.threads, "kernels": options.kernels}
     flags |= {"validation": 0, "track_test": False, "epochs": EPOCHS}
+    configure_process(options.threads)
     settings = prepare_settings(resolve(options.recipe, flags=flags), dataset)
     operators = profile_steps(settings, dataset, options.steps)
     runtime = settings.runtime

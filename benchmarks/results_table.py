@@ -1,4 +1,4 @@
-"""Print one table of all recipes with recorded seeds, and what others report.
+"""Print one table of all recipes with recorded seeds, and results reported by others.
 
     python benchmarks/results_table.py                        the bundled recipes
     python benchmarks/results_table.py accurate accurate-75   these folders of results

@@ -32,7 +32,13 @@ from common import (
     use_shared_data,
     write_result,
 )
-from tables import format_mean_std, markdown_table, mean_and_std, paired_difference
+from tables import (
+    format_difference,
+    format_mean_std,
+    markdown_table,
+    mean_and_std,
+    paired_mean_difference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,23 +145,27 @@ def evaluate_splits(
     """Return the metrics of a finished run by split.
 
     Metrics that the run computed itself (validation, and a test split whose curve it recorded) are
-    kept, in the precision of the training; all others are computed in float32, as by ``predict``.
+    kept, in the precision of the training; all others are computed in float32, as by ``evaluate``.
 
     Returns:
         ``validation`` and ``test``, each None if not evaluated; with `flip` also
         ``validation_flip`` and ``test_flip`` of the evaluated splits.
     """
-    from fashioncnn.evaluation.evaluate import evaluate_model, evaluation_splits
+    from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits
+    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.models.backend import torch_predictor
 
     available = evaluation_splits(dataset, run.settings())
+    description, predictor = trained.model.describe(), torch_predictor(trained.model)
+    flipping = Predictor(predictor.backend, predictor.spec.replace(tta="flip"))
     metrics: Result = {"validation": None, "test": None}
     for name in splits:
         if name not in available:
             continue
-        arguments = trained.model, dataset, available[name], name
-        metrics[name] = trained.metrics[name] or evaluate_model(*arguments, run=run)
+        arguments = description, dataset, available[name], name
+        metrics[name] = trained.metrics[name] or evaluate_split(predictor, *arguments, run=run)
         if flip:
-            metrics[f"{name}_flip"] = evaluate_model(*arguments, tta="flip")
+            metrics[f"{name}_flip"] = {**evaluate_split(flipping, *arguments), "tta": "flip"}
     return metrics
 
 
@@ -184,14 +194,15 @@ def print_tables() -> None:
 def _published_row(key: str, rows: list[dict[str, float]]) -> tuple[str, ...]:
     values, published = [row[key] for row in rows], PUBLISHED[key]
     scale, digits, unit = (100, 2, "%") if "accuracy" in key else (1, 4, "")
-    mean, std = mean_and_std(values)
+    sample = mean_and_std(values)
+    z = (published - sample.mean) / (sample.std or float("nan"))
     low, high = (f"{scale * value:.{digits}f}" for value in (min(values), max(values)))
     return (
         key.replace("_", " "),
         f"{scale * published:.{digits}f}{unit}",
         f"{format_mean_std(values, scale, digits)}{unit}",
         f"{low} – {high}{unit}",
-        f"{(published - mean) / std:+.1f}",
+        f"{z:+.1f}",
     )
 
 
@@ -240,9 +251,9 @@ def print_comparison(before: str, after: str) -> None:
     rows = []
     for title, (figure, digits, unit) in COMPARED.items():
         first, second = ([figure(group[seed]) for seed in seeds] for group in groups)
-        difference = paired_difference(first, second)
+        difference = paired_mean_difference(first, second)
         means = [f"{format_mean_std(values, 1, digits)}{unit}" for values in (first, second)]
-        rows.append((title, *means, difference.format(digits), f"{difference.p:.2f}"))
+        rows.append((title, *means, format_difference(difference, digits), f"{difference.p:.2f}"))
     print(markdown_table(("figure", before, after, "difference, 95% interval", "p"), rows))
 
 

@@ -37,8 +37,8 @@ from common import (
     write_result,
 )
 from fashioncnn.config import recipe_names
+from fashioncnn.environment import available_cores
 from fashioncnn.files import write_atomic
-from fashioncnn.runtime import available_cores
 from implementations import IMPLEMENTATIONS, SkippedError, describe_machine, names_for
 from speedrun_report import OURS, draw_figure, to_markdown
 
@@ -165,7 +165,7 @@ def run_key(name: str, seed: int, options: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Measure what is not recorded; rewrite table and figure."""
+    """Measure runs that are not recorded; rewrite table and figure."""
     today = date.today().isoformat()
     parser = make_parser(__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="ours-<recipe>, or a peer")

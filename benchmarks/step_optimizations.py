@@ -1,4 +1,4 @@
-"""Measure what each optimization of a training step contributes, on the CPU.
+"""Measure the contribution of each optimization of a training step, on the CPU.
 
     python benchmarks/step_optimizations.py
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import RESULTS, make_parser, measurement_context, write_result
-from fashioncnn.runtime import configure_allocator
+from fashioncnn.environment import configure_allocator
 from tables import format_range, markdown_table
 
 BATCH, WARMUP, STEPS, ROUNDS = 128, 10, 60, 3

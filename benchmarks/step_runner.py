@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.settings import Settings
-from fashioncnn.training.callbacks import Silent
-from fashioncnn.training.loop import Progress
+from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.run import train_model
+from fashioncnn.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,19 @@ def run_steps(settings: Settings, dataset: Dataset, on_step: Callable[[Step], No
         on_step: called after every optimizer step; ends the training by raising `StopTraining`.
     """
     with contextlib.suppress(StopTraining):
-        train_model(settings, dataset, observer=_StepObserver(on_step))
+        train_model(settings, dataset, callbacks=[_StepCallback(on_step)])
 
 
-class _StepObserver(Silent):
+class _StepCallback(Callback):
     """Converts the progress of the loop to `Step`."""
 
     def __init__(self, on_step: Callable[[Step], None]) -> None:
-        self.on_step = on_step
+        self.call = on_step
         self.position = 0
 
-    def step(self, progress: Progress) -> None:
-        """Call `on_step`. The position in the epoch starts again from 0 in each epoch."""
+    def on_step(self, state: TrainState) -> None:
+        """Report a step; the position in the epoch starts again from 0 in each epoch."""
+        progress = state.progress
         before = self.position if progress.position > self.position else 0
         self.position = progress.position
-        self.on_step(Step(progress.step, progress.position - before))
+        self.call(Step(progress.step, progress.position - before))

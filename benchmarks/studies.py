@@ -1,4 +1,4 @@
-"""Measure what one change of a recipe gives: equal budgets, several seeds, on validation.
+"""Measure the effect of one change of a recipe: equal budgets, several seeds, on validation.
 
     python benchmarks/studies.py augmentations --epochs 20 --jobs 2
     python benchmarks/studies.py augmentations --only flip erasing --seeds 0 1 2
@@ -31,7 +31,7 @@ from common import (
     write_result,
 )
 from study_variants import AUGMENTATION_SETTINGS, REFERENCE, STUDIES
-from tables import format_mean_std, markdown_table, paired_difference
+from tables import format_difference, format_mean_std, markdown_table, paired_mean_difference
 
 SHIRT = 6
 COLUMNS = (
@@ -164,7 +164,7 @@ def difference_cell(
     if before == after:
         return ""
     first, second = ([metric(result) for result in results] for results in (before, after))
-    return paired_difference(first, second).format(digits)
+    return format_difference(paired_mean_difference(first, second), digits)
 
 
 def label_of(variant: str) -> str:
@@ -201,7 +201,7 @@ def calibrated_loss(results: list[Result]) -> str:
 
 
 def main() -> None:
-    """Train what is not recorded, then print the tables."""
+    """Train runs that are not recorded, then print the tables."""
     parser = make_parser(__doc__)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--only", nargs="+", metavar="VARIANT")

@@ -1,4 +1,4 @@
-"""The variants that `studies.py` compares: settings by study and variant."""
+"""Settings by study and variant, for `studies.py`."""
 
 from __future__ import annotations
 

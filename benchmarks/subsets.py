@@ -48,8 +48,9 @@ COLUMNS = (
 def train_on_subset(recipe: str, options: argparse.Namespace) -> Path:
     """Train a recipe on the subset and record its result, unless it is recorded already."""
     from fashioncnn.config import resolve
-    from fashioncnn.data.splits import stratified_split_indices
     from fashioncnn.data.load import load_dataset
+    from fashioncnn.data.splits import stratified_split_indices
+    from fashioncnn.devices import configure_process
     from fashioncnn.training.prepare import prepare_settings
     from fashioncnn.training.run import train_model
 
@@ -62,7 +63,8 @@ def train_on_subset(recipe: str, options: argparse.Namespace) -> Path:
     dataset = load_dataset(settings.data.source)
     size = options.images + options.validation
     _, subset = stratified_split_indices(dataset.train.labels, size)
-    dataset = replace(dataset, train=dataset.train.take(subset), test=None)
+    dataset = replace(dataset, train=dataset.train.subset(subset), test=None)
+    configure_process(options.threads)
     settings = prepare_settings(settings, dataset)
     trained = train_model(settings, dataset)
     content = {
@@ -110,7 +112,7 @@ def result_row(result: Result) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Train what is not recorded and print the table."""
+    """Train recipes that are not recorded, then print the table."""
     parser = make_parser(__doc__)
     parser.add_argument("recipes", nargs="*", default=DEFAULT, help="names or .toml files")
     parser.add_argument("--images", type=int, default=10_000, help="training images")

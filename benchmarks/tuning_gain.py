@@ -35,7 +35,7 @@ from common import (
     write_result,
 )
 from seeds import run_seed
-from tables import format_mean_std, markdown_table, welch_difference
+from tables import format_difference, format_mean_std, markdown_table, welch_mean_difference
 from tuning_overhead import training_seconds
 
 FOLDER = RESULTS / "tuning"
@@ -132,7 +132,9 @@ def test_values(results: list[Result], name: str, scale: float) -> list[float]:
 
 def difference_cell(before: list[float], after: list[float], digits: int) -> str:
     """Return the difference with its interval; empty if both are the same."""
-    return "" if before == after else welch_difference(before, after).format(digits)
+    if before == after:
+        return ""
+    return format_difference(welch_mean_difference(before, after), digits)
 
 
 def search_cells(name: str) -> tuple[str, str]:
@@ -145,7 +147,7 @@ def search_cells(name: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Search and train what is not recorded, then print the table."""
+    """Run searches and seeds that are not recorded, then print the table."""
     parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=60, help="of each search")
     parser.add_argument("--jobs", type=int, default=2, help="parallel trials, and parallel seeds")

@@ -1,105 +1,118 @@
-"""Fixtures: small slices of the built-in drawings, and the real data where it is to be had."""
+"""Fixtures: subsets of the sketches, a tiny trained model, an environment without user settings."""
 
+import copy
 import os
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fashioncnn.config import resolve
-from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.run import train_model
+from fashioncnn.training.run import TrainingResult, train_model
 
 from .idx import write_idx
 
-torch.set_num_threads(1)  # of the whole process; the tests run in several
+torch.set_num_threads(1)  # tests run in several processes
 
 REAL_DATA = os.environ.get("FASHIONCNN_DATA")
 TINY = ["model.channels=[4, 8]", "model.hidden=16"]
-"""A network that learns a slice in well under a second."""
+"""A network that trains on `small` in a fraction of a second."""
 
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory) -> Path:
-    """Where the kernels are kept once they are compiled, for all tests."""
-    return tmp_path_factory.mktemp("kernels")
+    """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync():
+    """Do not wait for the disk: what a power failure leaves behind cannot be tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def _clean_place(tmp_path_factory, monkeypatch, compiled):
-    """Run every test in a folder of its own, with none of the developer's settings."""
+def _clean_environment(tmp_path_factory, monkeypatch, compiled):
+    """Run each test in its own working folder and cache, without settings of the developer."""
     for name in list(os.environ):
         if name.startswith("FASHIONCNN_"):
             monkeypatch.delenv(name)
-    place = tmp_path_factory.mktemp("place")
-    monkeypatch.setenv("FASHIONCNN_HOME", str(place / "cache"))
+    folder = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
+    monkeypatch.setenv("FASHIONCNN_HOME", str(folder / "cache"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    (place / "cache").mkdir()
-    (place / "cache" / "kernels").symlink_to(compiled)
-    (place / "work").mkdir()
-    monkeypatch.chdir(place / "work")
+    (folder / "cache").mkdir()
+    (folder / "cache" / "kernels").symlink_to(compiled)
+    (folder / "work").mkdir()
+    monkeypatch.chdir(folder / "work")
     yield
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def sketches() -> Dataset:
+    """Return the built-in dataset: 3,000 training images, 1,000 test images."""
     return draw_sketches()
-
-
-def first(split: Split, n: int) -> Split:
-    return Split(split.images[:n], split.labels[:n])
 
 
 @pytest.fixture(scope="session")
 def small(sketches) -> Dataset:
-    """300 drawings to learn from and 100 to judge on."""
-    return Dataset(
-        "sketches",
-        sketches.class_names,
-        first(sketches.train, 300),
-        first(sketches.test, 100),
-        "fashion",
-        "sketches",
-    )
+    """Return sketches with 300 training images and 100 test images."""
+    train, test = sketches.train.subset(np.arange(300)), sketches.test.subset(np.arange(100))
+    return replace(sketches, train=train, test=test)
 
 
 @pytest.fixture
 def idx_folder(tmp_path, small) -> Path:
-    """The small slice as a folder of IDX files: a person's own data set."""
+    """Return a folder of IDX files with the images of `small`."""
     folder = tmp_path / "own"
     folder.mkdir()
-    for part, split in (("train", small.train), ("t10k", small.test)):
-        write_idx(folder / f"{part}-images-idx3-ubyte", split.images)
-        write_idx(folder / f"{part}-labels-idx1-ubyte", split.labels)
+    for prefix, split in (("train", small.train), ("t10k", small.test)):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.labels)
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_settings(small):
-    """Return a function that makes settings for quick trainings on the small slice."""
+    """Return a function that creates resolved settings for quick trainings, on `small`."""
 
-    def make(*assignments: str, recipe: str = "baseline", **flags):
-        flags = {"epochs": 2, "batch_size": 32, "device": "cpu", **flags}
-        # A network of another kind begins with nothing of TINY.
+    def make(*assignments: str, recipe: str = "baseline", dataset: Dataset = small, **flags):
+        flags = {"epochs": 2, "batch_size": 32, "device": "cpu", "kernels": "torch", **flags}
+        # Settings of TINY belong to the network of `baseline`.
         tiny = [] if any(a.startswith("model.name=") for a in assignments) else TINY
-        settings = resolve(recipe, flags=flags, assignments=[*tiny, *assignments])
-        return prepare_settings(settings, small)
+        assignments = [*tiny, *assignments]
+        settings = resolve(recipe, flags=flags, assignments=assignments, environment={})
+        return prepare_settings(settings, dataset)
 
     return make
 
 
-@pytest.fixture
-def tiny_outcome(small, tiny_settings):
+@pytest.fixture(scope="session")
+def _trained_once(small, tiny_settings) -> TrainingResult:
     return train_model(tiny_settings(), small)
 
 
 @pytest.fixture
+def tiny_result(_trained_once) -> TrainingResult:
+    """Return a copy of a result of two epochs on `small`, which a test may change."""
+    return copy.deepcopy(_trained_once)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> str:
-    """The folder of the official files; skips where there is none."""
+    """Return the folder of the official files; skips if it is not available."""
     if not REAL_DATA or not Path(REAL_DATA).is_dir():
         pytest.skip("needs the official Fashion-MNIST files: set FASHIONCNN_DATA to their folder")
     return REAL_DATA

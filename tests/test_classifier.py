@@ -9,8 +9,8 @@ from fashioncnn.errors import ConfigError, DataError, UsageError
 
 
 @pytest.fixture
-def classifier(tiny_outcome):
-    return Classifier(tiny_outcome.model, tiny_outcome.history)
+def classifier(tiny_result):
+    return Classifier(tiny_result.model, tiny_result.history)
 
 
 def test_train_leaves_no_files(small):
@@ -61,10 +61,10 @@ def test_saved_and_loaded_answers_the_same(classifier, small, tmp_path):
     assert "Intended use" in (tmp_path / "model" / "README.md").read_text("utf-8")
 
 
-def test_evaluate_of_arrays_and_of_data_agree(classifier, small, tiny_outcome):
+def test_evaluate_of_arrays_and_of_data_agree(classifier, small, tiny_result):
     of_arrays = classifier.evaluate(small.test.images, small.test.labels)
     of_data = classifier.evaluate(small)
-    expected = tiny_outcome.metrics["test"]
+    expected = tiny_result.metrics["test"]
     for judged in (of_arrays, of_data):
         assert judged["confusion"] == expected["confusion"]
         assert judged["loss"] == pytest.approx(expected["loss"])

@@ -1,71 +1,73 @@
-import os
+"""Run folders: creation, locks, and their JSON files."""
+
+import json
 from pathlib import Path
 
 import pytest
 
 from fashioncnn.config import resolve
-from fashioncnn.errors import RunError, UsageError
-from fashioncnn.files import write_atomic
+from fashioncnn.errors import OtherVersionError, RunError, UsageError
 from fashioncnn.runs import create_run, open_run, read_json
 
 
-def test_numbered_runs_never_share_a_folder():
-    settings = resolve()
-    paths = [create_run(None, settings).path for _ in range(3)]
-    assert [str(p) for p in paths] == ["runs/train-1", "runs/train-2", "runs/train-3"]
+@pytest.fixture
+def run(tmp_path):
+    return create_run(tmp_path / "run", resolve())
 
 
-def test_numbers_go_on_after_a_gap():
+def test_numbered_runs_have_different_folders():
+    paths = [create_run(None, resolve()).path for _ in range(3)]
+    assert [str(path) for path in paths] == ["runs/train-1", "runs/train-2", "runs/train-3"]
+
+
+def test_number_of_a_new_run_is_the_highest_plus_one():
     Path("runs/train-7").mkdir(parents=True)
+    Path("runs/train-x").mkdir()
     assert create_run(None, resolve()).path.name == "train-8"
 
 
-def test_out_is_the_run_folder_itself_and_must_be_empty(tmp_path):
+def test_number_taken_by_another_process_is_skipped(monkeypatch):
+    Path("runs/train-1").mkdir(parents=True)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # listed before the other one existed
+    assert create_run(None, resolve()).path.name == "train-2"
+
+
+def test_given_folder_has_the_settings_and_must_be_empty(tmp_path):
     run = create_run(tmp_path / "a" / "b", resolve())
-    assert run.config.exists()
-    with pytest.raises(UsageError, match="already holds something"):
+    assert run.settings() == resolve()
+    (tmp_path / "empty").mkdir()
+    create_run(tmp_path / "empty", resolve())
+    message = r"--out .*/a/b: not empty; name a new folder, or resume it with --resume .*/a/b"
+    with pytest.raises(UsageError, match=message):
         create_run(tmp_path / "a" / "b", resolve())
+    with pytest.raises(UsageError, match=r"--out .*/a: not empty; name a new folder$"):
+        create_run(tmp_path / "a", resolve())
 
 
-def test_a_file_in_the_way_is_refused(tmp_path):
+def test_folder_that_cannot_be_created_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="not empty"):
         create_run(tmp_path / "file", resolve())
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file/run: cannot be written"):
         create_run(tmp_path / "file" / "run", resolve())
 
 
-def test_open_run_names_what_is_missing(tmp_path):
+def test_opened_run_must_exist(run, tmp_path):
+    assert open_run(run.path) == run
     with pytest.raises(UsageError, match="no such run folder"):
         open_run(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"no config\.toml"):
+    with pytest.raises(UsageError, match=r"not a run folder \(it has no config\.toml\)"):
         open_run(tmp_path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    path = tmp_path / "metrics.json"
-    write_atomic(path, b"old")
-
-    def no_space(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["metrics.json"]
-
-
-def test_only_one_process_trains_in_a_run(tmp_path):
-    run = create_run(tmp_path / "run", resolve())
-    with run.lock(), pytest.raises(RunError, match="another process"), run.lock():
+def test_locked_run_is_rejected(run):
+    with run.lock(), pytest.raises(RunError, match="another process is training"), run.lock():
         pass
     with run.lock():
         pass
 
 
-def test_history_survives_as_it_was(tmp_path):
-    run = create_run(tmp_path / "run", resolve())
+def test_history_is_read_as_written(run):
     assert run.read_history() == []
     records = [{"epoch": 1, "train_loss": 0.1 + 0.2, "test_loss": None}]
     run.write_history(records)
@@ -73,21 +75,70 @@ def test_history_survives_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", '{"epoch": 2}', "[]", "null", "[" * 100_000])
-def test_damaged_history_is_named(tmp_path, content):
-    run = create_run(tmp_path / "run", resolve())
+def test_damaged_history_is_reported(run, content):
     run.history.write_text(content)
     with pytest.raises(RunError, match=r"history\.jsonl: damaged"):
         run.read_history()
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[1]", "null", "3", "[" * 100_000])
-def test_damaged_json_is_named(tmp_path, content):
+def test_damaged_json_is_reported(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(RunError, match=r"metrics\.json: damaged"):
         read_json(tmp_path / "metrics.json", "test")
 
 
-def test_files_of_a_later_version_are_refused(tmp_path):
-    (tmp_path / "metrics.json").write_text('{"schema": 2, "test": null}')
-    with pytest.raises(RunError, match=r"metrics\.json: of another version .*schema 2"):
+@pytest.mark.parametrize("schema", ["1", "2"])
+def test_json_of_known_schemas_is_read(tmp_path, schema):
+    (tmp_path / "metrics.json").write_text(f'{{"schema": {schema}, "test": null}}')
+    assert read_json(tmp_path / "metrics.json", "test")["test"] is None
+
+
+@pytest.mark.parametrize("schema", ["3", '"2"', "null"])
+def test_json_of_other_schemas_is_rejected(tmp_path, schema):
+    (tmp_path / "metrics.json").write_text(f'{{"schema": {schema}, "test": null}}')
+    message = r"metrics\.json: written by another version of fashioncnn .*reads 1 and 2"
+    with pytest.raises(OtherVersionError, match=message):
         read_json(tmp_path / "metrics.json", "test")
+
+
+def test_environment_is_empty_if_it_is_missing_or_damaged(run):
+    assert run.read_environment() == {}
+    run.environment.write_text("{")
+    assert run.read_environment() == {}
+    run.environment.write_text('{"schema": 3}')
+    with pytest.raises(OtherVersionError):
+        run.read_environment()
+
+
+def test_environment_of_version_0_1_has_the_new_keys(run):
+    old = {"schema": 1, "cores": 2, "began_from": "abc", "taught_by": {"accurate": "def"}}
+    run.environment.write_text(json.dumps(old))
+    assert run.read_environment() == {
+        "schema": 2,
+        "cores": 2,
+        "initialized_from": "abc",
+        "teachers": {"accurate": "def"},
+    }
+
+
+def test_complete_run_has_metrics_and_model(run):
+    assert not run.finished
+    assert not run.is_complete()
+    run.metrics.write_text('{"schema": 2, "validation": null, "test": null, "summary": {}}')
+    assert run.finished
+    assert not run.is_complete()
+    run.model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (run.model / name).write_bytes(b"")
+    assert run.is_complete()
+    run.metrics.write_text('{"schema": 3}')
+    with pytest.raises(OtherVersionError):
+        run.is_complete()
+
+
+def test_paths_are_inside_the_run(run):
+    assert run.teacher(2).path == run.path / "teachers" / "2"
+    assert {path.parent for path in (run.config, run.environment, run.history, run.metrics)} == {
+        run.path
+    }

@@ -1,7 +1,7 @@
 """This package: the recipe `baseline` as ``fashioncnn train`` runs it, without evaluation.
 
 The complete `train_model` runs in memory, and a callback counts the steps: a round is a number of
-steps of one long training, with everything that the loop does between them.
+steps of one long training, with all work of the loop between them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fashioncnn.config import resolve
 from fashioncnn.data.load import load_dataset
+from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError
 from fashioncnn.settings import Settings
 from fashioncnn.training.prepare import prepare_settings
@@ -90,6 +91,7 @@ def main() -> None:
         parser.error(f"{options.mode}: not supported here; speedrun.py runs fashioncnn train")
     settings = resolve_settings(options.threads, options.seed, options.precision, options.kernels)
     rounds = protocol.Rounds(options)
+    configure_process(options.threads)
     try:
         dataset = load_dataset(settings.data.source)
         settings = prepare_settings(settings, dataset)

@@ -98,11 +98,26 @@ def gpu_name(device: torch.device) -> str | None:
 
 
 @contextlib.contextmanager
+def default_modes() -> Iterator[None]:
+    """Run a block with gradients, without inference mode and without autocast.
+
+    These modes belong to the thread; nothing that other threads use is changed.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def isolated_torch_state() -> Iterator[None]:
     """Run a block with torch's default settings, and restore those of the caller afterwards.
 
-    Covered are the state of the random number generators, the default dtype, grad and inference
-    mode, and cuDNN's flags. Autocast is set where networks compute, by `autocast`.
+    Covered are the state of the random number generators, the default dtype, cuDNN's flags, and
+    the modes in `default_modes`.
     """
     random_states = torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -111,7 +126,7 @@ def isolated_torch_state() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with default_modes():
             yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

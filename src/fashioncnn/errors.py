@@ -83,8 +83,7 @@ class MissingExtraError(FashionCNNError):
 
     def __init__(self, extra: str, module: str) -> None:
         super().__init__(
-            f"{module} is not installed; in a checkout of fashioncnn, run: "
-            f"pip install '.[{extra}]'"
+            f"{module} is not installed; in a checkout of fashioncnn, run: pip install '.[{extra}]'"
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fashioncnn.errors import ConfigError
-from fashioncnn.settings import SCHEMA
+from fashioncnn.settings import SCHEMA, SECTIONS
 
 RENAMED = {
     "training.averaging": "training.ema_decay",
@@ -40,6 +40,8 @@ def migrate_settings(values: dict[str, Any]) -> dict[str, Any]:
         return migrated
     if schema != 1:
         raise ConfigError(f"schema {schema}: written by a later version of fashioncnn")
+    if not all(isinstance(migrated.get(section, {}), dict) for section in SECTIONS):
+        return migrated  # damaged, which validation reports
     for old, new in RENAMED.items():
         (section, key), (new_section, new_key) = old.split("."), new.split(".")
         if key in migrated.get(section, {}):
@@ -54,11 +56,13 @@ def migrate_settings(values: dict[str, Any]) -> dict[str, Any]:
 def migrate_model_description(values: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a model folder's ``config.json`` of schema 1 in schema 2."""
     migrated = {**values, "schema": SCHEMA}
-    architecture = dict(values.get("architecture", {}))
+    architecture, preprocessing = values.get("architecture"), values.get("preprocessing")
+    if not (isinstance(architecture, dict) and isinstance(preprocessing, dict)):
+        return migrated  # damaged, which validation reports
+    architecture, preprocessing = dict(architecture), dict(preprocessing)
     if "symmetry" in architecture:
         architecture["flip_equivariant"] = architecture.pop("symmetry")
         _migrate_symmetry(architecture)
-    preprocessing = dict(values.get("preprocessing", {}))
     if "pictures" in preprocessing:
         preprocessing["views"] = preprocessing.pop("pictures")
     # Version 0.1 averaged photographs, and only these, over horizontal flips.
@@ -67,6 +71,13 @@ def migrate_model_description(values: dict[str, Any]) -> dict[str, Any]:
         if old in migrated:
             migrated[new] = migrated.pop(old)
     return {**migrated, "architecture": architecture, "preprocessing": preprocessing}
+
+
+def migrate_environment(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a run's ``environment.json`` of schema 1 in schema 2."""
+    new_names = {"began_from": "initialized_from", "taught_by": "teachers"}
+    migrated = {new_names.get(key, key): value for key, value in values.items()}
+    return {**migrated, "schema": SCHEMA}
 
 
 def _migrate_symmetry(model: dict[str, Any]) -> None:

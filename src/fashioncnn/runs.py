@@ -11,6 +11,7 @@ from typing import Any
 from fashioncnn.config import read_settings
 from fashioncnn.errors import OtherVersionError, RunError, UsageError
 from fashioncnn.files import lock_folder, write_atomic
+from fashioncnn.migration import migrate_environment
 from fashioncnn.settings import SCHEMA, Settings
 
 READABLE_SCHEMAS = (1, SCHEMA)
@@ -86,13 +87,13 @@ class RunFolder:
         return read_settings(self.config)
 
     def read_environment(self) -> dict[str, Any]:
-        """Return the content of environment.json; empty if it is missing or damaged.
+        """Return the content of environment.json in schema 2; empty if it is missing or damaged.
 
         Raises:
             OtherVersionError: it was written by a later version.
         """
         try:
-            return read_json(self.environment)
+            return migrate_environment(read_json(self.environment))
         except OtherVersionError:
             raise
         except RunError:

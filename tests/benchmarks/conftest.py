@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from fashioncnn.cli import main
 
@@ -25,7 +24,6 @@ TINY_NETWORK = {"FASHIONCNN_MODEL__CHANNELS": "[4, 8]", "FASHIONCNN_MODEL__HIDDE
 def _no_official_data_and_no_compiler(monkeypatch, tmp_path):
     monkeypatch.setattr(common, "SHARED_DATA", tmp_path / "missing")
     monkeypatch.setenv("FASHIONCNN_KERNELS", "torch")
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import augmentation_figure
 import ood_images
 import photograph_figure
 import photos
-from fashioncnn.images.segmentation import PLACES, garment_mask
+from fashioncnn.images.segmentation import CENTER_WEIGHTS, garment_mask
 from fashioncnn.images.views import VIEW_FUNCTIONS
+from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import load_model
 
 
@@ -74,7 +75,7 @@ def test_ood_images_are_reproducible_and_distinct(tmp_path):
 
 def test_drawn_photographs_contain_a_garment_that_is_segmented():
     for photo in photograph_figure.draw_photographs().values():
-        garment = garment_mask(photo, PLACES[0]) > 0.5
+        garment = garment_mask(photo, CENTER_WEIGHTS[0]) > 0.5
         assert 0.1 < garment.mean() < 0.5
         assert not garment[0].any()
         assert not garment[-1].any()
@@ -82,14 +83,16 @@ def test_drawn_photographs_contain_a_garment_that_is_segmented():
 
 def test_bundled_model_recognizes_drawn_photographs_and_abstains_on_a_texture():
     drawn = photograph_figure.draw_photographs()
-    model = load_model(photos.Path("photo"))
-    views = VIEW_FUNCTIONS[model.preprocessing.views]
+    predictor = torch_predictor(load_model(photos.Path("photo")))
+    spec = predictor.spec
     texture = ood_images.texture(np.random.default_rng(0))
     folders = {name: [image] for name, image in (*drawn.items(), ("texture", texture))}
-    probabilities, confidences = photos.predict_folders(model, folders, views)
-    classes = {name: model.class_names[p[0].argmax()] for name, p in probabilities.items()}
+    probabilities, confidences = photos.predict_folders(
+        predictor, folders, VIEW_FUNCTIONS[spec.preprocessing.views]
+    )
+    classes = {name: spec.labels[p[0].argmax()] for name, p in probabilities.items()}
     assert all(classes[name] == name for name in drawn)
-    kept = {name: bool(c[0] >= model.abstain_below) for name, c in confidences.items()}
+    kept = {name: bool(c[0] >= spec.abstain_below) for name, c in confidences.items()}
     assert kept == {**dict.fromkeys(drawn, True), "texture": False}
 
 

@@ -139,8 +139,7 @@ def test_recorded_result_of_another_subset_is_rejected(name, results, call):
 def test_recipes_that_were_never_trained_to_the_end_are_not_bundled():
     import torch
 
-    recipes = sorted(common.RECIPES.glob("*.toml"))
-    assert [path.stem for path in recipes] == ["medium", "record"]
+    recipes = [common.RECIPES / f"{name}.toml" for name in ("medium", "record")]
     assert not {path.stem for path in recipes} & set(recipe_names())
     for path in recipes:
         with torch.device("meta"):

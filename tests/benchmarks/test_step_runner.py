@@ -29,7 +29,7 @@ def test_other_errors_of_the_callback_are_raised(small, tiny_settings):
 
 
 def test_profile_lists_operators_by_time_per_step(small, tiny_training, call, monkeypatch):
-    monkeypatch.setattr(profile_step, "stand_in_data", lambda: small)
+    monkeypatch.setattr(profile_step, "repeated_sketches", lambda: small)
     monkeypatch.setattr(profile_step, "WARMUP_STEPS", 1)
     output = call(profile_step, "--steps", 2, "--rows", 1000, "--threads", 1, "--kernels", "torch")
     assert "1 threads, fp32, torch kernels, batch size 128" in output

@@ -1,5 +1,9 @@
+"""Fits of temperature, OOD detector and abstention threshold against trusted references."""
+
 import numpy as np
 import pytest
+from scipy.special import softmax as scipy_softmax
+from sklearn.linear_model import LogisticRegression
 
 from fashioncnn.artifacts.ood import logit_std
 from fashioncnn.evaluation.calibration import (
@@ -11,7 +15,7 @@ from fashioncnn.evaluation.metrics import cross_entropy, expected_calibration_er
 
 
 def draw(temperature, n=20_000):
-    """Labels drawn by the probabilities of some logits, and these logits times `temperature`."""
+    """Return logits times `temperature`, and labels drawn with the probabilities of the logits."""
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=2, size=(n, 4)).astype(np.float32)
     noise = generator.gumbel(size=logits.shape)
@@ -19,66 +23,74 @@ def draw(temperature, n=20_000):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_that_labels_were_drawn_with_is_found(temperature):
+def test_fit_finds_the_temperature_of_drawn_labels(temperature):
     logits, labels = draw(temperature)
-    found = fit_temperature(logits, labels)
-    assert found == pytest.approx(temperature, rel=0.03)
-    tempered = logits / np.float32(found)
-    assert expected_calibration_error(tempered, labels) < 0.01
-    for other in (found * 0.97, found * 1.03):
-        assert cross_entropy(tempered, labels) < cross_entropy(logits / np.float32(other), labels)
+    fitted = fit_temperature(logits, labels)
+    assert fitted == pytest.approx(temperature, rel=0.03)
+    scaled = logits / np.float32(fitted)
+    assert expected_calibration_error(scaled, labels) < 0.01
+    for other in (fitted * 0.97, fitted * 1.03):
+        assert cross_entropy(scaled, labels) < cross_entropy(logits / np.float32(other), labels)
 
 
-def test_a_network_that_is_never_wrong_gets_the_lowest_temperature():
+def test_temperature_of_augmented_logits_minimizes_the_loss_of_averaged_probabilities():
+    logits, labels = draw(1.5, n=3000)
+    other = np.random.default_rng(1).normal(scale=4, size=logits.shape).astype(np.float32)
+    augmented = np.stack([logits, logits + other])
+
+    def loss(temperature):
+        probabilities = scipy_softmax(augmented / temperature, axis=2).mean(axis=0)
+        return -np.log(probabilities[np.arange(3000), labels]).mean()
+
+    fitted = fit_temperature(augmented, labels)
+    assert loss(fitted) < min(loss(fitted * 0.97), loss(fitted * 1.03))
+    assert fit_temperature(logits[None], labels) == fit_temperature(logits, labels)
+
+
+def test_temperature_of_correct_predictions_is_the_lowest():
     logits = np.eye(3, dtype=np.float32)
     assert fit_temperature(logits, np.arange(3, dtype=np.uint8)) == pytest.approx(0.05, rel=0.01)
 
 
-def test_the_bound_gives_up_a_tenth_of_the_right_answers():
+def test_threshold_abstains_on_a_tenth_of_the_correct_predictions():
     logits, labels = draw(1.0)
     confidences = softmax(logits / np.float32(2)).max(1)
-    right = logits.argmax(1) == labels
-    bound = fit_abstention_threshold(confidences, right)
-    assert (confidences[right] < bound).mean() == pytest.approx(0.1, abs=0.001)
+    correct = logits.argmax(1) == labels
+    threshold = fit_abstention_threshold(confidences, correct)
+    assert (confidences[correct] < threshold).mean() == pytest.approx(0.1, abs=0.001)
 
 
-def test_a_network_that_is_never_right_has_no_bound():
+def test_threshold_without_correct_predictions_is_zero():
     assert fit_abstention_threshold(np.full(3, 0.5), np.zeros(3, bool)) == 0
 
 
-def draw_flat(generator, scale, n=20_000):
-    return generator.normal(scale=scale, size=(n, 10)).astype(np.float32)
+def test_threshold_of_certain_predictions_is_below_one():
+    assert 0.999 < fit_abstention_threshold(np.ones(10), np.ones(10, bool)) < 1
 
 
-def test_membership_is_what_a_logistic_regression_finds():
-    from sklearn.linear_model import LogisticRegression
+def draw_std(scale, n, seed):
+    """Return logit standard deviations of `n` images."""
+    return logit_std(np.random.default_rng(seed).normal(scale=scale, size=(n, 10)))
 
-    generator = np.random.default_rng(0)
-    inside, outside = draw_flat(generator, 1.5), draw_flat(generator, 1.0)
-    found = fit_ood_detector(inside, outside)
-    spreads = np.concatenate([logit_std(inside), logit_std(outside)])[:, None]
-    trusted = LogisticRegression(C=1e9).fit(spreads, np.repeat([1, 0], len(inside)))
-    assert found.slope == pytest.approx(trusted.coef_[0, 0], rel=1e-3)
-    assert found.intercept == pytest.approx(trusted.intercept_[0], rel=1e-3)
-    probable = found.probability(spreads[:, 0])
-    assert probable[: len(inside)].mean() == pytest.approx(
-        1 - probable[len(inside) :].mean(), abs=1e-4
+
+def test_detector_equals_logistic_regression_of_scikit_learn():
+    inside, outside = draw_std(1.5, 5000, seed=0), draw_std(1.0, 5000, seed=1)
+    detector = fit_ood_detector(inside, outside)
+    std = np.concatenate([inside, outside])[:, None]
+    trusted = LogisticRegression(C=1e9).fit(std, np.repeat([1, 0], 5000))
+    assert detector.slope == pytest.approx(trusted.coef_[0, 0], rel=1e-3)
+    assert detector.intercept == pytest.approx(trusted.intercept_[0], rel=1e-3)
+
+
+def test_both_sets_of_the_detector_have_the_same_weight():
+    inside, outside = draw_std(1.5, 200, seed=0), draw_std(1.0, 5000, seed=1)
+    detector = fit_ood_detector(inside, outside)
+    assert detector.probability(inside).mean() == pytest.approx(
+        1 - detector.probability(outside).mean(), abs=1e-4
     )
 
 
-def test_membership_of_kinds_that_never_meet_is_finite():
-    generator = np.random.default_rng(0)
-    found = fit_ood_detector(draw_flat(generator, 50.0, 100), draw_flat(generator, 0.01, 100))
-    assert np.isfinite([found.slope, found.intercept]).all()
-    assert found.probability(np.array([0.0, 50.0])) == pytest.approx([0, 1], abs=0.01)
-
-
-def test_the_spread_takes_no_notice_of_a_constant():
-    logits = draw_flat(np.random.default_rng(0), 1.0, 5)
-    np.testing.assert_allclose(logit_std(logits), logits.astype(float).std(1))
-    np.testing.assert_allclose(logit_std(logits + 3), logit_std(logits), rtol=1e-5)
-
-
-def test_a_bound_of_answers_that_are_all_sure_is_one_that_a_model_can_have():
-    bound = fit_abstention_threshold(np.ones(10), np.ones(10, bool))
-    assert 0.999 < bound < 1
+def test_detector_of_separable_sets_is_finite():
+    detector = fit_ood_detector(draw_std(50.0, 100, seed=0), draw_std(0.01, 100, seed=1))
+    assert np.isfinite([detector.slope, detector.intercept]).all()
+    assert detector.probability(np.array([0.0, 50.0])) == pytest.approx([0, 1], abs=0.01)

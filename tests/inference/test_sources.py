@@ -1,3 +1,5 @@
+"""Sources of images: files, folders, globs, standard input and IDX files."""
+
 import os
 from io import BytesIO
 from pathlib import Path
@@ -50,7 +52,7 @@ def test_files_folders_and_globs_keep_their_order():
     ]
     assert names("closet/*.png") == ["closet/b.png", "closet/b[1].png"]
     assert names("closet/?.*") == ["closet/a.JPG", "closet/b.png"]
-    assert names("closet/*") == [*everything, "closet/notes.txt"]  # as a shell would have it
+    assert names("closet/*") == [*everything, "closet/notes.txt"]  # as in a shell
     assert names("closet/**/*.webp", str(Path("closet").resolve() / "*.JPG")) == [
         "closet/in/c.webp",
         str(Path("closet/a.JPG").resolve()),
@@ -59,15 +61,15 @@ def test_files_folders_and_globs_keep_their_order():
     assert names("../*/closet/a.JPG")[0].endswith("closet/a.JPG")
 
 
-def test_a_name_with_brackets_is_a_name_where_there_is_such_a_file():
+def test_name_of_an_existing_file_is_not_a_glob():
     assert names("closet/b[1].png") == ["closet/b[1].png"]
 
 
-def test_hidden_files_are_matched_where_they_are_meant():
+def test_hidden_files_are_matched_only_by_hidden_patterns():
     assert names("closet/.*.png") == ["closet/.hidden.png"]
 
 
-def test_globs_follow_no_link_round_in_a_circle():
+def test_globs_do_not_follow_links():
     for name in ("x", "y"):
         Path("closet", name).symlink_to("../closet")
     assert names("closet/**/*.webp") == ["closet/in/c.webp"]
@@ -77,28 +79,32 @@ def test_globs_follow_no_link_round_in_a_circle():
     ("source", "reason"),
     [
         ("gone.jpg", "gone.jpg: no such file"),
-        ("closet/*.bmp", "no file matches"),
-        ("closet/a**b", "no file matches"),
-        ("empty", "a folder without an image"),
+        ("closet/*.bmp", "no matching file"),
+        ("closet/a**b", "no matching file"),
+        ("empty", "a folder without images"),
+        ("a\0b", "no such file"),
+        ("x" * 5000, "x…: not a valid file name"),
     ],
+    ids=lambda value: value[:20],
 )
-def test_what_names_nothing_is_told_in_its_place(source, reason):
+def test_source_without_images_has_an_error_in_its_place(source, reason):
     Path("empty").mkdir()
-    first, nothing, last = find("closet/b.png", source, "closet/a.JPG")
-    assert isinstance(nothing.content, UsageError)
-    assert nothing.name == source
-    assert reason in str(nothing.content)
+    first, missing, last = find("closet/b.png", source, "closet/a.JPG")
+    assert isinstance(missing.content, UsageError)
+    assert missing.name == source
+    assert reason in str(missing.content)
+    assert len(str(missing.content)) < 400
     assert isinstance(first.content, Path) and isinstance(last.content, Path)
     assert count_sources([source]) == 1
 
 
-def test_standard_input_is_read_no_further_than_a_image_can_be_long():
+def test_standard_input_is_read_up_to_the_limit():
     (image,) = find("-", stdin=b"x" * 1000)
     assert (image.name, image.content) == ("-", b"x" * 101)
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
-def test_every_image_of_an_idx_file(name):
+def test_idx_file_yields_each_of_its_images(name):
     write_idx(Path(name), IMAGES)
     found = find("closet/b.png", name)
     assert [p.name for p in found[1:]] == [f"{name}[{i}]" for i in range(5)]
@@ -106,24 +112,24 @@ def test_every_image_of_an_idx_file(name):
     assert count_sources(["closet/b.png", name]) == 6
 
 
-def test_an_idx_file_that_is_cut_short_tells_after_its_images():
+def test_truncated_idx_file_yields_its_images_and_an_error():
     write_idx(Path("whole"), IMAGES)
     Path("images").write_bytes(Path("whole").read_bytes()[:-20])
-    *found, fault, last = find("images", "closet/b.png")
+    *found, error, last = find("images", "closet/b.png")
     assert [p.name for p in found] == ["images[0]", "images[1]", "images[2]"]
-    assert isinstance(fault.content, DataError)
-    assert not isinstance(fault.content, UsageError)
+    assert isinstance(error.content, DataError)
+    assert not isinstance(error.content, UsageError)
     assert last.name == "closet/b.png"
 
 
-def test_labels_are_no_images():
+def test_idx_file_of_labels_is_an_error():
     write_idx(Path("labels"), IMAGES[0, 0])
-    (fault,) = find("labels")
-    assert "not an IDX file of 3-dimensional" in str(fault.content)
+    (error,) = find("labels")
+    assert "not an IDX file of 3-dimensional" in str(error.content)
     assert count_sources(["labels"]) == 1
 
 
-def test_only_idx_files():
+def test_only_idx_is_true_if_all_sources_are_idx_files():
     write_idx(Path("images"), IMAGES)
     assert only_idx(["images", "images"])
     assert not only_idx(["images", "closet/b.png"])
@@ -141,14 +147,14 @@ def test_only_idx_files():
         (b"\xff.png\n", [os.fsdecode(b"\xff.png")]),
     ],
 )
-def test_lists_of_names(monkeypatch, content, listed, size):
+def test_names_in_a_list_end_with_a_newline_or_nul(monkeypatch, content, listed, size):
     if b"\0" in content and size < 8:
-        pytest.skip("how names end is seen in the first block")
+        pytest.skip("the first chunk determines how names end")
     monkeypatch.setattr("fashioncnn.inference.sources.CHUNK", size)
     assert list(read_list(BytesIO(content))) == listed
 
 
-def test_nothing_is_listed_before_it_is_asked_for():
+def test_sources_are_found_lazily():
     def endless():
         while True:
             yield "closet/b.png"

@@ -9,11 +9,11 @@ from fashioncnn.settings import BatchNormCNNConfig
 CONFIG = BatchNormCNNConfig(name="batchnorm_cnn")
 
 
-def test_parameters_are_as_documented():
+def test_number_of_parameters_is_as_documented():
     assert count_parameters(build_model(CONFIG, 28, 10)) == 104_650
 
 
-def test_forward_normalises_what_was_pooled():
+def test_forward_equals_normalization_after_pooling():
     torch.manual_seed(0)
     model = build_model(CONFIG, 28, 10).double().train()
     images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
@@ -27,16 +27,16 @@ def test_forward_normalises_what_was_pooled():
     torch.testing.assert_close(model(images), model.output(features.flatten(1)))
 
 
-def test_images_too_small_for_the_depth_are_refused():
-    with pytest.raises(ConfigError, match=r"3 convolutions .* leave nothing of 7×7"):
+def test_images_too_small_for_the_depth_are_rejected():
+    with pytest.raises(ConfigError, match="7×7 images are too small for 3 convolutions"):
         build_model(CONFIG, 7, 10)
 
 
-def test_whitening_makes_the_first_outputs_uncorrelated_and_of_one_size():
+def test_whitened_outputs_are_uncorrelated_with_unit_variance():
     torch.manual_seed(0)
     model = build_model(CONFIG, 28, 10)
     images = torch.randn(50, 1, 28, 28)
-    images += 3 * F.avg_pool2d(images, 3, stride=1, padding=1)  # neighbours alike, as in images
+    images += 3 * F.avg_pool2d(images, 3, stride=1, padding=1)  # correlated neighbors, as in images
     model.whiten(images)
     first = model.convolutions[0]
     outputs = F.conv2d(images, first.weight, padding=1)[:, :9].transpose(0, 1).flatten(1)
@@ -46,7 +46,7 @@ def test_whitening_makes_the_first_outputs_uncorrelated_and_of_one_size():
     assert torch.equal(first.weight[9:18], -first.weight[:9])
 
 
-def test_whitening_of_plain_images_is_finite():
+def test_whitening_with_constant_images_is_finite():
     model = build_model(CONFIG, 28, 10)
     model.whiten(torch.zeros(3, 1, 28, 28))
     assert model.convolutions[0].weight.isfinite().all()

@@ -7,7 +7,7 @@ from fashioncnn.models import build_model, count_parameters
 from fashioncnn.settings import FashionCNNConfig
 
 
-def test_parameters_are_as_many_as_told():
+def test_number_of_parameters_is_as_documented():
     assert count_parameters(build_model(FashionCNNConfig(hidden=128), 28, 10)) == 421_642
     assert count_parameters(build_model(FashionCNNConfig(), 28, 10)) == 824_458
 
@@ -17,7 +17,7 @@ def pool_after_relu(images, layer):
     return F.max_pool2d(F.relu(features), 2)
 
 
-def test_forward_is_the_described_mathematics():
+def test_forward_equals_the_described_layers():
     torch.manual_seed(0)
     model = build_model(FashionCNNConfig(), 28, 10).double().eval()
     images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
@@ -27,7 +27,7 @@ def test_forward_is_the_described_mathematics():
     torch.testing.assert_close(model(images), expected, rtol=0, atol=0)
 
 
-def test_gradients_are_those_of_pooling_rectified_values():
+def test_gradients_equal_those_of_pooling_after_relu():
     torch.manual_seed(0)
     model = build_model(FashionCNNConfig(dropout=0.0), 28, 10).double()
     images = torch.randn(2, 1, 28, 28, dtype=torch.float64)
@@ -40,7 +40,7 @@ def test_gradients_are_those_of_pooling_rectified_values():
     torch.testing.assert_close(ours, model.convolutions[0].weight.grad)
 
 
-def test_dropout_acts_in_training_alone():
+def test_dropout_acts_only_in_training():
     model = build_model(FashionCNNConfig(), 28, 10)
     images = torch.rand(1, 1, 28, 28)
     assert not torch.equal(model(images), model(images))
@@ -52,7 +52,7 @@ def test_dropout_acts_in_training_alone():
     ("kernel_size", "padding", "features"),
     [(3, 1, 3136), (3, 0, 1600), (5, 2, 3136), (7, 0, 576 // 9)],
 )
-def test_other_kernels_and_paddings_fit_the_linear_layer(kernel_size, padding, features):
+def test_linear_layer_fits_kernel_size_and_padding(kernel_size, padding, features):
     config = FashionCNNConfig(kernel_size=kernel_size, padding=padding)
     model = build_model(config, 28, 10)
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
@@ -60,6 +60,6 @@ def test_other_kernels_and_paddings_fit_the_linear_layer(kernel_size, padding, f
         assert model.hidden.weight[0].numel() == features
 
 
-def test_images_that_the_convolutions_use_up_are_refused():
-    with pytest.raises(ConfigError, match="leave nothing of 8×8"):
+def test_images_too_small_for_the_depth_are_rejected():
+    with pytest.raises(ConfigError, match="8×8 images are too small for 4 convolutions"):
         build_model(FashionCNNConfig(channels=(4, 4, 4, 4)), 8, 10)

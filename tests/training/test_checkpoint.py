@@ -1,31 +1,52 @@
+"""Checkpoints: selection of the newest intact one, and the state of optimizers."""
+
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from fashioncnn.errors import RunError
-from fashioncnn.models.layers import FlattenLinear
+from fashioncnn.errors import OtherVersionError, RunError
 from fashioncnn.training.checkpoint import (
     discard_checkpoints_after,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
+    with_prefix,
+    without_prefix,
 )
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture
 def folder(tmp_path):
+    """Return a folder where checkpoints of steps 1 to 3 were saved."""
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path / "c", step, {"w": torch.full((3,), float(step))}, {"at": step})
+        tensors = {"w": torch.full((3,), float(step))}
+        save_checkpoint(tmp_path / "c", step, tensors, {"at": step, "loss": -2.25})
     return tmp_path / "c"
 
 
-def test_newest_is_loaded_and_two_are_kept(folder):
+@pytest.fixture
+def newest(folder):
+    """Return manifest and tensors of the newest checkpoint in `folder`."""
+    return folder / "step-00000003.json", folder / "step-00000003.safetensors"
+
+
+def loaded_step(folder):
+    tensors, state = load_checkpoint(folder)
+    assert tensors["w"].tolist() == [state["at"]] * 3
+    return state["at"]
+
+
+def test_newest_is_loaded_and_the_last_two_are_kept(folder):
     tensors, state = load_checkpoint(folder)
     assert tensors["w"].tolist() == [3, 3, 3]
-    assert state == {"at": 3}
-    assert sorted(p.name for p in folder.iterdir()) == [
+    assert state == {"at": 3, "loss": -2.25}
+    assert sorted(path.name for path in folder.iterdir()) == [
         "step-00000002.json",
         "step-00000002.safetensors",
         "step-00000003.json",
@@ -33,67 +54,103 @@ def test_newest_is_loaded_and_two_are_kept(folder):
     ]
 
 
-def test_no_checkpoint_yet(tmp_path):
+def test_missing_folder_has_no_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path / "none") is None
 
 
-def test_what_lies_beyond_the_loaded_one_is_removed(folder):
-    (folder / "step-00000003.safetensors").write_bytes(b"")
-    (folder / ".step-00000009.json.abc").write_bytes(b"")
-    assert load_checkpoint(folder)[1] == {"at": 2}
-    discard_checkpoints_after(folder, 2)
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "step-00000002.json",
-        "step-00000002.safetensors",
-    ]
+def test_manifest_has_a_schema_and_hashes(newest):
+    manifest = json.loads(newest[0].read_bytes())
+    assert list(manifest) == ["schema", "step", "sha256", "state", "manifest_sha256"]
+    assert (manifest["schema"], manifest["step"]) == (2, 3)
+    assert len(manifest["sha256"]) == len(manifest["manifest_sha256"]) == 64
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "no weights", "half a manifest", "odd manifest"])
-def test_a_damaged_one_gives_way_to_the_one_before(folder, damage):
-    weights, manifest = folder / "step-00000003.safetensors", folder / "step-00000003.json"
-    content = bytearray(weights.read_bytes())
-    if damage == "flip":
-        content[-1] ^= 1
-        weights.write_bytes(content)
-    elif damage == "cut":
-        weights.write_bytes(content[:-1])
-    elif damage == "no weights":
-        weights.unlink()
-    elif damage == "half a manifest":
-        manifest.write_text(manifest.read_text()[:20])
-    else:
-        manifest.write_text("[]")
-    assert load_checkpoint(folder)[1] == {"at": 2}
+def test_checkpoint_with_any_flipped_byte_falls_back_to_previous(folder, newest):
+    for path in newest:
+        content = path.read_bytes()
+        for position in range(len(content)):
+            damaged = bytearray(content)
+            damaged[position] ^= 1
+            path.write_bytes(damaged)
+            assert loaded_step(folder) == 2, f"{path.name}: byte {position}"
+        path.write_bytes(content)
+    assert loaded_step(folder) == 3
 
 
-def test_weights_without_a_manifest_do_not_count(folder):
-    (folder / "step-00000003.json").unlink()
-    assert load_checkpoint(folder)[1] == {"at": 2}
+def test_checkpoint_with_any_other_digit_falls_back_to_previous(folder, newest):
+    manifest, _ = newest
+    content = manifest.read_text()
+    for position, digit in enumerate(content):
+        if digit.isdigit():
+            other = str((int(digit) + 9) % 10)  # of the schema, 1: that of version 0.1
+            manifest.write_text(content[:position] + other + content[position + 1 :])
+            assert loaded_step(folder) == 2, f"byte {position}"
 
 
-def test_nothing_intact_is_an_error(folder):
+def test_truncated_checkpoint_falls_back_to_previous(folder, newest):
+    for path in newest:
+        content = path.read_bytes()
+        for length in (0, 1, len(content) // 2, len(content) - 2):
+            path.write_bytes(content[:length])
+            assert loaded_step(folder) == 2
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '"text"', "[" * 100_000, '{"schema": 2}'])
+def test_manifest_of_another_type_falls_back_to_previous(folder, newest, text):
+    newest[0].write_text(text)
+    assert loaded_step(folder) == 2
+
+
+@pytest.mark.parametrize("missing", [0, 1], ids=["manifest", "tensors"])
+def test_checkpoint_with_a_missing_file_falls_back_to_previous(folder, newest, missing):
+    newest[missing].unlink()
+    assert loaded_step(folder) == 2
+
+
+def test_tensors_of_another_checkpoint_fall_back_to_previous(folder, newest):
+    shutil.copy(folder / "step-00000002.safetensors", newest[1])
+    assert loaded_step(folder) == 2
+
+
+def test_damaged_checkpoints_are_reported(folder):
     for path in folder.glob("*.safetensors"):
         path.write_bytes(b"")
     with pytest.raises(RunError, match="none of the 2 checkpoints is intact"):
         load_checkpoint(folder)
 
 
-def test_manifest_carries_the_hash(folder):
-    manifest = json.loads((folder / "step-00000003.json").read_text())
-    assert len(manifest["sha256"]) == 64
-    assert manifest["schema"] == 1
+@pytest.mark.parametrize("run", ["unfinished-94955e9", "unfinished-0b4f578"])
+def test_checkpoint_of_version_0_1_is_rejected_in_one_line(run):
+    with pytest.raises(OtherVersionError) as caught:
+        load_checkpoint(FIXTURES / run / "checkpoints")
+    message = str(caught.value)
+    assert message.startswith(f"{FIXTURES / run}: unfinished run of fashioncnn 0.1")
+    assert "start a new run" in message
+    assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
-        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True),
-        lambda p: torch.optim.SGD(p, lr=0.01, fused=True),
-    ],
-    ids=["adam", "momentum", "sgd"],
-)
-def test_a_restored_optimiser_steps_to_the_same_bits(build):
+def test_files_after_the_loaded_checkpoint_are_discarded(folder, newest):
+    newest[1].write_bytes(b"")
+    (folder / ".step-00000009.json.abc").write_bytes(b"")
+    (folder / "step-00000009.safetensors").write_bytes(b"")
+    discard_checkpoints_after(folder, 2)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "step-00000002.json",
+        "step-00000002.safetensors",
+    ]
+    discard_checkpoints_after(folder / "none", 2)
+
+
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
+    "sgd with momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01, fused=True),
+}
+
+
+@pytest.mark.parametrize("build", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_restored_optimizer_takes_the_same_step(build):
     def make():
         torch.manual_seed(0)
         layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
@@ -116,22 +173,16 @@ def test_a_restored_optimiser_steps_to_the_same_bits(build):
     assert torch.equal(layer.bias, twin.bias)
 
 
-def test_moments_of_another_size_are_refused():
+def test_optimizer_state_of_another_size_is_rejected():
     parameter = torch.nn.Parameter(torch.ones(1000))
     optimizer = torch.optim.Adam([parameter], fused=True)
     moments = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(5), "exp_avg_sq": torch.zeros(5)}
     with pytest.raises(RuntimeError):
-        restore_optimizer(optimizer, {f"optimizer.0.{name}": t for name, t in moments.items()})
+        restore_optimizer(optimizer, with_prefix(moments, "optimizer.0."))
 
 
-def test_moments_that_were_kept_flat_are_put_back_in_order():
-    """As version 0.1.0 kept them, whose layer had a plain linear layer's weight."""
-    torch.manual_seed(0)
-    layer = FlattenLinear(3, 2, 2, 4).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
-    flat = torch.arange(48.0).reshape(4, 12)
-    moments = {"step": torch.tensor(1.0), "exp_avg": flat, "exp_avg_sq": flat + 1}
-    restore_optimizer(optimizer, {f"optimizer.0.{name}": t for name, t in moments.items()})
-    kept = optimizer.state[layer.weight]["exp_avg"]
-    assert kept.stride() == layer.weight.stride()
-    assert torch.equal(kept, flat.reshape(4, 3, 2, 2))
+def test_prefixes_are_added_and_removed():
+    tensors = {"a.b": torch.ones(1), "c": torch.zeros(1)}
+    prefixed = {**with_prefix(tensors, "ema."), **with_prefix(tensors, "model.")}
+    assert list(prefixed) == ["ema.a.b", "ema.c", "model.a.b", "model.c"]
+    assert without_prefix(prefixed, "model.") == tensors

@@ -1,211 +1,211 @@
-"""Networks that are trained first, and what they say to the one that learns from them."""
+"""Knowledge distillation: teachers that are given, and teachers that are trained first."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from fashioncnn.evaluation.logits import compute_logits, to_tensor
 
-from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.data.seeding import teacher_seed
-from fashioncnn.errors import RunError, UsageError
-from fashioncnn.models.trained_model import load_model
-from fashioncnn.reporting.report import write_run_report
+from fashioncnn.errors import RunError
+from fashioncnn.models.backend import compute_logits, normalize, to_tensor
+from fashioncnn.models.trained_model import load_model, save_model
 from fashioncnn.runs import create_run
+from fashioncnn.settings import DistillationConfig
+from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.distillation import TeacherEnsemble, teacher_settings
-from fashioncnn.training.loop import Progress
-from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.initialize import create_batches
 from fashioncnn.training.run import train_model
-from fashioncnn.training.state import TrainState
 
-TAUGHT = "distillation.ensemble_size=2", "distillation.epochs=1"
-
-
-def taught_by(*models):
-    return f"distillation.teachers={json.dumps([str(model) for model in models])}"
+CPU = torch.device("cpu")
+TWO_TEACHERS = "distillation.ensemble_size=2", "distillation.epochs=1"
 
 
-@pytest.fixture
-def run(small, tiny_settings, tmp_path):
-    settings = tiny_settings(*TAUGHT, "training.track_test=true")
-    folder = create_run(tmp_path / "run", settings)
-    train_model(settings, small, run=folder)
+def given(*paths):
+    """Return the assignment of given teachers."""
+    return f"distillation.teachers={json.dumps([str(path) for path in paths])}"
+
+
+@pytest.fixture(scope="module")
+def run(mini, tiny_settings, tmp_path_factory):
+    """Return a run with two teachers that were trained first; tests do not change it."""
+    settings = tiny_settings(*TWO_TEACHERS, "data.validation=20", dataset=mini)
+    folder = create_run(tmp_path_factory.mktemp("distillation") / "run", settings)
+    train_model(settings, mini, run=folder)
     return folder
 
 
-def test_their_answer_is_the_mean_of_their_probabilities(small, tiny_settings, tiny_outcome):
-    models = [tiny_outcome.model, train_model(tiny_settings(seed=1), small).model]
-    images = to_tensor(small.test.images[:5], torch.device("cpu"))
-    answers = TeacherEnsemble(models, "fp32")(images)
-    logits = [compute_logits(m.network, m.preprocessing, images) for m in models]
-    expected = sum(torch.from_numpy(one).softmax(1) for one in logits) / 2
-    torch.testing.assert_close(answers, expected)
-    assert not answers.requires_grad
+@pytest.fixture
+def teacher(tiny_result, tmp_path):
+    """Return the folder of a model."""
+    save_model(tiny_result.model, tmp_path / "teacher", "")
+    return tmp_path / "teacher"
 
 
-def test_each_is_a_run_of_its_own_in_the_runs_folder(run):
-    settings = run.settings()
-    assert sorted(p.name for p in (run.path / "teachers").iterdir()) == ["1", "2"]
-    for number in (1, 2):
-        teacher = run.teacher(number)
-        training = teacher.settings().training
-        assert (settings.distillation.ensemble_size, training.epochs) == (0, 1)
-        assert training.seed == teacher_seed(settings.training.seed, number)
-        assert not training.track_test, "a teacher has no use for the test part"
-        assert len(teacher.read_history()) == 1
-        assert teacher.finished
-    sha256 = {load_model(path).sha256 for path in (run.path, *(run.path / "teachers").iterdir())}
-    assert len(sha256) == 3, "two of the networks are the same"
+@pytest.fixture
+def distilled(mini, tiny_settings, teacher, tmp_path):
+    """Return a run with one given teacher."""
+    settings = tiny_settings(given(teacher), dataset=mini)
+    folder = create_run(tmp_path / "distilled", settings)
+    train_model(settings, mini, run=folder)
+    return folder
 
 
-def test_the_pupil_learns_what_they_say(run, small, tiny_settings):
-    untaught = train_model(tiny_settings(), small)
-    assert load_model(run.path).sha256 != untaught.model.sha256
-    less = train_model(tiny_settings(*TAUGHT, "distillation.alpha=0.1"), small)
-    assert less.model.sha256 != load_model(run.path).sha256
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_target_is_the_mean_of_the_teachers_probabilities(temperature, small, tiny_result):
+    first = tiny_result.model
+    second = replace(
+        first,
+        spec=first.spec.replace(preprocessing=replace(first.spec.preprocessing, mean=0.3, std=0.5)),
+    )
+    images = to_tensor(small.test.images[:5], CPU)
+    probabilities = TeacherEnsemble([first, second], "fp32", temperature)(images)
+    expected = sum(
+        torch.from_numpy(
+            compute_logits(m.network, m.spec.preprocessing, images) / temperature
+        ).softmax(1)
+        for m in (first, second)
+    )
+    torch.testing.assert_close(probabilities, expected / 2)
+    assert not probabilities.requires_grad
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_they_are_shown_what_the_pupil_is_shown(small, tiny_settings, monkeypatch, precision):
-    augmented = "augmentation.shift=2", "augmentation.noise=0.1", "augmentation.cutout=0.5"
-    settings = tiny_settings(*TAUGHT, *augmented, precision=precision, epochs=1)
-    teachers = [train_model(teacher_settings(settings, n), small).model for n in (1, 2)]
-    shown, made_ready = [], Preprocessing.__call__
-
-    def spy(self, images):
-        shown.append(images.clone())
-        return made_ready(self, images)
-
-    monkeypatch.setattr(Preprocessing, "__call__", spy)
-    learner = TrainState.begin(settings, small.train, small, torch.device("cpu"))
-    learner.teachers = TeacherEnsemble(teachers, precision)
-    learner.learn(Progress(), on_step=lambda _: None, on_epoch=lambda _: None)
-    for own, first, second in zip(shown[::3], shown[1::3], shown[2::3], strict=True):
-        assert own.max() > 100, "not pixels"
-        torch.testing.assert_close(first, own, rtol=0, atol=0)
-        torch.testing.assert_close(second, own, rtol=0, atol=0)
+def test_teachers_get_the_augmented_images_of_the_student(
+    precision, mini, tiny_settings, tiny_result
+):
+    inputs = []
+    network = tiny_result.model.network
+    network.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    augmentation = "augmentation.shift=2", "augmentation.noise=0.1", "augmentation.mixup=0.4"
+    settings = tiny_settings(*augmentation, dataset=mini)
+    teachers = TeacherEnsemble([tiny_result.model], precision)
+    batches = create_batches(settings, mini.train, mini, CPU, teachers)
+    for batch in batches.epoch(0):
+        expected = normalize(batch.images, tiny_result.model.spec.preprocessing)
+        torch.testing.assert_close(inputs[-1], expected, rtol=0, atol=0)
+        assert batch.teacher_probabilities.dtype == torch.float32
+    assert len(inputs) == 4
 
 
-def test_in_memory_it_is_the_same(run, small, tiny_settings):
-    result = train_model(tiny_settings(*TAUGHT), small)
-    assert result.model.sha256 == load_model(run.path).sha256
+def test_settings_of_a_teacher_are_those_of_the_run_with_another_seed(tiny_settings):
+    settings = tiny_settings(
+        *TWO_TEACHERS, "training.track_test=true", "training.label_smoothing=0.1", seed=5
+    )
+    first, second = (teacher_settings(settings, number) for number in (1, 2))
+    assert first.training.seed == teacher_seed(5, 1) != second.training.seed
+    assert (first.training.epochs, first.training.select) == (1, "last")
+    assert first.training.label_smoothing == 0.1
+    assert not first.training.track_test
+    assert first.distillation == DistillationConfig()
+    assert first.description == "teacher 1 of 2"
+    assert (first.model, first.optimizer) == (settings.model, settings.optimizer)
 
 
-def test_their_seconds_are_told_and_the_card_names_them(run):
+def test_teachers_have_run_folders_inside_the_run(run):
+    assert sorted(path.name for path in (run.path / "teachers").iterdir()) == ["1", "2"]
+    for number in (1, 2):
+        teacher = run.teacher(number)
+        assert teacher.finished
+        assert teacher.settings() == teacher_settings(run.settings(), number)
+        assert len(teacher.read_history()) == 1
+    models = {load_model(r.path).sha256 for r in (run, run.teacher(1), run.teacher(2))}
+    assert len(models) == 3
+
+
+def test_distillation_in_memory_gives_the_same_model(run, mini):
+    assert train_model(run.settings(), mini).model.sha256 == load_model(run.path).sha256
+
+
+def test_alpha_changes_the_result(run, mini, tiny_settings):
+    settings = tiny_settings(
+        *TWO_TEACHERS, "distillation.alpha=0.1", "data.validation=20", dataset=mini
+    )
+    assert train_model(settings, mini).model.sha256 != load_model(run.path).sha256
+
+
+def test_summary_and_card_describe_the_teachers(run):
     summary = json.loads(run.metrics.read_bytes())["summary"]
-    assert summary["teacher_seconds"] > 0
-    assert "for the teachers" in write_run_report(run).read_text()
+    seconds = [
+        json.loads(run.teacher(number).metrics.read_bytes())["summary"]["seconds"]
+        for number in (1, 2)
+    ]
+    assert summary["teacher_seconds"] == sum(seconds)
     card = (run.model / "README.md").read_text()
-    assert "**Taught** by 2 networks of the same recipe, trained first for 1 epochs each" in card
-    assert "**Learnt** of an image: 0.8 their mean answer" in card
+    assert "- **Teachers**: 2 networks of the same recipe, trained first for 1 epochs each" in card
+    assert "- **Distillation**: alpha 0.8, temperature 1" in card
 
 
-def test_epochs_are_the_pupils_where_none_are_named(tiny_settings):
-    settings = tiny_settings("distillation.ensemble_size=1")
-    assert settings.distillation.epochs == settings.training.epochs
-    assert teacher_settings(settings, 1).training.epochs == settings.training.epochs
+def test_callbacks_get_the_name_of_each_network(mini, tiny_settings):
+    names = []
+
+    class RecordNames(Callback):
+        def on_start(self, state, images):
+            names.append(state.name)
+
+    settings = tiny_settings(*TWO_TEACHERS, dataset=mini, epochs=1)
+    train_model(settings, mini, callbacks=[RecordNames()])
+    assert names == ["teacher 1 of 2", "teacher 2 of 2", "student"]
+    names.clear()
+    train_model(tiny_settings(dataset=mini, epochs=1), mini, callbacks=[RecordNames()])
+    assert names == [""]
 
 
-def test_seeds_of_teachers_are_those_of_no_other_run():
-    seeds = [teacher_seed(seed, number) for seed in range(20) for number in range(1, 6)]
-    assert len(set(seeds)) == 100
-    assert not set(seeds) & set(range(100))
+def test_teachers_of_other_data_are_rejected(mini, tiny_settings, tmp_path):
+    settings = tiny_settings(*TWO_TEACHERS, dataset=mini)
+    run = create_run(tmp_path / "run", settings)
+    other = replace(mini, train=mini.train.subset(np.arange(100)[::-1]))
+    run.teacher(1).path.mkdir(parents=True)
+    train_model(teacher_settings(settings, 1), other, run=run.teacher(1))
+    with pytest.raises(RunError, match="teachers/1: the run was started with other training data"):
+        train_model(settings, mini, run=run)
 
 
-def test_other_weights_to_begin_with_are_refused(small, tiny_settings, tiny_outcome):
-    with pytest.raises(UsageError, match=r"distillation\.ensemble_size = 2: teachers begin afresh"):
-        prepare_settings(tiny_settings(*TAUGHT), small, tiny_outcome.model)
+def test_given_teacher_equals_one_that_was_trained_first(run, mini, tiny_settings):
+    settings = tiny_settings(
+        given(run.teacher(1).path, run.teacher(2).path), "data.validation=20", dataset=mini
+    )
+    assert train_model(settings, mini).model.sha256 == load_model(run.path).sha256
 
 
-def test_a_teacher_of_other_data_is_refused(run, small):
-    run.metrics.unlink()
-    for path in run.checkpoints.iterdir():
-        path.unlink()
-    other = replace(small, train=small.train.subset(torch.arange(len(small.train)).flip(0).numpy()))
-    with pytest.raises(RunError, match="teachers/1: was begun on other training data"):
-        train_model(run.settings(), other, run=run)
+def test_given_and_trained_teachers_are_combined(mini, tiny_settings, teacher):
+    trained = ("distillation.ensemble_size=1",)
+    results = {
+        train_model(tiny_settings(*assignments, dataset=mini, epochs=1), mini).model.sha256
+        for assignments in (trained, (given(teacher),), (*trained, given(teacher)))
+    }
+    assert len(results) == 3
 
 
-def test_no_other_process_trains_a_teacher_meanwhile(small, tiny_settings, tmp_path):
-    folder = create_run(tmp_path / "run", tiny_settings(*TAUGHT))
-    folder.teacher(1).path.mkdir(parents=True)
-    with (
-        folder.teacher(1).lock(),
-        pytest.raises(RunError, match="teachers/1: another process is training"),
-    ):
-        train_model(folder.settings(), small, run=folder)
+def test_bundled_model_can_be_a_teacher(mini, tiny_settings):
+    settings = tiny_settings(given("accurate"), dataset=mini, epochs=1)
+    without = tiny_settings(dataset=mini, epochs=1)
+    models = [train_model(each, mini).model.sha256 for each in (settings, without)]
+    assert models[0] != models[1]
 
 
-@pytest.fixture
-def taught(small, tiny_settings, tmp_path):
-    """A run that was taught by the model beside it, ``teacher``."""
-    teacher = create_run(tmp_path / "teacher", tiny_settings(seed=9))
-    train_model(teacher.settings(), small, run=teacher)
-    settings = prepare_settings(tiny_settings(taught_by(teacher.path)), small)
-    folder = create_run(tmp_path / "taught", settings)
-    train_model(settings, small, run=folder)
-    return folder
+def test_given_teachers_are_recorded_with_their_hash(distilled, teacher):
+    sha256 = load_model(teacher).sha256
+    assert distilled.read_environment()["teachers"] == {str(teacher): sha256}
+    card = (distilled.model / "README.md").read_text()
+    assert f"- **Teacher**: `{teacher.parent.name}/teacher`, SHA-256 `{sha256}`" in card
+    assert "teacher_seconds" not in json.loads(distilled.metrics.read_bytes())["summary"]
 
 
-def test_a_model_that_is_there_teaches_as_one_trained_first(small, tiny_settings, tmp_path):
-    first = create_run(tmp_path / "first", tiny_settings("distillation.ensemble_size=1"))
-    result = train_model(first.settings(), small, run=first)
-    settings = prepare_settings(tiny_settings(taught_by(first.teacher(1).path)), small)
-    assert train_model(settings, small).model.sha256 == result.model.sha256
+def test_run_resumes_with_its_teacher_in_another_place(
+    distilled, mini, tiny_settings, teacher, tmp_path
+):
+    before = load_model(distilled.path).sha256
+    teacher.rename(tmp_path / "moved")
+    settings = tiny_settings(given(tmp_path / "moved"), dataset=mini)
+    distilled.metrics.unlink()
+    sorted(distilled.checkpoints.iterdir())[-1].unlink()
+    assert train_model(settings, mini, run=distilled).model.sha256 == before
 
 
-def test_models_that_are_there_teach_beside_those_trained_first(small, tiny_settings, taught):
-    both = tiny_settings(taught_by(taught.path), "distillation.ensemble_size=1")
-    first = tiny_settings("distillation.ensemble_size=1")
-    sha256 = {train_model(settings, small).model.sha256 for settings in (both, first)}
-    assert len(sha256) == 2, "only one kind of teachers was heard"
-
-
-def test_a_model_that_comes_with_the_package_can_teach(small, tiny_settings):
-    settings = tiny_settings(taught_by("accurate"), epochs=1)
-    assert settings.distillation.teachers == ("accurate",)
-    untaught = train_model(tiny_settings(epochs=1), small)
-    assert train_model(settings, small).model.sha256 != untaught.model.sha256
-
-
-def test_models_that_teach_are_told_by_name_and_content(taught, tmp_path):
-    sha256 = load_model(tmp_path / "teacher").sha256
-    environment = json.loads(taught.environment.read_bytes())
-    assert environment["taught_by"] == {str(tmp_path / "teacher"): sha256}
-    card = (taught.model / "README.md").read_text()
-    assert f"/teacher` as it was: SHA-256 `{sha256}`" in card
-    assert "teacher_seconds" not in json.loads(taught.metrics.read_bytes())["summary"]
-
-
-def test_a_taught_run_goes_on_with_the_same_teacher_wherever_it_lies(taught, small, tmp_path):
-    before = load_model(taught.path).sha256
-    (tmp_path / "teacher").rename(tmp_path / "moved")
-    moved = prepare_settings(with_teacher(taught.settings(), tmp_path / "moved"), small)
-    taught.metrics.unlink()
-    sorted(taught.checkpoints.iterdir())[-1].unlink()
-    assert train_model(moved, small, run=taught).model.sha256 == before
-
-
-def test_a_teacher_is_taken_for_what_it_is(taught, small, tiny_settings, tmp_path):
-    Path("accurate").mkdir()  # of images, perhaps; no model
-    assert tiny_settings(taught_by("accurate")).distillation.teachers == ("accurate",)
-    teacher = tmp_path / "teacher"
-    with pytest.raises(UsageError, match=r"distillation\.teachers: .*/model are one network"):
-        tiny_settings(taught_by(teacher, teacher / "model"))
-    with pytest.raises(UsageError, match=r"taught_by = ~nobody-here/x: it = .*no such home"):
-        tiny_settings(taught_by("~nobody-here/x"))
-
-
-@pytest.mark.parametrize("other", ["accurate", None])
-def test_a_taught_run_does_not_go_on_with_another_teacher(taught, small, other):
-    settings = with_teacher(taught.settings(), other)
-    with pytest.raises(RunError, match="was begun with other models to be taught by"):
-        train_model(settings, small, run=taught)
-
-
-def with_teacher(settings, model):
-    names = () if model is None else (str(model),)
-    training = settings.training.model_copy(update={"taught_by": names})
-    return settings.model_copy(update={"training": training})
+@pytest.mark.parametrize("teachers", [[], ["accurate"]], ids=["none", "another"])
+def test_resuming_with_other_teachers_is_rejected(distilled, mini, tiny_settings, teachers):
+    settings = tiny_settings(given(*teachers), dataset=mini)
+    with pytest.raises(RunError, match="was started with other teachers"):
+        train_model(settings, mini, run=distilled)

@@ -1,141 +1,37 @@
+"""Whole trainings: files, splits, selection of weights, and independence of the caller's state."""
+
+import contextlib
 import json
 from dataclasses import replace
-from unittest.mock import ANY
 
 import numpy as np
 import pytest
 import torch
 
-from fashioncnn.config import resolve
-from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.errors import (
-    DataError,
-    DivergedError,
-    InterruptedRun,
-    OutOfMemoryError,
-    RunError,
-    UsageError,
-)
-from fashioncnn.evaluation.calibration import fit_abstention_threshold
-from fashioncnn.evaluation.metrics import softmax
+from fashioncnn.errors import DataError, DivergedError, InterruptedRun, OutOfMemoryError, RunError
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import create_run
-from fashioncnn.training.callbacks import Silent
+from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.run import _Job, train_model
-from fashioncnn.training.state import TrainState
+from fashioncnn.training.run import train_model
 
 
-class StopAt:
-    """Ask to stop after so many steps."""
+@pytest.fixture
+def train(mini, tiny_settings):
+    """Return a function that trains on `mini` with some settings."""
 
-    def __init__(self, step):
-        self.left = step
+    def run(*assignments, dataset=mini, folder=None, **flags):
+        settings = tiny_settings(*assignments, dataset=dataset, **flags)
+        return train_model(settings, dataset, run=folder)
 
-    def __call__(self):
-        self.left -= 1
-        return InterruptedRun("stopped") if self.left <= 0 else None
-
-
-def result_bytes(run):
-    """The bytes that a stopped and resumed run must share with one that never stopped."""
-    history = [
-        {k: v for k, v in r.items() if k not in ("seconds", "images_per_second")}
-        for r in run.read_history()
-    ]
-    return (
-        (run.model / "model.safetensors").read_bytes(),
-        run.predictions.read_bytes(),
-        json.dumps(history),
-    )
+    return run
 
 
-VARIANTS = {
-    "adam": (),
-    "sgd, cosine": (
-        "optimizer.name=sgd",
-        "optimizer.learning_rate=0.05",
-        "schedule.name=cosine",
-        "schedule.warmup=0.2",
-    ),
-    "best validation epoch": ("data.validation=60", "training.select=best_val"),
-    "bf16": ("runtime.precision=bf16",),
-    "muon, batch normalisation": (
-        "model.name=batchnorm_cnn",
-        "model.channels=[4, 8]",
-        "optimizer.name=muon",
-        "optimizer.learning_rate=0.05",
-        "optimizer.adam_learning_rate=0.005",
-        "schedule.name=linear",
-        "schedule.warmup=0.2",
-    ),
-    "averaged weights": ("training.ema_decay=0.9",),
-    "averaged weights, best epoch, batch norm": (
-        "model.name=batchnorm_cnn",
-        "model.channels=[4, 8]",
-        "training.ema_decay=0.9",
-        "data.validation=60",
-        "training.select=best_val",
-    ),
-    "every augmentation": tuple(
-        f"augmentation.{setting}"
-        for setting in (
-            "flip=0.5",
-            "shift=2",
-            "crop=0.2",
-            "rotation=10",
-            "scale=0.1",
-            "shear=10",
-            "brightness=0.2",
-            "contrast=0.2",
-            "blur=0.5",
-            "noise=0.05",
-            "erasing=0.5",
-            "cutout=0.3",
-            "mixup=0.2",
-            "cutmix=1.0",
-            "photograph=0.5",
-            "outlier_exposure=0.2",
-        )
-    ),
-    "residual": (
-        "model.name=residual_cnn",
-        "model.channels=[16, 32]",
-        "model.blocks=[1, 1]",
-        "model.dropout=0.1",
-        "runtime.kernels=auto",
-    ),
-    "taught": (
-        "distillation.ensemble_size=2",
-        "distillation.epochs=1",
-        "training.label_smoothing=0.1",
-        "training.ema_decay=0.9",
-        "data.validation=60",
-    ),
-    "compiled kernels": ("runtime.kernels=auto", "runtime.threads=2", "model.channels=[32, 32]"),
-}
-
-
-@pytest.mark.parametrize("stops", [(1,), (10,), (13,), (3, 4, 9)], ids=str)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_stopped_and_resumed_equals_never_stopped(variant, stops, small, tiny_settings, tmp_path):
-    settings = tiny_settings(*VARIANTS[variant])
-    whole = create_run(tmp_path / "whole", settings)
-    train_model(settings, small, run=whole)
-    pieces = create_run(tmp_path / "pieces", settings)
-    for stop in stops:
-        with pytest.raises(InterruptedRun):
-            train_model(settings, small, run=pieces, stop=StopAt(stop))
-    train_model(settings, small, run=pieces)
-    assert result_bytes(pieces) == result_bytes(whole)
-
-
-def test_run_folder_is_as_designed(small, tiny_settings, tmp_path):
-    settings = tiny_settings("data.validation=60")
+def test_run_folder_has_the_documented_files(mini, tiny_settings, tmp_path):
+    settings = tiny_settings("data.validation=20", dataset=mini)
     run = create_run(tmp_path / "run", settings)
-    train_model(settings, small, run=run)
-    names = {p.name for p in run.path.iterdir()}
-    assert names == {
+    train_model(settings, mini, run=run)
+    assert {path.name for path in run.path.iterdir()} == {
         "config.toml",
         "environment.json",
         "history.jsonl",
@@ -144,371 +40,269 @@ def test_run_folder_is_as_designed(small, tiny_settings, tmp_path):
         "checkpoints",
         "model",
     }
-    assert {p.name for p in run.model.iterdir()} == {
+    assert {path.name for path in run.model.iterdir()} == {
         "config.json",
         "model.safetensors",
         "README.md",
     }
-    assert list(run.read_history()[0]) == [
-        "epoch",
-        "train_loss",
-        "train_accuracy",
-        "val_loss",
-        "val_accuracy",
-        "test_loss",
-        "test_accuracy",
-        "learning_rate",
-        "seconds",
-        "images_per_second",
-    ]
-    metrics = json.loads(run.metrics.read_text())
-    assert list(metrics) == ["schema", "validation", "test", "summary"]
-    summary = metrics["summary"]
-    assert summary["best_test_accuracy"].keys() == {"value", "epoch"}
-    assert summary["final_test_accuracy"] == metrics["test"]["accuracy"]
-    assert summary["final_test_loss"] == metrics["test"]["loss"]
-    assert summary["final_train_loss"] == run.read_history()[-1]["train_loss"]
-    environment = json.loads(run.environment.read_text())
-    assert environment["data"]["sha256"] == small.hashes
-    assert environment["threads"] == 1
     assert run.settings() == settings
+    environment = run.read_environment()
+    assert environment["data"] == {"name": "sketches", "sha256": mini.hashes}
+    assert environment["threads"] == 1
+    assert not {"initialized_from", "teachers"} & environment.keys()
 
 
-def test_test_part_is_not_read_unless_asked_for(small, tiny_settings, tmp_path):
-    blind = Dataset("sketches", small.class_names, small.train, None, "fashion", "sketches")
-    settings = tiny_settings("training.track_test=false", "data.validation=60")
-    result = train_model(settings, blind)
+def test_metrics_and_history_belong_together(train):
+    result = train("data.validation=20")
+    assert list(result.metrics) == ["schema", "validation", "test", "summary"]
+    assert result.metrics["schema"] == 2
+    summary, last = result.metrics["summary"], result.history[-1]
+    assert summary["final_test_accuracy"] == result.metrics["test"]["accuracy"]
+    assert summary["final_test_loss"] == result.metrics["test"]["loss"] == last["test_loss"]
+    assert summary["final_validation_loss"] == result.metrics["validation"]["loss"]
+    assert summary["final_train_loss"] == last["train_loss"]
+    assert (summary["epochs"], summary["selected_epoch"]) == (2, 2)
+    assert summary["seconds"] == sum(record["seconds"] for record in result.history)
+    assert summary["peak_memory_bytes"] > 1e7
+    assert json.loads(json.dumps(result.metrics, allow_nan=False)) == result.metrics
+
+
+def test_predictions_have_the_indices_of_their_images(mini, train):
+    predictions = train("data.validation=20").predictions
+    assert list(predictions) == ["validation", "test"]
+    validation = predictions["validation"]
+    np.testing.assert_array_equal(validation.labels, mini.train.labels[validation.indices])
+    assert len(set(validation.indices)) == 20
+    np.testing.assert_array_equal(predictions["test"].indices, np.arange(40))
+
+
+def test_test_split_is_not_read_unless_it_is_tracked(mini, train):
+    without = replace(mini, test=None)
+    result = train("training.track_test=false", "data.validation=20", dataset=without)
     assert result.metrics["test"] is None
-    assert all(r["test_accuracy"] is None for r in result.history)
+    assert list(result.predictions) == ["validation"]
+    assert all(record["test_accuracy"] is None for record in result.history)
 
 
-def test_tracking_a_test_part_that_is_not_there(small, tiny_settings):
-    blind = Dataset("own", small.class_names, small.train, None, "fashion", "own")
+def test_tracking_a_missing_test_split_is_rejected(mini, tiny_settings):
     with pytest.raises(DataError, match="no test split"):
-        train_model(tiny_settings(), blind)
+        train_model(tiny_settings(dataset=mini), replace(mini, test=None))
 
 
-def test_best_validation_epoch_is_kept(small, tiny_settings):
-    settings = tiny_settings(
-        "data.validation=60", "training.select=best_val", "optimizer.learning_rate=0.03", epochs=6
-    )
-    result = train_model(settings, small)
-    losses = [r["val_loss"] for r in result.history]
+def test_weights_of_the_best_validation_epoch_are_kept(small, train):
+    settings = ["data.validation=60", "training.select=best_val", "optimizer.learning_rate=0.03"]
+    by_loss = train(*settings, dataset=small, epochs=6)
+    losses = [record["val_loss"] for record in by_loss.history]
     best = int(np.argmin(losses))
-    assert result.metrics["summary"]["selected_epoch"] == best + 1
-    assert result.metrics["validation"]["loss"] == pytest.approx(losses[best])
-    by_accuracy = train_model(
-        settings.model_copy(
-            update={"training": settings.training.model_copy(update={"select_by": "accuracy"})}
-        ),
-        small,
-    )
-    accuracies = [r["val_accuracy"] for r in by_accuracy.history]
+    assert best < 5, "the last epoch is the best one, so this test shows nothing"
+    assert by_loss.metrics["summary"]["selected_epoch"] == best + 1
+    assert by_loss.metrics["validation"]["loss"] == pytest.approx(losses[best])
+    by_accuracy = train(*settings, "training.select_by=accuracy", dataset=small, epochs=6)
+    accuracies = [record["val_accuracy"] for record in by_accuracy.history]
     assert by_accuracy.metrics["validation"]["accuracy"] == max(accuracies)
 
 
-def test_divergence_leaves_the_last_good_checkpoint(small, tiny_settings, tmp_path):
-    settings = tiny_settings("optimizer.name=sgd", "optimizer.learning_rate=1e12", epochs=9)
+def test_averaged_weights_are_evaluated_and_kept(mini, tiny_settings):
+    states = []
+
+    class RecordWeights(Callback):
+        def on_step(self, state):
+            states.append({k: v.clone() for k, v in state.network.state_dict().items()})
+
+    settings = tiny_settings("training.ema_decay=0.9", dataset=mini)
+    result = train_model(settings, mini, callbacks=[RecordWeights()])
+    average = states[0]
+    for n, weights in enumerate(states[1:], 1):
+        decay = min(0.9, (1 + n) / (10 + n))
+        average = {k: decay * average[k] + (1 - decay) * weights[k] for k in average}
+    for name, values in result.model.network.state_dict().items():
+        torch.testing.assert_close(values, average[name], msg=name)
+        assert not torch.equal(values, states[-1][name])
+    assert result.metrics["test"]["parameters"] == result.model.parameters > 1000
+    predicted = result.predictions["test"].logits.argmax(1)
+    assert (predicted == mini.test.labels).mean() == result.metrics["test"]["accuracy"]
+
+
+def test_divergence_keeps_the_last_finite_checkpoint(mini, tiny_settings, stop_after, tmp_path):
+    settings = tiny_settings(
+        "optimizer.name=sgd", "optimizer.learning_rate=1e12", dataset=mini, epochs=9
+    )
     run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):  # the first step's loss and weights are still finite
-        train_model(settings, small, run=run, stop=StopAt(1))
-    before = {p.name: p.read_bytes() for p in run.checkpoints.iterdir()}
+    with pytest.raises(InterruptedRun):  # loss and weights of the first step are finite
+        train_model(settings, mini, run=run, stop=stop_after(1))
+    before = {path.name: path.read_bytes() for path in run.checkpoints.iterdir()}
     with pytest.raises(DivergedError):
-        train_model(settings, small, run=run)
-    assert {p.name: p.read_bytes() for p in run.checkpoints.iterdir()} == before
+        train_model(settings, mini, run=run)
+    assert {path.name: path.read_bytes() for path in run.checkpoints.iterdir()} == before
     assert len(before) == 2
 
 
-def test_weights_that_the_last_step_broke_are_found(small, tiny_settings, tmp_path):
-    """One step: its loss is finite, but what it leaves behind is not, and no next loss tells."""
+def test_weights_that_are_not_finite_after_the_last_step_are_detected(
+    mini, tiny_settings, tmp_path
+):
+    """The loss of the only step is finite."""
     settings = tiny_settings(
         "optimizer.name=sgd",
         "optimizer.learning_rate=1e45",
         "training.track_test=false",
+        dataset=mini,
         epochs=1,
-        batch_size=300,
+        batch_size=100,
     )
     run = create_run(tmp_path / "run", settings)
-    with pytest.raises(DivergedError, match="no longer finite after step 1"):
-        train_model(settings, small, run=run)
+    with pytest.raises(DivergedError, match="the weights are not finite after step 1"):
+        train_model(settings, mini, run=run)
     assert not run.checkpoints.exists()
     assert not run.finished
 
 
-def test_resuming_on_other_data_is_refused(small, sketches, tiny_settings, tmp_path):
-    settings = tiny_settings()
-    run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=run, stop=StopAt(5))
-    environment = run.environment.read_bytes()
-    with pytest.raises(RunError, match="other training data"):
-        train_model(settings, sketches, run=run)
-    assert run.environment.read_bytes() == environment
+def test_seed_determines_the_result(train):
+    one, again, other = (train(seed=seed, epochs=1) for seed in (1, 1, 2))
+    assert one.model.sha256 == again.model.sha256 != other.model.sha256
 
 
-def test_seeds_decide_the_result(small, tiny_settings):
-    one, again, other = (train_model(tiny_settings(seed=s), small) for s in (1, 1, 2))
-    assert one.model.sha256 == again.model.sha256
-    assert one.model.sha256 != other.model.sha256
-
-
-def test_starting_from_a_network_takes_its_weights(small, tiny_settings, tiny_outcome):
-    settings = tiny_settings("model.hidden=99", "optimizer.learning_rate=1e-12", epochs=1)
-    settings = prepare_settings(settings, small, tiny_outcome.model)
+def test_initial_model_replaces_weights_and_architecture(mini, tiny_settings, tiny_result):
+    settings = tiny_settings(
+        "model.hidden=99", "optimizer.learning_rate=1e-12", dataset=mini, epochs=1
+    )
+    settings = prepare_settings(settings, mini, tiny_result.model)
     assert settings.model.hidden == 16
-    result = train_model(settings, small, start_from=tiny_outcome.model)
-    for ours, theirs in zip(
-        result.model.network.parameters(), tiny_outcome.model.network.parameters(), strict=True
+    result = train_model(settings, mini, initial=tiny_result.model)
+    for trained, initial in zip(
+        result.model.network.parameters(), tiny_result.model.network.parameters(), strict=True
     ):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(trained, initial)
 
 
-@pytest.mark.parametrize("stop", [1, 4, 14])
-def test_a_run_from_other_weights_resumes_to_the_same_bytes(stop, small, tiny_settings, tmp_path):
-    start = train_model(tiny_settings("data.scaling=symmetric", epochs=1), small).model
-    settings = prepare_settings(tiny_settings(), small, start)
-    assert settings.data.scaling == "symmetric"
-    whole = create_run(tmp_path / "whole", settings)
-    train_model(settings, small, run=whole, start_from=start)
-    pieces = create_run(tmp_path / "pieces", settings)
+def test_callbacks_are_called_and_may_extend_records(mini, tiny_settings, tmp_path):
+    calls = []
 
-    class KilledError(Exception):
-        """Stands for a kill before the first step."""
+    class Extend(Callback):
+        def on_start(self, state, images):
+            calls.append(("start", images))
 
-    class Kills:
-        def begin(self, progress, images):
-            raise KilledError
+        def on_epoch(self, state, record):
+            record["extra"] = record["epoch"] * 10
+            calls.append(("epoch", record["test_accuracy"] is not None))
 
-        def step(self, progress): ...
+        def on_end(self, state):
+            calls.append(("end", len(state.history)))
 
-        def epoch(self, record): ...
-
-    with pytest.raises(KilledError):
-        train_model(settings, small, run=pieces, start_from=start, observer=Kills())
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=pieces, stop=StopAt(stop))
-    train_model(settings, small, run=pieces)
-    assert result_bytes(pieces) == result_bytes(whole)
+    settings = tiny_settings(dataset=mini)
+    run = create_run(tmp_path / "run", settings)
+    train_model(settings, mini, run=run, callbacks=[Extend()])
+    assert calls == [("start", 100), ("epoch", True), ("epoch", True), ("end", 2)]
+    assert [record["extra"] for record in run.read_history()] == [10, 20]
 
 
-def test_a_run_that_never_had_its_weights_to_begin_with_says_so(
-    small, tiny_settings, tiny_outcome, tmp_path, monkeypatch
+def test_too_little_memory_is_reported_with_the_batch_size(mini, tiny_settings, monkeypatch):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr("fashioncnn.training.run.create_state", fail)
+    message = "training with batch_size = 32: not enough memory on cpu; try a smaller --batch-size"
+    with pytest.raises(OutOfMemoryError, match=message):
+        train_model(tiny_settings(dataset=mini), mini)
+
+
+def test_locked_teacher_is_rejected(mini, tiny_settings, tmp_path):
+    run = create_run(tmp_path / "run", tiny_settings("distillation.ensemble_size=1", dataset=mini))
+    run.teacher(1).path.mkdir(parents=True)
+    with (
+        run.teacher(1).lock(),
+        pytest.raises(RunError, match="teachers/1: another process is training"),
+    ):
+        train_model(run.settings(), mini, run=run)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def two_threads():
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)
+
+
+CALLER_STATES = {
+    "float64": lambda: default_dtype(torch.float64),
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "random numbers": lambda: contextlib.nullcontext(torch.manual_seed(99)),
+}
+VARIANT = (
+    "model.name=batchnorm_cnn",
+    "model.channels=[4, 8]",
+    "model.whitening=true",
+    "optimizer.name=muon",
+    "optimizer.learning_rate=0.05",
+    "optimizer.adam_learning_rate=0.005",
+    "augmentation.mixup=0.4",
+    "augmentation.blur=1.0",
+    "augmentation.rotation=10",
+    "data.class_weights=auto",
+    "data.validation=20",
+    "training.ema_decay=0.9",
+    "training.abstain_below=auto",
+    "distillation.ensemble_size=1",
+)
+
+
+@pytest.fixture(scope="module")
+def expected_result(mini, tiny_settings):
+    return train_model(tiny_settings(*VARIANT, dataset=mini), mini)
+
+
+@pytest.mark.parametrize("state", CALLER_STATES.values(), ids=CALLER_STATES)
+def test_training_ignores_and_restores_the_callers_state(
+    state, expected_result, mini, tiny_settings, tmp_path
 ):
-    run = create_run(tmp_path / "run", tiny_settings())
-
-    def full(*arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainState, "begin", full)
-        with pytest.raises(OutOfMemoryError, match="not enough memory"):
-            train_model(run.settings(), small, run=run, start_from=tiny_outcome.model)
-    with pytest.raises(RunError, match="was to begin with the weights of a model"):
-        train_model(run.settings(), small, run=run)
-    train_model(run.settings(), small, run=run, start_from=tiny_outcome.model)
-    assert run.read_environment()["began_from"] == tiny_outcome.model.sha256
-
-
-def test_a_loss_of_nothing_but_nan_is_found_in_judging(small, tiny_settings):
-    settings = tiny_settings(
-        "data.validation=60", "optimizer.learning_rate=1e30", epochs=1, batch_size=1000
-    )
-    with pytest.raises(DivergedError):
-        train_model(settings, small)
+    with state():
+        settings = tiny_settings(*VARIANT, dataset=mini)
+        before = describe_torch_state()
+        run = create_run(tmp_path / "run", settings)
+        result = train_model(settings, mini, run=run)
+        loaded = load_model(run.path)
+        assert describe_torch_state() == before
+    assert result.model.sha256 == loaded.sha256 == expected_result.model.sha256
+    times = "seconds", "images_per_second"
+    for record, expected in zip(result.history, expected_result.history, strict=True):
+        assert {k: v for k, v in record.items() if k not in times} == {
+            k: v for k, v in expected.items() if k not in times
+        }
+    assert not any(p.is_inference() for p in loaded.network.parameters())
 
 
-@pytest.mark.parametrize(
-    ("assignment", "error"),
-    [
-        ("model.channels=[4, 4, 4, 4, 4, 4]", "leave nothing"),
-        ("data.validation=300", "validation = 300"),
-        ("augmentation.shift=28", "augmentation.shift = 28"),
-    ],
-)
-def test_what_can_only_fail_is_refused_before_it_begins(assignment, error, small):
-    with pytest.raises(UsageError, match=error):
-        prepare_settings(resolve(assignments=[assignment]), small)
+def test_training_uses_the_callers_threads(mini, tiny_settings, expected_result):
+    with two_threads():
+        settings = tiny_settings(*VARIANT, dataset=mini)
+        assert settings.runtime.threads == 2
+        result = train_model(settings, mini)
+        assert torch.get_num_threads() == 2
+    losses = [record["train_loss"] for record in result.history]
+    expected = [record["train_loss"] for record in expected_result.history]
+    assert losses == pytest.approx(expected, rel=1e-3)
 
 
-def test_choosing_by_a_validation_part_that_comes_out_empty_is_refused(small):
-    five = Split(small.train.images[:5], small.train.labels[:5])
-    data = Dataset("own", small.class_names, five, None, "plain", "own")
-    with pytest.raises(UsageError, match="needs a validation part"):
-        prepare_settings(resolve("honest"), data)
-
-
-@pytest.mark.parametrize("change", ["model.hidden=17", "optimizer.learning_rate=0.5"])
-def test_settings_that_changed_after_it_began_are_refused(change, small, tiny_settings, tmp_path):
-    settings = tiny_settings()
-    run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=run, stop=StopAt(5))
-    with pytest.raises(RunError, match=r"its config\.toml was changed"):
-        train_model(tiny_settings(change), small, run=run)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "epochs"), [("linear", 9), ("linear", 1), ("constant", 1)], ids=str
-)
-def test_epochs_that_cannot_follow_are_refused(schedule, epochs, small, tiny_settings, tmp_path):
-    begun = tiny_settings(f"schedule.name={schedule}", epochs=2)
-    run = create_run(tmp_path / "run", begun)
-    train_model(begun, small, run=run)
-    other = tiny_settings(f"schedule.name={schedule}", epochs=epochs)
-    with pytest.raises(RunError, match=f"was begun for 2 epochs, not {epochs}"):
-        train_model(other, small, run=run)
-    assert run.settings() == begun
-
-
-def test_a_recipe_described_otherwise_is_the_same(small, tiny_settings, tmp_path):
-    settings = tiny_settings()
-    run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=run, stop=StopAt(5))
-    described = settings.model_copy(update={"description": "in other words"})
-    assert train_model(described, small, run=run).metrics["summary"]["epochs"] == 2
-
-
-def test_a_checkpoint_that_lacks_something_is_refused(small, tiny_settings, tmp_path):
-    settings = tiny_settings()
-    run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=run, stop=StopAt(5))
-    (manifest,) = run.checkpoints.glob("*.json")
-    content = json.loads(manifest.read_text())
-    del content["state"]["progress"]["step"]
-    manifest.write_text(json.dumps(content))
-    with pytest.raises(RunError, match=r"does not fit its config\.toml \('step'\)"):
-        train_model(settings, small, run=run)
-
-
-def test_class_weights_lift_a_rare_class(small, tiny_settings, sketches):
-    """Bags are easy; with 1 in 40 of them left, only weights make the network care in time."""
-    is_bag = sketches.train.labels == 8
-    rare = np.flatnonzero(~is_bag | (np.arange(3000) % 40 == 0))[:1200]
-    uneven = Dataset(
-        "uneven", small.class_names, sketches.train.subset(rare), small.test, "fashion", "x"
-    )
-
-    def taken_for_bags(weights):
-        settings = tiny_settings(f"data.class_weights={weights}", epochs=20, learning_rate=5e-3)
-        return sum(row[8] for row in train_model(settings, uneven).metrics["test"]["confusion"])
-
-    weighted, plain = taken_for_bags("auto"), taken_for_bags("none")
-    assert weighted > plain, f"{weighted} taken for bags with weights, {plain} without"
-
-
-def test_a_saved_model_is_the_one_that_was_judged(small, tiny_settings, tmp_path):
-    settings = tiny_settings("data.validation=60", "training.select=best_val", epochs=4)
-    run = create_run(tmp_path / "run", settings)
-    result = train_model(settings, small, run=run)
-    assert load_model(run.path).sha256 == result.model.sha256
-    assert "| validation | 60 |" in (run.model / "README.md").read_text()
-
-
-def test_auto_values_are_resolved_to_what_is_used(small):
-    settings = prepare_settings(resolve("honest", flags={"device": "cpu"}), small)
-    assert settings.data.validation == 50
-    assert isinstance(settings.runtime.threads, int)
-
-
-def test_validation_as_large_as_the_data_is_refused(small):
-    with pytest.raises(UsageError, match="validation = 300"):
-        prepare_settings(resolve("honest", flags={"validation": 300}), small)
-
-
-def test_a_run_that_knew_fewer_settings_goes_on(small, tiny_settings, tmp_path):
-    """Begun by a version that had no augmentation and no averaging."""
-    settings = tiny_settings()
-    run = create_run(tmp_path / "run", settings)
-    with pytest.raises(InterruptedRun):
-        train_model(settings, small, run=run, stop=StopAt(5))
-    for path in run.checkpoints.glob("*.json"):
-        manifest = json.loads(path.read_text())
-        del manifest["state"]["settings"]["augmentation"]
-        del manifest["state"]["settings"]["data"]["views"]  # ``auto`` by default, and resolved
-        del manifest["state"]["settings"]["training"]["averaging"]
-        path.write_text(json.dumps(manifest))
-    result = train_model(settings, small, run=run)
-    assert len(result.history) == 2
-
-
-def test_averaged_weights_are_judged_and_kept(small, tiny_settings, tmp_path):
-    decay = 0.9
-    states = []
-
-    class Watch(Silent):
-        def step(self, progress):
-            states.append({k: v.clone() for k, v in job.model.network.state_dict().items()})
-
-    settings = tiny_settings(f"training.ema_decay={decay}")
-    job = _Job(settings, small, None, None, Watch(), lambda: None)
-    job.learn()
-    result = job.conclude()
-    mean = states[0]
-    for n, state in enumerate(states[1:], 1):
-        keep = min(decay, (1 + n) / (10 + n))
-        mean = {name: keep * mean[name] + (1 - keep) * state[name] for name in mean}
-    kept = result.model.network.state_dict()
-    for name, values in mean.items():
-        torch.testing.assert_close(kept[name], values, msg=f"{name} is not the mean")
-        assert not torch.equal(kept[name], states[-1][name])
-    logits = result.predictions["test"][0]
-    assert (logits.argmax(1) == small.test.labels).mean() == result.metrics["test"]["accuracy"]
-
-
-def test_a_validation_part_sets_the_temperature(small, tiny_settings):
-    result = train_model(
-        tiny_settings("training.label_smoothing=0.3", "data.validation=auto"), small
-    )
-    calibrated = result.metrics["validation"]["calibrated"]
-    assert result.model.temperature == calibrated["temperature"] != 1
-    assert calibrated["loss"] < result.metrics["validation"]["loss"]
-    set_to = train_model(tiny_settings("training.temperature=0.7", "data.validation=auto"), small)
-    assert set_to.metrics["validation"]["calibrated"]["temperature"] == 0.7
-
-
-def test_without_a_validation_part_the_temperature_is_one(small, tiny_settings):
-    settings = tiny_settings("data.validation=0", "training.abstain_below=auto")
-    model = train_model(settings, small).model
-    assert (model.temperature, model.abstain_below) == (1, 0)
-
-
-def test_a_validation_part_sets_what_is_unsure(small, tiny_settings):
-    held = "data.validation=auto"
-    model = train_model(tiny_settings(held, "training.abstain_below=auto"), small).model
-    assert 0.1 < model.abstain_below < 1
-    assert train_model(tiny_settings(held, "training.abstain_below=0.3"), small).model == replace(
-        model, network=ANY, abstain_below=0.3
-    )
-
-
-def test_who_learns_photographs_is_calibrated_on_them(small, tiny_settings):
-    settings = tiny_settings(
-        "data.validation=auto",
-        "augmentation.photograph=0.5",
-        "training.abstain_below=auto",
-        "training.temperature=1",
-    )
-    result = train_model(settings, small)
-    bound = result.model.abstain_below
-    logits, labels = result.predictions["validation"]
-    assert bound != fit_abstention_threshold(softmax(logits).max(1), logits.argmax(1) == labels)
-    assert result.model.ood_detector is None
-    assert train_model(settings, small).model.abstain_below == bound
-
-
-def test_who_learns_what_is_of_no_class_tells_how_probably_a_image_is_of_one(small, tiny_settings):
-    settings = tiny_settings(
-        "data.validation=auto",
-        "augmentation.photograph=0.5",
-        "augmentation.outlier_exposure=0.3",
-        "training.abstain_below=auto",
-        "optimizer.learning_rate=0.003",
-        epochs=20,  # who has learnt nothing yet tells nothing either
-    )
-    model = train_model(settings, small).model
-    assert model.ood_detector is not None
-    assert model.ood_detector.slope > 0
-    assert 0 < model.abstain_below < 1
-    assert train_model(settings, small).model.ood_detector == model.ood_detector
+def describe_torch_state():
+    """Return the state that a call may not change."""
+    return {
+        "random numbers": torch.get_rng_state().tolist(),
+        "dtype": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "threads": torch.get_num_threads(),
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+    }

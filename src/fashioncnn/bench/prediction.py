@@ -27,7 +27,7 @@ from fashioncnn.bench.training import flop_per_image
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
 from fashioncnn.data.sketches import draw_sketches
-from fashioncnn.devices import report_out_of_memory
+from fashioncnn.devices import isolated_torch_state, report_out_of_memory
 from fashioncnn.inference.arrays import as_images
 from fashioncnn.models import build_model, place_network, set_kernels
 from fashioncnn.models.backend import torch_predictor
@@ -38,6 +38,7 @@ FILES = 200
 """PNG files to predict."""
 
 
+@isolated_torch_state()
 def untrained_model(device: torch.device, kernels: str) -> TrainedModel:
     """Return the network of `baseline` with random weights."""
     architecture = resolve("baseline", environment={}).model
@@ -54,6 +55,7 @@ def untrained_model(device: torch.device, kernels: str) -> TrainedModel:
     return TrainedModel(network, spec)
 
 
+@isolated_torch_state()
 def bench_prediction(
     model: TrainedModel, *, rounds: int, seconds: float, report: Callable[[str], None]
 ) -> Result:

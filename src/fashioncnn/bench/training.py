@@ -25,7 +25,7 @@ from fashioncnn.bench.limit import (
 )
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.sketches import draw_sketches
-from fashioncnn.devices import report_out_of_memory, resolve_device
+from fashioncnn.devices import isolated_torch_state, report_out_of_memory, resolve_device
 from fashioncnn.settings import SCHEMA, Settings
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.initialize import create_batches, create_state
@@ -46,6 +46,7 @@ def repeated_sketches() -> Dataset:
     return replace(sketches, train=Split(images, labels))
 
 
+@isolated_torch_state()
 def bench_training(
     settings: Settings,
     dataset: Dataset,
@@ -113,7 +114,7 @@ def flop_per_image(network: nn.Module, image_size: int, *, backward: bool) -> in
     kernel rearranges them (Winograd needs fewer); `backward` adds those of the gradients. The pass
     runs on meta tensors, which have shapes but no values, with PyTorch's operators.
     """
-    n = 2  # a batch norm would refuse a single one
+    n = 2  # batch norm needs more than one value per channel
     network = copy.deepcopy(network).to("meta")
     images = torch.empty(n, 1, image_size, image_size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):

@@ -86,7 +86,8 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
 def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:
     """Return the mean gap between confidence and accuracy, in [0, 1], over equal-width bins.
 
-    Bins are weighted by their number of images (Guo et al. 2017, arXiv:1706.04599, equation 5); see `accuracy`.
+    Bins are weighted by their number of images (Guo et al. 2017, arXiv:1706.04599, equation 5); see
+    `accuracy`.
     """
     probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)

@@ -121,7 +121,8 @@ class Predictor:
         Args:
             views: as for `predict_views`.
         """
-        if self.spec.tta == "none" and all(len(of_image) == 1 for of_image in views):
+        single = len(views) and all(len(of_image) == 1 for of_image in views)
+        if self.spec.tta == "none" and single:
             return self.backend.logits(_stack(views))
         return self.to_logits(self.predict_views(views).probabilities)
 

@@ -1,20 +1,21 @@
 """Compiled CPU kernels for the operations that dominate a training step.
 
-Every function takes `kernels: Kernels | None` first and computes the same mathematics with or without
-them, rounded differently: with None, or for arguments that the kernels do not support, by PyTorch's
-operations. A model holds its kernels (`fashioncnn.models.set_kernels`), so models with and without
-them coexist in a process, also in different threads.
+Every function takes `kernels: Kernels | None` first and computes the same mathematics with or
+without them, rounded differently: with None, or for arguments that the kernels do not support, by
+PyTorch's operations. A model holds its kernels (`fashioncnn.models.set_kernels`), so models with
+and without them coexist in a process, also in different threads.
 
 - `conv_pool_relu`, `conv2d`: a convolution, with max pooling and ReLU in the same pass. The full
-  output is never stored, and Winograd's algorithm saves up to three quarters of the multiplications.
+  output is never stored, and Winograd's algorithm saves up to three quarters of the
+  multiplications.
 - `batch_norm_pair`, `batch_norm_inference`, `pool_relu`: few passes over memory.
 - `adam_step`: one pass.
 
 Convolutions and Adam are float32, the others float32 or bfloat16; inside a bfloat16 autocast,
-convolutions are PyTorch's. The kernels compute first derivatives in reverse mode only: set a model's
-kernels to "torch" before using `torch.func` or exporting it. For infinite inputs Winograd's sums may
-give NaN where PyTorch gives infinity. Of values in a pooling window that are equal except for
-rounding, either may be chosen as the maximum. docs/PERFORMANCE.md has measurements.
+convolutions are PyTorch's. The kernels compute first derivatives in reverse mode only: set a
+model's kernels to "torch" before using `torch.func` or exporting it. For infinite inputs Winograd's
+sums may give NaN where PyTorch gives infinity. Of values in a pooling window that are equal except
+for rounding, either may be chosen as the maximum. docs/PERFORMANCE.md has measurements.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 /* One step of Adam (Kingma and Ba 2015, arXiv:1412.6980) or AdamW in a single pass. */
 
-typedef struct { /* mirrored by fashioncnn.kernels.library.AdamStep */
+typedef struct { /* the same as fashioncnn.kernels.library.AdamStep */
     float step_size;              /* learning rate / (1 - beta1ᵗ) */
     float one_minus_beta1, one_minus_beta2;
     float beta2, eps;
@@ -9,8 +9,9 @@ typedef struct { /* mirrored by fashioncnn.kernels.library.AdamStep */
     float shrink;                 /* factor of the weight before the update (AdamW) */
 } adam_options;
 
-/* Treats subnormal values (below 1.2e-38) as zero on this thread, because processors compute with them a
- * hundred times slower. Returns the state to restore. Does nothing on processors other than x86. */
+/* Treats subnormal values (below 1.2e-38) as zero on this thread, because processors compute with
+ * them a hundred times slower. Returns the state to restore. Does nothing on processors other than
+ * x86. */
 INLINE unsigned flush_subnormals(void) {
     unsigned before = 0;
 #if defined(__SSE2__)
@@ -27,8 +28,8 @@ INLINE void restore_subnormals(unsigned before) {
     (void)before;
 }
 
-/* Updates n weights and their first and second moments in place. Weights that only decay shrink forever
- * and would soon be subnormal. */
+/* Updates n weights and their first and second moments in place. Weights that only decay shrink
+ * forever and would soon be subnormal. */
 void adam_step(float *w, const float *gradient, float *mean, float *square, long n,
                const adam_options *options, int threads) {
     const adam_options a = *options;

@@ -1,10 +1,12 @@
-/* Batch normalization, with an optional residual addition and ReLU in the same pass, and its gradients.
+/* Batch normalization, with an optional residual addition and ReLU in the same pass, and its
+ * gradients.
  *
- * Memory bandwidth is the limit, so every tensor is read as few times as possible: twice for the input
- * (statistics, then normalization), in either direction. A row is one position of one image: all its
- * channels. Values are float32 or bfloat16, sums float32 within a chunk of rows and float64 across. */
+ * Memory bandwidth is the limit, so every tensor is read as few times as possible: twice for the
+ * input (statistics, then normalization), in either direction. A row is one position of one image:
+ * all its channels. Values are float32 or bfloat16, sums float32 within a chunk of rows and float64
+ * across. */
 
-typedef struct {   /* mirrored by fashioncnn.kernels.library.BatchNormOptions */
+typedef struct { /* the same as fashioncnn.kernels.library.BatchNormOptions */
     long rows, channels; /* channels a multiple of LANES */
     long bf16;
     long relu;
@@ -13,8 +15,8 @@ typedef struct {   /* mirrored by fashioncnn.kernels.library.BatchNormOptions */
 
 #define CHUNK 128 /* rows summed in registers in float32; they stay in the first-level cache */
 
-/* Calls DO(vectors) for every chunk of rows and every group of 4, 2 or 1 vectors of channels, with the
- * variables chunk, chunk_end (rows) and c (first channel). */
+/* Calls DO(vectors) for every chunk of rows and every group of 4, 2 or 1 vectors of channels, with
+ * the variables chunk, chunk_end (rows) and c (first channel). */
 #define FOR_EACH_GROUP(first, last, channels, DO)                                       \
     for (long chunk = first; chunk < last; chunk += CHUNK) {                            \
         const long chunk_end = chunk + CHUNK < last ? chunk + CHUNK : last;             \
@@ -51,8 +53,9 @@ INLINE void merge_moments(double before, double fraction, double mean, double sq
 
 /* Merges the moments of a chunk into those of rows `first` to `chunk`. The chunk's first row is
  * subtracted from the others before squaring, so that a large mean costs no precision. */
-INLINE void chunk_moments(const int bf16, const int vectors, const void *x, long channels, long first,
-                          long chunk, long chunk_end, long c, double *mean, double *squares) {
+INLINE void chunk_moments(const int bf16, const int vectors, const void *x, long channels,
+                          long first, long chunk, long chunk_end, long c, double *mean,
+                          double *squares) {
     vec shift[4], sum[4], square[4];
     for (int k = 0; k < vectors; k++) {
         shift[k] = load_values(x, chunk * channels + c + k * LANES, bf16);
@@ -73,8 +76,8 @@ INLINE void chunk_moments(const int bf16, const int vectors, const void *x, long
             double deviations = square[k][l] - sum[k][l] * shifted_mean;
             long at = c + k * LANES + l;
             deviations = deviations < 0 ? 0 : deviations; /* by rounding */
-            merge_moments(chunk - first, fraction, shift[k][l] + shifted_mean, deviations, mean + at,
-                          squares + at);
+            merge_moments(chunk - first, fraction, shift[k][l] + shifted_mean, deviations,
+                          mean + at, squares + at);
         }
 }
 
@@ -90,9 +93,10 @@ INLINE void compute_moments(const int bf16, const void *x, long channels, long f
 /* One formula for the forward and the backward pass, so that both round equally. */
 INLINE vec normalize(vec x, vec mean, vec scale, vec bias) { return (x - mean) * scale + bias; }
 
-INLINE void chunk_normalize(const int bf16, const int relu, const int has_residual, const int vectors,
-                            const void *x, const void *residual, const float *coefficients,
-                            long channels, long chunk, long chunk_end, long c, void *y) {
+INLINE void chunk_normalize(const int bf16, const int relu, const int has_residual,
+                            const int vectors, const void *x, const void *residual,
+                            const float *coefficients, long channels, long chunk, long chunk_end,
+                            long c, void *y) {
     vec mean[4], scale[4], bias[4];
     for (int k = 0; k < vectors; k++) {
         const float *at = coefficients + c + k * LANES;
@@ -110,8 +114,8 @@ INLINE void chunk_normalize(const int bf16, const int relu, const int has_residu
 }
 
 INLINE void normalize_rows(const int bf16, const int relu, const int has_residual, const void *x,
-                           const void *residual, const float *coefficients, long channels, long first,
-                           long last, void *y) {
+                           const void *residual, const float *coefficients, long channels,
+                           long first, long last, void *y) {
 #define DO(vectors)                                                                                \
     chunk_normalize(bf16, relu, has_residual, vectors, x, residual, coefficients, channels, chunk, \
                     chunk_end, c, y);
@@ -119,8 +123,8 @@ INLINE void normalize_rows(const int bf16, const int relu, const int has_residua
 #undef DO
 }
 
-/* y = ReLU?((x - mean) · scale + bias (+ residual)), as in evaluation. `coefficients` is (3, channels):
- * mean, scale and bias; `residual` may be null. */
+/* y = ReLU?((x - mean) · scale + bias (+ residual)), as in evaluation. `coefficients` is (3,
+ * channels): mean, scale and bias; `residual` may be null. */
 void batch_norm_inference(const void *x, const void *residual, const float *coefficients, void *y,
                           const batch_norm_options *options, int threads) {
     const batch_norm_options s = *options;
@@ -136,8 +140,8 @@ void batch_norm_inference(const void *x, const void *residual, const float *coef
 }
 
 /* The same with the statistics of x, as in training. Updates the running statistics and writes
- * `coefficients` (with scale = weight / std) and `std` for the backward pass. Returns 0, or 1 if memory
- * is exhausted. */
+ * `coefficients` (with scale = weight / std) and `std` for the backward pass. Returns 0, or 1 if
+ * memory is exhausted. */
 int batch_norm_forward(const void *x, const void *residual, const float *weight, const float *bias,
                        float *running_mean, float *running_variance, void *y, float *coefficients,
                        float *std, const batch_norm_options *options, int threads) {
@@ -159,8 +163,8 @@ int batch_norm_forward(const void *x, const void *residual, const float *weight,
         if (first == last) continue;
         const double *own = sums + per_thread * thread;
         for (long c = 0; c < s.channels; c++)
-            merge_moments(first, (double)(last - first) / last, own[c], own[s.channels + c], sums + c,
-                          sums + s.channels + c);
+            merge_moments(first, (double)(last - first) / last, own[c], own[s.channels + c],
+                          sums + c, sums + s.channels + c);
     }
     for (long c = 0; c < s.channels; c++) {
         double mean = sums[c], squares = sums[s.channels + c];
@@ -179,10 +183,11 @@ typedef struct {
     const void *first, *second; /* second may be null */
 } output_gradients;
 
-/* The gradient behind ReLU. Its sign mask comes from the output if there was a residual; otherwise the
- * output is computed again, which is faster than reading it. */
-INLINE vec load_gradient(const int bf16, const int relu, const int has_residual, output_gradients dy,
-                         vec x, const void *y, long at, vec mean, vec scale, vec bias) {
+/* The gradient behind ReLU. Its sign mask comes from the output if there was a residual; otherwise
+ * the output is computed again, which is faster than reading it. */
+INLINE vec load_gradient(const int bf16, const int relu, const int has_residual,
+                         output_gradients dy, vec x, const void *y, long at, vec mean, vec scale,
+                         vec bias) {
     vec g = load_values(dy.first, at, bf16);
     if (dy.second) g += load_values(dy.second, at, bf16);
     if (!relu) return g;
@@ -222,18 +227,18 @@ INLINE void chunk_sums(const int bf16, const int relu, const int has_residual, c
 INLINE void sum_gradients(const int bf16, const int relu, const int has_residual, const void *x,
                           const void *y, output_gradients dy, const float *coefficients,
                           long channels, long first, long last, double *sums, void *dr) {
-#define DO(vectors)                                                                                 \
-    chunk_sums(bf16, relu, has_residual, vectors, x, y, dy, coefficients, channels, chunk, chunk_end, \
-               c, sums, dr);
+#define DO(vectors)                                                                           \
+    chunk_sums(bf16, relu, has_residual, vectors, x, y, dy, coefficients, channels, chunk,    \
+               chunk_end, c, sums, dr);
     FOR_EACH_GROUP(first, last, channels, DO)
 #undef DO
 }
 
 /* dx = scale · (g - level - (x - mean) · slope); `means` is (2, channels): level and slope. */
-INLINE void chunk_backward(const int bf16, const int relu, const int has_residual, const int vectors,
-                           const void *x, const void *y, output_gradients dy,
-                           const float *coefficients, const float *means, long channels, long chunk,
-                           long chunk_end, long c, void *dx) {
+INLINE void chunk_backward(const int bf16, const int relu, const int has_residual,
+                           const int vectors, const void *x, const void *y, output_gradients dy,
+                           const float *coefficients, const float *means, long channels,
+                           long chunk, long chunk_end, long c, void *dx) {
     vec mean[4], scale[4], bias[4], level[4], slope[4];
     for (int k = 0; k < vectors; k++) {
         const float *at = coefficients + c + k * LANES, *of = means + c + k * LANES;
@@ -261,12 +266,13 @@ INLINE void backward_rows(const int bf16, const int relu, const int has_residual
 #undef DO
 }
 
-/* Gradients, overwritten. dy_second may be null (see output_gradients). `y` is the output if there were
- * both a residual and ReLU, else null. The residual's gradient dr may be null. Returns 0, or 1 if memory
- * is exhausted. */
+/* Gradients, overwritten. dy_second may be null (see output_gradients). `y` is the output if there
+ * were both a residual and ReLU, else null. The residual's gradient dr may be null. Returns 0, or 1
+ * if memory is exhausted. */
 int batch_norm_backward(const void *x, const void *y, const void *dy_first, const void *dy_second,
                         const float *coefficients, const float *std, void *dx, void *dr,
-                        float *dweight, float *dbias, const batch_norm_options *options, int threads) {
+                        float *dweight, float *dbias, const batch_norm_options *options,
+                        int threads) {
     const batch_norm_options s = *options;
     const long per_thread = 2 * s.channels;
     double *sums = calloc(per_thread * threads, sizeof(double));
@@ -296,8 +302,9 @@ int batch_norm_backward(const void *x, const void *y, const void *dy_first, cons
         partition_range(s.rows, thread, threads, &first, &last);
         /* If dr was written, it is the sum of the gradients behind ReLU. */
         const output_gradients g = dr ? (output_gradients){dr, 0} : dy;
-#define CALL(bf16, relu, has_residual)                                                               \
-    backward_rows(bf16, relu, has_residual, x, y, g, coefficients, means, s.channels, first, last, dx)
+#define CALL(bf16, relu, has_residual)                                                            \
+    backward_rows(bf16, relu, has_residual, x, y, g, coefficients, means, s.channels, first, last, \
+                  dx)
         DISPATCH(s.bf16, s.relu && !dr, y && !dr, CALL)
 #undef CALL
     }

@@ -2,8 +2,8 @@
  *
  * With pooling, only the maximum of each window and its index (argmax) are stored, never the
  * convolution's full output. A single input channel is convolved directly. More channels use
- * Winograd's minimal filtering: each of the values of a transformed input patch is multiplied with the
- * transformed filters in a matrix product over a block of tiles. */
+ * Winograd's minimal filtering: each of the values of a transformed input patch is multiplied with
+ * the transformed filters in a matrix product over a block of tiles. */
 
 /* Copies an image of one channel into the middle of a zero-padded buffer. */
 static void pad_image(conv_shape s, const float *x, long image, float *padded) {
@@ -50,8 +50,9 @@ static void forward_one_channel(conv_shape s, const float *x, const float *w, co
 }
 
 /* Adds to dw (9, out_channels) and dbias. */
-static void backward_one_channel(conv_shape s, const float *x, const float *dy, const uint8_t *argmax,
-                                 long first, long last, float *padded, float *dw, float *dbias) {
+static void backward_one_channel(conv_shape s, const float *x, const float *dy,
+                                 const uint8_t *argmax, long first, long last, float *padded,
+                                 float *dw, float *dbias) {
     long width = s.width + 2 * s.padding, rows = pooled_height(s), columns = pooled_width(s);
     for (long image = first; image < last; image++) {
         pad_image(s, x, image, padded);
@@ -123,19 +124,25 @@ INLINE void backward_tiles(conv_shape s, const int height, const int width, cons
             const float *vi = v + i * in_stride, *dmi = dm + i * out_stride;
             add_product(s.in_channels, s.out_channels, count, vi, dmi, du + i * pairs);
             if (dx)
-                product(BLOCK, s.in_channels, s.out_channels, dmi, u + i * pairs, dv + i * in_stride);
+                product(BLOCK, s.in_channels, s.out_channels, dmi, u + i * pairs,
+                        dv + i * in_stride);
         }
         if (dx) transform_inputs_backward(s, k, dv, discarded, tile, count, dx);
     }
     transform_filters_backward(k, du, pairs, dw);
 }
 
-/* Index of weight (out, in) among all pairs: (in, out) matrices in panels of PANEL output channels, so
- * that a product reads them sequentially; `transposed`, (out, in) in panels of input channels. */
+/* Index of weight (out, in) among all pairs: (in, out) matrices in panels of PANEL output channels,
+ * so that a product reads them sequentially; if `transposed`, (out, in) in panels of inputs. */
 INLINE long packed_index(conv_shape s, long out, long in, int transposed) {
     const long column = transposed ? in : out, row = transposed ? out : in;
     const long rows = transposed ? s.out_channels : s.in_channels;
     return column / PANEL * (rows * PANEL) + row * PANEL + column % PANEL;
+}
+
+/* Offset of tap k of weight (out, in) in a tensor (out, in, 3, 3) with strides in values. */
+INLINE long weight_offset(const long stride[4], long out, long in, int k) {
+    return out * stride[0] + in * stride[1] + k / 3 * stride[2] + k % 3 * stride[3];
 }
 
 /* Weights (out, in, 3, 3), strides in values, packed as (9, in·out). */
@@ -145,7 +152,7 @@ static void pack_weights(conv_shape s, const float *w, const long stride[4], int
         for (long o = 0; o < s.out_channels; o++)
             for (long i = 0; i < s.in_channels; i++)
                 packed[k * s.in_channels * s.out_channels + packed_index(s, o, i, transposed)] =
-                    w[o * stride[0] + i * stride[1] + k / 3 * stride[2] + k % 3 * stride[3]];
+                    w[weight_offset(stride, o, i, k)];
 }
 
 /* Transformed filters of every tile kind, from packed weights. */
@@ -157,8 +164,8 @@ static void transform_all_filters(conv_shape s, const float *w, float *u) {
 #undef DO
 }
 
-/* The convolution: with s.pooled also pooling, bias and ReLU, and argmax unless null. One input channel
- * requires s.pooled. Returns 0, or 1 if memory is exhausted. */
+/* The convolution: with s.pooled also pooling, bias and ReLU, and argmax unless null. One input
+ * channel requires s.pooled. Returns 0, or 1 if memory is exhausted. */
 int conv_forward(const float *x, const float *w, const long *w_stride, const float *bias, float *y,
                  uint8_t *argmax, const conv_shape *shape, int threads) {
     const conv_shape s = *shape;
@@ -189,8 +196,8 @@ int conv_forward(const float *x, const float *w, const long *w_stride, const flo
     return free(weights), free(scratch), 0;
 }
 
-/* Its gradients, overwritten. dx may be null; argmax and dbias are used only with s.pooled. Returns 0,
- * or 1 if memory is exhausted. */
+/* Its gradients, overwritten. dx may be null; argmax and dbias are used only with s.pooled. Returns
+ * 0, or 1 if memory is exhausted. */
 int conv_backward(const float *x, const float *w, const long *w_stride, const float *dy,
                   const uint8_t *argmax, float *dx, float *dw, const long *dw_stride, float *dbias,
                   const conv_shape *shape, int threads) {
@@ -220,9 +227,9 @@ int conv_backward(const float *x, const float *w, const long *w_stride, const fl
         }
         const long image = s.height * s.width * s.in_channels;
         if (dx) memset(dx + first * image, 0, sizeof(float) * (last - first) * image);
-#define DO(height, width, offset)                                                                   \
-    backward_tiles(s, height, width, x, u + offset * pairs, dy, argmax, dx, own_dw, own_dbias, first, \
-                   last, own);
+#define DO(height, width, offset)                                                              \
+    backward_tiles(s, height, width, x, u + offset * pairs, dy, argmax, dx, own_dw, own_dbias, \
+                   first, last, own);
         FOR_EACH_TILE_KIND(DO)
 #undef DO
     }
@@ -231,7 +238,7 @@ int conv_backward(const float *x, const float *w, const long *w_stride, const fl
     for (int k = 0; k < 9; k++)
         for (long o = 0; o < s.out_channels; o++)
             for (long i = 0; i < s.in_channels; i++)
-                dw[o * dw_stride[0] + i * dw_stride[1] + k / 3 * dw_stride[2] + k % 3 * dw_stride[3]] =
+                dw[weight_offset(dw_stride, o, i, k)] =
                     scratch[k * pairs + packed_index(s, o, i, 0)];
     if (s.pooled) memcpy(dbias, scratch + 9 * pairs, sizeof(float) * s.out_channels);
     return free(weights), free(scratch), 0;

@@ -55,7 +55,7 @@ class Kernels(ctypes.CDLL):
 
     Attributes:
         vector_width: float32 values per vector register.
-        channel_multiple: what the channels of a convolution must be a multiple of.
+        channel_multiple: the channels of a convolution must be a multiple of this.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-/* Matrix products for the Winograd convolutions: small matrices that stay in the processor's cache. */
+/* Matrix products for the Winograd convolutions: small matrices that stay in the cache. */
 
 #define PANEL (2 * LANES) /* columns of a register tile */
 #define TILE_ROWS (LANES == 8 ? 6 : LANES == 16 ? 12 : 4) /* rows of a register tile */
@@ -26,9 +26,10 @@ INLINE void multiply_tile(const int rows, const float *a, long a_row, long a_ste
     }
 }
 
-/* c[m × n] (+)= a[m × depth] · b[depth × n], n a multiple of PANEL. Columns of b and c come in panels
- * of PANEL columns. `*_row` is the distance between rows, `*_panel` between panels, `a_step` between
- * columns of a. Register tiles of TILE_ROWS rows are used as long as the rest is a multiple of 4. */
+/* c[m × n] (+)= a[m × depth] · b[depth × n], n a multiple of PANEL. Columns of b and c come in
+ * panels of PANEL columns. `*_row` is the distance between rows, `*_panel` between panels, `a_step`
+ * between columns of a. Register tiles of TILE_ROWS rows are used as long as the rest is a multiple
+ * of 4. */
 INLINE void multiply(long m, long n, long depth, const float *a, long a_row, long a_step,
                      const float *b, long b_row, long b_panel, float *c, long c_row, long c_panel,
                      const int accumulate) {

@@ -1,6 +1,6 @@
 /* 2×2 max pooling, an optional bias, and ReLU; float32 or bfloat16. */
 
-typedef struct { /* mirrored by fashioncnn.kernels.library.PoolShape */
+typedef struct { /* the same as fashioncnn.kernels.library.PoolShape */
     long images, height, width, channels;
     long bf16;
 } pool_shape;
@@ -14,14 +14,15 @@ INLINE long window_row_offset(pool_shape s, long row) {
     return (row / rows * s.height + row % rows * 2) * s.width * s.channels;
 }
 
-INLINE void pool_row(const int bf16, pool_shape s, long row, const void *x, const float *bias, void *y,
-                     uint8_t *argmax) {
+INLINE void pool_row(const int bf16, pool_shape s, long row, const void *x, const float *bias,
+                     void *y, uint8_t *argmax) {
     const long columns = s.width / 2, first = window_row_offset(s, row);
     for (long q = 0; q < columns; q++) {
         const long from = first + 2 * q * s.channels, to = (row * columns + q) * s.channels;
         for (long c = 0; c < s.channels; c += LANES) {
             vec window[4];
-            for (int k = 0; k < 4; k++) window[k] = load_values(x, from + window_offset(s, k) + c, bf16);
+            for (int k = 0; k < 4; k++)
+                window[k] = load_values(x, from + window_offset(s, k) + c, bf16);
             vec b = bias ? load(bias + c) : (vec){0};
             store_values(y, to + c, max_pool_relu(window, b, argmax ? argmax + to + c : 0), bf16);
         }
@@ -63,8 +64,8 @@ void pool_relu_forward(const void *x, const float *bias, void *y, uint8_t *argma
         else pool_row(0, s, row, x, bias, y, argmax);
 }
 
-/* Gradients, overwritten; dbias may be null. The bias gradient is summed in float32 within a row and in
- * float64 across rows. Returns 0, or 1 if memory is exhausted. */
+/* Gradients, overwritten; dbias may be null. The bias gradient is summed in float32 within a row
+ * and in float64 across rows. Returns 0, or 1 if memory is exhausted. */
 int pool_relu_backward(const void *dy, const uint8_t *argmax, void *dx, float *dbias,
                        const pool_shape *shape, int threads) {
     const pool_shape s = *shape;

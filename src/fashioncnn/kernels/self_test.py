@@ -29,7 +29,7 @@ BF16_TOLERANCE = 1e-2
 
 
 def find_fault(kernels: Kernels) -> str | None:
-    """Return in one line why the kernels cannot be used, or None if they passed every comparison."""
+    """Return in one line why the kernels cannot be used; None if they pass every comparison."""
     threads = torch.get_num_threads()
     actual = kernels.count_threads(threads)
     if actual != threads:

@@ -1,12 +1,12 @@
 /* Vector types and operations shared by all kernels.
  *
  * The C files of this folder form one translation unit, concatenated in the order of
- * fashioncnn.kernels.build.SOURCES. Tensors are float32 in NHWC order (PyTorch's channels_last); batch
- * normalization and pooling also read and write bfloat16. A vector holds LANES consecutive channels.
+ * fashioncnn.kernels.build.SOURCES. Tensors are float32 in NHWC order (PyTorch's channels_last);
+ * batch normalization and pooling also read and write bfloat16. A vector holds LANES consecutive
+ * channels.
  *
  * Work is divided among threads in fixed ranges and partial sums are added in thread order, so the
- * same input and the same number of threads give the same bytes.
- */
+ * same input and the same number of threads give the same bytes. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,8 @@ INLINE bytevec narrow(ivec v) {
 #else
     register_bytes q = (register_bytes)v;
 #if LANES == 16
-    return __builtin_shufflevector(q, q, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60);
+    return __builtin_shufflevector(q, q, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56,
+                                   60);
 #elif LANES == 8
     return __builtin_shufflevector(q, q, 0, 4, 8, 12, 16, 20, 24, 28);
 #else
@@ -67,7 +68,7 @@ INLINE ivec widen(const uint8_t *p) {
 #endif
 }
 
-/* LANES values from index i: float32, or with `bf16` bfloat16. `bf16` is a compile-time constant. */
+/* LANES values from index i, in bfloat16 or float32. `bf16` is a compile-time constant. */
 INLINE vec load_values(const void *values, long i, const int bf16) {
     if (!bf16) return load((const float *)values + i);
     const uint16_t *p = (const uint16_t *)values + i;
@@ -110,13 +111,13 @@ INLINE void store_values(void *values, long i, vec v, const int bf16) {
 
 #define ZEROED_BY_RELU 4 /* stored instead of an index where ReLU passes no gradient */
 
-/* ReLU(max(window) + bias) of a 2×2 window. `argmax`, unless null, receives the index of the maximum
- * (0 to 3, the first of equal values), or ZEROED_BY_RELU. */
+/* ReLU(max(window) + bias) of a 2×2 window. `argmax`, unless null, receives the index of the
+ * maximum (0 to 3, the first of equal values), or ZEROED_BY_RELU. */
 INLINE vec max_pool_relu(const vec window[4], vec bias, uint8_t *argmax) {
     vec best = window[0];
     ivec index = {0};
     for (int k = 1; k < 4; k++) {
-        ivec larger = (window[k] > best) | (window[k] != window[k]); /* NaN propagates, as in PyTorch */
+        ivec larger = (window[k] > best) | (window[k] != window[k]); /* NaN wins, as in PyTorch */
         best = blend(larger, window[k], best);
         index = (larger & k) | (~larger & index);
     }

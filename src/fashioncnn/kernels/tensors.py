@@ -63,7 +63,7 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
 
 
 def check_memory(status: int) -> None:
-    """Raise if a kernel's return value says that it could not allocate its scratch memory.
+    """Raise if a kernel returned that it could not allocate its scratch memory.
 
     Raises:
         RuntimeError: with "out of memory" in the message, as PyTorch's CPU allocator does.

@@ -1,11 +1,12 @@
-/* Tiles of the Winograd convolution: where they lie in an image, and their two-dimensional transforms.
+/* Tiles of the Winograd convolution: their positions, and their two-dimensional
+ * transforms.
  *
- * A tile of 4×4 outputs needs 36 multiplications instead of 144, one of 2×2 outputs 16 instead of 36.
- * Along each axis the outputs are divided into tiles of 4 and, where one or two outputs remain, one
- * tile of 2 (for three, another one of 4). Outputs beyond the image are not stored; their gradients
- * are zero. */
+ * A tile of 4×4 outputs needs 36 multiplications instead of 144, one of 2×2 outputs 16 instead of
+ * 36. Along each axis the outputs are divided into tiles of 4 and, where one or two outputs remain,
+ * one tile of 2 (for three, another one of 4). Outputs beyond the image are not stored; their
+ * gradients are zero. */
 
-typedef struct { /* mirrored by fashioncnn.kernels.library.ConvShape */
+typedef struct { /* the same as fashioncnn.kernels.library.ConvShape */
     long images, height, width, in_channels, out_channels, padding;
     long pooled; /* whether 2×2 max pooling and ReLU follow */
 } conv_shape;
@@ -85,10 +86,11 @@ INLINE long output_offset(conv_shape s, tile_position p, int i, int j) {
     return y < rows && x < columns ? ((p.image * rows + y) * columns + x) * s.out_channels : -1;
 }
 
-/* v = Bᵀ d B for `count` tiles from number `first`: (patch, BLOCK, in_channels). `zeros` is read for
- * pixels of the padding. */
-INLINE void transform_inputs(conv_shape s, tile_kind k, const float *x, const float *zeros, long first,
-                             long count, float *v) {
+/* v = Bᵀ d B for `count` tiles from number `first`: (patch, BLOCK, in_channels). `zeros` is read
+ * for pixels of the padding. */
+INLINE void transform_inputs(conv_shape s, tile_kind k, const float *x, const float *zeros,
+                             long first, long count, float *v) {
+    const long stride = MATRIX_STRIDE(s.in_channels);
     const int height = k.height + 2, width = k.width + 2;
     for (long t = 0; t < count; t++) {
         float *pixel[PATCH][PATCH];
@@ -107,8 +109,7 @@ INLINE void transform_inputs(conv_shape s, tile_kind k, const float *x, const fl
                 vec to[PATCH];
                 input_transform(k.width, half[i], to);
                 for (int j = 0; j < width; j++)
-                    store(v + (i * width + j) * MATRIX_STRIDE(s.in_channels) + t * s.in_channels + c,
-                          to[j]);
+                    store(v + (i * width + j) * stride + t * s.in_channels + c, to[j]);
             }
         }
     }
@@ -117,6 +118,7 @@ INLINE void transform_inputs(conv_shape s, tile_kind k, const float *x, const fl
 /* dx += B dv Bᵀ for `count` tiles; gradients of the padding are added to `discarded`. */
 INLINE void transform_inputs_backward(conv_shape s, tile_kind k, const float *dv, float *discarded,
                                       long first, long count, float *dx) {
+    const long stride = MATRIX_STRIDE(s.in_channels);
     const int height = k.height + 2, width = k.width + 2;
     for (long t = 0; t < count; t++) {
         float *pixel[PATCH][PATCH];
@@ -127,8 +129,7 @@ INLINE void transform_inputs_backward(conv_shape s, tile_kind k, const float *dv
             for (int j = 0; j < width; j++) {
                 vec from[PATCH], d[PATCH];
                 for (int i = 0; i < height; i++)
-                    from[i] = load(dv + (i * width + j) * MATRIX_STRIDE(s.in_channels) +
-                                   t * s.in_channels + c);
+                    from[i] = load(dv + (i * width + j) * stride + t * s.in_channels + c);
                 input_transform_adjoint(k.height, from, d);
                 for (int i = 0; i < height; i++) half[i][j] = d[i];
             }
@@ -136,15 +137,17 @@ INLINE void transform_inputs_backward(conv_shape s, tile_kind k, const float *dv
             for (int i = 0; i < height; i++) {
                 vec d[PATCH];
                 input_transform_adjoint(k.width, half[i], d);
-                for (int j = 0; j < width; j++) store(pixel[i][j] + c, load(pixel[i][j] + c) + d[j]);
+                for (int j = 0; j < width; j++)
+                    store(pixel[i][j] + c, load(pixel[i][j] + c) + d[j]);
             }
         }
     }
 }
 
 /* y = Aᵀ m A for `count` tiles, with pooling, bias and ReLU if s.pooled. `argmax` may be null. */
-INLINE void transform_outputs(conv_shape s, tile_kind k, const float *m, const float *bias, long first,
-                              long count, float *y, uint8_t *argmax) {
+INLINE void transform_outputs(conv_shape s, tile_kind k, const float *m, const float *bias,
+                              long first, long count, float *y, uint8_t *argmax) {
+    const long stride = MATRIX_STRIDE(s.out_channels);
     const int height = k.height + 2, width = k.width + 2;
     for (long t = 0; t < count; t++) {
         tile_position p = locate_tile(k, first + t);
@@ -154,8 +157,7 @@ INLINE void transform_outputs(conv_shape s, tile_kind k, const float *m, const f
             for (int j = 0; j < width; j++) {
                 vec from[PATCH], to[4];
                 for (int i = 0; i < height; i++)
-                    from[i] = load(m + (i * width + j) * MATRIX_STRIDE(s.out_channels) +
-                                   t * s.out_channels + c);
+                    from[i] = load(m + (i * width + j) * stride + t * s.out_channels + c);
                 output_transform(k.height, from, to);
                 for (int i = 0; i < k.height; i++) half[i][j] = to[i];
             }
@@ -181,6 +183,7 @@ INLINE void transform_outputs(conv_shape s, tile_kind k, const float *m, const f
 INLINE void transform_outputs_backward(conv_shape s, tile_kind k, const float *dy,
                                        const uint8_t *argmax, long first, long count, float *dm,
                                        float *dbias) {
+    const long stride = MATRIX_STRIDE(s.out_channels);
     const int height = k.height + 2, width = k.width + 2;
     for (long t = 0; t < count; t++) {
         tile_position p = locate_tile(k, first + t);
@@ -213,8 +216,7 @@ INLINE void transform_outputs_backward(conv_shape s, tile_kind k, const float *d
                 vec to[PATCH];
                 output_transform_adjoint(k.width, half[i], to);
                 for (int j = 0; j < width; j++)
-                    store(dm + (i * width + j) * MATRIX_STRIDE(s.out_channels) + t * s.out_channels + c,
-                          to[j]);
+                    store(dm + (i * width + j) * stride + t * s.out_channels + c, to[j]);
             }
         }
     }
@@ -233,7 +235,8 @@ INLINE void transform_filters(tile_kind k, const float *w, long pairs, float *u)
         for (int i = 0; i < k.height + 2; i++) {
             vec to[PATCH];
             filter_transform(k.width, half[i], to);
-            for (int j = 0; j < k.width + 2; j++) store(u + (i * (k.width + 2) + j) * pairs + c, to[j]);
+            for (int j = 0; j < k.width + 2; j++)
+                store(u + (i * (k.width + 2) + j) * pairs + c, to[j]);
         }
     }
 }

@@ -1,6 +1,7 @@
-/* Winograd's minimal filtering in one dimension, F(m, 3): m outputs of a 3-tap filter from m + 2 inputs
- * with m + 2 multiplications, y = Aᵀ(Gw ∘ Bᵀd) (Lavin and Gray 2016, arXiv:1509.09308; the matrices
- * are theirs). The adjoint of each transform gives the gradients. m is 2 or 4, a compile-time constant. */
+/* Winograd's minimal filtering in one dimension, F(m, 3): m outputs of a 3-tap filter from m + 2
+ * inputs with m + 2 multiplications, y = Aᵀ(Gw ∘ Bᵀd) (Lavin and Gray 2016, arXiv:1509.09308; the
+ * matrices are theirs). The adjoint of each transform gives the gradients. m is 2 or 4, a
+ * compile-time constant. */
 
 /* Bᵀd */
 INLINE void input_transform(const int m, const vec *d, vec *v) {
@@ -21,7 +22,8 @@ INLINE void input_transform_adjoint(const int m, const vec *v, vec *d) {
         d[0] = v[0], d[1] = middle, d[2] = v[1] + v[2] - v[0], d[3] = -v[3];
         return;
     }
-    vec sum = v[1] + v[2], sum2 = v[3] + v[4], difference = v[1] - v[2], difference2 = 2 * (v[3] - v[4]);
+    vec sum = v[1] + v[2], sum2 = v[3] + v[4];
+    vec difference = v[1] - v[2], difference2 = 2 * (v[3] - v[4]);
     d[0] = 4 * v[0], d[5] = v[5];
     d[1] = 4 * (v[5] - difference) - difference2, d[2] = -5 * v[0] - 4 * sum - sum2;
     d[3] = difference + difference2 - 5 * v[5], d[4] = v[0] + sum + sum2;

@@ -42,7 +42,8 @@ class TorchBackend:
     ) -> NDArray[np.float32]:
         """See `fashioncnn.inference.backend.Backend.activation_maps`; these are Grad-CAM's."""
         inputs = normalize(to_tensor(images, self.model.device), self.model.spec.preprocessing)
-        return grad_cam(self.model.network, inputs, labels)
+        with autocast(inputs.device, "fp32"):
+            return grad_cam(self.model.network, inputs, labels)
 
 
 def torch_predictor(model: TrainedModel, precision: str = "fp32") -> Predictor:
@@ -88,7 +89,7 @@ def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Return (n, size, size) uint8 images as (n, 1, size, size) uint8 on `device`.
 
-    On the CPU a writable array is not copied.
+    On the CPU a writable, contiguous array is not copied.
     """
-    tensor = torch.from_numpy(images) if images.flags.writeable else torch.tensor(images)
-    return tensor.to(device).unsqueeze(1)
+    usable = images.flags.writeable and images.flags.c_contiguous
+    return torch.from_numpy(images if usable else images.copy("C")).to(device).unsqueeze(1)

@@ -24,8 +24,8 @@ WHITENING_EPS = 5e-4
 class BatchNormCNN(ConvolutionalNetwork):
     """3×3 convolutions, each with 2×2 max pooling, ReLU and batch normalization; a linear layer.
 
-    Normalizing after pooling is a quarter of the work, and lets convolution, pooling and ReLU run as
-    one operation (`fashioncnn.kernels`). With its defaults on 28×28 images: Conv 1→32, 32→64,
+    Normalizing after pooling is a quarter of the work, and lets convolution, pooling and ReLU run
+    as one operation (`fashioncnn.kernels`). With its defaults on 28×28 images: Conv 1→32, 32→64,
     64→128, Linear 1152→10, 104,650 parameters.
 
     Attributes:
@@ -50,9 +50,9 @@ class BatchNormCNN(ConvolutionalNetwork):
     def whiten(self, images: Tensor) -> None:
         """Initialize the first convolution to whiten the 3×3 patches of `images`.
 
-        Its first filters become the eigenvectors of the patches' second moments, each divided by the
-        square root of its eigenvalue, followed by their negatives, because ReLU keeps only one sign
-        (Page 2019, "How to train your ResNet 8", where these filters are frozen; here they are
+        Its first filters become the eigenvectors of the patches' second moments, each divided by
+        the square root of its eigenvalue, followed by their negatives, because ReLU keeps only one
+        sign (Page 2019, "How to train your ResNet 8", where these filters are frozen; here they are
         trained). A layer with fewer filters takes the first of them.
 
         Args:

@@ -2,9 +2,9 @@
 
 The channels come in two halves. Flipping the input image horizontally flips every feature map and
 swaps the halves. A convolution with this property has half the free weights: the filters of the
-second half are those of the first, flipped, with the halves of their inputs swapped (Cohen and Welling
-2016, arXiv:1602.07576, for the group of horizontal reflection). The mean over both halves and all
-positions is therefore the same for an image and its flip.
+second half are those of the first, flipped, with the halves of their inputs swapped (Cohen and
+Welling 2016, arXiv:1602.07576, for the group of horizontal reflection). The mean over both halves
+and all positions is therefore the same for an image and its flip.
 """
 
 from __future__ import annotations

@@ -93,9 +93,10 @@ class BatchNorm(nn.BatchNorm2d, KernelLayer):
     ) -> tuple[Tensor, Tensor]:
         """Return the output of `forward` twice, for an output that feeds two branches.
 
-        Pass one to each branch, such as a convolution and a shortcut. The backward pass then receives
-        both gradients and sums them on the way, where PyTorch would add them in a pass of its own
-        (`fashioncnn.kernels.batch_norm_pair`). The two share their memory: modify neither in place.
+        Pass one to each branch, such as a convolution and a shortcut. The backward pass then
+        receives both gradients and sums them on the way, where PyTorch would add them in a pass of
+        its own (`fashioncnn.kernels.batch_norm_pair`). The two share their memory: modify neither
+        in place.
         """
         self._check_input_dim(features)
         state = BatchNormState(self.weight, self.bias, self.running_mean, self.running_var)
@@ -112,7 +113,7 @@ class BatchNorm(nn.BatchNorm2d, KernelLayer):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws only 16 random bits per value on the CPU, three times faster than PyTorch's.
+    """Dropout that draws 16 random bits per value on the CPU, three times faster than PyTorch.
 
     The fraction of dropped values is therefore a multiple of 1/65536, below 1; kept values are
     scaled by exactly 1 / (1 - fraction).
@@ -120,13 +121,19 @@ class Dropout(nn.Dropout):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return `values`, in training with a random fraction set to 0 and the others scaled up."""
-        if not self.training or self.p in (0, 1) or values.device.type != "cpu":
+        if (
+            not self.training
+            or self.p in (0, 1)
+            or values.device.type != "cpu"
+            or torch.compiler.is_compiling()
+        ):
             return super().forward(values)
         levels = 2**RANDOM_BITS
         n, dropped = values.numel(), min(round(self.p * levels), levels - 1)
         bits = torch.empty(-(-n // 4), dtype=torch.int64, device="cpu").random_(INT64_MIN, None)
         kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped - levels // 2
-        return values * kept.to(values.dtype).mul_(levels / (levels - dropped))
+        scaled: Tensor = values * kept.to(values.dtype).mul_(levels / (levels - dropped))
+        return scaled
 
 
 class FlattenLinear(nn.Module):

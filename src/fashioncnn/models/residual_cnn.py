@@ -101,11 +101,11 @@ class ResidualCNN(ConvolutionalNetwork):
     """A convolution, stages of residual blocks, global average pooling, a linear layer.
 
     The first stage works at the image's size; each later one starts with a `DownsamplingBlock`.
-    With ``flip_equivariant``, an image and its horizontal flip have the same logits, and half of the
-    channels share the weights of the other half (`fashioncnn.models.flip_equivariant`).
+    With ``flip_equivariant``, an image and its horizontal flip have the same logits, and half of
+    the channels share the weights of the other half (`fashioncnn.models.flip_equivariant`).
 
-    With its defaults on 28×28 images: 16 channels at 28×28 (the first convolution only), 64 at 14×14
-    and 96 at 7×7 with two blocks each; 426,522 parameters.
+    With its defaults on 28×28 images: 16 channels at 28×28 (the first convolution only), 64 at
+    14×14 and 96 at 7×7 with two blocks each; 426,522 parameters.
 
     Attributes:
         side: of the last feature maps, in pixels.
@@ -175,6 +175,6 @@ def _check_flip_equivariant(config: ResidualCNNConfig, image_size: int) -> None:
     multiple = 2 ** (len(config.channels) - 1)
     if image_size % multiple:
         raise ConfigError(
-            f"model.flip_equivariant = true: the side of {image_size}×{image_size} images should be "
-            f"a multiple of {multiple} for {len(config.channels)} stages"
+            f"model.flip_equivariant = true: {len(config.channels)} stages need images whose side "
+            f"is a multiple of {multiple}, not {image_size}"
         )

@@ -22,6 +22,7 @@ from fashioncnn.artifacts.model_folder import (
     write_model_folder,
 )
 from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.devices import default_modes
 from fashioncnn.errors import ConfigError, ModelError
 from fashioncnn.models import (
     build_model,
@@ -117,19 +118,24 @@ def load_model(
     """
     folder = find_model(path)
     description = read_description(folder)
-    spec = description.spec
+    with default_modes():  # weights loaded in inference mode could not be trained
+        network = _load_network(folder, description)
+        network.eval()
+        place_network(network, device or torch.device("cpu"))
+        set_kernels(network, kernels)
+    return TrainedModel(network, description.spec)
+
+
+def _load_network(folder: Path, description: ModelDescription) -> nn.Module:
+    size, classes = description.preprocessing.image_size, len(description.labels)
     try:
         with torch.device("meta"):  # allocates nothing before the weights are known to fit
-            network = build_model(
-                spec.architecture, spec.preprocessing.image_size, len(spec.labels)
-            )
+            network = build_model(description.architecture, size, classes)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
+    network.float()  # whatever the default dtype is
     _load_weights(network, folder, description.weights_sha256)
-    network.eval()
-    place_network(network, device or torch.device("cpu"))
-    set_kernels(network, kernels)
-    return TrainedModel(network, spec)
+    return network
 
 
 def _load_weights(network: nn.Module, folder: Path, sha256: str) -> None:

@@ -41,10 +41,9 @@ def save_checkpoint(
         "schema": SCHEMA,
         "step": step,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "state_sha256": _state_sha256(state),
         "state": state,
     }
-    write_json(weights.with_suffix(".json"), manifest)
+    write_json(weights.with_suffix(".json"), {**manifest, "manifest_sha256": _sha256(manifest)})
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -54,38 +53,54 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     """Return tensors and state of the newest intact checkpoint; None if there is none yet.
 
     Raises:
-        OtherVersionError: the newest was written by version 0.1.
+        OtherVersionError: they were written by version 0.1.
         RunError: there are checkpoints, but all are damaged.
     """
-    manifests = sorted(folder.glob("step-*.json"), reverse=True)
-    for path in manifests:
-        try:
-            manifest = json.loads(path.read_bytes())
-            schema = manifest.get("schema")
-            content = path.with_suffix(".safetensors").read_bytes()
-            if schema == 1:
-                raise OtherVersionError(
-                    f"{folder.parent}: unfinished run of fashioncnn 0.1, which this version cannot "
-                    "resume; finish it with 0.1, or start a new run"
-                )
-            state = manifest["state"]
-            intact = (
-                schema == SCHEMA
-                and hashlib.sha256(content).hexdigest() == manifest["sha256"]
-                and _state_sha256(state) == manifest["state_sha256"]
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-        if intact:
-            return load(content), state
-    if manifests:
-        raise RunError(f"{folder}: none of the {len(manifests)} checkpoints is intact")
+    paths = sorted(folder.glob("step-*.json"), reverse=True)
+    manifests = [_read_manifest(path) for path in paths]
+    for path, manifest in zip(paths, manifests, strict=True):
+        content = _read_tensors(path.with_suffix(".safetensors"))
+        if _is_intact(manifest, content):
+            return load(content), manifest["state"]
+    if any(manifest.get("schema") == 1 for manifest in manifests):
+        raise OtherVersionError(
+            f"{folder.parent}: unfinished run of fashioncnn 0.1, which this version cannot resume; "
+            "finish it with 0.1, or start a new run"
+        )
+    if paths:
+        raise RunError(f"{folder}: none of the {len(paths)} checkpoints is intact")
     return None
 
 
-def _state_sha256(state: dict[str, Any]) -> str:
-    """Return a hash of the state that does not depend on the formatting of its JSON."""
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Return the content of a manifest; empty if it is damaged."""
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _read_tensors(path: Path) -> bytes:
+    """Return the content of a file; empty if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _is_intact(manifest: dict[str, Any], tensors: bytes) -> bool:
+    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return (
+        manifest.get("schema") == SCHEMA
+        and manifest.get("manifest_sha256") == _sha256(content)
+        and manifest.get("sha256") == hashlib.sha256(tensors).hexdigest()
+    )
+
+
+def _sha256(manifest: dict[str, Any]) -> str:
+    """Return a hash of JSON values that does not depend on their formatting."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def discard_checkpoints_after(folder: Path, step: int) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch import Tensor
 from fashioncnn.data.seeding import teacher_seed
 from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
-from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.models.trained_model import TrainedModel, load_model
 from fashioncnn.settings import DistillationConfig, Settings
 
 
@@ -45,6 +47,27 @@ class TeacherEnsemble:
                 for model in self.models
             ]
         return (torch.stack(logits) / self.temperature).softmax(2).mean(0)
+
+
+def load_teachers(settings: Settings, device: torch.device) -> dict[str, TrainedModel]:
+    """Return the given teachers of a run, by the name in its settings.
+
+    Raises:
+        UsageError: a model does not exist.
+        ModelError: a model is damaged.
+    """
+    kernels = cast("Literal['native', 'torch']", settings.runtime.kernels)
+    return {
+        name: load_model(Path(name), device, kernels) for name in settings.distillation.teachers
+    }
+
+
+def create_ensemble(settings: Settings, models: Sequence[TrainedModel]) -> TeacherEnsemble | None:
+    """Return the ensemble of a run's teachers; None without teachers."""
+    if not models:
+        return None
+    precision = str(settings.runtime.precision)
+    return TeacherEnsemble(models, precision, settings.distillation.temperature)
 
 
 def teacher_settings(settings: Settings, number: int) -> Settings:

@@ -20,9 +20,9 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the optimizer of a network's parameters, in its fused form.
 
-    A parameter group whose learning rate differs from the schedule's has a factor ``scale``. On CUDA
-    a CUDA graph can capture `step`; for this, make each group's ``lr`` a 0-dim tensor on the device,
-    whose present value the graph reads.
+    A parameter group whose learning rate differs from the schedule's has a factor ``scale``. On
+    CUDA a CUDA graph can capture `step`; for this, make each group's ``lr`` a 0-dim tensor on the
+    device, whose present value the graph reads.
 
     Args:
         config: the section ``[optimizer]`` of the settings.
@@ -81,7 +81,7 @@ class Adam(torch.optim.Adam):
             super().step()
 
     def _step_by_kernel(self, kernels: Kernels) -> bool:
-        """Update every parameter that has a gradient; do nothing and return False if unsupported."""
+        """Update the parameters that have a gradient; return False if the kernel cannot."""
         if any(group["amsgrad"] or group["maximize"] for group in self.param_groups):
             return False
         updates = [
@@ -125,9 +125,10 @@ class Adam(torch.optim.Adam):
 class Muon(Adam):
     """Muon for the weights of inner convolutions, AdamW for all other parameters.
 
-    Muon moves a weight matrix along the orthogonal matrix nearest to its Nesterov momentum, which has
-    the same length in every direction (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
-    As its authors recommend, AdamW updates the first layer, the last layer, biases and norms.
+    Muon moves a weight matrix along the orthogonal matrix nearest to its Nesterov momentum, which
+    has the same length in every direction (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon). As its authors recommend, AdamW updates the first
+    layer, the last layer, biases and norms.
     """
 
     def __init__(self, config: MuonConfig, network: nn.Module) -> None:
@@ -156,7 +157,7 @@ class Muon(Adam):
     def step(self) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; Muon's gradients become None."""
         group = self.param_groups[0]
-        by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+        by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
@@ -166,7 +167,7 @@ class Muon(Adam):
                 parameter.grad = None  # so that AdamW skips it
         super().step()
 
-    def _step_muon(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _step_muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Update weights of one shape, (out, in, k, k), as matrices (out, in · k · k)."""
         learning_rate, beta = group["lr"], group["momentum"]
         gradients: list[Any] = [parameter.grad for parameter in parameters]
@@ -175,15 +176,15 @@ class Muon(Adam):
         nesterov = torch._foreach_lerp(gradients, momenta, beta)
         matrices = _orthogonalize_each([direction.flatten(1) for direction in nesterov])
         rows, columns = matrices[0].shape
-        updates = [matrix.view(parameters[0].shape) for matrix in matrices]
+        updates = [matrix.reshape(parameters[0].shape) for matrix in matrices]
         size = learning_rate * max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(parameters, 1 - learning_rate * group["weight_decay"])
         if isinstance(size, Tensor):  # which `alpha` cannot be
-            torch._foreach_sub_(parameters, torch._foreach_mul(updates, size))
+            torch._foreach_sub_(parameters, list(torch._foreach_mul(updates, size)))
         else:
             torch._foreach_add_(parameters, updates, alpha=-size)
 
-    def _momentum_of(self, parameter: nn.Parameter) -> Tensor:
+    def _momentum_of(self, parameter: Tensor) -> Tensor:
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())  # torch.optim.Adam expects one in every state
@@ -202,8 +203,8 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """Return approximately U Vᵀ of the singular value decompositions U S Vᵀ of matrices.
 
     Four steps of a quintic Newton-Schulz iteration with the coefficients of Jordan et al. bring the
-    larger singular values to between 0.7 and 1.2. As in their implementation, products are in bfloat16
-    on CUDA; a more exact result did not train better.
+    larger singular values to between 0.7 and 1.2. As in their implementation, products are in
+    bfloat16 on CUDA; a more exact result did not train better.
 
     Args:
         matrices: (..., rows, columns) float.

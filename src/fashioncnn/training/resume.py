@@ -42,14 +42,14 @@ class Checkpoints(Callback):
     """Writes checkpoints and the history of a run, and restores them.
 
     Attributes:
-        run: the run folder.
+        run: the run folder; None, for a training in memory, writes nothing.
         settings: of the run, resolved.
         data_sha256: of the training split before the validation split is held out.
         teachers: SHA-256 by name of given teachers.
         best: its weights are part of a checkpoint.
     """
 
-    run: RunFolder
+    run: RunFolder | None
     settings: Settings
     data_sha256: str
     teachers: dict[str, str]
@@ -64,10 +64,13 @@ class Checkpoints(Callback):
     def on_epoch(self, state: TrainState, record: Record) -> None:  # noqa: ARG002
         """Write a checkpoint and the history."""
         self.save(state)
-        self.run.write_history(state.history)
+        if self.run is not None:
+            self.run.write_history(state.history)
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint."""
+        if self.run is None:
+            return
         state.progress.settle()
         state.require_finite_weights()
         tensors = {
@@ -97,24 +100,27 @@ class Checkpoints(Callback):
         Raises:
             RunError: checkpoints are damaged, or belong to other data, settings or teachers.
         """
-        checkpoint = load_checkpoint(self.run.checkpoints)
+        if self.run is None:
+            return None
+        folder, path = self.run.checkpoints, self.run.path
+        checkpoint = load_checkpoint(folder)
         if checkpoint is None:
+            discard_checkpoints_after(folder, 0)
             return None
         tensors, content = checkpoint
         try:
-            self._check(content)
+            self._check(content, path)
             restored = self._restore(state, tensors, content)
         except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(
-                f"{self.run.path}: its checkpoint does not match its config.toml ({reason})"
+                f"{path}: its checkpoint does not match its config.toml ({reason})"
             ) from None
-        discard_checkpoints_after(self.run.checkpoints, restored.progress.step)
+        discard_checkpoints_after(folder, restored.progress.step)
         self.run.write_history(restored.history)
         return restored
 
-    def _check(self, content: dict[str, Any]) -> None:
-        path = self.run.path
+    def _check(self, content: dict[str, Any], path: Path) -> None:
         if content["data_sha256"] != self.data_sha256:
             raise RunError(f"{path}: the run was started with other training data")
         before = Settings.model_validate(content["settings"], strict=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,11 +22,11 @@ from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.evaluation.predictions import Predictions
 from fashioncnn.files import write_atomic, write_json
 from fashioncnn.models.backend import to_tensor
-from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
-from fashioncnn.training.distillation import TeacherEnsemble, teacher_settings
+from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
 from fashioncnn.training.loop import fit
@@ -88,40 +87,37 @@ def train_model(
     remedy = "a smaller --batch-size"
     with report_out_of_memory(what, settings.runtime.device, remedy), isolated_torch_state():
         device = resolve_device(settings.runtime.device)
-        precision = str(settings.runtime.precision)
         if run is not None and initial is not None:  # recorded before anything can fail
             _write_environment(run, settings, dataset, initialized_from=initial.sha256)
-        teachers = {
-            name: load_model(Path(name), device, settings.runtime.kernels)  # type: ignore[arg-type]
-            for name in settings.distillation.teachers
-        }
-        teacher_hashes = {name: teacher.sha256 for name, teacher in teachers.items()}
         train, validation = split_validation(dataset.train, int(settings.data.validation))
-        state = create_state(settings, train, dataset, device, initial)
-        best = KeepBest(settings.training)
-        checkpoints = None
-        if run is not None:
-            checkpoints = Checkpoints(run, settings, dataset.train.sha256, teacher_hashes, best)
-            state = _restore(checkpoints, state, initial)
-        trained = _train_teachers(settings, dataset, run, callbacks, stop)
-        models = [*(result.model for result in trained), *teachers.values()]
-        ensemble = None
-        if models:
-            ensemble = TeacherEnsemble(models, precision, settings.distillation.temperature)
-        state.name = name or ("student" if trained else "")
-        if run is not None and checkpoints is not None:
-            _begin(run, settings, dataset, teacher_hashes)
-            if initial is not None:
-                checkpoints.save(state)  # from now on, a killed run keeps its initial weights
         splits = _evaluated_splits(settings, dataset, validation)
-        recording: list[Callback] = [EvaluateSplits(_on_device(splits, device)), best]
-        save: Callable[[TrainState], None] = lambda state: None  # noqa: ARG005, E731
-        if checkpoints is not None:
-            recording.append(checkpoints)
-            save = checkpoints.save
-        batches = create_batches(settings, train, dataset, device, ensemble)
-        fit(state, batches, [*recording, *callbacks, StopOnRequest(stop, save)])
-        seconds = sum(result.metrics["summary"]["seconds"] for result in trained)
+        teachers = load_teachers(settings, device)
+        hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
+        best = KeepBest(settings.training)
+        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best)
+        state = _restore(
+            checkpoints, create_state(settings, train, dataset, device, initial), initial
+        )
+        trained = _train_teachers(settings, dataset, run, callbacks, stop)
+        state.name = name or ("student" if trained else "")
+        if run is not None:
+            _begin(run, settings, dataset, hashes)
+        if initial is not None:
+            checkpoints.save(state)  # from now on, a killed run keeps its initial weights
+        ensemble = create_ensemble(
+            settings, [*(result.model for result in trained), *teachers.values()]
+        )
+        fit(
+            state,
+            create_batches(settings, train, dataset, device, ensemble),
+            [
+                EvaluateSplits(_on_device(splits, device)),
+                best,
+                *callbacks,
+                checkpoints,  # contains what the callbacks before it add to a record
+                StopOnRequest(stop, checkpoints.save),
+            ],
+        )
         model, metrics, predictions = finalize(
             state,
             best,
@@ -130,8 +126,8 @@ def train_model(
             validation,
             splits,
             run=run,
-            teachers=teacher_hashes,
-            teacher_seconds=seconds,
+            teachers=hashes,
+            teacher_seconds=sum(result.metrics["summary"]["seconds"] for result in trained),
         )
         return TrainingResult(model, state.history, metrics, predictions)
 
@@ -139,11 +135,12 @@ def train_model(
 def _restore(
     checkpoints: Checkpoints, state: TrainState, initial: TrainedModel | None
 ) -> TrainState:
+    """Return the state of the newest checkpoint, else `state` if training may start with it."""
     restored = checkpoints.restore(state)
     if restored is not None:
         return restored
     run = checkpoints.run
-    if initial is None and "initialized_from" in run.read_environment():
+    if initial is None and run is not None and "initialized_from" in run.read_environment():
         raise RunError(
             f"{run.path}: should start from the weights of a model, and ended before it saved "
             "them; start a new run with --from"

@@ -1,0 +1,106 @@
+"""The machine, the process, and what is recorded of them; without torch."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fashioncnn import environment
+from fashioncnn.environment import (
+    EXTRAS,
+    available_cores,
+    configure_allocator,
+    describe_environment,
+    peak_memory_bytes,
+    require_modules,
+    use_passive_waiting,
+)
+from fashioncnn.errors import MissingExtraError
+from fashioncnn.settings import RuntimeConfig
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the size of the parent is included")
+def test_peak_memory_does_not_include_the_parent_process():
+    """A child that is forked from a large process starts with its peak in getrusage."""
+    large = bytearray(200_000_000)
+    code = "from fashioncnn.environment import peak_memory_bytes; print(peak_memory_bytes())"
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert len(large) == 200_000_000
+    assert 5e6 < int(printed) < 150e6
+
+
+def test_peak_memory_without_proc_is_that_of_getrusage(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(environment.Path, "read_text", raise_os_error)
+    expected = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if sys.platform == "linux":
+        assert peak_memory_bytes() == pytest.approx(expected, rel=0.1)
+
+
+def raise_os_error(*_):
+    raise OSError
+
+
+def test_environment_has_the_documented_keys():
+    config = RuntimeConfig(device="cpu", precision="bf16", threads=3, kernels="native")
+    described = describe_environment(config, {"name": "own", "sha256": {}}, gpu="a GPU")
+    assert list(described) == [
+        "schema",
+        "python",
+        "platform",
+        "packages",
+        "cpu",
+        "cores",
+        "gpu",
+        "device",
+        "precision",
+        "threads",
+        "kernels",
+        "data",
+        "git_commit",
+    ]
+    assert described["schema"] == 2
+    assert described["data"] == {"name": "own", "sha256": {}}
+    assert (described["gpu"], described["precision"], described["threads"]) == ("a GPU", "bf16", 3)
+    assert described["kernels"] == "native"
+    assert described["packages"]["numpy"]
+    assert described["cores"] == available_cores() >= 1
+
+
+@pytest.mark.parametrize("task", EXTRAS)
+def test_missing_modules_are_reported_with_the_install_command(task, monkeypatch):
+    require_modules(task)
+    missing = EXTRAS[task][-1]
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name)
+    )
+    with pytest.raises(MissingExtraError, match=f"^{missing} is not installed; .* pip install"):
+        require_modules(task)
+
+
+def test_passive_waiting_does_not_replace_the_users_choice(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    use_passive_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    use_passive_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_allocator_is_configured_on_linux_only(monkeypatch):
+    options = []
+
+    class Library:
+        def __init__(self, name):
+            self.mallopt = lambda *option: options.append(option)
+
+    monkeypatch.setattr(environment.ctypes, "CDLL", Library)
+    monkeypatch.setattr(environment.sys, "platform", "darwin")
+    configure_allocator()
+    assert options == []
+    monkeypatch.setattr(environment.sys, "platform", "linux")
+    configure_allocator()
+    assert options == [(-3, 1 << 30), (-1, (1 << 31) - 1)]

@@ -1,0 +1,149 @@
+"""Settings that are resolved, or rejected, before anything is written."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fashioncnn.config import resolve
+from fashioncnn.errors import DataError, ModelError, UsageError
+from fashioncnn.models.trained_model import save_model
+from fashioncnn.training.prepare import can_extend, prepare_settings
+
+
+def resolve_with(*assignments, recipe="baseline", **flags):
+    return resolve(recipe, assignments=assignments, flags=flags, environment={})
+
+
+def test_auto_is_replaced_by_values(small):
+    settings = prepare_settings(resolve_with(recipe="honest", device="cpu"), small)
+    assert settings.data.validation == 50
+    assert settings.data.views == "fashion"
+    assert settings.data.source == "sketches"
+    assert "auto" not in settings.runtime.model_dump().values()
+
+
+def test_folders_become_absolute(small):
+    dataset = replace(small, name="own", source="folder")
+    assert prepare_settings(resolve_with(), dataset).data.source == str(Path("folder").resolve())
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("model.channels=[4, 4, 4, 4, 4, 4]", "28×28 images"),
+        ("data.validation=300", "validation = 300"),
+        ("data.image_size=32", "image_size = 32: .* are 28×28"),
+        ("augmentation.shift=28", "augmentation.shift = 28"),
+        ("runtime.threads=3", r"threads = 3: this process uses 1; call torch.set_num_threads"),
+    ],
+)
+def test_impossible_settings_are_rejected_in_one_line(assignment, message, small):
+    with pytest.raises(UsageError, match=message) as caught:
+        prepare_settings(resolve_with(assignment), small)
+    assert "\n" not in str(caught.value)
+
+
+def test_selection_by_an_empty_validation_split_is_rejected(small):
+    dataset = replace(small, train=small.train.subset(np.arange(5)))
+    with pytest.raises(UsageError, match="needs a validation split"):
+        prepare_settings(resolve_with(recipe="honest"), dataset)
+
+
+def test_tracking_a_missing_test_split_is_rejected(small):
+    with pytest.raises(DataError, match="no test split"):
+        prepare_settings(resolve_with(), replace(small, test=None))
+
+
+def test_views_that_the_data_does_not_have_are_rejected(small):
+    with pytest.raises(UsageError, match=r"data\.views = 'photo': .* loaded as 'plain'"):
+        prepare_settings(resolve_with("data.views=photo"), replace(small, views="plain"))
+
+
+def test_batch_of_one_image_is_rejected_where_batch_norm_gets_one_value(small):
+    channels = "[4, 4, 4, 4]"  # from 28 to 1 pixel
+    network = "model.name=batchnorm_cnn", f"model.channels={channels}"
+    with pytest.raises(UsageError, match="batch_size = 23: the last batch of 300 images"):
+        prepare_settings(resolve_with(*network, batch_size=23), small)
+    assert prepare_settings(resolve_with(*network, batch_size=25), small)
+    assert prepare_settings(resolve_with(batch_size=23), small)
+
+
+def test_initial_model_replaces_architecture_and_preprocessing(small, tiny_result):
+    model = tiny_result.model
+    preprocessing = replace(model.spec.preprocessing, mean=0.5, std=0.5, views="cutout")
+    initial = replace(model, spec=model.spec.replace(preprocessing=preprocessing))
+    settings = prepare_settings(resolve_with("model.hidden=99"), small, initial)
+    assert settings.model == model.spec.architecture
+    assert (settings.data.scaling, settings.data.views) == ("symmetric", "cutout")
+
+
+def test_initial_model_of_other_classes_is_rejected(small, tiny_result):
+    other = replace(small, class_names=tuple("abcdefghij"))
+    with pytest.raises(DataError, match="its classes"):
+        prepare_settings(resolve_with(), other, tiny_result.model)
+
+
+def test_teachers_trained_first_contradict_an_initial_model(small, tiny_result):
+    with pytest.raises(UsageError, match=r"distillation\.ensemble_size = 2: teachers are trained"):
+        prepare_settings(resolve_with("distillation.ensemble_size=2"), small, tiny_result.model)
+
+
+def test_epochs_of_teachers_are_those_of_the_student_by_default(tiny_settings):
+    settings = tiny_settings("distillation.ensemble_size=1", epochs=3)
+    assert settings.distillation.epochs == 3
+    assert tiny_settings("distillation.ensemble_size=1", "distillation.epochs=1")
+    assert tiny_settings().distillation.epochs == "auto"
+
+
+@pytest.mark.parametrize(("schedule", "extendable"), [("constant", True), ("cosine", False)])
+def test_epochs_can_be_added_to_a_constant_schedule(schedule, extendable, tiny_settings):
+    assert can_extend(tiny_settings(f"schedule.name={schedule}")) == extendable
+
+
+def teachers(*paths):
+    return f"distillation.teachers={json.dumps([str(path) for path in paths])}"
+
+
+@pytest.fixture
+def teacher(tiny_result, tmp_path):
+    """Return a run folder with a model."""
+    save_model(tiny_result.model, tmp_path / "teacher" / "model", "")
+    return tmp_path / "teacher"
+
+
+def test_teachers_become_absolute_folders_or_names_of_bundled_models(
+    teacher, tiny_settings, monkeypatch
+):
+    monkeypatch.chdir(teacher.parent)
+    Path("accurate").mkdir()  # a folder without a model
+    settings = tiny_settings(teachers("teacher", "accurate"))
+    assert settings.distillation.teachers == (str(teacher), "accurate")
+
+
+def test_teacher_given_twice_is_rejected(teacher, tiny_settings):
+    with pytest.raises(UsageError, match=r"distillation\.teachers: .* are the same model"):
+        tiny_settings(teachers(teacher, teacher / "model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("nowhere", UsageError, "nowhere: no such run or model folder"),
+        ("~nobody-here/x", UsageError, ".*no such home folder"),
+        ("damaged", ModelError, r"damaged/config\.json: invalid"),
+    ],
+)
+def test_teacher_without_a_model_is_rejected_by_name(name, error, message, tiny_settings):
+    Path("damaged").mkdir()
+    Path("damaged/config.json").write_text("{")
+    with pytest.raises(error, match=rf"^distillation\.teachers = {name}: {message}"):
+        tiny_settings(teachers(name))
+
+
+def test_teacher_of_other_classes_is_rejected(teacher, small, tiny_settings):
+    other = replace(small, class_names=tuple("abcdefghij"))
+    with pytest.raises(DataError, match=r"distillation\.teachers = .*its classes"):
+        tiny_settings(teachers(teacher), dataset=other)
