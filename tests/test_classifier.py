@@ -1,11 +1,21 @@
+"""The Python API."""
+
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fashioncnn import Classifier
+from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
 from fashioncnn.errors import ConfigError, DataError, UsageError
+from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.training.callbacks import Callback
+
+TRAINING = {"epochs": 1, "device": "cpu", "kernels": "torch"}
 
 
 @pytest.fixture
@@ -13,112 +23,220 @@ def classifier(tiny_result):
     return Classifier(tiny_result.model, tiny_result.history)
 
 
-def test_train_leaves_no_files(small):
-    classifier = Classifier.train(data=small, epochs=1, device="cpu", threads=1)
-    assert len(classifier.history) == 1
+@pytest.fixture(scope="module")
+def photo():
+    """Return the bundled model for photographs, with flips, several views and an OOD detector."""
+    return Classifier.load("photo", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photographs(sketches):
+    """Return images of various sizes that are no model input."""
+    sizes = [(90, 70), (28, 28), (60, 100), (50, 50)]
+    return [
+        Image.fromarray(image).convert("RGB").resize(size)
+        for image, size in zip(sketches.test.images, sizes, strict=False)
+    ]
+
+
+def test_training_without_a_folder_writes_nothing(small):
+    classifier = Classifier.train(data=small, **TRAINING)
+    assert [record["epoch"] for record in classifier.history] == [1]
+    assert classifier.class_names == FASHION_MNIST_CLASSES
     assert list(Path().iterdir()) == []
 
 
-def test_train_writes_a_whole_run_folder(small, tmp_path):
-    Classifier.train(data=small, epochs=1, device="cpu", out=tmp_path / "run")
-    assert (tmp_path / "run" / "report.html").exists()
-    loaded = Classifier.load(tmp_path / "run", device="cpu")
+def test_training_writes_a_complete_run_folder_and_calls_callbacks(small, tmp_path):
+    events = []
+
+    class Record(Callback):
+        def on_start(self, state, images):
+            events.append(("start", images))
+
+        def on_step(self, state):
+            events.append(("step", state.progress.step))
+
+        def on_artifacts(self, run):
+            events.append(("artifacts", (run.path / "report.html").exists()))
+
+    out = tmp_path / "run"
+    trained = Classifier.train(
+        data=small, out=out, batch_size=150, callbacks=[Record()], **TRAINING
+    )
+    assert events == [("start", 300), ("step", 1), ("step", 2), ("artifacts", True)]
+    loaded = Classifier.load(out, device="cpu")
     assert loaded.class_names == small.class_names
+    np.testing.assert_allclose(
+        loaded.predict_proba(small.test.images), trained.predict_proba(small.test.images), rtol=1e-5
+    )
+    with pytest.raises(UsageError, match="not empty"):
+        Classifier.train(data=small, out=out, **TRAINING)
 
 
-def test_train_finds_folders(idx_folder):
-    classifier = Classifier.train(data=idx_folder, epochs=1, device="cpu")
+def test_training_on_a_folder(idx_folder):
+    classifier = Classifier.train(data=idx_folder, **TRAINING)
     assert classifier.class_names == tuple("0123456789")
 
 
-def test_misspelt_settings_are_refused_with_the_nearest():
-    with pytest.raises(UsageError, match="did you mean 'epochs'"):
+def test_unknown_settings_are_rejected_with_the_nearest_name():
+    with pytest.raises(UsageError, match="no setting 'epoch'; did you mean 'epochs'"):
         Classifier.train(data="sketches", epoch=3)
-    with pytest.raises(ConfigError, match=r"training\.epochs"):
+    with pytest.raises(ConfigError, match=r"training\.epochs = 0"):
         Classifier.train(data="sketches", epochs=0)
 
 
-def test_predictions_follow_probabilities(classifier, small):
+def test_threads_must_be_those_of_the_process(small):
+    with pytest.raises(UsageError, match=r"threads = 2: this process uses 1"):
+        Classifier.train(data=small, threads=2, **TRAINING)
+    Classifier.train(data=small, threads=1, **TRAINING)
+    assert torch.get_num_threads() == 1
+
+
+def test_labels_are_those_of_the_highest_probability(classifier, small):
     probabilities = classifier.predict_proba(small.test.images)
-    np.testing.assert_array_equal(
-        classifier.predict(small.test.images), probabilities.argmax(axis=1)
-    )
+    assert probabilities.shape == (100, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    labels = classifier.predict(small.test.images)
+    np.testing.assert_array_equal(labels, probabilities.argmax(axis=1))
 
 
-def test_a_path_goes_in(classifier, small, tmp_path):
+def test_images_can_be_paths(classifier, small, tmp_path):
     Image.fromarray(small.test.images[0]).save(tmp_path / "a.png")
-    assert classifier.predict(tmp_path / "a.png").shape == (1,)
+    of_path, of_array = (
+        classifier.predict_proba(image) for image in (tmp_path / "a.png", small.test.images[0])
+    )
+    np.testing.assert_array_equal(of_path, of_array)
 
 
-def test_saved_and_loaded_answers_the_same(classifier, small, tmp_path):
+def test_no_images_have_no_predictions(classifier):
+    assert classifier.predict_proba([]).shape == (0, 10)
+    assert classifier.predict([]).shape == (0,)
+
+
+def test_saved_model_predicts_the_same(classifier, small, tmp_path):
     classifier.save(tmp_path / "model")
     loaded = Classifier.load(tmp_path / "model", device="cpu")
-    np.testing.assert_allclose(
-        loaded.predict_proba(small.test.images),
-        classifier.predict_proba(small.test.images),
-        rtol=1e-6,
-    )
+    assert loaded.history == []
+    probabilities, expected = (c.predict_proba(small.test.images) for c in (loaded, classifier))
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-6)
     assert "Intended use" in (tmp_path / "model" / "README.md").read_text("utf-8")
 
 
-def test_evaluate_of_arrays_and_of_data_agree(classifier, small, tiny_result):
-    of_arrays = classifier.evaluate(small.test.images, small.test.labels)
+def test_missing_model_is_rejected(tmp_path):
+    with pytest.raises(UsageError, match="no such run or model folder"):
+        Classifier.load(tmp_path / "nowhere")
+
+
+def without_dataset(metrics):
+    return {key: value for key, value in metrics.items() if key != "dataset"}
+
+
+@pytest.mark.parametrize("spec", [{}, {"tta": "flip"}, {"temperature": 0.4}], ids=str)
+def test_evaluation_of_data_and_of_the_same_arrays_is_equal(spec, tiny_result, small):
+    model = TrainedModel(tiny_result.model.network, tiny_result.model.spec.replace(**spec))
+    classifier = Classifier(model)
     of_data = classifier.evaluate(small)
-    expected = tiny_result.metrics["test"]
-    for judged in (of_arrays, of_data):
-        assert judged["confusion"] == expected["confusion"]
-        assert judged["loss"] == pytest.approx(expected["loss"])
+    of_arrays = classifier.evaluate(small.test.images, small.test.labels)
+    assert without_dataset(of_data) == without_dataset(of_arrays)
+    if not spec:
+        assert of_data == tiny_result.metrics["test"]
+
+
+def test_evaluation_of_the_photo_model_on_data_and_arrays_is_equal(photo, small):
+    of_data = photo.evaluate(small)
+    of_arrays = photo.evaluate(small.test.images, small.test.labels)
+    of_images = photo.evaluate([Image.fromarray(x) for x in small.test.images], small.test.labels)
+    assert without_dataset(of_data) == without_dataset(of_arrays) == without_dataset(of_images)
+    probabilities = photo.predict_proba(small.test.images)
+    of_labels = probabilities[np.arange(100), small.test.labels]
+    assert of_data["calibrated"]["loss"] == pytest.approx(-np.log(of_labels).mean(), rel=1e-5)
+    assert of_data["accuracy"] == (probabilities.argmax(axis=1) == small.test.labels).mean()
+
+
+def test_photographs_are_evaluated_by_their_predictions(photo, photographs):
+    labels = photo.predict(photographs)
+    metrics = photo.evaluate(photographs, labels)
+    assert metrics["accuracy"] == 1
+    highest = photo.predict_proba(photographs).max(axis=1)
+    assert metrics["calibrated"]["loss"] == pytest.approx(-np.log(highest).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
     "labels", [[0.5] * 100, [[1]] * 100, [-1] * 100, [300] * 100, []], ids=lambda v: str(v)[:8]
 )
-def test_labels_that_are_none_are_refused(classifier, small, labels):
+def test_invalid_labels_are_rejected(classifier, small, labels):
     with pytest.raises(UsageError, match="labels of shape"):
         classifier.evaluate(small.test.images, labels)
 
 
-def test_labels_that_do_not_fit_are_refused(classifier, small):
+def test_labels_that_do_not_match_the_images_are_rejected(classifier, small):
     with pytest.raises(DataError, match="100 images but 3 labels"):
         classifier.evaluate(small.test.images, [1, 2, 3])
     with pytest.raises(DataError, match="label 10"):
         classifier.evaluate(small.test.images[:1], [10])
-    with pytest.raises(UsageError, match="labels beside"):
+    with pytest.raises(UsageError, match="labels are missing"):
         classifier.evaluate(small.test.images)
 
 
-def test_load_of_nothing(tmp_path):
-    with pytest.raises(UsageError, match="no such"):
-        Classifier.load(tmp_path / "nothing")
+def test_data_without_a_test_split_is_rejected(classifier, small):
+    with pytest.raises(DataError, match="no test split"):
+        classifier.evaluate(replace(small, test=None))
 
 
-def test_observer_is_told(small):
-    seen = []
-
-    class Watch:
-        def begin(self, progress, images):
-            seen.append(images)
-
-        def step(self, progress):
-            seen.append(progress.step)
-
-        def epoch(self, record):
-            seen.append(record["epoch"])
-
-    Classifier.train(data=small, epochs=1, batch_size=150, device="cpu", observer=Watch())
-    assert seen == [300, 1, 2, 1]
+def test_repr_has_architecture_and_dataset(classifier):
+    assert repr(classifier) == ("Classifier(fashion_cnn, 6,794 parameters, trained on sketches)")
 
 
-def test_repr_tells_what_it_is(classifier):
-    assert repr(classifier).startswith("Classifier(fashion_cnn, ")
+@contextlib.contextmanager
+def float64():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
-def test_photographs_are_judged_by_what_is_predicted_of_them(small):
-    """By the mean over their views, and mirrored ones, not by one of them."""
-    classifier = Classifier.load("photo", device="cpu")
-    drawings = [Image.fromarray(image).resize((90, 70)) for image in small.test.images[:20]]
-    answers = classifier.predict(drawings)
-    judged = classifier.evaluate(drawings, answers)
-    assert judged["accuracy"] == 1
-    surest = np.log(classifier.predict_proba(drawings).max(axis=1))
-    assert judged["calibrated"]["loss"] == pytest.approx(-surest.mean(), rel=1e-4)
+@contextlib.contextmanager
+def two_threads():
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)
+
+
+STATES = {
+    "float64": float64,
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "two threads": two_threads,
+}
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_calls_ignore_and_keep_the_callers_state_of_torch(
+    state, small, classifier, photo, photographs
+):
+    expected = photo.predict_proba(photographs), classifier.evaluate(small)["loss"]
+    with state():
+        before = describe_state()
+        trained = Classifier.train(data=small, **TRAINING)
+        loaded = Classifier.load("photo", device="cpu")
+        results = loaded.predict_proba(photographs), classifier.evaluate(small)["loss"]
+        assert describe_state() == before
+    np.testing.assert_allclose(results[0], expected[0], rtol=1e-4)
+    assert results[1] == pytest.approx(expected[1], rel=1e-5)
+    assert len(trained.history) == 1
+
+
+def describe_state():
+    return (
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.get_num_threads(),
+        np.random.get_state()[1].tolist(),
+    )

@@ -1,8 +1,19 @@
+"""Settings from recipes, files, environment variables, flags and assignments."""
+
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from fashioncnn.config import explicit_keys, read_settings, recipe_names, resolve
+from fashioncnn.config import (
+    assignment_keys,
+    explicit_keys,
+    kernels_from_environment,
+    override,
+    read_settings,
+    recipe_names,
+    resolve,
+)
 from fashioncnn.errors import ConfigError, UsageError
 
 
@@ -10,25 +21,22 @@ def make(**arguments):
     return resolve(environment=arguments.pop("environment", {}), **arguments)
 
 
-def test_baseline_has_the_described_hyperparameters():
+def test_baseline_has_the_published_hyperparameters():
     settings = make()
-    assert settings.training.epochs == 20
-    assert settings.training.batch_size == 128
-    assert settings.optimizer.name == "adam"
-    assert settings.optimizer.learning_rate == 1e-3
+    assert (settings.training.epochs, settings.training.batch_size) == (20, 128)
+    assert (settings.optimizer.name, settings.optimizer.learning_rate) == ("adam", 1e-3)
     assert settings.schedule.name == "constant"
-    assert settings.model.channels == (32, 64)
-    assert settings.model.dropout == 0.5
+    assert (settings.model.channels, settings.model.dropout) == ((32, 64), 0.5)
     assert settings.training.track_test is True
     assert settings.data.validation == 0
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_resolves(name):
+def test_every_recipe_is_valid(name):
     assert make(recipe=name).recipe == name
 
 
-def test_flag_goes_before_environment_before_file_before_recipe(tmp_path):
+def test_flags_precede_environment_file_and_recipe(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text("[training]\nepochs = 3\nbatch_size = 3\nseed = 3\n")
     settings = make(
@@ -36,15 +44,12 @@ def test_flag_goes_before_environment_before_file_before_recipe(tmp_path):
         environment={"FASHIONCNN_EPOCHS": "4", "FASHIONCNN_BATCH_SIZE": "4"},
         flags={"epochs": 5},
     )
-    assert (settings.training.epochs, settings.training.batch_size, settings.training.seed) == (
-        5,
-        4,
-        3,
-    )
-    assert settings.optimizer.learning_rate == 1e-3  # the recipe's
+    training = settings.training
+    assert (training.epochs, training.batch_size, training.seed) == (5, 4, 3)
+    assert settings.optimizer.learning_rate == 1e-3
 
 
-def test_assignments_reach_every_setting_and_go_first():
+def test_assignments_set_any_setting_and_precede_flags():
     settings = make(
         flags={"epochs": 5},
         assignments=["model.hidden=300", "epochs=6", "optimizer.betas=[0.8, 0.9]"],
@@ -54,13 +59,21 @@ def test_assignments_reach_every_setting_and_go_first():
     assert settings.optimizer.betas == (0.8, 0.9)
 
 
-def test_environment_reaches_dotted_settings():
-    settings = make(environment={"FASHIONCNN_MODEL__HIDDEN": "64", "FASHIONCNN_DATA": "7"})
+def test_environment_variables_set_any_setting():
+    variables = {
+        "FASHIONCNN_MODEL__HIDDEN": "64",
+        "FASHIONCNN_TRACK_TEST": "False",
+        "FASHIONCNN_DATA": "7",  # the name of a folder, not a number
+        "FASHIONCNN_SEED": "",  # an empty variable is not set
+    }
+    settings = make(environment=variables)
     assert settings.model.hidden == 64
-    assert settings.data.source == "7"  # a folder may have any name
+    assert settings.training.track_test is False
+    assert settings.data.source == "7"
+    assert settings.training.seed == 0
 
 
-def test_another_optimiser_replaces_the_section():
+def test_another_optimizer_replaces_the_section():
     settings = make(assignments=["optimizer.name=sgd", "optimizer.learning_rate=0.1"])
     assert settings.optimizer.model_dump() == {
         "name": "sgd",
@@ -70,13 +83,13 @@ def test_another_optimiser_replaces_the_section():
     }
 
 
-def test_all_faults_are_told_together():
+def test_all_errors_are_reported_together():
     with pytest.raises(ConfigError) as caught:
         make(assignments=["training.epochs=0", "model.hiden=3", "optimizer.momentum=0.9"])
     message = str(caught.value)
-    assert "training.epochs = 0" in message
+    assert "training.epochs = 0: should be greater than or equal to 1" in message
     assert "model.hiden: no such setting; did you mean 'model.hidden'?" in message
-    assert "optimizer.momentum: no such setting" in message
+    assert "optimizer.momentum: no setting of this optimizer.name" in message
     assert "\n" not in message
 
 
@@ -93,106 +106,158 @@ def test_all_faults_are_told_together():
         ("data.validation=some", "data.validation"),
         ("runtime.device=gpu", "runtime.device"),
         ("model.dropout=1.0", "model.dropout"),
+        ("distillation.teachers=''", "distillation.teachers"),
     ],
 )
-def test_wrong_values_are_refused_by_name(assignment, key):
+def test_invalid_value_is_rejected_with_its_key(assignment, key):
     with pytest.raises(ConfigError, match=rf"^{key}\b"):
         make(assignments=[assignment])
 
 
-def test_alternatives_are_told_together():
+def test_alternatives_are_joined():
     with pytest.raises(ConfigError) as caught:
         make(assignments=["data.validation=-3"])
     message = "data.validation = -3: should be greater than or equal to 0, or should be 'auto'"
     assert str(caught.value) == message
 
 
-def test_misspelt_environment_variable_is_refused():
-    with pytest.raises(ConfigError, match=r"FASHIONCNN_EPOCHZ.*did you mean 'FASHIONCNN_EPOCHS'"):
-        make(environment={"FASHIONCNN_EPOCHZ": "3"})
-    with pytest.raises(ConfigError, match="did you mean 'FASHIONCNN_MODEL__HIDDEN'"):
-        make(environment={"FASHIONCNN_MODEL_HIDDEN": "3"})
+def test_single_teacher_needs_no_list():
+    settings = make(assignments=["distillation.teachers=accurate"])
+    assert settings.distillation.teachers == ("accurate",)
 
 
-def test_home_is_no_setting():
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("FASHIONCNN_EPOCHZ", "FASHIONCNN_EPOCHS"),
+        ("FASHIONCNN_MODEL_HIDDEN", "FASHIONCNN_MODEL__HIDDEN"),
+    ],
+)
+def test_unknown_variable_is_rejected_with_the_nearest(variable, nearest):
+    with pytest.raises(ConfigError, match=rf"{variable}.*did you mean '{nearest}'"):
+        make(environment={variable: "3"})
+
+
+def test_home_is_not_a_setting():
     assert make(environment={"FASHIONCNN_HOME": "/x"}) == make()
 
 
-def test_unknown_recipe_is_refused_with_the_nearest():
-    with pytest.raises(UsageError, match="did you mean 'baseline'"):
-        make(recipe="basline")
-
-
-def test_broken_toml_is_one_line_that_names_the_file(tmp_path):
-    file = tmp_path / "mine.toml"
-    file.write_text("[training\n")
-    with pytest.raises(ConfigError, match=r"mine\.toml: not readable as TOML"):
-        make(config=file)
-
-
-def test_choosing_by_validation_needs_a_validation_part():
-    with pytest.raises(ConfigError, match="needs a validation part"):
-        make(assignments=["training.select=best_val"])
-
-
-def test_wrong_variables_are_told_by_their_names():
+def test_invalid_variable_is_rejected_by_its_name():
     with pytest.raises(ConfigError, match=r"^FASHIONCNN_EPOCHS = 0: should be"):
         make(environment={"FASHIONCNN_EPOCHS": "0"})
-    assert make(environment={"FASHIONCNN_TRACK_TEST": "False"}).training.track_test is False
-    # A flag goes first, and then the variable does not matter.
     assert make(environment={"FASHIONCNN_EPOCHS": "0"}, flags={"epochs": 2}).training.epochs == 2
     with pytest.raises(ConfigError, match=r"^training\.epochs = 0"):
         make(environment={"FASHIONCNN_EPOCHS": "5"}, assignments=["training.epochs=0"])
 
 
+def test_unknown_recipe_is_rejected_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'baseline'"):
+        make(recipe="basline")
+
+
 @pytest.mark.parametrize(
-    "text", ["x = " + "[" * 20_000, "x = " + "9" * 5000, "\x00"], ids=["deep", "long", "binary"]
+    "text",
+    ["[training\n", "x = " + "[" * 20_000, "x = " + "9" * 5000, "\x00"],
+    ids=["syntax", "deep", "long", "binary"],
 )
-def test_hostile_toml_is_refused(tmp_path, text):
+def test_invalid_toml_is_rejected_in_one_line(tmp_path, text):
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(ConfigError, match="not readable as TOML"):
+    with pytest.raises(ConfigError, match=r"mine\.toml: not readable as TOML") as caught:
+        make(config=tmp_path / "mine.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_rejected():
+    for arguments in ({"config": Path("nowhere.toml")}, {"recipe": "nowhere.toml"}):
+        with pytest.raises(UsageError, match=r"nowhere\.toml: no such file"):
+            make(**arguments)
+
+
+def test_best_validation_epoch_needs_a_validation_split():
+    with pytest.raises(ConfigError, match="needs a validation split"):
+        make(assignments=["training.select=best_val"])
+
+
+def test_value_in_place_of_a_section_is_rejected(tmp_path):
+    with pytest.raises(ConfigError, match="'training' is not a section"):
+        make(assignments=["training=5", "training.epochs=2"])
+    (tmp_path / "mine.toml").write_text("training = 5\n")
+    with pytest.raises(ConfigError, match="training = 5: should be a section"):
+        make(config=tmp_path / "mine.toml", flags={"epochs": 2})
+    with pytest.raises(ConfigError, match="training = 5"):
         make(config=tmp_path / "mine.toml")
 
 
-def test_a_section_is_no_value():
-    with pytest.raises(ConfigError, match="set to a value before"):
-        make(assignments=["training=5", "training.epochs=2"])
+@pytest.mark.parametrize("text", ["epochs", "=3", " = 3"])
+def test_assignment_without_key_or_value_is_rejected(text):
+    with pytest.raises(ConfigError, match="should be key=value"):
+        make(assignments=[text])
 
 
-def test_unknown_kinds_are_told_with_the_known_ones():
+def test_unknown_kind_is_rejected_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"optimizer\.name = 'foo': should be one of 'adam'"):
         make(assignments=["optimizer.name=foo"])
 
 
-def test_a_recipe_without_an_optimiser(tmp_path):
+def test_recipe_without_an_optimizer_is_rejected(tmp_path):
     (tmp_path / "mine.toml").write_text("[training]\nepochs = 1\n")
     with pytest.raises(ConfigError, match=r"^optimizer: not set$"):
         make(recipe=str(tmp_path / "mine.toml"))
 
 
-def test_saved_settings_are_read_back_the_same(tmp_path):
+def test_saved_settings_are_read_back(tmp_path):
     settings = make(recipe="honest", assignments=["schedule.name=cosine", "schedule.warmup=0.1"])
     path = tmp_path / "config.toml"
     path.write_text(settings.to_toml())
     assert read_settings(path) == settings
-    assert tomllib.loads(path.read_text())["schedule"] == {"name": "cosine", "warmup": 0.1}
+    values = tomllib.loads(path.read_text())
+    assert values["schema"] == 2
+    assert values["schedule"] == {"name": "cosine", "warmup": 0.1}
 
 
-def test_saved_settings_that_are_damaged_are_told(tmp_path):
-    text = make().to_toml()
+def test_settings_of_a_run_can_be_a_recipe_or_a_file(tmp_path):
+    settings = make(assignments=["training.epochs=7", "model.hidden=99"])
     path = tmp_path / "config.toml"
-    path.write_text("runtime = 5\n" + text.replace("[runtime]", "[other]"))
-    with pytest.raises(ConfigError, match="runtime"):
+    path.write_text(settings.to_toml())
+    assert make(recipe=str(path)) == settings
+    assert make(recipe="honest", config=path).model.hidden == 99
+    path.write_text(path.read_text().replace("schema = 2", "schema = 3"))
+    for arguments in ({"recipe": str(path)}, {"config": path}):
+        with pytest.raises(ConfigError, match="schema 3: written by another version"):
+            make(**arguments)
+
+
+def test_damaged_settings_of_a_run_are_rejected(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("runtime = 5\n" + make().to_toml().replace("[runtime]", "[other]"))
+    with pytest.raises(ConfigError, match=r"config\.toml: .*runtime = 5"):
         read_settings(path)
 
 
-def test_who_told_a_setting(tmp_path):
+def test_override_replaces_values_by_dotted_key_or_flag():
+    settings = override(make(), {"model.hidden": 5, "epochs": 2})
+    assert (settings.model.hidden, settings.training.epochs) == (5, 2)
+    with pytest.raises(ConfigError, match=r"model\.hidden = 0"):
+        override(make(), {"model.hidden": 0})
+
+
+def test_explicit_keys_have_their_origin(tmp_path):
     path = tmp_path / "some.toml"
     path.write_text("[model]\nhidden = 5\n[data]\nscaling = 'unit'\n")
-    told = explicit_keys(path, ["data.scaling=unit", "epochs=3"], {"FASHIONCNN_SEED": "1"})
-    assert told == {
+    keys = explicit_keys(path, ["data.scaling=unit", "epochs=3"], {"FASHIONCNN_SEED": "1"})
+    assert keys == {
         "training.seed": "FASHIONCNN_SEED",
         "model.hidden": f"{path}: model.hidden",
         "data.scaling": "--set data.scaling",
         "training.epochs": "--set training.epochs",
     }
+    assert assignment_keys(["epochs=3", "model.hidden=5"]) == {"training.epochs", "model.hidden"}
+
+
+def test_kernels_can_be_set_by_the_environment(monkeypatch):
+    assert kernels_from_environment() == "auto"
+    monkeypatch.setenv("FASHIONCNN_KERNELS", "torch")
+    assert kernels_from_environment() == "torch"
+    monkeypatch.setenv("FASHIONCNN_KERNELS", "fast")
+    with pytest.raises(ConfigError, match="FASHIONCNN_KERNELS = fast: should be one of auto"):
+        kernels_from_environment()

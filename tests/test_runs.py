@@ -137,6 +137,13 @@ def test_complete_run_has_metrics_and_model(run):
         run.is_complete()
 
 
+def test_run_of_version_0_1_cannot_be_resumed(run):
+    run.require_resumable()
+    run.config.write_text(run.config.read_text().replace("schema = 2\n", ""))
+    with pytest.raises(OtherVersionError, match=r"run of fashioncnn 0\.1, .* start a new run"):
+        run.require_resumable()
+
+
 def test_paths_are_inside_the_run(run):
     assert run.teacher(2).path == run.path / "teachers" / "2"
     assert {path.parent for path in (run.config, run.environment, run.history, run.metrics)} == {

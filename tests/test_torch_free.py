@@ -27,10 +27,12 @@ MODULES = [
     "fashioncnn.files",
     "fashioncnn.runs",
     "fashioncnn.migration",
+    "fashioncnn.environment",
     *modules_of("fashioncnn.data"),
     *modules_of("fashioncnn.images"),
-    # To be extended: fashioncnn.artifacts, fashioncnn.evaluation, fashioncnn.inference and
-    # fashioncnn.cli, each as *modules_of(…), once they are free of torch.
+    *modules_of("fashioncnn.artifacts"),
+    *modules_of("fashioncnn.evaluation"),
+    *modules_of("fashioncnn.inference"),
     "fashioncnn.cli",
     "fashioncnn.cli.data",
     "fashioncnn.cli.datasets",

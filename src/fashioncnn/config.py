@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.migration import RENAMED, migrate_settings
-from fashioncnn.settings import DEFAULT_NAMES, SECTIONS, Settings
+from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, Settings
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
 NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
@@ -76,7 +76,7 @@ def resolve(
     """
     layers = [_read_recipe(recipe)]
     if config is not None:
-        layers.append(read_toml(config))
+        layers.append(_read_settings_file(config))
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
     given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
@@ -130,7 +130,9 @@ def explicit_keys(
 ) -> dict[str, str]:
     """Return the keys set by environment, file or ``--set``, with their origin for messages."""
     origins = {key: variable for key, (variable, _) in _from_environment(environment).items()}
-    origins |= {key: f"{config}: {key}" for key in _leaves(read_toml(config) if config else {})}
+    origins |= {
+        key: f"{config}: {key}" for key in _leaves(_read_settings_file(config) if config else {})
+    }
     return origins | {key: f"--set {key}" for key in assignment_keys(assignments)}
 
 
@@ -181,9 +183,7 @@ def read_settings(path: Path) -> Settings:
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     if recipe.endswith(".toml"):
-        values = read_toml(Path(recipe))
-        values.pop("schema", None)  # config.toml of a run is a recipe, too
-        return {"recipe": Path(recipe).stem, **values}
+        return {"recipe": Path(recipe).stem, **_read_settings_file(Path(recipe))}
     if recipe not in recipe_names():
         raise UsageError(
             f"recipe {recipe}: does not exist{nearest(recipe, recipe_names())} (available: "
@@ -191,6 +191,15 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
         )
     text = (resources.files("fashioncnn") / "recipes" / f"{recipe}.toml").read_text("utf-8")
     return {"recipe": recipe, **tomllib.loads(text)}
+
+
+def _read_settings_file(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file, which may be the ``config.toml`` of a run."""
+    values = read_toml(path)
+    schema = values.pop("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise ConfigError(f"{path}: schema {schema}: written by another version of fashioncnn")
+    return values
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -267,6 +276,8 @@ def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, An
     merged = dict(base)
     for key, value in override.items():
         current = merged.get(key)
+        if isinstance(value, dict) and not isinstance(current, dict | None):
+            raise ConfigError(f"{key} = {current!r}: should be a section")
         if isinstance(value, dict) and isinstance(current, dict):
             name = current.get("name", DEFAULT_NAMES.get(key))
             replaced = "name" in value and value["name"] != name

@@ -6,9 +6,10 @@ converted: old keys in them are rejected with the new name (`RENAMED`).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from fashioncnn.errors import ConfigError
+from fashioncnn.errors import ConfigError, OtherVersionError
 from fashioncnn.settings import SCHEMA, SECTIONS
 
 RENAMED = {
@@ -78,6 +79,14 @@ def migrate_environment(values: dict[str, Any]) -> dict[str, Any]:
     new_names = {"began_from": "initialized_from", "taught_by": "teachers"}
     migrated = {new_names.get(key, key): value for key, value in values.items()}
     return {**migrated, "schema": SCHEMA}
+
+
+def resuming_error(run: Path) -> OtherVersionError:
+    """Return the error for a run of version 0.1 that should be resumed."""
+    return OtherVersionError(
+        f"{run}: run of fashioncnn 0.1, which this version cannot resume; resume it with 0.1, or "
+        "start a new run"
+    )
 
 
 def _migrate_symmetry(model: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fashioncnn.config import read_settings
+from fashioncnn.config import read_settings, read_toml
 from fashioncnn.errors import OtherVersionError, RunError, UsageError
 from fashioncnn.files import lock_folder, write_atomic
-from fashioncnn.migration import migrate_environment
+from fashioncnn.migration import migrate_environment, resuming_error
 from fashioncnn.settings import SCHEMA, Settings
 
 READABLE_SCHEMAS = (1, SCHEMA)
@@ -85,6 +85,11 @@ class RunFolder:
     def settings(self) -> Settings:
         """Return the settings of the run."""
         return read_settings(self.config)
+
+    def require_resumable(self) -> None:
+        """Raise `OtherVersionError` if the run was started by version 0.1."""
+        if "schema" not in read_toml(self.config):
+            raise resuming_error(self.path)
 
     def read_environment(self) -> dict[str, Any]:
         """Return the content of environment.json in schema 2; empty if it is missing or damaged.

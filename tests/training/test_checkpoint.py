@@ -125,7 +125,7 @@ def test_checkpoint_of_version_0_1_is_rejected_in_one_line(run):
     with pytest.raises(OtherVersionError) as caught:
         load_checkpoint(FIXTURES / run / "checkpoints")
     message = str(caught.value)
-    assert message.startswith(f"{FIXTURES / run}: unfinished run of fashioncnn 0.1")
+    assert message.startswith(f"{FIXTURES / run}: run of fashioncnn 0.1, which this version cannot")
     assert "start a new run" in message
     assert "\n" not in message
 

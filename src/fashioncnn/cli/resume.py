@@ -49,6 +49,7 @@ def resume_run(
     if _is_done(run, before, settings):
         _report_done(run, settings, json)
     else:
+        run.require_resumable()
         _continue(run, settings, offline, json)
 
 

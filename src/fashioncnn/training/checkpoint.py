@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from fashioncnn.errors import OtherVersionError, RunError
+from fashioncnn.errors import RunError
 from fashioncnn.files import write_atomic, write_json
+from fashioncnn.migration import resuming_error
 from fashioncnn.settings import SCHEMA
 
 KEPT = 2
@@ -63,10 +64,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         if _is_intact(manifest, content):
             return load(content), manifest["state"]
     if any(manifest.get("schema") == 1 for manifest in manifests):
-        raise OtherVersionError(
-            f"{folder.parent}: unfinished run of fashioncnn 0.1, which this version cannot resume; "
-            "finish it with 0.1, or start a new run"
-        )
+        raise resuming_error(folder.parent)
     if paths:
         raise RunError(f"{folder}: none of the {len(paths)} checkpoints is intact")
     return None
