@@ -2,7 +2,6 @@
 
 The Python API is the class `Classifier`; for the command line see ``fashioncnn --help``. Importing
 this package does not import torch.
->>>>>>> wt-coretests
 """
 
 from __future__ import annotations
