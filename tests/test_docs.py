@@ -15,21 +15,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from fashioncnn.cli import COMMANDS, GROUPS, main
 from fashioncnn.cli.options import RENAMED_FLAGS
-from fashioncnn.data import sketches as sketches_module
+from fashioncnn.data.dataset import Dataset
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -95,23 +95,31 @@ class Page:
 
     def _run_command(self, command: str) -> str:
         expected = re.search(r"# exit code (\d+)$", command)
-        words = shlex.split(command, comments=True)
-        if words[0] == "fashioncnn" and not re.search(r"[|<>$]", command):
-            with captured() as text:
-                code = run_in_process(words[1:])
-            output = text.getvalue()
+        source, _, ours = command.rpartition(" | ")
+        words = shlex.split(ours, comments=True)
+        if words[0] == "fashioncnn":
+            piped = run_in_shell(source) if source else b""
+            with captured() as text, standard_input(piped):
+                code, output = run_in_process(words[1:]), text.getvalue()
         else:
-            scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            done = subprocess.run(
-                ["bash", "-o", "pipefail", "-c", command],
-                check=False,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "PATH": scripts},
-            )
-            code, output = done.returncode, done.stdout + done.stderr
+            code, output = 0, run_in_shell(command).decode()
         assert code == (int(expected[1]) if expected else 0), f"{command}\n{output}"
         return output
+
+
+def run_in_shell(command: str) -> bytes:
+    done = subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.PIPE)
+    return done.stdout
+
+
+@contextlib.contextmanager
+def standard_input(content: bytes) -> Iterator[None]:
+    """Replace stdin, also its binary buffer."""
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(content))
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def run_in_process(words: list[str]) -> int:
@@ -161,6 +169,15 @@ def save_drawing(sketches, label: int, number: int, path: Path) -> None:
     Image.fromarray(255 - drawings[number]).resize((112, 112)).save(path)
 
 
+def subset_of(dataset: Dataset) -> Dataset:
+    """Return fewer images, so that trainings take a fraction of a second."""
+    train, test = (
+        dataset.train.subset(np.arange(600)),
+        dataset.require_test().subset(np.arange(200)),
+    )
+    return replace(dataset, train=train, test=test)
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -169,10 +186,9 @@ def save_drawing(sketches, label: int, number: int, path: Path) -> None:
         if any("no-run" not in block.info for block in blocks_of(page))
     ],
 )
-def test_code_blocks_run(page, files, monkeypatch):
-    if page.stem not in SLOW_PAGES:  # where other processes draw the same data
-        monkeypatch.setattr(sketches_module, "TRAIN_SIZE", 600)
-        monkeypatch.setattr(sketches_module, "TEST_SIZE", 200)
+def test_code_blocks_run(page, files, sketches, monkeypatch):
+    if page.stem not in SLOW_PAGES:  # their worker processes draw the whole dataset
+        monkeypatch.setattr("fashioncnn.data.load.draw_sketches", lambda: subset_of(sketches))
     state = Page()
     for block in blocks_of(page):
         if "no-run" not in block.info:

@@ -1,7 +1,7 @@
-"""fashioncnn: train, evaluate and use convolutional classifiers for Fashion-MNIST.
+"""fashioncnn: train, evaluate and use convolutional image classifiers.
 
-The Python API is one class, `Classifier`; ``fashioncnn --help`` describes the command line.
-Importing this package does not import torch.
+The Python API is the class `Classifier`; for the command line see ``fashioncnn --help``. Importing
+this package does not import torch.
 """
 
 from __future__ import annotations
