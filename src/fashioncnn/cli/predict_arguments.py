@@ -65,22 +65,25 @@ def check_out(out: Path, sources: tuple[str, ...], from_file: str | None) -> Non
 def create_folders(save_views: Path | None, explain: Path | None, sources: tuple[str, ...]) -> None:
     """Create the folders for images; reject those whose content would be read as a source."""
     for option, folder in (("--save-views", save_views), ("--explain", explain)):
-        if folder is None:
-            continue
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{option} {folder}: exists and is not a folder")
-        for source in sources:
-            parent = Path(source)
-            if _is(parent.is_dir) and folder.resolve().is_relative_to(parent.resolve()):
-                raise UsageError(
-                    f"{option} {folder}: is inside {source}, whose images are read; name a folder "
-                    "elsewhere"
-                )
-        with writing(option, folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        check_folder(option, folder)
+        if folder is not None:
+            with writing(option, folder):
+                _create_folder(option, folder, sources)
     if save_views is not None and explain is not None and save_views.samefile(explain):
         raise UsageError("--save-views and --explain: name two different folders")
+
+
+def _create_folder(option: str, folder: Path, sources: tuple[str, ...]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder}: exists and is not a folder")
+    for source in sources:
+        parent = Path(source)
+        if _is(parent.is_dir) and folder.resolve().is_relative_to(parent.resolve()):
+            raise UsageError(
+                f"{option} {folder}: is inside {source}, whose images are read; name a folder "
+                "elsewhere"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(option, folder)
 
 
 def output_format(format_: str | None, json: bool, out: Path | None) -> str:
