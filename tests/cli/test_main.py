@@ -97,7 +97,10 @@ def test_full_device_is_one_line():
         pytest.skip("needs /dev/full")
     done = shell("--version > /dev/full")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["fashioncnn: output: No space left on device"]
+    assert done.stderr.splitlines() == [
+        "fashioncnn: standard output: No space left on device; free some space, or name a place on "
+        "another disk"
+    ]
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])

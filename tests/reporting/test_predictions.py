@@ -43,7 +43,7 @@ def test_classes_of_a_record_are_sorted_by_probability():
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_json_is_one_document(n):
     document = json.loads(write("json", records(n)))
-    assert document == {"schema": 1, "model": "model", "predictions": records(n)}
+    assert document == {"schema": 2, "model": "model", "predictions": records(n)}
     assert list(document) == ["schema", "model", "predictions"]
 
 

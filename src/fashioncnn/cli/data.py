@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.file_errors import check_file, writing
 from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, UsageError
+from fashioncnn.errors import UsageError
+from fashioncnn.settings import SCHEMA
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset, Split
@@ -57,6 +59,8 @@ def data(
 
     if sheet is None and split != "train":
         raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
+    if sheet is not None:
+        check_file("--sheet", sheet)
     if source and data and source != data:
         raise UsageError(f"{source} and --data {data}: conflicting sources; give one of them")
     if refresh and (source or data):
@@ -95,10 +99,8 @@ def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
     title = f"{dataset.name}, {split} split, {len(images):,} images"
     png = BytesIO()
     draw_contact_sheet(images, dataset.class_names, title).save(png, "PNG")
-    try:
+    with writing("--sheet", path):
         write_atomic(path, png.getvalue())
-    except OSError as error:
-        raise DataError(f"--sheet {path}: cannot be written ({error.strerror})") from None
     note(f"contact sheet: {path}")
 
 
@@ -107,7 +109,7 @@ def _description(dataset: Dataset) -> dict[str, object]:
 
     classes = len(dataset.class_names)
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": dataset.name,
         "source": dataset.source,
         "official": dataset.name == FASHION_MNIST,
