@@ -113,7 +113,7 @@ def tiny_result(_trained_once) -> TrainingResult:
 
 @pytest.fixture(scope="session")
 def files_of():
-    """Return a function that returns the files of a run without times and memory, by name."""
+    """Return a function that returns the files of a run by name, without times, memory, commit."""
 
     def read(run):
         history = run.read_history()
@@ -121,9 +121,11 @@ def files_of():
         for record in (*history, metrics["summary"]):
             for key in ("seconds", "images_per_second", "teacher_seconds", "peak_memory_bytes"):
                 record.pop(key, None)
-        files = (run.config, run.environment, run.predictions, *run.model.iterdir())
+        environment = json.loads(run.environment.read_bytes())
+        del environment["git_commit"]  # someone may commit while the tests run
+        files = (run.config, run.predictions, *run.model.iterdir())
         contents = {path.name: path.read_bytes() for path in files}
-        return {**contents, "history": history, "metrics": metrics}
+        return {**contents, "environment": environment, "history": history, "metrics": metrics}
 
     return read
 
