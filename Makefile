@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv; a second call finds it there.
 #   make train [RECIPE=baseline] [DATA=folder|sketches] [ARGS='--epochs 5']
-#   make test  [ARGS='-k resume']              fast tests, with coverage
+#   make test  [ARGS='-k resume']              fast tests; all of them with coverage
 #   make test-slow                             the tests marked slow
 #   make check                                 format, lint, types, import contracts
 #   make sanitize                              the C kernels under ASan and UBSan
@@ -38,7 +38,7 @@ train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow' --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow' $(or $(ARGS),--cov --cov-report=term)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
