@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashioncnn.settings import SCHEMA
+
 
 def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
     code, out, err = cli("data", "sketches")
@@ -12,6 +14,7 @@ def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
 
 def test_json_describes_the_splits(cli, idx_folder, small):
     document = cli.json("data", idx_folder)
+    assert document["schema"] == SCHEMA
     assert document["official"] is False
     assert list(document["splits"]) == ["train", "test"]
     assert document["splits"]["train"]["n"] == sum(document["splits"]["train"]["per_class"]) == 300

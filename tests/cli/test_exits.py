@@ -5,6 +5,8 @@ import errno
 import http.server
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,8 +127,6 @@ def _handlers_are_restored():
 
 def write_other_run():
     """Copy the run, with the identity of another model."""
-    import shutil
-
     from fashioncnn.evaluation.predictions import load_predictions, save_predictions
     from fashioncnn.runs import RunFolder
 
@@ -329,7 +329,7 @@ def test_signal_during_an_import_is_one_line(module, number):
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}:\n"
         "            sys.meta_path.remove(self)\n"
-        f"            signal.raise_signal({int(number)})\n"
+        f"            exec('signal.raise_signal({int(number)})')\n"
         "sys.meta_path.insert(0, Interrupt())\n"
         "sys.argv = ['fashioncnn', 'data', 'sketches']\n"
         "runpy.run_module('fashioncnn', run_name='__main__')"
@@ -377,6 +377,16 @@ def test_process_of_every_command_ends_with_one_line(work, command):
     assert (process.returncode, out) == (143, "")
     assert err.splitlines()[-1] == "fashioncnn: terminated"
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_works_without_standard_streams(work, command):
+    if command == "tune":
+        pytest.importorskip("optuna", reason="needs the extra [tune]")
+    line = shlex.join([sys.executable, "-m", "fashioncnn", *COMMANDS[command]])
+    done = subprocess.run(f"{line} <&- >&- 2>&-", shell=True, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -18,8 +19,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RETRY_SECONDS = 0.01
 
 
+class Interrupt(KeyboardInterrupt):
+    """A signal was received.
+
+    Where `KeyboardInterrupt` itself passes through `exec`, Python kills the process with SIGINT at
+    its end, whatever the exit code.
+    """
+
+
 class RaiseOnSignal:
-    """Raises `KeyboardInterrupt` at the first SIGINT or SIGTERM; a second one kills the process.
+    """Raises `Interrupt` at the first SIGINT or SIGTERM; a second one kills the process.
 
     The exception runs the cleanup of all context managers, so no temporary file remains. It is not
     an `Exception`, so no handler of other errors catches it.
@@ -43,6 +52,8 @@ class RaiseOnSignal:
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._receive)
             self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
+            if self.ends_process:  # registered first, so it is called last
+                atexit.register(_ignore_signals)
         return self
 
     def __exit__(
@@ -64,15 +75,15 @@ class RaiseOnSignal:
     def _receive(self, number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
         self.received = number
         _kill_at_next_signal()
-        raise KeyboardInterrupt
+        raise Interrupt
 
     def _on_unraisable(self, unraisable: UnraisableHookArgs) -> None:
         """Raise again what was raised in a destructor or a callback, where Python discards it."""
-        is_ours = self.received is not None and unraisable.exc_type is KeyboardInterrupt
+        is_ours = self.received is not None and issubclass(unraisable.exc_type, KeyboardInterrupt)
         if not is_ours or not hasattr(signal, "setitimer"):  # Windows has no timer
             self._previous_hook(unraisable)
             return
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, _raise_interrupt)
         signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
 
 
@@ -124,6 +135,15 @@ def _kill_at_next_signal() -> None:
 def _restore(handlers: dict[int, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise Interrupt
+
+
+def _ignore_signals() -> None:
+    """Keep the exit code while Python frees its memory, during which it handles no signals."""
+    _restore(dict.fromkeys(SIGNALS, signal.SIG_IGN))
 
 
 def _exit_now(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
