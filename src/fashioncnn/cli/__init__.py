@@ -12,7 +12,7 @@ from fashioncnn.cli.console import note
 from fashioncnn.cli.help import HelpFormatter
 from fashioncnn.cli.options import split_assignments, usage_error
 from fashioncnn.cli.signals import discard_stdout, prepare_streams
-from fashioncnn.errors import FashionCNNError
+from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 
 HELP = """\
 Train, evaluate and use image classifiers for Fashion-MNIST and other small-image datasets.
@@ -85,6 +85,8 @@ Example: fashioncnn bench predict runs/train-1
     },
 }
 """Subcommands; the module of the command has a function for each."""
+NO_MEMORY = ("out of memory", "can't allocate memory", "failed to map segment")
+"""In errors of torch, and of the dynamic linker, which is an `ImportError`."""
 
 
 def build_app() -> App:
@@ -109,7 +111,7 @@ def build_app() -> App:
     return app
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one for each kind of error
     """Run one command and return its exit code.
 
     Args:
@@ -132,6 +134,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has exited, such as `head`
         discard_stdout()
         return 1
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not (isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)):
+            raise
+        discard_stdout()
+        return _fail(OutOfMemoryError("not enough memory; close other programs, or use less data"))
     except OSError as error:
         discard_stdout()
         subject = error.filename or "output"
