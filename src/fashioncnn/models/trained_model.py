@@ -35,6 +35,8 @@ from fashioncnn.reading import parse_json
 
 MAX_HEADER_BYTES = 1 << 20
 """Limit on the header of model.safetensors; the deepest network of the recipes needs 10 kB."""
+MAX_WEIGHTS_BYTES = 2 << 30
+"""Limit on model.safetensors, 500 million values in fp32, whatever the architecture declares."""
 MAX_VALUE_BYTES = 8
 """Size of the largest type in which a value is stored."""
 STORED_TYPES = frozenset({"F16", "F32", "F64", "I64"})
@@ -170,7 +172,8 @@ def _load_weights(network: nn.Module, folder: Path, sha256: str) -> None:
     path = folder / WEIGHTS
     expected = network.state_dict()
     values = sum(tensor.numel() for tensor in expected.values())
-    content = read_weights(folder, sha256, MAX_HEADER_BYTES + MAX_VALUE_BYTES * values)
+    limit = min(MAX_WEIGHTS_BYTES, MAX_HEADER_BYTES + MAX_VALUE_BYTES * values)
+    content = read_weights(folder, sha256, limit)
     if _declared_tensors(content, path) != {n: [*t.shape] for n, t in expected.items()}:
         raise ModelError(f"{path}: not the weights of the architecture in its {CONFIG}")
     try:
