@@ -8,6 +8,7 @@
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
+#   make licenses                              licences of all packages that are needed
 #   make settings                              docs/guide/settings.md from the settings' models
 #   make clean
 
@@ -29,10 +30,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun settings clean
+.PHONY: help train test test-slow check sanitize gpu format bench results speedrun settings licenses clean
 
 help:
-	@sed -n '1,13s/^# \{0,1\}//p' Makefile
+	@sed -n '1,14s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -70,6 +71,9 @@ gpu: $(VENV)/.train
 
 settings: $(VENV)/.train
 	$(BIN)/python -m fashioncnn.settings_reference > docs/guide/settings.md
+
+licenses: $(VENV)/.dev
+	@$(BIN)/python benchmarks/licenses.py $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks
