@@ -2,11 +2,19 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from fashioncnn.cli import main
+from fashioncnn.data.dataset import Dataset
+
+from ..idx import write_idx
+from .comparable import difference
+from .recorder import Content
 
 NETWORK = ["--set", "model.channels=[4, 8]", "model.hidden=16", "kernels=torch"]
 STEPS = ["--batch-size", "20", "--validation", "20", "--device", "cpu", "--threads", "1"]
@@ -16,6 +24,7 @@ SEARCH = [
     "tune", "--space", "{data}/space.toml", "--data", "{data}", "--out", "search", "--trials", "2",
     "--epochs", "1", "--device", "cpu", *NETWORK, "threads=1", "data.validation=20",
 ]  # fmt: skip
+HOW_TO_CONTINUE = re.compile(r"--from|--resume|--out|new run|same command|remove|again|free ")
 SPACE = "[model]\ndropout = { low = 0.0, high = 0.7 }\n"
 
 
@@ -33,6 +42,28 @@ class Ended:
         lines = self.err.strip().splitlines()
         errors = [line for line in lines if line.startswith("fashioncnn: ")]
         return self.code in (1, 2) and lines[-1:] == errors and "Traceback" not in self.err
+
+    def problem(self, expected: dict[str, Content], found: dict[str, Content]) -> str | None:
+        """Return why this end of a continued command is not acceptable; None if it is."""
+        last = (self.err.strip().splitlines() or [""])[-1]
+        if self.code == 0:
+            problem = difference(expected, found)
+            return f"{problem} ({last})" if problem else None
+        if not self.is_plain_error:
+            return f"exit code {self.code}: {last}"
+        return None if HOW_TO_CONTINUE.search(last) else f"no way to continue: {last}"
+
+
+def write_data(folder: Path, drawings: Dataset) -> None:
+    """Write what the commands read: 60 training and 20 test images, a search space, images."""
+    folder.mkdir()
+    for prefix, split, n in (("train", drawings.train, 60), ("t10k", drawings.require_test(), 20)):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:n])
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.labels[:n])
+    (folder / "space.toml").write_text(SPACE)
+    (folder / "images").mkdir()
+    for number, image in enumerate(drawings.require_test().images[:3]):
+        Image.fromarray(255 - image).save(folder / "images" / f"{number}.png")
 
 
 def run_command(arguments: list[str], data: Path) -> Ended:
@@ -52,7 +83,7 @@ def same_command(command: list[str]) -> list[str]:
 
 
 def resume_if_run(command: list[str]) -> list[str]:
-    """Continue with ``--resume`` if the folder of ``--out`` is a run, else with the same command."""
+    """Continue with ``--resume`` if the folder of ``--out`` is a run, else as before."""
     run = command[command.index("--out") + 1]
     if not Path(run, "config.toml").exists():
         return command
@@ -67,7 +98,8 @@ class Scenario:
         command: whose kill points are tested.
         before: commands that prepare the folder.
         proceed: returns the command that continues, in the folder after a kill.
-        ignored: suffixes of names that are not compared.
+        ignored: suffixes of names whose content is not compared: an interrupted trial is repeated
+            with a new number, which the files of a search contain.
     """
 
     command: list[str]
@@ -93,7 +125,9 @@ SCENARIOS = {
         before=([*FIRST, "schedule.name=constant"],),
         proceed=same_command,
     ),
-    "tune": Scenario(SEARCH, proceed=same_command, ignored=("journal.log", "search.toml")),
+    "tune": Scenario(
+        SEARCH, proceed=same_command, ignored=("journal.log", "report.html", "report.md")
+    ),
     "evaluate": Scenario(
         ["evaluate", "first"],
         before=([*FIRST, "training.track_test=false"],),

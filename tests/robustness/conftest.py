@@ -1,75 +1,50 @@
-"""Data of 80 drawings, and constants in place of what differs between equal runs."""
+"""Data of 80 drawings, and commands whose equal runs produce equal bytes."""
 
-import io
-import multiprocessing
-from dataclasses import replace
-
-import numpy as np
 import pytest
-from PIL import Image
 
-from ..idx import write_idx
-from .commands import SPACE
+from .commands import Scenario, run_command, write_data
+from .comparable import constant_times, no_figures, products, thread_workers
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory, sketches):
     """A folder with IDX files of 60 training images, a search space, and three images."""
     folder = tmp_path_factory.mktemp("robustness") / "data"
-    folder.mkdir()
-    for prefix, split, n in (("train", sketches.train, 60), ("t10k", sketches.test, 20)):
-        write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:n])
-        write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.labels[:n])
-    (folder / "space.toml").write_text(SPACE)
-    (folder / "images").mkdir()
-    for number in range(3):
-        Image.fromarray(255 - sketches.test.images[number]).save(folder / f"images/{number}.png")
+    write_data(folder, sketches)
     return folder
 
 
 @pytest.fixture
-def same_times(monkeypatch):
-    """Record the same times and the same memory in every run, so that results can be compared."""
-    from fashioncnn.training.state import TrainState
-
-    finish_epoch = TrainState.finish_epoch
-
-    def finish_epoch_in_one_second(state):
-        record = finish_epoch(state)
-        record |= {"seconds": 1.0, "images_per_second": 40.0}
-        return record
-
-    monkeypatch.setattr(TrainState, "finish_epoch", finish_epoch_in_one_second)
-    monkeypatch.setattr("fashioncnn.training.finalize.peak_memory_bytes", lambda: 10**8)
-
-
-@pytest.fixture
-def fast(monkeypatch):
-    """Draw no figures, which takes longer than all the rest; and use threads as workers."""
-    monkeypatch.setenv("FASHIONCNN_KERNELS", "torch")
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_nothing)
-
-
-def save_nothing(figure, file, format, **options):
-    """Stand in for `Figure.savefig`; the content depends on the data of the lines."""
-    lines = [line.get_xydata().tolist() for axes in figure.axes for line in axes.lines]
-    if isinstance(file, io.StringIO):
-        file.write(f'<svg viewBox="0 0 1 1"><text>{lines}</text></svg>')
-    else:
-        file.write(b"PNG " + repr(lines).encode())
-
-
-@pytest.fixture
-def thread_workers(monkeypatch):
-    """Use threads of this process as workers of a search, with constant times."""
+def _comparable(monkeypatch):
     pytest.importorskip("optuna", reason="needs the extra [tune]")
-    import fashioncnn.tuning.worker as worker
+    monkeypatch.setenv("FASHIONCNN_KERNELS", "torch")
+    with constant_times(), thread_workers(), no_figures():
+        yield
 
-    from ..tuning.helpers import ThreadContext
 
-    train_trial = worker.train_trial
-    monkeypatch.setattr(
-        worker, "train_trial", lambda *arguments: replace(train_trial(*arguments), seconds=1.0)
-    )
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: ThreadContext)
-    monkeypatch.setattr("multiprocessing.resource_tracker.ensure_running", lambda: None)
+@pytest.fixture
+def prepare(data, tmp_path, monkeypatch, _comparable):
+    """Return a function that creates a working folder in which a scenario can run."""
+
+    def make(scenario: Scenario, name: str):
+        work = tmp_path / name
+        work.mkdir()
+        monkeypatch.chdir(work)
+        for command in scenario.before:
+            ended = run_command(command, data)
+            assert ended.code == 0, ended.err
+        return work
+
+    return make
+
+
+@pytest.fixture
+def finish(data, tmp_path, monkeypatch):
+    """Return a function that continues a scenario in a folder, and returns what is wrong."""
+
+    def proceed(scenario: Scenario, work, expected):
+        monkeypatch.chdir(work)
+        ended = run_command(scenario.proceed(scenario.command), data)
+        return ended.problem(expected, products(work, scenario.ignored))
+
+    return proceed

@@ -119,7 +119,7 @@ class Recorder:
 
     def on_fsync(self, descriptor: int) -> None:
         """Record the state before a flush; afterwards the data of the file is safe."""
-        name = self._name(os.readlink(f"/proc/self/fd/{descriptor}"))
+        name = self._name(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         if name is None:
             return
         with self._lock:

@@ -10,7 +10,7 @@ from fashioncnn.files import write_atomic
 
 
 def repair_journal(path: Path) -> int:
-    """Truncate a journal after its last complete line, and remove a stale lock file.
+    """Truncate a journal after its last complete line, and remove stale lock files.
 
     Optuna flushes each line before it writes the next, so a crash leaves at most an incomplete or
     zero-filled end.
@@ -21,7 +21,8 @@ def repair_journal(path: Path) -> int:
     Raises:
         RunError: a line before the end is damaged, which no crash explains.
     """
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    for lock in path.parent.glob(path.name + ".lock*"):  # also one that was being released
+        lock.unlink()
     if not path.exists():
         return 0
     content = path.read_bytes()
