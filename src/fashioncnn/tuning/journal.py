@@ -21,7 +21,7 @@ def repair_journal(path: Path) -> int:
     Raises:
         RunError: a line before the end is damaged, which no crash explains.
     """
-    for lock in path.parent.glob(path.name + ".lock*"):  # also one that was being released
+    for lock in path.parent.glob(path.name + ".lock*"):  # of earlier versions
         lock.unlink()
     if not path.exists():
         return 0

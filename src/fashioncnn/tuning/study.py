@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from fashioncnn.tuning.config import SearchConfig
@@ -17,13 +18,24 @@ from fashioncnn.tuning.sampling import RETRY_OF, is_drawn, make_pruner
 from fashioncnn.tuning.space import encode_settings
 
 
+class _NoLock(JournalFileOpenLock):
+    """Leaves out Optuna's lock, which a crash or a full disk can leave behind.
+
+    The lock of the folder serves its purpose; the system releases that one in any case.
+    """
+
+    def acquire(self) -> bool:
+        """Succeed without a lock file."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
 def open_study(folder: SearchFolder, config: SearchConfig) -> optuna.Study:
     """Return the study of a locked folder; a new study begins with the values of the recipe."""
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = str(folder.journal)
-    backend = JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
+    backend = JournalFileBackend(str(folder.journal), lock_obj=_NoLock(str(folder.journal)))
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(backend),
         study_name="fashioncnn",
