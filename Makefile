@@ -7,6 +7,7 @@
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, 55 min
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make settings                              docs/guide/settings.md from the settings' models
 #   make clean
@@ -29,10 +30,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun settings clean
+.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings clean
 
 help:
-	@sed -n '1,13s/^# \{0,1\}//p' Makefile
+	@sed -n '1,14s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -64,6 +65,9 @@ results: $(VENV)/.train
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+torture: $(VENV)/.dev
+	$(BIN)/python benchmarks/torture.py $(ARGS)
 
 gpu: $(VENV)/.train
 	$(BIN)/python benchmarks/gpu.py --data '$(or $(DATA),$(FASHIONCNN_DATA))' --out '$(OUT)' $(ARGS)

@@ -54,12 +54,15 @@ class Ended:
         return None if HOW_TO_CONTINUE.search(last) else f"no way to continue: {last}"
 
 
-def write_data(folder: Path, drawings: Dataset) -> None:
-    """Write what the commands read: 60 training and 20 test images, a search space, images."""
+def write_data(folder: Path, drawings: Dataset, n: int = 60) -> None:
+    """Write what the commands read: `n` training and 20 test images, a search space, images."""
     folder.mkdir()
-    for prefix, split, n in (("train", drawings.train, 60), ("t10k", drawings.require_test(), 20)):
-        write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:n])
-        write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.labels[:n])
+    for prefix, split, size in (
+        ("train", drawings.train, n),
+        ("t10k", drawings.require_test(), 20),
+    ):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:size])
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.labels[:size])
     (folder / "space.toml").write_text(SPACE)
     (folder / "images").mkdir()
     for number, image in enumerate(drawings.require_test().images[:3]):
