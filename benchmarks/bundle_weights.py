@@ -46,7 +46,7 @@ def bundle(recipe: str, threads: int) -> Path:
     from fashioncnn.runs import RunFolder
 
     run = RunFolder(RUNS / recipe / f"seed{SEED}")
-    if not run.finished:
+    if not run.trained:
         train_seed(run.path, recipe, SEED, [], threads)
     folder = WEIGHTS / recipe
     save_model(load_model(run.path), folder, "", half=True)

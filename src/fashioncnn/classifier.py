@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, mod
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.reporting.report import write_run_report
-from fashioncnn.runs import create_run
+from fashioncnn.runs import new_run
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.run import train_model
+from fashioncnn.training.run import train_model, write_start
 
 
 class Classifier:
@@ -83,13 +82,14 @@ class Classifier:
         else:
             dataset = load_dataset(resolved.data.source, image_size=resolved.data.image_size)
         resolved = prepare_settings(resolved, dataset)
-        run = None if out is None else create_run(Path(out), resolved)
-        with run.lock() if run else nullcontext():
+        if out is None:
+            result = train_model(resolved, dataset, callbacks=callbacks)
+            return cls(result.model, result.history)
+        with new_run(Path(out), resolved, lambda run: write_start(run, resolved, dataset)) as run:
             result = train_model(resolved, dataset, run=run, callbacks=callbacks)
-        if run is not None:
             write_run_report(run, evaluation_splits(dataset, resolved))
-            for callback in callbacks:
-                callback.on_artifacts(run)
+        for callback in callbacks:
+            callback.on_artifacts(run)
         return cls(result.model, result.history)
 
     @classmethod

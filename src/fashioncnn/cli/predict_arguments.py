@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fashioncnn.cli.options import unknown_option
 from fashioncnn.errors import UsageError
+from fashioncnn.files import make_folder, remove_temporary_files
 
 STDIN = "-"
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
@@ -78,7 +79,8 @@ def create_folders(save_views: Path | None, explain: Path | None, sources: tuple
                     f"{option} {folder}: is inside {source}, whose images are read; name a folder "
                     "elsewhere"
                 )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        remove_temporary_files(folder)
     if save_views is not None and explain is not None and save_views.samefile(explain):
         raise UsageError("--save-views and --explain: name two different folders")
 
