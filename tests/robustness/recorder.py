@@ -207,7 +207,7 @@ def recording(folder: Path) -> Iterator[Recorder]:
         fsync(descriptor)
 
     _active.append(recorder)
-    os.fsync = recorded_fsync
+    os.fsync = recorded_fsync  # type: ignore[assignment]
     try:
         yield recorder
     finally:
