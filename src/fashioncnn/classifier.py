@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.model_card import minimal_card
+from fashioncnn.artifacts.model_folder import CARD
 from fashioncnn.config import FLAGS, kernels_from_environment, resolve
 from fashioncnn.data.dataset import Dataset, validated_split
 from fashioncnn.data.load import load_dataset
@@ -19,6 +20,7 @@ from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, model_metrics
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
+from fashioncnn.new_folder import NotVacantError, new_folder
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import new_run
 from fashioncnn.training.callbacks import Callback
@@ -105,8 +107,20 @@ class Classifier:
         return cls(load_model(Path(path), place, kernels))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder that `load` reads; existing files are replaced."""
-        save_model(self._model, Path(path), minimal_card(self._model.describe()))
+        """Write a model folder that `load` reads; a new one appears complete.
+
+        The files of an existing model folder are replaced one after the other; `load` rejects what
+        a crash in between leaves.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        folder, card = Path(path), minimal_card(self._model.describe())
+        try:
+            with new_folder(folder, lambda hidden: save_model(self._model, hidden, card), CARD):
+                return
+        except NotVacantError:
+            save_model(self._model, folder, card)
 
     def predict(self, images: Any) -> NDArray[np.int64]:
         """Return the most probable label of each image, (n,) int64.

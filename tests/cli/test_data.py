@@ -35,7 +35,9 @@ def test_contact_sheet_is_written(cli, idx_folder):
 
 def test_contact_sheet_in_a_missing_folder_is_rejected(cli, idx_folder):
     line = cli.fails(1, "data", idx_folder, "--sheet", "no/such/x.png")
-    assert "--sheet no/such/x.png: cannot be written (No such file or directory)" in line
+    assert line.endswith(
+        "no/such/x.png: cannot be written (No such file or directory); create its folder"
+    )
 
 
 def test_file_is_rejected_with_the_supported_sources(cli, tmp_path):

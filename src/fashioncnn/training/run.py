@@ -86,6 +86,8 @@ def train_model(
         RunError: the checkpoints of the run are damaged, or belong to other data.
         OutOfMemoryError: there is not enough memory.
     """
+    if run is not None and initial is not None:
+        write_start(run, settings, dataset, initial)
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
         train, validation = split_validation(dataset.train, int(settings.data.validation))
@@ -94,9 +96,7 @@ def train_model(
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
         checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best, notify)
-        state = _restore(
-            checkpoints, create_state(settings, train, dataset, device, initial), initial
-        )
+        state = _restore(checkpoints, create_state(settings, train, dataset, device, initial))
         trained = _train_teachers(settings, dataset, run, callbacks, stop, notify)
         state.name = name or ("student" if trained else "")
         if run is not None:
@@ -153,7 +153,8 @@ def write_start(
         teachers = {teacher: model.sha256 for teacher, model in models.items()}
         best = KeepBest(settings.training)
         checkpoints = Checkpoints(run, settings, dataset.train.sha256, teachers, best)
-        checkpoints.save(create_state(settings, train, dataset, device, initial))
+        state = create_state(settings, train, dataset, device, initial)
+        checkpoints.save(state)
 
 
 @contextmanager
@@ -165,18 +166,16 @@ def _training_context(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _restore(
-    checkpoints: Checkpoints, state: TrainState, initial: TrainedModel | None
-) -> TrainState:
-    """Return the state of the newest checkpoint, else `state` if training may start with it."""
+def _restore(checkpoints: Checkpoints, state: TrainState) -> TrainState:
+    """Return the state of the newest checkpoint, else `state` if the run may start with it."""
     restored = checkpoints.restore(state)
     if restored is not None:
         return restored
     run = checkpoints.run
-    if initial is None and run is not None and "initialized_from" in run.read_environment():
+    if run is not None and "initialized_from" in run.read_environment():
         raise RunError(
-            f"{run.path}: started from the weights of a model, and has no checkpoint with them any "
-            "more; start a new run with --from"
+            f"{run.path}: should start from the weights of a model, and has no checkpoint with "
+            "them; start a new run with --from"
         )
     return state
 
