@@ -22,13 +22,13 @@ from typing import Any
 
 from common import RESULTS, ROOT, make_parser, measurement_context
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-
-from tests.robustness.comparable import constant_times, no_figures, thread_workers
-
 from attacks import faults, kills, limits
 from attacks.lab import Lab, Outcome
+from attacks.scenarios import (
+    constant_times,
+    no_figures,
+    thread_workers,
+)
 
 RECORDED = RESULTS / "torture.json"
 GUIDE = ROOT / "docs" / "guide" / "reliability.md"

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
-from tests.robustness.commands import FIRST, SCENARIOS, TRAIN, Ended
-from tests.robustness.comparable import products
-from tests.robustness.faults import full_disk
-
 from attacks import mutations
 from attacks.lab import Lab, Outcome, is_error, require, same_or_error
+from attacks.scenarios import (
+    FIRST,
+    SCENARIOS,
+    TRAIN,
+    Ended,
+    full_disk,
+    products,
+)
 
 WEIGHT_BYTES = 2000
 MUTATED_INPUTS = 10_000

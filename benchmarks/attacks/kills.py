@@ -7,10 +7,15 @@ import signal
 import time
 from pathlib import Path
 
-from tests.robustness.commands import FIRST, SCENARIOS, Ended, Scenario, same_command
-from tests.robustness.recorder import read_folder
-
 from attacks.lab import REAL, Lab, Outcome, Prepared, finish
+from attacks.scenarios import (
+    FIRST,
+    SCENARIOS,
+    Ended,
+    Scenario,
+    read_folder,
+    same_command,
+)
 
 KILLS = {"train": 30, "train --from": 20, "train --resume": 15, "distillation": 15, "tune": 10}
 WORKER_KILLS = 10

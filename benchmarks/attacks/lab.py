@@ -16,10 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.robustness.commands import Ended, Scenario, run_command, write_data
-from tests.robustness.comparable import products
-from tests.robustness.recorder import Content
-
+from attacks.scenarios import (
+    Content,
+    Ended,
+    Scenario,
+    products,
+    run_command,
+    write_data,
+)
 from common import ROOT
 
 TIMEOUT = 120.0

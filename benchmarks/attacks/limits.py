@@ -8,10 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.robustness.commands import FIRST, NETWORK, SCENARIOS, TRAIN
-from tests.robustness.comparable import difference, products
-
 from attacks.lab import Lab, Outcome, finish, is_error, require
+from attacks.scenarios import (
+    FIRST,
+    NETWORK,
+    SCENARIOS,
+    TRAIN,
+    difference,
+    products,
+)
 
 MEMORY = [2**28, 2**29, 2**30, 3 * 2**29, 2**31, 3 * 2**30]
 DESCRIPTORS = [4, 6, 8, 12, 16, 24, 32, 64]
