@@ -7,7 +7,7 @@
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
-#   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, 55 min
+#   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, an hour
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make settings                              docs/guide/settings.md from the settings' models
 #   make clean

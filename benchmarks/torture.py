@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, ROOT, make_parser, measurement_context
-
 from attacks import faults, kills, limits
 from attacks.lab import Lab, Outcome
 from attacks.scenarios import (
@@ -29,11 +27,13 @@ from attacks.scenarios import (
     no_figures,
     thread_workers,
 )
+from common import RESULTS, ROOT, make_parser, measurement_context
 
 RECORDED = RESULTS / "torture.json"
 GUIDE = ROOT / "docs" / "guide" / "reliability.md"
 MARKS = ("<!-- table of benchmarks/torture.py -->\n", "<!-- end of the table -->\n")
-MINUTES = 55.0
+MINUTES = 50.0
+"""Of attacks; preparation takes a few more."""
 FAILURES_STORED = 20
 """Failures of an attack that are described in the results."""
 
@@ -156,7 +156,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="total time (default: 55)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of attacks (default: 50)")
     parser.add_argument("--only", nargs="+", choices=ATTACKS, help="only these attacks")
     parser.add_argument("--seed", type=int, default=0, help="of moments and mutations")
     return parser.parse_args()

@@ -131,7 +131,7 @@ class Lab:
         shutil.rmtree(path)
 
     def prepare(self, name: str, scenario: Scenario, *, process: bool) -> Prepared:
-        """Run a scenario once without interruption.
+        """Run a scenario once without interruption; the time of the attack does not count this.
 
         Args:
             name: of the scenario.
@@ -140,6 +140,7 @@ class Lab:
         """
         key = f"{name} {process}"
         if key not in self._prepared:
+            begun = time.monotonic()
             work = self.new_folder()
             run = self.run if process else self.run_here
             for command in scenario.before:
@@ -152,6 +153,7 @@ class Lab:
             expected = products(work, scenario.ignored)
             self._prepared[key] = Prepared(scenario, before, expected, seconds)
             self.remove(work)
+            self.deadline += time.monotonic() - begun
         return self._prepared[key]
 
     def start(
