@@ -7,6 +7,7 @@
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, an hour
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make licenses                              licences of all packages that are needed
 #   make settings                              docs/guide/settings.md from the settings' models
@@ -30,10 +31,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun settings licenses clean
+.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings licenses clean
 
 help:
-	@sed -n '1,14s/^# \{0,1\}//p' Makefile
+	@sed -n '1,15s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -65,6 +66,9 @@ results: $(VENV)/.train
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+torture: $(VENV)/.dev
+	$(BIN)/python benchmarks/torture.py $(ARGS)
 
 gpu: $(VENV)/.train
 	$(BIN)/python benchmarks/gpu.py --data '$(or $(DATA),$(FASHIONCNN_DATA))' --out '$(OUT)' $(ARGS)
