@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fashioncnn.cli.file_errors import ADVICE, file_error
+from fashioncnn.cli.file_errors import file_error
+from fashioncnn.files import REMEDIES
 
 PREDICT = ["predict", "images", "--model", "run"]
 OUTPUTS = {
@@ -57,7 +58,7 @@ def test_reason_and_remedy_are_named(cli, images, monkeypatch, name):
 
     monkeypatch.setattr(os, "replace", fail)
     message = cli.fails(1, *OUTPUTS["--out p.csv"])
-    expected = f"--out p.csv: cannot be written: {os.strerror(code)}; {ADVICE[code]}"
+    expected = f"--out p.csv: cannot be written: {os.strerror(code)}; {REMEDIES[code]}"
     assert message == f"fashioncnn: {expected}"
     assert not re.search(r"[0-9a-f]{8}", message)
 
