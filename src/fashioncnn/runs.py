@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fashioncnn.config import read_settings, read_toml
-from fashioncnn.errors import OtherVersionError, RunError, UsageError
-from fashioncnn.files import lock_folder, write_atomic
+from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
+from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
+from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
+from fashioncnn.reading import HISTORY_BYTES, METRICS_BYTES, parse_json, read_bytes, reason
+from fashioncnn.reading import read_json as read_json_file
 from fashioncnn.settings import SCHEMA, Settings
 
 READABLE_SCHEMAS = (1, SCHEMA)
 """Versions of JSON documents that are read; 1 was written by fashioncnn 0.1."""
+
+
+CONFIG = "config.toml"
+"""Name of the file that makes a folder a run."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The resolved settings."""
-        return self.path / "config.toml"
+        return self.path / CONFIG
 
     @property
     def environment(self) -> Path:
@@ -41,8 +50,13 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Metrics by split; its presence marks the run as finished."""
+        """Metrics by split, the last file that training writes."""
         return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, the last file of a run; teachers of a run have none."""
+        return self.path / "report.html"
 
     @property
     def predictions(self) -> Path:
@@ -60,12 +74,22 @@ class RunFolder:
         return self.path / "model"
 
     @property
-    def finished(self) -> bool:
-        """Whether the run was trained to its end."""
+    def trained(self) -> bool:
+        """Whether the run was trained to its end: it has metrics and a model."""
         return self.metrics.exists()
 
+    @property
+    def finished(self) -> bool:
+        """Whether everything was written: the run is trained and has a report of that."""
+        return self.trained and self.report.exists()
+
+    def mark_unfinished(self) -> None:
+        """Remove what marks the run as finished, before its model changes."""
+        self.report.unlink(missing_ok=True)
+        self.metrics.unlink(missing_ok=True)
+
     def is_complete(self) -> bool:
-        """Return whether a finished run still has its metrics and its model.
+        """Return whether a trained run still has its metrics and its model.
 
         Raises:
             OtherVersionError: its metrics were written by a later version.
@@ -109,10 +133,13 @@ class RunFolder:
         if not self.history.exists():
             return []
         try:
-            records = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
+            lines = read_bytes(self.history, HISTORY_BYTES).splitlines()
+            records = [parse_json(line) for line in lines]
             if not all(record["epoch"] == at for at, record in enumerate(records, 1)):
                 raise ValueError("epochs are missing or not in order")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.history}: damaged ({reason(error)})") from None
+        except (KeyError, TypeError) as error:
             raise RunError(f"{self.history}: damaged ({error})") from None
         return records
 
@@ -121,28 +148,67 @@ class RunFolder:
         text = "".join(json.dumps(record) + "\n" for record in records)
         write_atomic(self.history, text.encode())
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the run for this process; raises `RunError` if another process holds the lock."""
-        return lock_folder(self.path, "another process is training or evaluating this run")
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lock the run for this process, and remove temporary files of killed ones.
+
+        Raises:
+            RunError: another process holds the lock.
+        """
+        with lock_folder(self.path, "another process is training or evaluating this run"):
+            (self.path / MARKER).unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.model):
+                remove_temporary_files(folder)
+            yield
 
 
 def create_run(out: Path | None, settings: Settings, root: Path = Path("runs")) -> RunFolder:
-    """Create a run folder and write its settings.
+    """Create a run folder with its settings; see `new_run`. It is not locked."""
+    with new_run(out, settings, root=root) as run:
+        return run
+
+
+@contextlib.contextmanager
+def new_run(
+    out: Path | None,
+    settings: Settings,
+    write: Callable[[RunFolder], None] | None = None,
+    root: Path = Path("runs"),
+) -> Iterator[RunFolder]:
+    """Create a run folder, complete, and hold its lock during the block.
 
     Args:
         out: the run folder, which must be new or empty; None is the next free ``runs/train-N``.
         settings: resolved.
+        write: writes further files that the run needs, into a folder that is renamed later.
         root: parent of the numbered runs.
 
     Raises:
-        UsageError: `out` is not empty, or cannot be written.
+        UsageError: `out` is not empty, or cannot be created.
+        WriteError: a file cannot be written.
     """
-    try:
-        run = RunFolder(_claim_numbered(root) if out is None else _claim(out))
+
+    def fill(path: Path) -> None:
+        run = RunFolder(path)
+        if write is not None:
+            write(run)
         write_atomic(run.config, settings.to_toml().encode())
-    except OSError as error:
-        raise UsageError(f"{out or root}: cannot be written ({error.strerror})") from None
-    return run
+
+    with contextlib.ExitStack() as stack:
+        path = root if out is None else out
+        try:
+            if out is None:
+                path = _enter_numbered(root, fill, stack)
+            else:
+                stack.enter_context(new_folder(out, fill, CONFIG))
+        except NotVacantError:
+            resume = f", or resume it with --resume {out}" if (path / CONFIG).exists() else ""
+            raise UsageError(f"--out {out}: not empty; name a new folder{resume}") from None
+        except WriteError as error:
+            if error.path in (path, path.parent):
+                raise UsageError(str(error)) from None
+            raise
+        yield RunFolder(path)
 
 
 def open_run(path: Path) -> RunFolder:
@@ -153,10 +219,14 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     if not path.is_dir():
-        raise UsageError(f"{path}: no such run folder")
-    if not run.config.exists():
-        raise UsageError(f"{path}: not a run folder (it has no config.toml)")
-    return run
+        raise UsageError(f"{path}: no such run folder; start a run there with --out {path}")
+    if run.config.exists():
+        return run
+    if (path / MARKER).exists():
+        raise UsageError(
+            f"{path}: the run was not created completely; repeat the command that started it"
+        )
+    raise UsageError(f"{path}: not a run folder (it has no {CONFIG})")
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:
@@ -167,7 +237,7 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
         RunError: it cannot be read, or lacks one of the `required` keys.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json_file(path, METRICS_BYTES)
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
         schema = value.get("schema", SCHEMA)
@@ -179,26 +249,19 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
         missing = [key for key in required if key not in value]
         if missing:
             raise ValueError(f"missing: {', '.join(missing)}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: damaged ({error})") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({reason(error)})") from None
     return value
 
 
-def _claim(out: Path) -> Path:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        resume = f", or resume it with --resume {out}" if (out / "config.toml").exists() else ""
-        raise UsageError(f"--out {out}: not empty; name a new folder{resume}")
-    out.mkdir(parents=True, exist_ok=True)
-    return out
-
-
-def _claim_numbered(root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
+def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.ExitStack) -> Path:
+    """Create the folder of the next free number, enter its lock, and return its path."""
+    make_folder(root)
     taken = [int(p.name[6:]) for p in root.glob("train-*") if p.name[6:].isdecimal()]
     number = max(taken, default=0) + 1
     while True:
-        with contextlib.suppress(FileExistsError):
-            path = root / f"train-{number}"
-            path.mkdir()
+        path = root / f"train-{number}"
+        with contextlib.suppress(NotVacantError):
+            stack.enter_context(new_folder(path, fill, CONFIG))
             return path
         number += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -93,14 +92,13 @@ def _require_image_size(dataset: Dataset, image_size: int | None) -> None:
 
 def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
     from fashioncnn.data.contact_sheet import draw_contact_sheet
-    from fashioncnn.files import write_atomic
+    from fashioncnn.files import remove_temporary_files, write_png
 
     images = dataset.train if split == "train" else dataset.require_test()
     title = f"{dataset.name}, {split} split, {len(images):,} images"
-    png = BytesIO()
-    draw_contact_sheet(images, dataset.class_names, title).save(png, "PNG")
     with writing("--sheet", path):
-        write_atomic(path, png.getvalue())
+        remove_temporary_files(path.parent, path.name)
+        write_png(path, draw_contact_sheet(images, dataset.class_names, title))
     note(f"contact sheet: {path}")
 
 

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fashioncnn.errors import FashionCNNError, UsageError
+from fashioncnn.errors import FashionCNNError, UsageError, WriteError
+from fashioncnn.files import REMEDIES
 
-ADVICE = {
-    errno.ENOSPC: "free some space, or name a place on another disk",
-    errno.EDQUOT: "free some space, or name a place on another disk",
-    errno.EFBIG: "raise the limit on file sizes, or name a place on another disk",
-    errno.EACCES: "change its permissions, or name another place",
-    errno.EPERM: "change its permissions, or name another place",
-    errno.EROFS: "name a place that can be written",
-    errno.ENOENT: "check that its folder exists",
-    errno.ENOTDIR: "a folder in this path is a file; name another place",
-    errno.EISDIR: "this is a folder; name a file",
-    errno.EEXIST: "name another place",
-    errno.ENAMETOOLONG: "use a shorter name",
-    errno.ELOOP: "a symbolic link points to itself; name another place",
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ENFILE: "close other programs, which have too many files open",
-    errno.EIO: "check the disk",
-    errno.ESTALE: "check the network mount",
-}
-"""What to do, by number of the error."""
-TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}")
+TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 """Name of a temporary file of `fashioncnn.files.atomic_file`."""
 
 
@@ -46,7 +27,7 @@ def file_error(error: OSError, subject: str) -> FashionCNNError:
     if temporary:
         subject = os.path.join(folder, temporary["name"])  # noqa: PTH118
     reason = error.strerror or str(error) or type(error).__name__
-    advice = ADVICE.get(error.errno or 0)
+    advice = REMEDIES.get(error.errno or 0)
     return FashionCNNError(f"{subject}: {reason}{f'; {advice}' if advice else ''}")
 
 
@@ -96,5 +77,9 @@ def writing(option: str, path: Path) -> Iterator[None]:
         yield
     except BrokenPipeError:  # of stdout or stderr
         raise
+    except WriteError as error:
+        raise FashionCNNError(
+            f"{option} {path}: cannot be written: {error.reason}; {error.remedy}"
+        ) from None
     except OSError as error:
         raise file_error(error, f"{option} {path}: cannot be written") from None

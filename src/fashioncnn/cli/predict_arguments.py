@@ -9,6 +9,7 @@ from pathlib import Path
 from fashioncnn.cli.file_errors import check_file, check_folder, writing
 from fashioncnn.cli.options import unknown_option
 from fashioncnn.errors import UsageError
+from fashioncnn.files import make_folder, remove_temporary_files
 
 STDIN = "-"
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
@@ -82,8 +83,9 @@ def _create_folder(option: str, folder: Path, sources: tuple[str, ...]) -> None:
                 f"{option} {folder}: is inside {source}, whose images are read; name a folder "
                 "elsewhere"
             )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     check_folder(option, folder)
+    remove_temporary_files(folder)
 
 
 def output_format(format_: str | None, json: bool, out: Path | None) -> str:

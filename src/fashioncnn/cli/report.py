@@ -46,11 +46,12 @@ def report(
 
     folders = [open_run(path) for path in runs]
     if len(folders) == 1 and out is None:
-        page = write_run_report(folders[0], _load_splits(folders[0], data))
+        with folders[0].lock():
+            page = write_run_report(folders[0], load_splits(folders[0], data))
     else:
         folder = out or _common_folder(runs)
         reports = [
-            read_run(run, _load_splits(run, data), name)
+            read_run(run, load_splits(run, data), name)
             for run, name in zip(folders, _names(runs), strict=True)
         ]
         with writing("--out", folder):
@@ -58,7 +59,7 @@ def report(
     print(page)  # noqa: T201
 
 
-def _load_splits(run: RunFolder, data: str | None) -> dict[str, Split]:
+def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
     from fashioncnn.inference.evaluate import evaluation_splits
@@ -73,7 +74,7 @@ def _load_splits(run: RunFolder, data: str | None) -> dict[str, Split]:
         note(f"{run.path}: the report shows no mistakes, their images are not available ({error})")
         return {}
     splits = evaluation_splits(dataset, settings)
-    if run.finished:
+    if run.trained:
         metrics = read_json(run.metrics, "validation", "test")
         if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
             note(
