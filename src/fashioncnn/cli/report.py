@@ -94,4 +94,6 @@ def _common_folder(paths: tuple[Path, ...]) -> Path:
     folders = {path.resolve().parent for path in paths}
     if len(folders) > 1:
         raise UsageError("report: the runs are in different folders; name an output folder: --out")
-    return folders.pop()
+    folder, here = folders.pop(), Path.cwd()
+    is_below = folder.is_relative_to(here) and not any(path.is_absolute() for path in paths)
+    return folder.relative_to(here) if is_below else folder
