@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from fashioncnn import Classifier
+from fashioncnn.artifacts import model_folder
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
 from fashioncnn.errors import ConfigError, DataError, UsageError
 from fashioncnn.models.trained_model import TrainedModel
@@ -111,6 +112,22 @@ def test_images_can_be_paths(classifier, small, tmp_path):
 def test_no_images_have_no_predictions(classifier):
     assert classifier.predict_proba([]).shape == (0, 10)
     assert classifier.predict([]).shape == (0,)
+
+
+def test_saved_model_appears_complete(classifier, tmp_path, monkeypatch):
+    """A process that is killed while it saves leaves no folder that looks like a model."""
+    folder, write = tmp_path / "model", model_folder.write_json
+
+    def check(path, value):
+        assert not folder.exists()
+        write(path, value)
+
+    monkeypatch.setattr(model_folder, "write_json", check)
+    classifier.save(folder)
+    assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    monkeypatch.setattr(model_folder, "write_json", write)
+    classifier.save(folder)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_saved_model_predicts_the_same(classifier, small, tmp_path):

@@ -1,22 +1,27 @@
-"""Atomic writes, locks, and the cache folder."""
+"""Atomic writes, their errors and leftovers, and the cache folder."""
 
+import errno
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fashioncnn import files
-from fashioncnn.errors import RunError, UsageError
+from fashioncnn.errors import UsageError, WriteError
 from fashioncnn.files import (
     atomic_file,
     cache_folder,
     expand_user,
-    lock_folder,
+    remove_temporary_files,
+    temporary_path,
     write_atomic,
     write_json,
+    write_png,
 )
 
 
@@ -74,10 +79,11 @@ def test_write_interrupted_anywhere_leaves_old_or_new_content_and_nothing_else(p
 
 def test_failed_write_leaves_the_old_content(path, monkeypatch):
     def fail(_):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    message = f"{path}: cannot be written (No space left on device); free some space"
+    with pytest.raises(WriteError, match=f"^{re.escape(message)}"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
@@ -118,17 +124,88 @@ def test_json_is_written_and_values_that_are_not_finite_are_rejected(path):
     assert path.read_bytes() == before
 
 
-def test_locked_folder_is_rejected_until_the_lock_is_released(tmp_path):
-    with (
-        lock_folder(tmp_path, "in use"),
-        pytest.raises(RunError, match=f"{tmp_path}: in use"),
-        lock_folder(tmp_path, "in use"),
-    ):
-        pass
-    with pytest.raises(ZeroDivisionError), lock_folder(tmp_path, "in use"):
-        raise ZeroDivisionError
-    with lock_folder(tmp_path, "in use"):
-        pass
+@pytest.mark.skipif(os.name == "nt", reason="needs limits of Unix")
+def test_error_during_a_write_is_reported_with_the_final_name_and_a_remedy(path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        for write in (
+            lambda: write_atomic(path, b"x" * 100_000),
+            lambda: write_png(path, Image.effect_noise((99, 99), 50)),
+        ):
+            with pytest.raises(WriteError) as caught:
+                write()
+            message = f"{path}: cannot be written (File too large); check the disk"
+            assert str(caught.value) == message
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "none/x.json",
+            r"none/x\.json: cannot be written \(No such file.*\); check that its folder exists",
+        ),
+        (
+            "metrics.json/x",
+            r"metrics\.json/x: .*\(Not a directory\); a folder in this path is a file",
+        ),
+        ("folder", r"folder: cannot be written \(Is a directory\); this is a folder; name a file"),
+        ("x" * 256, r"\(File name too long\); use a shorter name"),
+    ],
+    ids=["missing folder", "file as folder", "folder", "long name"],
+)
+def test_impossible_path_is_reported_with_a_remedy(path, name, message):
+    (path.parent / "folder").mkdir()
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(WriteError, match=message):
+        write_atomic(path.parent / name, b"new")
+    assert sorted(path.parent.iterdir()) == before
+
+
+def test_file_with_the_longest_possible_name_is_written(tmp_path):
+    path = tmp_path / ("é" * 125 + ".json")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_error_of_the_caller_is_not_reported_as_one_of_writing(path):
+    with pytest.raises(BrokenPipeError), atomic_file(path):
+        raise BrokenPipeError
+
+
+def test_temporary_files_of_killed_processes_are_removed(path):
+    temporary_path(path).write_bytes(b"half")
+    other = temporary_path(path.with_name("other"))
+    other.write_bytes(b"half")
+    remove_temporary_files(path.parent, path.name)
+    assert set(path.parent.iterdir()) == {path, other}
+    remove_temporary_files(path.parent)
+    assert list(path.parent.iterdir()) == [path]
+    remove_temporary_files(path.parent / "none")
+
+
+def test_files_that_are_not_temporary_are_kept(path):
+    for name in (".hidden", ".name.12345678", "x.12345678.tmp", ".x.1234567.tmp", ".x.tmp"):
+        path.with_name(name).write_bytes(b"")
+    temporary_path(path).mkdir()
+    before = set(path.parent.iterdir())
+    remove_temporary_files(path.parent)
+    assert set(path.parent.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs flock")
+def test_temporary_file_that_is_being_written_is_kept(path):
+    with atomic_file(path) as file:
+        remove_temporary_files(path.parent)
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(

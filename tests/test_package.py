@@ -51,6 +51,7 @@ def test_exceptions_have_their_exit_codes():
         "RunError": 1,
         "OtherVersionError": 1,
         "DivergedError": 1,
+        "WriteError": 1,
         "KernelError": 1,
         "OutOfMemoryError": 1,
         "MissingExtraError": 1,

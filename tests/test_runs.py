@@ -1,13 +1,15 @@
 """Run folders: creation, locks, and their JSON files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fashioncnn.config import resolve
-from fashioncnn.errors import OtherVersionError, RunError, UsageError
-from fashioncnn.runs import create_run, open_run, read_json
+from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
+from fashioncnn.files import temporary_path
+from fashioncnn.runs import create_run, new_run, open_run, read_json
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def test_number_of_a_new_run_is_the_highest_plus_one():
 
 
 def test_number_taken_by_another_process_is_skipped(monkeypatch):
-    Path("runs/train-1").mkdir(parents=True)
+    create_run(None, resolve())
     monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # listed before the other one existed
     assert create_run(None, resolve()).path.name == "train-2"
 
@@ -123,10 +125,10 @@ def test_environment_of_version_0_1_has_the_new_keys(run):
 
 
 def test_complete_run_has_metrics_and_model(run):
-    assert not run.finished
+    assert not run.trained
     assert not run.is_complete()
     run.metrics.write_text('{"schema": 2, "validation": null, "test": null, "summary": {}}')
-    assert run.finished
+    assert run.trained
     assert not run.is_complete()
     run.model.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -135,6 +137,61 @@ def test_complete_run_has_metrics_and_model(run):
     run.metrics.write_text('{"schema": 3}')
     with pytest.raises(OtherVersionError):
         run.is_complete()
+
+
+def test_run_is_finished_once_its_report_is_written(run):
+    run.report.write_text("")
+    assert not run.finished
+    run.metrics.write_text("{}")
+    assert run.finished
+    run.mark_unfinished()
+    assert not run.metrics.exists()
+    assert not run.report.exists()
+    run.mark_unfinished()
+
+
+def test_lock_removes_what_a_killed_process_left(run):
+    run.checkpoints.mkdir()
+    run.model.mkdir()
+    for path in (run.history, run.checkpoints / "step-1.json", run.model / "config.json"):
+        temporary_path(path).write_bytes(b"half")
+    with run.lock():
+        assert {p.name for p in run.path.rglob("*")} == {"config.toml", "checkpoints", "model"}
+
+
+def test_new_run_is_complete_and_locked_when_it_appears(tmp_path):
+    def write(run):
+        assert not (tmp_path / "run").exists()
+        with pytest.raises(RunError, match="another process"), run.lock():
+            pass
+        run.environment.write_text("{}")
+
+    with new_run(tmp_path / "run", resolve(), write) as run:
+        assert {p.name for p in run.path.iterdir()} == {"config.toml", "environment.json"}
+        assert list(tmp_path.iterdir()) == [run.path]
+        with pytest.raises(RunError, match="another process is training"), run.lock():
+            pass
+    with run.lock():
+        pass
+
+
+def test_failed_creation_leaves_nothing_and_names_the_final_file(tmp_path):
+    def write(run):
+        raise WriteError(run.environment, "No space left on device", "free some space")
+
+    message = f"{tmp_path}/run/environment.json: cannot be written (No space left on device)"
+    with (
+        pytest.raises(WriteError, match=f"^{re.escape(message)}"),
+        new_run(tmp_path / "run", resolve(), write),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_that_was_not_created_completely_is_opened_with_a_hint(tmp_path):
+    (tmp_path / ".incomplete").touch()
+    with pytest.raises(UsageError, match="not created completely; repeat the command"):
+        open_run(tmp_path)
 
 
 def test_run_of_version_0_1_cannot_be_resumed(run):

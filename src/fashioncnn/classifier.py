@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.model_card import minimal_card
+from fashioncnn.artifacts.model_folder import CARD
 from fashioncnn.config import FLAGS, kernels_from_environment, resolve
 from fashioncnn.data.dataset import Dataset, validated_split
 from fashioncnn.data.load import load_dataset
@@ -20,11 +20,12 @@ from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, model_metrics
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
+from fashioncnn.new_folder import NotVacantError, new_folder
 from fashioncnn.reporting.report import write_run_report
-from fashioncnn.runs import create_run
+from fashioncnn.runs import new_run
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.run import train_model
+from fashioncnn.training.run import train_model, write_start
 
 
 class Classifier:
@@ -58,7 +59,10 @@ class Classifier:
     ) -> Classifier:
         """Train with a recipe and return the classifier.
 
-        PyTorch's number of threads is that of the process (`torch.set_num_threads`).
+        The number of threads is a state of the whole process, which this method does not change: it
+        uses that of PyTorch. ``threads=n`` does not set it but requires it, so that a script which
+        is run elsewhere fails instead of giving other sums; call ``torch.set_num_threads(n)``
+        before.
 
         Args:
             recipe: name of a recipe, or a ``.toml`` file.
@@ -70,6 +74,7 @@ class Classifier:
 
         Raises:
             ConfigError: a setting is unknown or invalid.
+            UsageError: ``threads`` is not the number of threads of the process.
             DataError: the data is missing or damaged.
         """
         unknown = [name for name in settings if name not in FLAGS]
@@ -83,13 +88,14 @@ class Classifier:
         else:
             dataset = load_dataset(resolved.data.source, image_size=resolved.data.image_size)
         resolved = prepare_settings(resolved, dataset)
-        run = None if out is None else create_run(Path(out), resolved)
-        with run.lock() if run else nullcontext():
+        if out is None:
+            result = train_model(resolved, dataset, callbacks=callbacks)
+            return cls(result.model, result.history)
+        with new_run(Path(out), resolved, lambda run: write_start(run, resolved, dataset)) as run:
             result = train_model(resolved, dataset, run=run, callbacks=callbacks)
-        if run is not None:
             write_run_report(run, evaluation_splits(dataset, resolved))
-            for callback in callbacks:
-                callback.on_artifacts(run)
+        for callback in callbacks:
+            callback.on_artifacts(run)
         return cls(result.model, result.history)
 
     @classmethod
@@ -105,8 +111,20 @@ class Classifier:
         return cls(load_model(Path(path), place, kernels))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder that `load` reads; existing files are replaced."""
-        save_model(self._model, Path(path), minimal_card(self._model.describe()))
+        """Write a model folder that `load` reads; a new one appears complete.
+
+        The files of an existing model folder are replaced one after the other; `load` rejects what
+        a crash in between leaves.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        folder, card = Path(path), minimal_card(self._model.describe())
+        try:
+            with new_folder(folder, lambda hidden: save_model(self._model, hidden, card), CARD):
+                return
+        except NotVacantError:
+            save_model(self._model, folder, card)
 
     def predict(self, images: Any) -> NDArray[np.int64]:
         """Return the most probable label of each image, (n,) int64.

@@ -9,6 +9,7 @@ FashionCNNError               1   base class
 ├── RunError                  1   a run folder or checkpoint that cannot be used
 │   └── OtherVersionError     1   a file of a run with a schema that this version cannot read
 ├── DivergedError             1   the loss became NaN or infinite
+├── WriteError                1   a file cannot be written
 ├── KernelError               1   the compiled kernels are not available on this machine
 ├── OutOfMemoryError          1   not enough memory on the device or the machine
 ├── MissingExtraError         1   an optional dependency is not installed
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class FashionCNNError(Exception):
@@ -63,6 +65,20 @@ class OtherVersionError(RunError):
 
 class DivergedError(FashionCNNError):
     """The training loss became NaN or infinite."""
+
+
+class WriteError(FashionCNNError):
+    """A file cannot be written.
+
+    Args:
+        path: of the file, never that of a temporary one.
+        reason: such as ``No space left on device``.
+        remedy: what to do, such as ``free some space``.
+    """
+
+    def __init__(self, path: Path, reason: str, remedy: str) -> None:
+        super().__init__(f"{path}: cannot be written ({reason}); {remedy}")
+        self.path, self.reason, self.remedy = path, reason, remedy
 
 
 class KernelError(FashionCNNError):

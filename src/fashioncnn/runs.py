@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fashioncnn.config import read_settings, read_toml
 from fashioncnn.documents import DocumentKind, check_document
-from fashioncnn.errors import OtherVersionError, RunError, UsageError
-from fashioncnn.files import lock_folder, write_atomic
+from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
+from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
+from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
 from fashioncnn.reading import HISTORY_BYTES, METRICS_BYTES, parse_json, read_bytes, reason
 from fashioncnn.reading import read_json as read_json_file
 from fashioncnn.settings import SCHEMA, Settings
 
 READABLE_SCHEMAS = (1, SCHEMA)
 """Versions of JSON documents that are read; 1 was written by fashioncnn 0.1."""
+
+
+CONFIG = "config.toml"
+"""Name of the file that makes a folder a run."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The resolved settings."""
-        return self.path / "config.toml"
+        return self.path / CONFIG
 
     @property
     def environment(self) -> Path:
@@ -44,8 +51,13 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Metrics by split; its presence marks the run as finished."""
+        """Metrics by split, the last file that training writes."""
         return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, the last file of a run; teachers of a run have none."""
+        return self.path / "report.html"
 
     @property
     def predictions(self) -> Path:
@@ -63,12 +75,22 @@ class RunFolder:
         return self.path / "model"
 
     @property
-    def finished(self) -> bool:
-        """Whether the run was trained to its end."""
+    def trained(self) -> bool:
+        """Whether the run was trained to its end: it has metrics and a model."""
         return self.metrics.exists()
 
+    @property
+    def finished(self) -> bool:
+        """Whether everything was written: the run is trained and has a report of that."""
+        return self.trained and self.report.exists()
+
+    def mark_unfinished(self) -> None:
+        """Remove what marks the run as finished, before its model changes."""
+        self.report.unlink(missing_ok=True)
+        self.metrics.unlink(missing_ok=True)
+
     def is_complete(self) -> bool:
-        """Return whether a finished run still has its metrics and its model.
+        """Return whether a trained run still has its metrics and its model.
 
         Raises:
             OtherVersionError: its metrics were written by a later version.
@@ -138,28 +160,67 @@ class RunFolder:
         text = "".join(json.dumps(record) + "\n" for record in records)
         write_atomic(self.history, text.encode())
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the run for this process; raises `RunError` if another process holds the lock."""
-        return lock_folder(self.path, "another process is training or evaluating this run")
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lock the run for this process, and remove temporary files of killed ones.
+
+        Raises:
+            RunError: another process holds the lock.
+        """
+        with lock_folder(self.path, "another process is training or evaluating this run"):
+            (self.path / MARKER).unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.model):
+                remove_temporary_files(folder)
+            yield
 
 
 def create_run(out: Path | None, settings: Settings, root: Path = Path("runs")) -> RunFolder:
-    """Create a run folder and write its settings.
+    """Create a run folder with its settings; see `new_run`. It is not locked."""
+    with new_run(out, settings, root=root) as run:
+        return run
+
+
+@contextlib.contextmanager
+def new_run(
+    out: Path | None,
+    settings: Settings,
+    write: Callable[[RunFolder], None] | None = None,
+    root: Path = Path("runs"),
+) -> Iterator[RunFolder]:
+    """Create a run folder, complete, and hold its lock during the block.
 
     Args:
         out: the run folder, which must be new or empty; None is the next free ``runs/train-N``.
         settings: resolved.
+        write: writes further files that the run needs, into a folder that is renamed later.
         root: parent of the numbered runs.
 
     Raises:
-        UsageError: `out` is not empty, or cannot be written.
+        UsageError: `out` is not empty, or cannot be created.
+        WriteError: a file cannot be written.
     """
-    try:
-        run = RunFolder(_claim_numbered(root) if out is None else _claim(out))
+
+    def fill(path: Path) -> None:
+        run = RunFolder(path)
+        if write is not None:
+            write(run)
         write_atomic(run.config, settings.to_toml().encode())
-    except OSError as error:
-        raise UsageError(f"{out or root}: cannot be written ({error.strerror})") from None
-    return run
+
+    with contextlib.ExitStack() as stack:
+        path = root if out is None else out
+        try:
+            if out is None:
+                path = _enter_numbered(root, fill, stack)
+            else:
+                stack.enter_context(new_folder(out, fill, CONFIG))
+        except NotVacantError:
+            resume = f", or resume it with --resume {out}" if (path / CONFIG).exists() else ""
+            raise UsageError(f"--out {out}: not empty; name a new folder{resume}") from None
+        except WriteError as error:
+            if error.path in (path, path.parent):
+                raise UsageError(str(error)) from None
+            raise
+        yield RunFolder(path)
 
 
 def open_run(path: Path) -> RunFolder:
@@ -170,10 +231,14 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     if not path.is_dir():
-        raise UsageError(f"{path}: no such run folder")
-    if not run.config.exists():
-        raise UsageError(f"{path}: not a run folder (it has no config.toml)")
-    return run
+        raise UsageError(f"{path}: no such run folder; start a run there with --out {path}")
+    if run.config.exists():
+        return run
+    if (path / MARKER).exists():
+        raise UsageError(
+            f"{path}: the run was not created completely; repeat the command that started it"
+        )
+    raise UsageError(f"{path}: not a run folder (it has no {CONFIG})")
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:
@@ -209,21 +274,14 @@ def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:
         raise RunError(f"{path}: damaged ({error})") from None
 
 
-def _claim(out: Path) -> Path:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        resume = f", or resume it with --resume {out}" if (out / "config.toml").exists() else ""
-        raise UsageError(f"--out {out}: not empty; name a new folder{resume}")
-    out.mkdir(parents=True, exist_ok=True)
-    return out
-
-
-def _claim_numbered(root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
+def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.ExitStack) -> Path:
+    """Create the folder of the next free number, enter its lock, and return its path."""
+    make_folder(root)
     taken = [int(p.name[6:]) for p in root.glob("train-*") if p.name[6:].isdecimal()]
     number = max(taken, default=0) + 1
     while True:
-        with contextlib.suppress(FileExistsError):
-            path = root / f"train-{number}"
-            path.mkdir()
+        path = root / f"train-{number}"
+        with contextlib.suppress(NotVacantError):
+            stack.enter_context(new_folder(path, fill, CONFIG))
             return path
         number += 1

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashioncnn.settings import SCHEMA
+
 
 def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
     code, out, err = cli("data", "sketches")
@@ -12,6 +14,7 @@ def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
 
 def test_json_describes_the_splits(cli, idx_folder, small):
     document = cli.json("data", idx_folder)
+    assert document["schema"] == SCHEMA
     assert document["official"] is False
     assert list(document["splits"]) == ["train", "test"]
     assert document["splits"]["train"]["n"] == sum(document["splits"]["train"]["per_class"]) == 300
@@ -34,8 +37,8 @@ def test_contact_sheet_is_written(cli, idx_folder):
 
 
 def test_contact_sheet_in_a_missing_folder_is_rejected(cli, idx_folder):
-    line = cli.fails(1, "data", idx_folder, "--sheet", "no/such/x.png")
-    assert "--sheet no/such/x.png: cannot be written (No such file or directory)" in line
+    line = cli.fails(2, "data", idx_folder, "--sheet", "no/such/x.png")
+    assert "--sheet no/such/x.png: folder no/such does not exist; create it" in line
 
 
 def test_file_is_rejected_with_the_supported_sources(cli, tmp_path):

@@ -62,6 +62,18 @@ def test_evaluating_the_test_split_later_updates_the_run(cli, idx_folder):
     assert "| test | 100 |" in Path("r/model/README.md").read_text()
 
 
+def test_interrupted_update_of_a_run_is_repeated(cli, idx_folder, monkeypatch):
+    """The process was killed after it wrote the metrics, before the report."""
+    cli.ok("train", *QUICK, "--no-track-test", "--data", idx_folder, "--out", "r")
+    report = "fashioncnn.reporting.report.write_run_report"
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(report, lambda run, splits: 1 / 0)
+        cli("evaluate", "r")
+    assert not Path("r/report.html").exists()
+    cli.ok("evaluate", "r")
+    assert "test accuracy" in Path("r/report.html").read_text()
+
+
 def test_other_data_of_the_same_name_leaves_the_run_as_it_is(cli, trained, idx_folder):
     other = Path("elsewhere", idx_folder.name)
     other.mkdir(parents=True)

@@ -118,12 +118,23 @@ def test_unknown_devices_are_rejected(cli, tmp_path):
         assert "device = foo" in cli.fails(2, *command, "--device", "foo")
 
 
+@pytest.mark.parametrize(
+    "command", [("evaluate",), ("bench", "predict"), ("predict", "a.png", "--model")], ids=" ".join
+)
+def test_missing_model_is_rejected_before_kernels_are_compiled(cli, monkeypatch, command):
+    monkeypatch.setattr("fashioncnn.devices.resolve_kernels", lambda *_: pytest.fail("compiled"))
+    assert "nowhere: no such run or model folder" in cli.fails(2, *command, "nowhere")
+
+
 def test_full_device_is_one_line():
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     done = shell("--version > /dev/full")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["fashioncnn: output: No space left on device"]
+    assert done.stderr.splitlines() == [
+        "fashioncnn: standard output: No space left on device; free some space, or name a place on "
+        "another disk"
+    ]
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])

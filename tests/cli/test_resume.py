@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from fashioncnn.errors import WriteError
+
 from .conftest import NO_EPOCHS, QUICK, command_id
 
 
@@ -47,16 +49,61 @@ def test_extended_run_equals_a_longer_run(cli, idx_folder, trained):
 def test_missing_files_of_a_finished_run_are_restored(cli, trained, missing):
     before = weights(trained)
     Path(trained, missing).unlink()
-    assert "finished, but files are missing" in cli("train", "--resume", trained)[2]
+    assert "trained, but files are missing" in cli("train", "--resume", trained)[2]
     assert weights(trained) == before
     assert "nothing to do" in cli("train", "--resume", trained)[2]
+
+
+def test_missing_report_of_a_trained_run_is_written(cli, trained):
+    """The process was killed, or the disk was full, after the metrics were written."""
+    cli.ok("report", trained)
+    before = {path: path.read_bytes() for path in Path(trained).rglob("*") if path.is_file()}
+    page = Path(trained, "report.html")
+    page.unlink()
+    _, _, err = cli("train", "--resume", trained)
+    assert "run: trained, but its report is missing; writing it" in err
+    assert "report: run/report.html" in err
+    assert set(before) == {path for path in Path(trained).rglob("*") if path.is_file()}
+    assert page.read_bytes() == before[page]
+    assert "nothing to do" in cli("train", "--resume", trained)[2]
+
+
+def test_report_that_cannot_be_written_is_reported_with_how_to_resume(cli, trained, monkeypatch):
+    from fashioncnn.reporting import report
+
+    page = Path(trained, "report.html")
+    page.unlink()
+    write = report.write_atomic
+
+    def fail(path, content):
+        if path == page:
+            raise WriteError(path, "No space left on device", "free some space")
+        write(path, content)
+
+    monkeypatch.setattr(report, "write_atomic", fail)
+    assert cli.fails(1, "train", "--resume", trained) == (
+        "fashioncnn: run/report.html: cannot be written (No space left on device); free some space "
+        "and continue with --resume run"
+    )
+
+
+def test_damaged_checkpoint_is_reported_on_stderr(cli, trained):
+    Path(trained, "metrics.json").unlink()
+    newest = sorted(Path(trained, "checkpoints").glob("*.json"))[-1]
+    text = newest.read_text()
+    position = text.index('"position": ') + len('"position": ')
+    newest.write_text(text[:position] + str(9 - int(text[position])) + text[position + 1 :])
+    before = weights(trained)
+    _, _, err = cli("train", "--resume", trained)
+    assert f"run/checkpoints/{newest.stem}: damaged; resuming from step-" in err
+    assert weights(trained) == before
 
 
 def test_damaged_metrics_of_a_finished_run_are_restored(cli, trained):
     metrics = Path(trained, "metrics.json")
     before = metrics.read_bytes()
     metrics.write_text("{")
-    assert "finished, but files are missing" in cli("train", "--resume", trained)[2]
+    assert "trained, but files are missing" in cli("train", "--resume", trained)[2]
     assert len(metrics.read_bytes()) == pytest.approx(len(before), rel=0.1)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fashioncnn.files import write_atomic
 from fashioncnn.models.trained_model import load_model
 
 from ..data.test_class_folders import fill
@@ -99,6 +100,57 @@ def test_out_is_never_overwritten(cli, trained):
     assert Path(trained, "config.toml").read_bytes() == config
 
 
+def test_one_of_two_processes_with_the_same_folder_gets_one_line(cli, idx_folder, monkeypatch):
+    """The other process creates the run after this one has checked the folder."""
+    from fashioncnn.training import run
+
+    arguments = ["train", *QUICK, "--data", str(idx_folder), "--out", "r"]
+    write = run.write_start
+
+    def write_after_the_other(*options):
+        monkeypatch.setattr(run, "write_start", write)
+        assert cli(*arguments, "--seed", "1")[0] == 0
+        write(*options)
+
+    monkeypatch.setattr(run, "write_start", write_after_the_other)
+    message = cli.fails(2, *arguments, "--seed", "2")
+    assert message.endswith("--out r: not empty; name a new folder, or resume it with --resume r")
+    assert "seed = 1" in Path("r/config.toml").read_text()
+    cli.ok("evaluate", "r")
+
+
+def test_hidden_temporary_files_do_not_make_a_folder_occupied(cli, idx_folder):
+    """A process was killed while it wrote config.toml."""
+    Path("r").mkdir()
+    Path("r/.config.toml.0123abcd.tmp").write_text("[trai")
+    cli.ok("train", *QUICK, "--data", idx_folder, "--out", "r")
+    assert not list(Path().rglob(".*"))
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "report.html", "model/config.json"])
+def test_full_disk_is_reported_with_the_file_and_how_to_resume(cli, idx_folder, monkeypatch, name):
+    replace = Path.replace
+
+    def fail(self, target):
+        if target == Path("r", name):
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    if name == "report.html":
+        stub = "fashioncnn.cli.train_run.write_run_report"
+        monkeypatch.setattr(stub, lambda run, splits: write_atomic(run.report, b""))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        message = cli.fails(1, "train", *QUICK, "--data", idx_folder, "--out", "r")
+    assert message == (
+        f"fashioncnn: r/{name}: cannot be written (No space left on device); free some space and "
+        "continue with --resume r"
+    )
+    cli.ok("train", "--resume", "r")
+    assert Path("r/report.html").exists()
+    assert not list(Path("r").rglob(".*"))
+
+
 def test_out_that_is_not_a_run_is_not_offered_for_resuming(cli, tmp_path):
     (tmp_path / "file").touch()
     message = cli.fails(2, "train", *QUICK, "--data", "sketches", "--out", tmp_path)
@@ -164,6 +216,27 @@ def test_from_starts_with_the_weights_of_another_run(cli, idx_folder, trained):
     assert new.spec.architecture == old.spec.architecture
     difference = (new.network.output.weight - old.network.output.weight).abs().max()
     assert 0 <= difference < 1e-6
+
+
+def test_run_from_weights_that_was_killed_at_its_start_resumes_from_them(
+    cli, idx_folder, trained, monkeypatch
+):
+    arguments = [*PLACE, "--epochs", "1", "--data", idx_folder, "--from", trained]
+    cli.ok("train", *arguments, "--out", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("fashioncnn.cli.train_run.train_run", raise_killed)
+        with pytest.raises(KilledError):
+            cli("train", *arguments, "--out", "r")
+    cli.ok("train", "--resume", "r")
+    assert load_model(Path("r")).sha256 == load_model(Path("whole")).sha256
+
+
+class KilledError(BaseException):
+    """Stands for a kill of the process."""
+
+
+def raise_killed(*_):
+    raise KilledError
 
 
 @pytest.mark.parametrize("setting", ["model.hidden=3", "data.scaling=unit", "data.views=photo"])

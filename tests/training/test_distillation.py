@@ -107,7 +107,7 @@ def test_teachers_have_run_folders_inside_the_run(run):
     assert sorted(path.name for path in (run.path / "teachers").iterdir()) == ["1", "2"]
     for number in (1, 2):
         teacher = run.teacher(number)
-        assert teacher.finished
+        assert teacher.trained
         assert teacher.settings() == teacher_settings(run.settings(), number)
         assert len(teacher.read_history()) == 1
     models = {load_model(r.path).sha256 for r in (run, run.teacher(1), run.teacher(2))}

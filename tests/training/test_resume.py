@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,12 +12,11 @@ import pytest
 from fashioncnn import files
 from fashioncnn.errors import InterruptedRun, RunError
 from fashioncnn.models.trained_model import load_model
-from fashioncnn.runs import create_run
-from fashioncnn.training.callbacks import Callback
+from fashioncnn.runs import create_run, new_run
 from fashioncnn.training.checkpoint import load_checkpoint, save_checkpoint
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.resume import Checkpoints
-from fashioncnn.training.run import train_model
+from fashioncnn.training.run import train_model, write_start
 
 STEPS = 8
 """Steps of two epochs: 100 images in batches of 32."""
@@ -87,11 +87,6 @@ class KilledError(BaseException):
     """Stands for a kill of the process."""
 
 
-class KillAtStart(Callback):
-    def on_start(self, state, images):
-        raise KilledError
-
-
 @pytest.fixture
 def make_run(mini, tiny_settings, tmp_path):
     """Return a function that creates a run folder on `mini`."""
@@ -145,11 +140,11 @@ def kill_at_write(number):
     original, writes = files.atomic_file, itertools.count(1)
 
     @contextlib.contextmanager
-    def atomic_file(path):
+    def atomic_file(path, *arguments):
         if next(writes) == number:
-            path.with_name(f".{path.name}.killed").write_bytes(b"half a file")
+            files.temporary_path(path).write_bytes(b"half a file")
             raise KilledError
-        with original(path) as file:
+        with original(path, *arguments) as file:
             yield file
 
     with pytest.MonkeyPatch.context() as patch:
@@ -168,39 +163,91 @@ def test_run_killed_during_any_write_equals_uninterrupted(make_run, mini, files_
         run = make_run(*selected, batch_size=40)
         with kill_at_write(number), pytest.raises(KilledError):
             train_model(run.settings(), mini, run=run)
-        train_model(run.settings(), mini, run=run)
-        for path in run.model.glob(".*.killed"):
-            path.unlink()
+        with run.lock():
+            train_model(run.settings(), mini, run=run)
         assert files_of(run) == files_of(whole), f"killed during write {number}"
-        assert list(run.checkpoints.glob(".*")) == []
+        assert list(run.path.rglob(".*")) == []
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7])
-def test_run_from_initial_weights_resumes_without_them(
-    steps, make_run, mini, tiny_settings, stop_after, files_of
-):
+@pytest.fixture
+def initial(mini, tiny_settings):
+    """Return a model that was trained with other scaling, and settings to start from it."""
     first = tiny_settings("data.scaling=symmetric", dataset=mini, epochs=1)
-    initial = train_model(first, mini).model
-    settings = prepare_settings(tiny_settings(dataset=mini), mini, initial)
+    model = train_model(first, mini).model
+    settings = prepare_settings(tiny_settings(dataset=mini), mini, model)
     assert settings.data.scaling == "symmetric"
-    whole, pieces = make_run(), make_run()
-    train_model(settings, mini, run=whole, initial=initial)
-    with pytest.raises(KilledError):
-        train_model(settings, mini, run=pieces, initial=initial, callbacks=[KillAtStart()])
-    train_interrupted(pieces, mini, stop_after(steps))
-    assert files_of(pieces) == files_of(whole)
-    assert pieces.read_environment()["initialized_from"] == initial.sha256
+    return model, settings
 
 
-def test_run_resumes_after_its_newest_checkpoint_was_damaged(make_run, mini, files_of):
+@pytest.mark.parametrize("steps", [None, 1, 4, 7])
+def test_run_from_initial_weights_resumes_without_them(
+    steps, initial, mini, stop_after, files_of, tmp_path
+):
+    model, settings = initial
+    in_memory = train_model(settings, mini, initial=model)
+    write = partial(write_start, settings=settings, dataset=mini, initial=model)
+    with new_run(tmp_path / "run", settings, write) as run:
+        pass  # killed before the training starts
+    train_interrupted(run, mini, *([] if steps is None else [stop_after(steps)]))
+    assert load_model(run.path).sha256 == in_memory.model.sha256
+    assert run.read_environment()["initialized_from"] == model.sha256
+
+
+def test_run_from_initial_weights_appears_with_its_first_checkpoint(initial, mini, tmp_path):
+    """A kill during any write of the creation leaves no run folder, and a second try works."""
+    model, settings = initial
+    write = partial(write_start, settings=settings, dataset=mini, initial=model)
+    with kill_at_write(0) as writes, new_run(tmp_path / "whole", settings, write) as whole:
+        assert load_checkpoint(whole.checkpoints)[1]["progress"]["step"] == 0
+    total = next(writes) - 1
+    assert total >= 4, "environment, checkpoint (two files), settings"
+    for number in range(1, total + 1):
+        with (
+            pytest.raises(KilledError),
+            kill_at_write(number),
+            without_cleanup(),
+            new_run(tmp_path / "run", settings, write),
+        ):
+            pass
+        assert not (tmp_path / "run").exists()
+    with new_run(tmp_path / "run", settings, write) as run:
+        assert {p.name for p in run.path.rglob("*")} == {p.name for p in whole.path.rglob("*")}
+    assert set(tmp_path.iterdir()) == {whole.path, run.path}
+
+
+@contextlib.contextmanager
+def without_cleanup():
+    """Keep the files that a killed process would leave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fashioncnn.new_folder.shutil.rmtree", lambda *_, **__: None)
+        yield
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_damaged_newest_checkpoint_is_reported_and_the_previous_one_is_used(
+    suffix, make_run, mini, files_of
+):
     whole, damaged = make_run(), make_run()
     for run in (whole, damaged):
         train_model(run.settings(), mini, run=run)
-    damaged.metrics.unlink()
-    newest = sorted(damaged.checkpoints.glob("*.safetensors"))[-1]
-    newest.write_bytes(newest.read_bytes()[:-1])
-    train_model(damaged.settings(), mini, run=damaged)
+    newest = sorted(damaged.checkpoints.glob(f"*{suffix}"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-3])
+    messages = []
+    train_model(damaged.settings(), mini, run=damaged, notify=messages.append)
+    assert messages == [
+        f"{damaged.checkpoints}/step-00000008: damaged; resuming from step-00000004 instead"
+    ]
     assert files_of(damaged) == files_of(whole)
+
+
+def test_extended_run_is_unfinished_until_its_new_report(make_run, mini, tiny_settings, stop_after):
+    run = make_run(epochs=2)
+    train_model(run.settings(), mini, run=run)
+    run.report.write_text("of two epochs")
+    with pytest.raises(InterruptedRun):
+        train_model(tiny_settings(dataset=mini, epochs=3), mini, run=run, stop=stop_after(1))
+    assert not run.trained
+    assert not run.report.exists()
 
 
 def test_extended_run_equals_one_of_that_length(make_run, mini, tiny_settings, files_of):

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.errors import ModelError, UsageError
-from fashioncnn.files import write_atomic, write_json
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
 from fashioncnn.migration import migrate_model_description
 from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
 from fashioncnn.settings import SCHEMA
@@ -66,7 +66,8 @@ def write_model_folder(
         description: of these weights.
         card: Markdown text of the model card.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_temporary_files(folder)
     write_atomic(folder / WEIGHTS, weights)
     write_json(folder / CONFIG, description.to_json())
     write_atomic(folder / CARD, card.encode())

@@ -28,6 +28,7 @@ from fashioncnn.config import resolve
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.devices import isolated_torch_state, report_out_of_memory
+from fashioncnn.files import write_png
 from fashioncnn.inference.arrays import as_images
 from fashioncnn.models import build_model, place_network, set_kernels
 from fashioncnn.models.backend import torch_predictor
@@ -155,5 +156,5 @@ class _Measurement:
 def _write_pngs(images: NDArray[np.uint8], folder: Path) -> list[Path]:
     paths = [folder / f"{number:04}.png" for number in range(len(images))]
     for image, path in zip(images, paths, strict=True):
-        Image.fromarray(image).save(path)
+        write_png(path, Image.fromarray(image))
     return paths

@@ -42,7 +42,7 @@ def compare(
     """
     from fashioncnn.environment import require_modules
 
-    require_modules("report")
+    require_modules("compare")
     from fashioncnn.evaluation.comparison import Group, compare_groups
     from fashioncnn.reporting.comparison import comparison_tables, verdict
 
@@ -72,25 +72,25 @@ def compare(
 
 
 def _find_runs(path: Path) -> list[RunFolder]:
-    """Return the finished run at `path`, or the finished runs in that folder."""
+    """Return the trained run at `path`, or the trained runs in that folder."""
     from fashioncnn.runs import RunFolder, open_run
 
     if not path.is_dir() or (path / "config.toml").exists():
         run = open_run(path)
-        if not run.finished:
+        if not run.trained:
             command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
             raise UsageError(f"{path}: not finished; resume it with: {command}")
         return [run]
     found = [RunFolder(p) for p in sorted(path.iterdir()) if (p / "config.toml").exists()]
-    finished = [run for run in found if run.finished]
+    trained = [run for run in found if run.trained]
     for run in found:
-        if not run.finished:
+        if not run.trained:
             note(f"{run.path}: skipped, not finished")
-    if not finished:
+    if not trained:
         raise UsageError(f"{path}: neither a run nor a folder of finished runs")
-    _check_distinct_seeds(finished)
-    _note_other_differences(finished)
-    return finished
+    _check_distinct_seeds(trained)
+    _note_other_differences(trained)
+    return trained
 
 
 def _check_sizes(paths: tuple[Path, Path], groups: tuple[list[RunFolder], list[RunFolder]]) -> None:

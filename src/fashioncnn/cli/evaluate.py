@@ -67,7 +67,7 @@ def evaluate(
 
 
 def _find_run(model: Path) -> RunFolder | None:
-    """Return the finished run that `model` is, or whose model folder it is."""
+    """Return the trained run that `model` is, or whose model folder it is."""
     from fashioncnn.runs import RunFolder
 
     if not model.exists():  # a bundled model
@@ -75,7 +75,7 @@ def _find_run(model: Path) -> RunFolder | None:
     for path in (model, model.resolve().parent):
         run = RunFolder(path)
         if (
-            run.finished
+            run.trained
             and run.config.exists()
             and (path == model or (run.model.exists() and run.model.samefile(model)))
         ):
@@ -174,12 +174,14 @@ def _update_run(
 
     stored = run.read_metrics()
     if stored[metrics["split"]] != metrics:
+        run.report.unlink(missing_ok=True)  # until it shows the new metrics
         stored[metrics["split"]] = metrics
-        write_json(run.metrics, stored)
         by_split = {name: stored[name] for name in ("validation", "test")}
         teachers = run.read_environment().get("teachers")
         card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
         write_atomic(run.model / "README.md", card.encode())
+        write_json(run.metrics, stored)  # after the card, which is written only with new metrics
+    if not run.finished:
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]
     return summary

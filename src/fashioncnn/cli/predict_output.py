@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TextIO
 
 from fashioncnn.cli.console import note, plural
+from fashioncnn.cli.file_errors import writing
 from fashioncnn.cli.progress import image_bar
 from fashioncnn.errors import ImageError, UsageError
-from fashioncnn.files import atomic_file
+from fashioncnn.files import atomic_file, remove_temporary_files, write_png
 from fashioncnn.images.formats import SUFFIXES
 from fashioncnn.inference.explain import draw_explanation, side_by_side
 from fashioncnn.inference.predictor import Prediction, Predictor
@@ -81,7 +82,10 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    with atomic_file(out.resolve()) as file:
+    out = out.resolve()
+    with writing("--out", out):
+        remove_temporary_files(out.parent, out.name)
+    with writing("--out", out), atomic_file(out) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
         yield text
         text.flush()
@@ -148,7 +152,8 @@ def save_images(
         if prediction.views is not None:
             name = _file_name(number, prediction.source)
             if save_views is not None:
-                side_by_side(prediction.views).save(save_views / name)
+                with writing("--save-views", save_views / name):
+                    write_png(save_views / name, side_by_side(prediction.views))
             if explain is not None:
                 _explain(prediction, predictor, explain / name)
         yield prediction
@@ -162,7 +167,9 @@ def _explain(prediction: Prediction, predictor: Predictor, path: Path) -> None:
     caption = f"{predictor.spec.labels[label]} {100 * probabilities[label]:.1f}%"
     if prediction.abstained:
         caption = f"abstained ({caption})"
-    draw_explanation(predictor.backend, views, label, caption).save(path)
+    image = draw_explanation(predictor.backend, views, label, caption)
+    with writing("--explain", path):
+        write_png(path, image)
 
 
 def _file_name(number: int, source: str) -> str:

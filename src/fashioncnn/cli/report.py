@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
+from fashioncnn.cli.file_errors import writing
 from fashioncnn.errors import FashionCNNError, UsageError
 
 if TYPE_CHECKING:
@@ -45,18 +46,20 @@ def report(
 
     folders = [open_run(path) for path in runs]
     if len(folders) == 1 and out is None:
-        page = write_run_report(folders[0], _load_splits(folders[0], data))
+        with folders[0].lock():
+            page = write_run_report(folders[0], load_splits(folders[0], data))
     else:
         folder = out or _common_folder(runs)
         reports = [
-            read_run(run, _load_splits(run, data), name)
+            read_run(run, load_splits(run, data), name)
             for run, name in zip(folders, _names(runs), strict=True)
         ]
-        page = write_comparison(reports, folder)
+        with writing("--out", folder):
+            page = write_comparison(reports, folder)
     print(page)  # noqa: T201
 
 
-def _load_splits(run: RunFolder, data: str | None) -> dict[str, Split]:
+def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
     from fashioncnn.inference.evaluate import evaluation_splits
@@ -70,7 +73,7 @@ def _load_splits(run: RunFolder, data: str | None) -> dict[str, Split]:
         note(f"{run.path}: the report shows no mistakes, their images are not available ({error})")
         return {}
     splits = evaluation_splits(dataset, settings)
-    if run.finished:
+    if run.trained:
         metrics = run.read_metrics()
         if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
             note(

@@ -46,35 +46,51 @@ def resume_run(
     require_modules("train")
     before = run.settings()
     settings = override_settings(before, flags)
-    if _is_done(run, before, settings):
-        _report_done(run, settings, json)
-    else:
+    if not _is_done(run, before, settings):
         run.require_resumable()
         _continue(run, settings, offline, json)
+        return
+    if not run.finished:
+        _write_report(run)
+    else:
+        epochs = plural(settings.training.epochs, "epoch")
+        note(f"{run.path}: already finished ({epochs}); nothing to do")
+    if json:
+        _print_metrics(run)
 
 
 def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
+    """Return whether the run needs no more training."""
     from fashioncnn.training.prepare import check_extension
 
     epochs = settings.training.epochs
     if epochs != before.training.epochs:
         check_extension(before, epochs, run.path)
         return False
-    if not run.finished:
+    if not run.trained:
         return False
     complete = run.is_complete()
     if not complete:
-        note(f"{run.path}: finished, but files are missing; resuming from its last checkpoint")
+        note(f"{run.path}: trained, but files are missing; resuming from its last checkpoint")
     return complete
 
 
-def _report_done(run: RunFolder, settings: Settings, json: bool) -> None:
+def _write_report(run: RunFolder) -> None:
+    """Write the report of a trained run that ended before it was written."""
+    from fashioncnn.cli.report import load_splits
+    from fashioncnn.cli.train_run import suggest_resuming
+    from fashioncnn.reporting.report import write_run_report
+
+    note(f"{run.path}: trained, but its report is missing; writing it")
+    with run.lock(), suggest_resuming(run):
+        page = write_run_report(run, load_splits(run))
+    note(f"report: {page}")
+
+
+def _print_metrics(run: RunFolder) -> None:
     from fashioncnn.runs import read_json
 
-    epochs = plural(settings.training.epochs, "epoch")
-    note(f"{run.path}: already finished ({epochs}); nothing to do")
-    if json:
-        print_json({"run": str(run.path), **read_json(run.metrics)})
+    print_json({"run": str(run.path), **read_json(run.metrics)})
 
 
 def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
@@ -93,4 +109,5 @@ def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> 
             "round differently"
         )
         note_missing_kernels(settings)
-    train_run(run, settings, dataset, None, json)
+    with run.lock():
+        train_run(run, settings, dataset, json)

@@ -14,6 +14,7 @@ from fashioncnn.errors import UsageError
 from fashioncnn.settings import DistillationConfig
 
 if TYPE_CHECKING:
+    from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
 DECIDED_BY_WEIGHTS = ("data.scaling", "data.views")
@@ -102,8 +103,9 @@ def _start(
     from fashioncnn.cli.train_run import note_missing_kernels, train_run
     from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.models.trained_model import load_model
-    from fashioncnn.runs import create_run
+    from fashioncnn.runs import new_run
     from fashioncnn.training.prepare import prepare_settings
+    from fashioncnn.training.run import write_start
 
     resolve_device(settings.runtime.device)  # before a download
     configure_process(settings.runtime.threads)
@@ -113,5 +115,9 @@ def _start(
     settings = prepare_settings(settings, dataset, initial)
     if requested_kernels == "auto":
         note_missing_kernels(settings)
-    run = create_run(out, settings)
-    train_run(run, settings, dataset, initial, json)
+
+    def write(run: RunFolder) -> None:
+        write_start(run, settings, dataset, initial)
+
+    with new_run(out, settings, write) as run:
+        train_run(run, settings, dataset, json)

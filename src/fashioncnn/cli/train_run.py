@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.devices import has_bf16, resolve_device
+from fashioncnn.errors import WriteError
 from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
@@ -18,38 +20,32 @@ from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
-    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
 
-def train_run(
-    run: RunFolder,
-    settings: Settings,
-    dataset: Dataset,
-    initial: TrainedModel | None,
-    json: bool,
-) -> None:
+def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) -> None:
     """Train, write the report, and print metrics.
 
     Args:
-        run: where everything is written.
+        run: where everything is written; locked by this process.
         settings: resolved.
         dataset: to train on.
-        initial: model with the initial weights of a new run.
         json: print the metrics as one JSON document instead of tables.
 
     Raises:
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
+        WriteError: a file cannot be written; the message says how to resume.
     """
     _note_start(run, settings, dataset)
     command = shlex.join(["fashioncnn", "train", "--resume", str(run.path)])
     stop = StopSignals(f"resume with: {command}")
-    with run.lock(), stop, contextlib.closing(make_progress()) as progress:
-        result = train_model(
-            settings, dataset, run=run, initial=initial, callbacks=[progress], stop=stop.reason
-        )
-    page = write_run_report(run, evaluation_splits(dataset, settings))
+    with suggest_resuming(run):
+        with stop, contextlib.closing(make_progress()) as progress:
+            result = train_model(
+                settings, dataset, run=run, callbacks=[progress], stop=stop.reason, notify=note
+            )
+        page = write_run_report(run, evaluation_splits(dataset, settings))
     if json:
         print_json({"run": str(run.path), **result.metrics})
         return
@@ -60,6 +56,17 @@ def train_run(
     )
     note(f"report: {page}")
     _note_evaluation(run, metrics, has_test=dataset.test is not None)
+
+
+@contextlib.contextmanager
+def suggest_resuming(run: RunFolder) -> Iterator[None]:
+    """Add to the message about a file that cannot be written how to resume the run."""
+    try:
+        yield
+    except WriteError as error:
+        option = shlex.join(["--resume", str(run.path)])
+        remedy = f"{error.remedy} and continue with {option}"
+        raise WriteError(error.path, error.reason, remedy) from None
 
 
 def note_missing_kernels(settings: Settings) -> None:

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import torch  # loads the OpenMP library
 
-from fashioncnn.errors import KernelError
+from fashioncnn.errors import KernelError, WriteError
+from fashioncnn.files import write_atomic
 from fashioncnn.kernels.cache import cached_path, is_trusted, store
 from fashioncnn.kernels.library import Kernels
 from fashioncnn.kernels.self_test import find_fault
@@ -73,6 +74,8 @@ def _load_once() -> Kernels | KernelError:
             fault = error
         except OSError as error:
             fault = KernelError(f"no folder to compile them in ({error.strerror})")
+        except WriteError as error:
+            fault = KernelError(f"no folder to compile them in ({error.reason})")
     return fault
 
 
@@ -122,7 +125,7 @@ def _fingerprint(source: bytes, compiler: list[str]) -> str:
 
 def _compile(source: bytes, compiler: list[str], folder: Path) -> Path:
     file, compiled, linked = folder / "k.c", folder / "k.o", folder / "k.so"
-    file.write_bytes(source)
+    write_atomic(file, source)
     _run([*compiler, *OPTIONS, "-c", str(file), "-o", str(compiled)])
     _run([*compiler, "-shared", str(compiled), "-o", str(linked)])  # without OPTIONS: no libgomp
     return linked

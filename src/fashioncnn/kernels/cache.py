@@ -6,11 +6,10 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
-from fashioncnn.errors import UsageError
-from fashioncnn.files import cache_folder
+from fashioncnn.errors import UsageError, WriteError
+from fashioncnn.files import cache_folder, remove_temporary_files, write_atomic
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 """Bytes appended to a cached library: the SHA-256 of those before. Loaders ignore them."""
@@ -26,16 +25,11 @@ def cached_path(fingerprint: str) -> Path | None:
 
 def store(library: Path, path: Path) -> None:
     """Copy a library to `path` atomically; do nothing where the cache is not writable."""
-    with contextlib.suppress(OSError):
+    content = library.read_bytes()
+    with contextlib.suppress(OSError, WriteError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = library.read_bytes()
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix="partial-")  # mode 0o600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content + hashlib.sha256(content).digest())
-            Path(partial).replace(path)
-        except OSError:
-            Path(partial).unlink(missing_ok=True)
+        remove_temporary_files(path.parent)
+        write_atomic(path, content + hashlib.sha256(content).digest(), mode=0o600)
 
 
 def is_trusted(path: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fashioncnn._version import __version__
 from fashioncnn.data.dataset import Split
-from fashioncnn.files import write_atomic
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
 from fashioncnn.reporting.page import render_page
 from fashioncnn.reporting.run_figures import write_confusion_matrix, write_curves
 from fashioncnn.reporting.run_report import RunReport, read_run
@@ -17,17 +17,17 @@ from fashioncnn.runs import RunFolder
 
 
 def write_run_report(run: RunFolder, splits: dict[str, Split] | None = None) -> Path:
-    """Write the figures, ``report.html`` and ``report.md`` of a run into its folder.
+    """Write the figures, ``report.md`` and, last, ``report.html`` of a run into its folder.
 
     Args:
-        run: a finished run.
+        run: a trained run.
         splits: images by name of the split, to show mistakes.
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        RunError: the run is not finished, or its files are damaged.
+        RunError: the run is not trained to its end, or its files are damaged.
     """
     report = read_run(run, splits)
     write_curves(report.history, run.path / "curves.png")
@@ -46,7 +46,8 @@ def write_comparison(reports: Sequence[RunReport], folder: Path) -> Path:
     Returns:
         The path of ``report.html``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_temporary_files(folder)
     return _write(reports, folder)
 
 

@@ -81,9 +81,9 @@ def read_run(
         name: title of the run; the name of its folder by default.
 
     Raises:
-        RunError: the run is not finished, or its files are damaged.
+        RunError: the run is not trained to its end, or its files are damaged.
     """
-    if not run.finished:
+    if not run.trained:
         raise RunError(f"{run.path}: not finished; resume it with --resume {run.path}")
     metrics = run.read_metrics()
     history = run.read_history()

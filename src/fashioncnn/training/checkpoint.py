@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from fashioncnn.errors import RunError
-from fashioncnn.files import write_atomic, write_json
+from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.migration import resuming_error
+from fashioncnn.reading import HISTORY_BYTES, read_bytes
 from fashioncnn.settings import SCHEMA
 
 KEPT = 2
+MANIFEST_BYTES = HISTORY_BYTES
+"""Limit on a manifest, which contains the history."""
+TENSORS_BYTES = 12 << 30
+"""Limit on the tensors: six copies of the largest weights (optimizer state, EMA, best weights)."""
+Notify = Callable[[str], None]
+"""Called with a one-line message."""
+
+
+def ignore(message: str) -> None:
+    """Ignore a message."""
 
 
 def save_checkpoint(
@@ -34,9 +47,9 @@ def save_checkpoint(
         tensors: by name.
         state: JSON types.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    weights = folder / f"step-{step:08d}.safetensors"
+    weights = folder / f"{checkpoint_name(step)}.safetensors"
     write_atomic(weights, content)
     manifest = {
         "schema": SCHEMA,
@@ -50,8 +63,14 @@ def save_checkpoint(
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load_checkpoint(
+    folder: Path, notify: Notify = ignore
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return tensors and state of the newest intact checkpoint; None if there is none yet.
+
+    Args:
+        folder: of checkpoints; may be missing.
+        notify: called with a message about each newer checkpoint that is damaged.
 
     Raises:
         OtherVersionError: they were written by version 0.1.
@@ -59,21 +78,26 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     """
     paths = sorted(folder.glob("step-*.json"), reverse=True)
     manifests = [_read_manifest(path) for path in paths]
-    for path, manifest in zip(paths, manifests, strict=True):
-        content = _read_tensors(path.with_suffix(".safetensors"))
-        if _is_intact(manifest, content):
-            return load(content), manifest["state"]
+    for position, (path, manifest) in enumerate(zip(paths, manifests, strict=True)):
+        tensors = _intact_tensors(path, manifest)
+        if tensors is not None:
+            for damaged in paths[:position]:
+                notify(f"{damaged.with_suffix('')}: damaged; resuming from {path.stem} instead")
+            return tensors, manifest["state"]
     if any(manifest.get("schema") == 1 for manifest in manifests):
         raise resuming_error(folder.parent)
     if paths:
-        raise RunError(f"{folder}: none of the {len(paths)} checkpoints is intact")
+        raise RunError(
+            f"{folder}: none of the {len(paths)} checkpoints is intact; restore one from a backup, "
+            "or start a new run"
+        )
     return None
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Return the content of a manifest; empty if it is damaged."""
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(read_bytes(path, MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
@@ -82,18 +106,33 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> bytes:
     """Return the content of a file; empty if it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_bytes(path, TENSORS_BYTES)
     except OSError:
         return b""
 
 
-def _is_intact(manifest: dict[str, Any], tensors: bytes) -> bool:
+def _intact_tensors(path: Path, manifest: dict[str, Any]) -> dict[str, Tensor] | None:
+    """Return the tensors of the checkpoint whose manifest is at `path`; None if it is damaged."""
     content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    return (
-        manifest.get("schema") == SCHEMA
-        and manifest.get("manifest_sha256") == _sha256(content)
-        and manifest.get("sha256") == hashlib.sha256(tensors).hexdigest()
-    )
+    if (
+        manifest.get("schema") != SCHEMA
+        or manifest.get("manifest_sha256") != _sha256(content)
+        or path.stem != checkpoint_name(manifest["step"])
+        or not isinstance(manifest.get("state"), dict)
+    ):
+        return None
+    tensors = _read_tensors(path.with_suffix(".safetensors"))
+    if manifest.get("sha256") != hashlib.sha256(tensors).hexdigest():
+        return None
+    try:
+        return load(tensors)
+    except SafetensorError:
+        return None
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of a checkpoint's files, without suffix."""
+    return f"step-{step:08d}"
 
 
 def _sha256(manifest: dict[str, Any]) -> str:
@@ -105,7 +144,7 @@ def discard_checkpoints_after(folder: Path, step: int) -> None:
     """Remove damaged checkpoints after `step`, and incomplete files of a crash."""
     if not folder.exists():
         return
-    kept = {path.stem for path in folder.glob("step-*.json") if path.stem <= f"step-{step:08d}"}
+    kept = {path.stem for path in folder.glob("step-*.json") if path.stem <= checkpoint_name(step)}
     for path in folder.iterdir():
         if path.stem not in kept:
             path.unlink()

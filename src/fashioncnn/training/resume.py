@@ -15,7 +15,9 @@ from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback, KeepBest
 from fashioncnn.training.checkpoint import (
+    Notify,
     discard_checkpoints_after,
+    ignore,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
@@ -47,6 +49,7 @@ class Checkpoints(Callback):
         data_sha256: of the training split before the validation split is held out.
         teachers: SHA-256 by name of given teachers.
         best: its weights are part of a checkpoint.
+        notify: called with a message about each damaged checkpoint.
     """
 
     run: RunFolder | None
@@ -54,6 +57,7 @@ class Checkpoints(Callback):
     data_sha256: str
     teachers: dict[str, str]
     best: KeepBest
+    notify: Notify = ignore
     _saved_at: float = field(default_factory=time.monotonic, init=False)
 
     def on_step(self, state: TrainState) -> None:
@@ -103,7 +107,7 @@ class Checkpoints(Callback):
         if self.run is None:
             return None
         folder, path = self.run.checkpoints, self.run.path
-        checkpoint = load_checkpoint(folder)
+        checkpoint = load_checkpoint(folder, self.notify)
         if checkpoint is None:
             discard_checkpoints_after(folder, 0)
             return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,13 @@ from fashioncnn.devices import (
 from fashioncnn.environment import describe_environment
 from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.evaluation.predictions import Predictions
-from fashioncnn.files import write_atomic, write_json
+from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.models.backend import to_tensor
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
+from fashioncnn.training.checkpoint import Notify, ignore
 from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
@@ -62,6 +63,7 @@ def train_model(
     initial: TrainedModel | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopReason = lambda: None,
+    notify: Notify = ignore,
     name: str = "",
 ) -> TrainingResult:
     """Train to the last epoch of `settings`.
@@ -73,9 +75,10 @@ def train_model(
         dataset: to train on.
         run: where everything is written; training resumes from its newest checkpoint. None keeps
             everything in memory.
-        initial: a model whose weights to start from.
+        initial: a model whose weights to start from, unless the run has a checkpoint.
         callbacks: of the training loop.
         stop: called after every step.
+        notify: called with a one-line message about each damaged checkpoint.
         name: of the network in a distillation, for callbacks.
 
     Raises:
@@ -83,27 +86,21 @@ def train_model(
         RunError: the checkpoints of the run are damaged, or belong to other data.
         OutOfMemoryError: there is not enough memory.
     """
-    what = f"training with batch_size = {settings.training.batch_size}"
-    remedy = "a smaller --batch-size"
-    with report_out_of_memory(what, settings.runtime.device, remedy), isolated_torch_state():
+    if run is not None and initial is not None:
+        write_start(run, settings, dataset, initial)
+    with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        if run is not None and initial is not None:  # recorded before anything can fail
-            _write_environment(run, settings, dataset, initialized_from=initial.sha256)
         train, validation = split_validation(dataset.train, int(settings.data.validation))
         splits = _evaluated_splits(settings, dataset, validation)
         teachers = load_teachers(settings, device)
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best)
-        state = _restore(
-            checkpoints, create_state(settings, train, dataset, device, initial), initial
-        )
-        trained = _train_teachers(settings, dataset, run, callbacks, stop)
+        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best, notify)
+        state = _restore(checkpoints, create_state(settings, train, dataset, device, initial))
+        trained = _train_teachers(settings, dataset, run, callbacks, stop, notify)
         state.name = name or ("student" if trained else "")
         if run is not None:
             _begin(run, settings, dataset, hashes)
-        if initial is not None:
-            checkpoints.save(state)  # from now on, a killed run keeps its initial weights
         ensemble = create_ensemble(
             settings, [*(result.model for result in trained), *teachers.values()]
         )
@@ -132,17 +129,52 @@ def train_model(
         return TrainingResult(model, state.history, metrics, predictions)
 
 
-def _restore(
-    checkpoints: Checkpoints, state: TrainState, initial: TrainedModel | None
-) -> TrainState:
-    """Return the state of the newest checkpoint, else `state` if training may start with it."""
+def write_start(
+    run: RunFolder, settings: Settings, dataset: Dataset, initial: TrainedModel | None = None
+) -> None:
+    """Write what a new run needs beside its settings: the environment and any initial weights.
+
+    Training the run then needs no `initial`.
+
+    Args:
+        run: a folder that is not a run yet, see `fashioncnn.runs.new_run`.
+        settings: resolved.
+        dataset: to train on.
+        initial: a model whose weights to start from.
+    """
+    used = {} if initial is None else {"initialized_from": initial.sha256}
+    _write_environment(run, settings, dataset, **used)
+    if initial is None:
+        return
+    with _training_context(settings):
+        device = resolve_device(settings.runtime.device)
+        train, _ = split_validation(dataset.train, int(settings.data.validation))
+        models = load_teachers(settings, device)
+        teachers = {teacher: model.sha256 for teacher, model in models.items()}
+        best = KeepBest(settings.training)
+        checkpoints = Checkpoints(run, settings, dataset.train.sha256, teachers, best)
+        state = create_state(settings, train, dataset, device, initial)
+        checkpoints.save(state)
+
+
+@contextmanager
+def _training_context(settings: Settings) -> Iterator[None]:
+    """Report missing memory in one line, and leave the caller's state of torch unchanged."""
+    what = f"training with batch_size = {settings.training.batch_size}"
+    remedy = "a smaller --batch-size"
+    with report_out_of_memory(what, settings.runtime.device, remedy), isolated_torch_state():
+        yield
+
+
+def _restore(checkpoints: Checkpoints, state: TrainState) -> TrainState:
+    """Return the state of the newest checkpoint, else `state` if the run may start with it."""
     restored = checkpoints.restore(state)
     if restored is not None:
         return restored
     run = checkpoints.run
-    if initial is None and run is not None and "initialized_from" in run.read_environment():
+    if run is not None and "initialized_from" in run.read_environment():
         raise RunError(
-            f"{run.path}: should start from the weights of a model, and ended before it saved "
+            f"{run.path}: should start from the weights of a model, and has no checkpoint with "
             "them; start a new run with --from"
         )
     return state
@@ -150,7 +182,7 @@ def _restore(
 
 def _begin(run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[str, str]) -> None:
     """Mark the run as unfinished and write what it depends on."""
-    run.metrics.unlink(missing_ok=True)
+    run.mark_unfinished()
     write_atomic(run.config, settings.to_toml().encode())
     initialized_from = run.read_environment().get("initialized_from")
     _write_environment(run, settings, dataset, initialized_from=initialized_from, teachers=teachers)
@@ -171,13 +203,14 @@ def _train_teachers(
     run: RunFolder | None,
     callbacks: Sequence[Callback],
     stop: StopReason,
+    notify: Notify,
 ) -> list[TrainingResult]:
     """Train the teachers, each in a run folder inside the run's; finished ones are loaded."""
     results, size = [], settings.distillation.ensemble_size
     for number in range(1, size + 1):
         folder = None if run is None else run.teacher(number)
         if folder is not None:
-            folder.path.mkdir(parents=True, exist_ok=True)
+            make_folder(folder.path)
         with folder.lock() if folder else nullcontext():
             result = train_model(
                 teacher_settings(settings, number),
@@ -185,6 +218,7 @@ def _train_teachers(
                 run=folder,
                 callbacks=callbacks,
                 stop=stop,
+                notify=notify,
                 name=f"teacher {number} of {size}",
             )
         results.append(result)

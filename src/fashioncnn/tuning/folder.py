@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from fashioncnn.config import override
 from fashioncnn.errors import OtherVersionError, RunError, UsageError
-from fashioncnn.files import lock_folder, write_atomic
+from fashioncnn.files import write_atomic
+from fashioncnn.locks import FolderLock, lock_folder
 from fashioncnn.reading import parse_toml, read_toml, reason
 from fashioncnn.reporting.trials import Trial, best_trial
 from fashioncnn.settings import SCHEMA, Settings
@@ -45,8 +46,8 @@ class SearchFolder:
         """The recipe of the best trial so far."""
         return self.path / "best.toml"
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the folder for this process; see `fashioncnn.files.lock_folder`."""
+    def lock(self) -> contextlib.AbstractContextManager[FolderLock]:
+        """Lock the folder for this process; see `fashioncnn.locks.lock_folder`."""
         return lock_folder(self.path, "another process is searching in this folder")
 
     def create(self) -> None:

@@ -28,7 +28,7 @@ STATES = frozenset({0, 4}) | FINISHED_STATES
 
 
 def repair_journal(path: Path) -> int:
-    """Truncate a journal after its last complete line, and remove a stale lock file.
+    """Truncate a journal after its last complete line, and remove stale lock files.
 
     Optuna flushes each line before it writes the next, so a crash leaves at most an incomplete or
     zero-filled end.
@@ -40,7 +40,8 @@ def repair_journal(path: Path) -> int:
         RunError: it cannot be read; a line before the end is damaged, which no crash explains; or
             an entry is missing, or belongs to another search.
     """
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    for lock in path.parent.glob(path.name + ".lock*"):  # of earlier versions
+        lock.unlink()
     if not path.exists():
         return 0
     try:

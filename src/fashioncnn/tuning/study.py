@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from fashioncnn.errors import FashionCNNError, RunError
@@ -28,6 +29,20 @@ ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "reason": str,
 }
 """Types of user attributes by name."""
+
+
+class _NoLock(JournalFileOpenLock):
+    """Leaves out Optuna's lock, which a crash or a full disk can leave behind.
+
+    The lock of the folder serves its purpose; the system releases that one in any case.
+    """
+
+    def acquire(self) -> bool:
+        """Succeed without a lock file."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 def open_study(folder: SearchFolder, config: SearchConfig) -> optuna.Study:
@@ -54,9 +69,7 @@ def open_study(folder: SearchFolder, config: SearchConfig) -> optuna.Study:
 
 
 def _replay(path: str, config: SearchConfig) -> optuna.Study:
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    backend = JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
+    backend = JournalFileBackend(path, lock_obj=_NoLock(path))
     return optuna.create_study(
         storage=optuna.storages.JournalStorage(backend),
         study_name=STUDY_NAME,
