@@ -1,7 +1,7 @@
 """Only `fashioncnn.files` writes files: other code would leave incomplete ones after a kill.
 
-Two libraries write files themselves: Optuna appends to the journal of a search, which
-`fashioncnn.tuning.journal` repairs, and pooch downloads to a temporary file.
+One library writes a file itself: Optuna appends to the journal of a search, which
+`fashioncnn.tuning.journal` repairs.
 """
 
 import ast

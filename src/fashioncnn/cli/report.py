@@ -64,7 +64,6 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     from fashioncnn.data.load import load_dataset
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
-    from fashioncnn.runs import read_json
 
     settings = run.settings()
     source = data or settings.data.source
@@ -75,7 +74,7 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
         return {}
     splits = evaluation_splits(dataset, settings)
     if run.trained:
-        metrics = read_json(run.metrics, "validation", "test")
+        metrics = run.read_metrics()
         if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
             note(
                 f"{run.path}: the report shows no mistakes, the run was evaluated on other images "
