@@ -1,13 +1,15 @@
 # Every target sets up what it needs in .venv; a second call finds it there.
 #   make train [RECIPE=baseline] [DATA=folder|sketches] [ARGS='--epochs 5']
-#   make test  [ARGS='-k resume']              fast tests, with coverage
+#   make test  [ARGS='-k resume']              fast tests; all of them with coverage
 #   make test-slow                             the tests marked slow
 #   make check                                 format, lint, types, import contracts
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, an hour
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
+#   make licenses                              licences of all packages that are needed
 #   make settings                              docs/guide/settings.md from the settings' models
 #   make clean
 
@@ -29,16 +31,16 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun settings clean
+.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings licenses clean
 
 help:
-	@sed -n '1,13s/^# \{0,1\}//p' Makefile
+	@sed -n '1,15s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow' --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m 'not slow' $(or $(ARGS),--cov --cov-report=term)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
@@ -65,11 +67,17 @@ results: $(VENV)/.train
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
 
+torture: $(VENV)/.dev
+	$(BIN)/python benchmarks/torture.py $(ARGS)
+
 gpu: $(VENV)/.train
 	$(BIN)/python benchmarks/gpu.py --data '$(or $(DATA),$(FASHIONCNN_DATA))' --out '$(OUT)' $(ARGS)
 
 settings: $(VENV)/.train
 	$(BIN)/python -m fashioncnn.settings_reference > docs/guide/settings.md
+
+licenses: $(VENV)/.dev
+	@$(BIN)/python benchmarks/licenses.py $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format src tests benchmarks

@@ -1,12 +1,15 @@
 """Create the weights that are bundled with the package: train, evaluate, write the model folder.
 
-    python benchmarks/bundle_weights.py accurate
-    python benchmarks/bundle_weights.py accurate --card    rewrite the model card only
+    python benchmarks/bundle_weights.py photo
+    python benchmarks/bundle_weights.py photo --card    rewrite the model card only
+    python benchmarks/bundle_weights.py medium --gpu medium-seed0 --models DIR/models
 
 Trains seed 0 of the recipe as ``benchmarks/seeds.py`` does (or uses its finished run), writes
 ``src/fashioncnn/weights/<recipe>`` in fp16, reads it back, and records in the model card the test
 metrics of exactly these weights. The seed is fixed in advance: it is not selected by its metrics.
 ``--card`` needs no run, only the bundled weights and ``benchmarks/results/<recipe>/seed0.json``.
+``--gpu`` bundles a model that ``benchmarks/gpu.py`` has trained, named as in
+``benchmarks/results/gpu/final.json``, from its folder of models.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from fashioncnn.settings import Settings
 
 SEED = 0
+GPU_RESULTS = RESULTS / "gpu" / "final.json"
+NO_SOURCE = {"source": None}
 WEIGHTS = ROOT / "src" / "fashioncnn" / "weights"
 NOTES = {
     "photo": (
@@ -68,7 +73,31 @@ def rewrite_card(recipe: str) -> Path:
     return folder
 
 
-def create_card(recipe: str, folder: Path, settings: Settings, environment: Result) -> str:
+def bundle_from_gpu(name: str, trained: str, models: Path) -> Path:
+    """Bundle a model that ``gpu.py`` has trained, and return its folder."""
+    from fashioncnn.config import validate
+    from fashioncnn.models.trained_model import load_model, save_model
+
+    session = read_result(GPU_RESULTS)
+    entry = next(entry for entry in session["trainings"] if entry["name"] == trained)
+    settings = validate(entry["settings"])
+    model, folder = load_model(models / trained), WEIGHTS / name
+    save_model(model, folder, "", half=True)
+    teachers = {t: load_model(models / t).sha256 for t in settings.distillation.teachers}
+    created = (
+        f"- **Created** by `make gpu` (entry `{trained}` of benchmarks/recipes/gpu.toml), with "
+        f"torch {session['torch']} on one {session['gpu']}, {settings.runtime.precision}, in "
+        f"{entry['seconds']:.0f} s"
+    )
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update=NO_SOURCE)})
+    card = create_card(name, folder, settings, {"teachers": teachers}, created)
+    save_model(model, folder, card, half=True)
+    return folder
+
+
+def create_card(
+    recipe: str, folder: Path, settings: Settings, environment: Result, created: str | None = None
+) -> str:
     """Return the model card of bundled weights, with their test metrics.
 
     Args:
@@ -76,6 +105,7 @@ def create_card(recipe: str, folder: Path, settings: Settings, environment: Resu
         folder: of the bundled weights.
         settings: they were trained with.
         environment: content of the run's environment.json.
+        created: the line about their creation; by default from the environment of a run.
     """
     from fashioncnn.artifacts.model_card import model_card
     from fashioncnn.artifacts.model_folder import read_description
@@ -91,7 +121,8 @@ def create_card(recipe: str, folder: Path, settings: Settings, environment: Resu
     runtime = settings.runtime
     notes = [
         "- **Weights**: fp16; the metrics below are those of the bundled weights",
-        f"- **Created** by `python benchmarks/bundle_weights.py {recipe}`, with torch "
+        created
+        or f"- **Created** by `python benchmarks/bundle_weights.py {recipe}`, with torch "
         f"{environment['packages']['torch']} on {environment['cpu']}, threads: {runtime.threads}, "
         f"{runtime.precision}, {runtime.kernels} kernels",
         *NOTES.get(recipe, ()),
@@ -107,9 +138,13 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--threads", type=int, default=1, help="as in seeds.py")
     parser.add_argument("--card", action="store_true", help="rewrite the model card only")
+    parser.add_argument("--gpu", metavar="NAME", help="bundle a model that gpu.py has trained")
+    parser.add_argument("--models", type=Path, help="folder of the models of gpu.py")
     options = parser.parse_args()
     use_shared_data()
-    if options.card:
+    if options.gpu:
+        folder = bundle_from_gpu(options.recipe, options.gpu, options.models)
+    elif options.card:
         folder = rewrite_card(options.recipe)
     else:
         folder = bundle(options.recipe, options.threads)

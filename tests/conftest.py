@@ -1,6 +1,7 @@
 """Fixtures: subsets of the sketches, a tiny trained model, an environment without user settings."""
 
 import copy
+import json
 import os
 import tempfile
 from dataclasses import replace
@@ -108,6 +109,25 @@ def _trained_once(small, tiny_settings) -> TrainingResult:
 def tiny_result(_trained_once) -> TrainingResult:
     """Return a copy of a result of two epochs on `small`, which a test may change."""
     return copy.deepcopy(_trained_once)
+
+
+@pytest.fixture(scope="session")
+def files_of():
+    """Return a function that returns the files of a run by name, without times, memory, commit."""
+
+    def read(run):
+        history = run.read_history()
+        metrics = json.loads(run.metrics.read_bytes())
+        for record in (*history, metrics["summary"]):
+            for key in ("seconds", "images_per_second", "teacher_seconds", "peak_memory_bytes"):
+                record.pop(key, None)
+        environment = json.loads(run.environment.read_bytes())
+        del environment["git_commit"]  # someone may commit while the tests run
+        files = (run.config, run.predictions, *run.model.iterdir())
+        contents = {path.name: path.read_bytes() for path in files}
+        return {**contents, "environment": environment, "history": history, "metrics": metrics}
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -81,25 +81,6 @@ def test_auto_kernels_are_native_where_they_are_available(monkeypatch, reason, a
             resolve_kernels("native", CPU)
 
 
-def test_kernels_are_checked_with_gradients_in_fp32_whatever_the_caller_uses(monkeypatch):
-    states = []
-
-    def check():
-        weight = torch.ones(2, 2, requires_grad=True)
-        (weight @ weight).sum().backward()
-        states.append((weight.grad is not None, (weight @ weight).dtype))
-
-    monkeypatch.setattr(devices, "unavailable_reason", check)
-    for mode in (
-        torch.no_grad(),
-        torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16),
-    ):
-        with mode:
-            assert resolve_kernels("auto", CPU) == "native"
-    assert states == [(True, torch.float32)] * 3
-
-
 def test_resolved_runtime_has_values(monkeypatch):
     monkeypatch.setattr(devices, "unavailable_reason", lambda: "no compiler")
     resolved = resolve_runtime(RuntimeConfig())

@@ -96,3 +96,47 @@ def test_module_imports_without_torch(errors, module):
 def test_help_needs_no_torch(errors, command):
     error = errors[" ".join(command)]
     assert error is None, error
+
+
+WITHOUT_EXTRAS = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{name} is blocked")
+
+blocked = sys.argv.pop(1).split(",")
+sys.meta_path.insert(0, Blocker())
+
+from fashioncnn.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        (["report", "run"], "torch,optuna"),
+        (["compare", "run", "other"], "torch,optuna,matplotlib,jinja2"),
+    ],
+    ids=["report", "compare"],
+)
+def test_command_needs_only_the_packages_that_it_uses(two_runs, command, missing):
+    arguments = [sys.executable, "-c", WITHOUT_EXTRAS, missing, *command]
+    done = subprocess.run(arguments, cwd=two_runs, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory, small, tiny_settings):
+    """A folder with two finished runs."""
+    from fashioncnn.runs import create_run
+    from fashioncnn.training.run import train_model
+
+    folder = tmp_path_factory.mktemp("runs")
+    for seed, name in enumerate(("run", "other")):
+        settings = tiny_settings(epochs=1, seed=seed)
+        train_model(settings, small, run=create_run(folder / name, settings))
+    return folder

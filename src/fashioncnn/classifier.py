@@ -59,7 +59,10 @@ class Classifier:
     ) -> Classifier:
         """Train with a recipe and return the classifier.
 
-        PyTorch's number of threads is that of the process (`torch.set_num_threads`).
+        The number of threads is a state of the whole process, which this method does not change: it
+        uses that of PyTorch. ``threads=n`` does not set it but requires it, so that a script which
+        is run elsewhere fails instead of giving other sums; call ``torch.set_num_threads(n)``
+        before.
 
         Args:
             recipe: name of a recipe, or a ``.toml`` file.
@@ -71,6 +74,7 @@ class Classifier:
 
         Raises:
             ConfigError: a setting is unknown or invalid.
+            UsageError: ``threads`` is not the number of threads of the process.
             DataError: the data is missing or damaged.
         """
         unknown = [name for name in settings if name not in FLAGS]

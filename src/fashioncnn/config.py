@@ -8,7 +8,6 @@ the frozen models of `fashioncnn.settings`.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,8 @@ from pydantic_core import ErrorDetails
 
 from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.migration import RENAMED, migrate_settings
+from fashioncnn.reading import parse_toml, reason
+from fashioncnn.reading import read_toml as read_toml_file
 from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, Settings
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
@@ -190,7 +191,7 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
             f"{', '.join(recipe_names())})"
         )
     text = (resources.files("fashioncnn") / "recipes" / f"{recipe}.toml").read_text("utf-8")
-    return {"recipe": recipe, **tomllib.loads(text)}
+    return {"recipe": recipe, **parse_toml(text)}
 
 
 def _read_settings_file(path: Path) -> dict[str, Any]:
@@ -207,13 +208,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no such file.
-        ConfigError: it is not TOML.
+        ConfigError: it is not TOML, not a regular file, or too large.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return read_toml_file(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({reason(error)})") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: not readable as TOML ({error})") from None
 
 
@@ -252,8 +255,8 @@ def _parse_value(text: str) -> Any:
     if text in ("True", "False"):
         return text == "True"
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

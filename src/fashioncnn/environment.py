@@ -18,6 +18,7 @@ from fashioncnn.settings import SCHEMA, RuntimeConfig
 
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
+    "compare": ("scipy",),
     "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),

@@ -23,18 +23,24 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EACCES: "change its permissions",
-    errno.EPERM: "change its permissions",
-    errno.EROFS: "make the file system writable",
-    errno.ENOENT: "create its folder",
-    errno.ENOTDIR: "choose another folder",
-    errno.EISDIR: "choose another name",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOSPC: "free some space, or name a place on another disk",
+    errno.EDQUOT: "free some space, or name a place on another disk",
+    errno.EFBIG: "raise the limit on file sizes, or name a place on another disk",
+    errno.EACCES: "change its permissions, or name another place",
+    errno.EPERM: "change its permissions, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "check that its folder exists",
+    errno.ENOTDIR: "a folder in this path is a file; name another place",
+    errno.EISDIR: "this is a folder; name a file",
+    errno.EEXIST: "name another place",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ELOOP: "a symbolic link points to itself; name another place",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close other programs, which have too many files open",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the network mount",
 }
-"""What to do about an error of the system while a file is written."""
+"""What to do about an error of the file system, by its number."""
 NAME_LENGTH = 48
 """Characters of a file's name in that of its temporary file; names are limited to 255 bytes."""
 

@@ -15,6 +15,8 @@ from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
 from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
 from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
+from fashioncnn.reading import HISTORY_BYTES, METRICS_BYTES, parse_json, read_bytes, reason
+from fashioncnn.reading import read_json as read_json_file
 from fashioncnn.settings import SCHEMA, Settings
 
 READABLE_SCHEMAS = (1, SCHEMA)
@@ -131,10 +133,13 @@ class RunFolder:
         if not self.history.exists():
             return []
         try:
-            records = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
+            lines = read_bytes(self.history, HISTORY_BYTES).splitlines()
+            records = [parse_json(line) for line in lines]
             if not all(record["epoch"] == at for at, record in enumerate(records, 1)):
                 raise ValueError("epochs are missing or not in order")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.history}: damaged ({reason(error)})") from None
+        except (KeyError, TypeError) as error:
             raise RunError(f"{self.history}: damaged ({error})") from None
         return records
 
@@ -232,7 +237,7 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
         RunError: it cannot be read, or lacks one of the `required` keys.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json_file(path, METRICS_BYTES)
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
         schema = value.get("schema", SCHEMA)
@@ -244,8 +249,8 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
         missing = [key for key in required if key not in value]
         if missing:
             raise ValueError(f"missing: {', '.join(missing)}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: damaged ({error})") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({reason(error)})") from None
     return value
 
 

@@ -38,7 +38,8 @@ class FashionCNNConfig(Section):
 
     name: Literal["fashion_cnn"] = "fashion_cnn"
     channels: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...],
+        Field(strict=False, min_length=1, max_length=16),
     ] = (32, 64)
     """Output channels of each convolution; each is followed by ReLU and 2×2 max pooling."""
     kernel_size: int = Field(3, ge=1, le=11)
@@ -56,7 +57,8 @@ class BatchNormCNNConfig(Section):
 
     name: Literal["batchnorm_cnn"]
     channels: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...],
+        Field(strict=False, min_length=1, max_length=16),
     ] = (32, 64, 128)
     """Output channels of each 3×3 convolution."""
     whitening: bool = False
@@ -68,14 +70,13 @@ class ResidualCNNConfig(Section):
 
     name: Literal["residual_cnn"]
     channels: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...],
+        Field(strict=False, min_length=1, max_length=16),
     ] = (16, 64, 96)
     """Channels of each stage; the first stage has the resolution of the image."""
-    blocks: Annotated[tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(strict=False)] = (
-        0,
-        2,
-        2,
-    )
+    blocks: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(strict=False, max_length=16)
+    ] = (0, 2, 2)
     """Blocks of each stage, of two 3×3 convolutions each; the first stage may have none."""
     flip_equivariant: bool = False
     """Share weights between filters and their horizontal flips: an image and its horizontal flip
@@ -234,7 +235,7 @@ class TrainingConfig(Section):
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay per step of an exponential moving average (EMA) of the weights, which is then
     evaluated and kept; 0 keeps the raw weights."""
-    temperature: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    temperature: Annotated[float, Field(ge=0.001, le=1000)] | Literal["auto"] = "auto"
     """Softmax temperature of the model (arXiv:1706.04599); ``auto`` fits it to the validation
     split, 1 without one."""
     abstain_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0

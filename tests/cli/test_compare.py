@@ -9,6 +9,7 @@ import pytest
 from fashioncnn.evaluation.predictions import SplitPredictions, load_predictions, save_predictions
 from fashioncnn.files import write_atomic
 from fashioncnn.runs import RunFolder
+from fashioncnn.settings import SCHEMA
 
 N = 50
 LABELS = (np.arange(N) % 10).astype(np.uint8)
@@ -47,6 +48,7 @@ def pair(make_run):
 
 def test_two_runs_are_compared_on_the_validation_split(cli, pair):
     comparison = cli.json("compare", *pair)
+    assert comparison["schema"] == SCHEMA
     assert comparison["split"] == "validation"
     assert comparison["method"].startswith("McNemar")
     assert (comparison["a"]["name"], comparison["b"]["name"]) == pair

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashioncnn.settings import SCHEMA
+
 
 def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
     code, out, err = cli("data", "sketches")
@@ -14,6 +16,7 @@ def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
 
 def test_json_describes_the_splits(cli, idx_folder, small):
     document = cli.json("data", idx_folder)
+    assert document["schema"] == SCHEMA
     assert document["official"] is False
     assert list(document["splits"]) == ["train", "test"]
     assert document["splits"]["train"]["n"] == sum(document["splits"]["train"]["per_class"]) == 300
@@ -48,10 +51,8 @@ def test_interrupted_contact_sheet_is_not_left_behind(cli, idx_folder, monkeypat
 
 
 def test_contact_sheet_in_a_missing_folder_is_rejected(cli, idx_folder):
-    line = cli.fails(1, "data", idx_folder, "--sheet", "no/such/x.png")
-    assert line.endswith(
-        "no/such/x.png: cannot be written (No such file or directory); create its folder"
-    )
+    line = cli.fails(2, "data", idx_folder, "--sheet", "no/such/x.png")
+    assert "--sheet no/such/x.png: folder no/such does not exist; create it" in line
 
 
 def test_file_is_rejected_with_the_supported_sources(cli, tmp_path):

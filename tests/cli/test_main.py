@@ -87,9 +87,43 @@ def test_errors_of_the_file_system_are_one_line(cli, tmp_path, monkeypatch):
     assert "Not a directory" in cli.fails(1, "data")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        ImportError("libtorch.so: failed to map segment from shared object"),
+    ],
+)
+def test_too_little_memory_is_one_line(cli, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("fashioncnn.cli.datasets.load_for", fail)
+    message = cli.fails(1, "data", "sketches")
+    assert message == "fashioncnn: not enough memory; close other programs, or use less data"
+
+
+def test_other_runtime_errors_are_not_hidden(cli, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("fashioncnn.cli.datasets.load_for", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        cli("data", "sketches")
+
+
 def test_unknown_devices_are_rejected(cli, tmp_path):
     for command in (["evaluate", tmp_path], ["predict", "a.png", "--model", tmp_path]):
         assert "device = foo" in cli.fails(2, *command, "--device", "foo")
+
+
+@pytest.mark.parametrize(
+    "command", [("evaluate",), ("bench", "predict"), ("predict", "a.png", "--model")], ids=" ".join
+)
+def test_missing_model_is_rejected_before_kernels_are_compiled(cli, monkeypatch, command):
+    monkeypatch.setattr("fashioncnn.devices.resolve_kernels", lambda *_: pytest.fail("compiled"))
+    assert "nowhere: no such run or model folder" in cli.fails(2, *command, "nowhere")
 
 
 def test_full_device_is_one_line():
@@ -97,7 +131,10 @@ def test_full_device_is_one_line():
         pytest.skip("needs /dev/full")
     done = shell("--version > /dev/full")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["fashioncnn: output: No space left on device"]
+    assert done.stderr.splitlines() == [
+        "fashioncnn: standard output: No space left on device; free some space, or name a place on "
+        "another disk"
+    ]
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])

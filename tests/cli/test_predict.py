@@ -172,6 +172,17 @@ def test_a_list_that_does_not_exist_is_rejected(cli, trained):
     assert message == "fashioncnn: --from-file gone: No such file or directory"
 
 
+def test_a_list_on_a_device_is_rejected_and_one_on_a_pipe_is_read(cli, trained, images):
+    message = cli.fails(2, "predict", "--from-file", "/dev/zero", "--model", trained)
+    assert message.startswith("fashioncnn: --from-file /dev/zero: a device")
+    reading, writing = os.pipe()
+    os.write(writing, b"images/1.png\n")
+    os.close(writing)
+    document = cli.json("predict", "--from-file", f"/dev/fd/{reading}", "--model", trained)
+    os.close(reading)
+    assert [p["source"] for p in document["predictions"]] == ["images/1.png"]
+
+
 def test_model_folders_in_a_list_are_rejected(cli, trained):
     Path("list").write_text(f"{trained}/model\n")
     message = cli.fails(2, "predict", "--from-file", "list", "--model", trained)

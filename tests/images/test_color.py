@@ -31,7 +31,8 @@ def test_image_without_pixels_is_rejected():
         ("L", 7, True),
         ("RGB", (7, 7, 7), True),
         ("RGB", (7, 7, 8), False),
-        ("RGBA", (7, 7, 7, 255), False),
+        ("RGBA", (7, 7, 7, 255), True),
+        ("RGBA", (7, 7, 7, 254), False),
         ("LA", (7, 0), False),
     ],
 )

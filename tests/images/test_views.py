@@ -51,13 +51,56 @@ def test_plain_view_keeps_the_aspect_ratio_and_pads_with_the_border_level():
 
 
 @pytest.mark.parametrize(
-    ("mode", "unchanged"), [("RGB", True), ("P", True), ("LA", False), ("RGBA", False)]
+    ("mode", "alpha", "unchanged"),
+    [
+        ("RGB", 255, True),
+        ("P", 255, True),
+        ("LA", 255, True),
+        ("RGBA", 255, True),
+        ("LA", 254, False),
+        ("RGBA", 254, False),
+    ],
 )
-def test_fashion_view_recognizes_grayscale_saved_in_color(mode, unchanged):
-    image = RANDOM.copy()
-    image[[0, -1]] = 255  # a light border: any other image is inverted
-    view = fashion_view(Image.fromarray(image).convert(mode), 28)
-    assert np.array_equal(view, image) == unchanged
+def test_fashion_view_recognizes_grayscale_saved_in_color(mode, alpha, unchanged):
+    pixels = RANDOM.copy()
+    pixels[[0, -1]] = 255  # a light border: any other image is inverted
+    image = Image.fromarray(pixels).convert(mode)
+    if alpha < 255:
+        image.putalpha(alpha)
+    assert np.array_equal(fashion_view(image, 28), pixels) == unchanged
+
+
+def opaque_copies():
+    """Yield an RGB or grayscale photograph and the same with an alpha channel of 255."""
+    pixels = np.random.default_rng(3).integers(0, 256, (60, 50, 3)).astype(np.uint8)
+    pixels[15:45, 15:35] //= 4
+    color, gray = Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
+    palette = color.convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
+    transparent_entry = palette.copy()
+    transparent_entry.info["transparency"] = 200  # a color that no pixel has
+    marked_color = color.copy()
+    marked_color.info["transparency"] = (1, 2, 3)
+    yield "RGBA", color, color.convert("RGBA")
+    yield "LA", gray, gray.convert("LA")
+    yield "PA", palette.convert("RGB"), palette.convert("PA")
+    yield "P", palette.convert("RGB"), transparent_entry
+    yield "RGB with a transparent color", color, marked_color
+
+
+OPAQUE = list(opaque_copies())
+
+
+@pytest.mark.parametrize("view_mode", VIEW_FUNCTIONS)
+@pytest.mark.parametrize(("image", "opaque"), [c[1:] for c in OPAQUE], ids=[c[0] for c in OPAQUE])
+def test_opaque_alpha_channel_changes_no_view(view_mode, image, opaque):
+    view = VIEW_FUNCTIONS[view_mode]
+    np.testing.assert_array_equal(view(opaque, 28), view(image, 28))
+
+
+def test_alpha_channel_with_one_transparent_pixel_is_the_mask():
+    image = OPAQUE[0][2].copy()
+    image.putpixel((0, 0), (9, 9, 9, 0))
+    assert VIEW_FUNCTIONS["cutout"](image, 28).shape == (1, 28, 28)
 
 
 @pytest.mark.parametrize("background", [255, 0], ids=["on white", "on black"])

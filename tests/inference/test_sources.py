@@ -154,6 +154,23 @@ def test_names_in_a_list_end_with_a_newline_or_nul(monkeypatch, content, listed,
     assert list(read_list(BytesIO(content))) == listed
 
 
+@pytest.mark.parametrize("start", [b"", b"a.png\n", b"a.png\0"])
+def test_endless_name_in_a_list_is_rejected_before_it_is_read(start):
+    class Endless(BytesIO):
+        def __init__(self):
+            super().__init__(start)
+            self.bytes = 0
+
+        def read(self, size=-1):
+            self.bytes += size
+            return super().read(size) or b"x" * size
+
+    file = Endless()
+    with pytest.raises(UsageError, match=r"entry \d of the list of sources: longer than 32,768"):
+        list(read_list(file))
+    assert file.bytes <= 1 << 18
+
+
 def test_sources_are_found_lazily():
     def endless():
         while True:

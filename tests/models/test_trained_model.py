@@ -105,6 +105,39 @@ def test_architecture_that_does_not_fit_the_images_is_rejected(folder):
     assert "\n" not in str(caught.value)
 
 
+IMPOSSIBLE = {
+    "feature maps of 32 GiB": ({"name": "residual_cnn", "channels": [512], "blocks": [1]}, 4096),
+    "1,200 blocks": ({"name": "residual_cnn", "channels": [2] * 12, "blocks": [100] * 12}, 4096),
+    "17 layers": ({"name": "fashion_cnn", "channels": [4] * 17, "kernel_size": 1}, 28),
+    "terabytes of weights": ({"name": "fashion_cnn", "channels": [16], "hidden": 65536}, 4096),
+    "a negative size": ({"name": "fashion_cnn", "hidden": -5}, 28),
+    "no pixels": ({"name": "fashion_cnn"}, 0),
+}
+
+
+@pytest.mark.parametrize(("architecture", "size"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_impossible_architecture_is_rejected_before_anything_is_allocated(
+    folder, monkeypatch, architecture, size
+):
+    preprocessing = json.loads((folder / "config.json").read_text())["preprocessing"]
+    change(folder, architecture=architecture, preprocessing={**preprocessing, "image_size": size})
+    monkeypatch.setattr("fashioncnn.models.trained_model.load", lambda content: pytest.fail("read"))
+    with pytest.raises(ModelError) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F4", "BOOL", "C64"])
+def test_weights_of_types_that_are_never_written_are_rejected(folder, kind):
+    path = folder / "model.safetensors"
+    content = path.read_bytes().replace(b'"F32"', f'"{kind}"'.encode())
+    size = int.from_bytes(content[:8], "little") + content.count(kind.encode()) * (len(kind) - 3)
+    path.write_bytes(size.to_bytes(8, "little") + content[8:])
+    change(folder, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ModelError, match=rf"cannot be read \(values of type {kind}\)"):
+        load_model(folder)
+
+
 def test_weights_that_are_not_safetensors_are_rejected(folder):
     (folder / "model.safetensors").write_bytes(b"text")
     change(folder, weights_sha256=hashlib.sha256(b"text").hexdigest())

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from fashioncnn.inference.predictor import Prediction
 from fashioncnn.reporting.predictions import FORMATS, SAMPLED_ROWS, format_table, to_record
+from fashioncnn.settings import SCHEMA
 
 CLASSES = ("Bag", "Coat", "=Shirt")
 PROBABILITIES = np.array([0.25, 0.125, 0.625])
@@ -43,7 +44,7 @@ def test_classes_of_a_record_are_sorted_by_probability():
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_json_is_one_document(n):
     document = json.loads(write("json", records(n)))
-    assert document == {"schema": 1, "model": "model", "predictions": records(n)}
+    assert document == {"schema": SCHEMA, "model": "model", "predictions": records(n)}
     assert list(document) == ["schema", "model", "predictions"]
 
 

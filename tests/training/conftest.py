@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,20 +23,3 @@ def stop_after():
         return lambda: next(remaining, InterruptedRun("stopped"))
 
     return make
-
-
-@pytest.fixture
-def files_of():
-    """Return a function that returns the files of a run without times and memory, by name."""
-
-    def read(run):
-        history = run.read_history()
-        metrics = json.loads(run.metrics.read_bytes())
-        for record in (*history, metrics["summary"]):
-            for key in ("seconds", "images_per_second", "teacher_seconds", "peak_memory_bytes"):
-                record.pop(key, None)
-        files = (run.config, run.environment, run.predictions, *run.model.iterdir())
-        contents = {path.name: path.read_bytes() for path in files}
-        return {**contents, "history": history, "metrics": metrics}
-
-    return read

@@ -43,7 +43,7 @@ def test_loss_of_a_split_that_is_not_finite_is_reported(small, tiny_result, monk
         model=tiny_result.model, precision="fp32", require_finite_weights=lambda: None
     )
     splits = {"val": (torch.zeros(4, 1, 28, 28), small.test.labels[:4])}
-    with pytest.raises(DivergedError, match="the val loss became nan after epoch 3"):
+    with pytest.raises(DivergedError, match="the validation loss became nan after epoch 3"):
         EvaluateSplits(splits).on_epoch(state, {"epoch": 3})
 
 

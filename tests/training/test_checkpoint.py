@@ -164,13 +164,13 @@ def test_restored_optimizer_takes_the_same_step(build):
     layer, optimizer = make()
     step(layer, optimizer)
     tensors = {k: v.clone().contiguous() for k, v in optimizer_tensors(optimizer).items()}
-    twin, twin_optimizer = make()
-    twin.load_state_dict(layer.state_dict())
-    restore_optimizer(twin_optimizer, tensors)
+    restored, restored_optimizer = make()
+    restored.load_state_dict(layer.state_dict())
+    restore_optimizer(restored_optimizer, tensors)
     step(layer, optimizer)
-    step(twin, twin_optimizer)
-    assert torch.equal(layer.weight, twin.weight)
-    assert torch.equal(layer.bias, twin.bias)
+    step(restored, restored_optimizer)
+    assert torch.equal(layer.weight, restored.weight)
+    assert torch.equal(layer.bias, restored.bias)
 
 
 def test_optimizer_state_of_another_size_is_rejected():

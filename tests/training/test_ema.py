@@ -33,15 +33,15 @@ def test_average_equals_that_of_pytorch_with_the_same_decay(decay):
         n = int(updates)  # of previous updates, as in EMA
         return torch.lerp(average, value, 1 - min(decay, (1 + n) / (10 + n)))
 
-    twin = AveragedModel(network, avg_fn=rising_decay, use_buffers=True)
-    twin.update_parameters(network)  # the first update copies
+    reference = AveragedModel(network, avg_fn=rising_decay, use_buffers=True)
+    reference.update_parameters(network)  # the first update copies
     ema.update()
     for _ in range(12):
         train_step(network)
         ema.update()
-        twin.update_parameters(network)
+        reference.update_parameters(network)
     assert ema.updates == 13
-    for name, expected in twin.module.state_dict().items():
+    for name, expected in reference.module.state_dict().items():
         value = ema.network.state_dict()[name]
         torch.testing.assert_close(value, expected, msg=name)
         is_count = name.endswith("num_batches_tracked")

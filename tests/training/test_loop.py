@@ -89,25 +89,25 @@ class StopAfter(Callback):
 def test_fit_equals_a_plain_training_loop(small, batches, make_state):
     state = make_state(epochs=2)
     fit(state, batches)
-    twin, losses, step = build_network(), [], 0
+    reference, losses, step = build_network(), [], 0
     images = torch.from_numpy(small.train.images).unsqueeze(1).float() / 255
     labels = torch.from_numpy(small.train.labels.astype(np.int64))
     for epoch in range(2):
         total = 0.0
         for indices in np.split(epoch_order(5, epoch, 300), range(64, 300, 64)):
             torch.manual_seed(dropout_seed(5, step))
-            loss = F.cross_entropy(twin(images[indices]), labels[indices])
-            twin.zero_grad()
+            loss = F.cross_entropy(reference(images[indices]), labels[indices])
+            reference.zero_grad()
             loss.backward()
             with torch.no_grad():
-                for parameter in twin.parameters():
+                for parameter in reference.parameters():
                     parameter.sub_(0.05 * parameter.grad)
             total += loss.item() * len(indices)
             step += 1
         losses.append(total / 300)
     assert state.progress.step == step == 10
     assert [record["train_loss"] for record in state.history] == pytest.approx(losses, rel=1e-5)
-    for trained, expected in zip(state.network.parameters(), twin.parameters(), strict=True):
+    for trained, expected in zip(state.network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(trained, expected)
 
 

@@ -2,13 +2,19 @@
 
 import contextlib
 import json
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, OutOfMemoryError, RunError
+from fashioncnn.kernels import unavailable_reason
+from fashioncnn.models import kernels_of
+from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import create_run
 from fashioncnn.training.callbacks import Callback
@@ -293,6 +299,41 @@ def test_training_uses_the_callers_threads(mini, tiny_settings, expected_result)
     losses = [record["train_loss"] for record in result.history]
     expected = [record["train_loss"] for record in expected_result.history]
     assert losses == pytest.approx(expected, rel=1e-3)
+
+
+def test_model_with_other_kernels_predicts_in_a_thread_while_another_trains(mini, tiny_settings):
+    """Neither the training nor the predictions change."""
+    settings = tiny_settings("optimizer.learning_rate=0.01", dataset=mini)
+    expected = train_model(settings, mini).model.sha256
+    kernels = "torch" if unavailable_reason() else "native"
+    predictor = torch_predictor(load_model(Path("accurate"), kernels=kernels))
+    images = mini.test.images[:4]
+    probabilities = predictor.predict_images(images).probabilities
+    results, stop = [], threading.Event()
+
+    def predict():
+        while not stop.is_set():
+            results.append(predictor.predict_images(images).probabilities)
+
+    class WaitForPrediction(Callback):
+        def on_step(self, state):
+            assert kernels_of(state.network) == "torch"
+            before = len(results)
+            while len(results) == before:
+                assert thread.is_alive()
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    try:
+        trained = train_model(settings, mini, callbacks=[WaitForPrediction()]).model.sha256
+    finally:
+        stop.set()
+        thread.join()
+    assert trained == expected
+    assert len(results) >= 8
+    for result in results:
+        np.testing.assert_array_equal(result, probabilities)
 
 
 def describe_torch_state():

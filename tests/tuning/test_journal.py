@@ -1,10 +1,13 @@
+import json
+import random
+
 import pytest
 
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from optuna.trial import TrialState
 
-from fashioncnn.errors import RunError
+from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.tuning.journal import repair_journal
 from fashioncnn.tuning.trials import read_trials
 
@@ -62,3 +65,143 @@ def test_lock_file_of_a_killed_process_is_removed(folder):
     lock.write_text("")
     assert repair_journal(folder.journal) == 0
     assert not lock.exists()  # Optuna would wait for 30 s
+
+
+def entries_of(folder):
+    return [json.loads(line) for line in folder.journal.read_bytes().splitlines()]
+
+
+def write_entries(folder, entries):
+    folder.journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+@pytest.fixture
+def searched(folder, config, study):
+    """The folder and the entries of a search with two complete trials and a running one."""
+    complete_trials(study, config, 2)
+    ask(study, config).report(0.4, 1)
+    return folder, entries_of(folder)
+
+
+FOREIGN = {
+    "unknown operation": ({"op_code": 99, "worker_id": "x"}, "unknown operation 99"),
+    "deleted study": ({"op_code": 1, "worker_id": "x", "study_id": 0}, "unknown operation 1"),
+    "other study": (
+        {"op_code": 0, "worker_id": "x", "study_name": "other", "directions": [1]},
+        "another study",
+    ),
+    "trial of another study": (
+        {"op_code": 4, "worker_id": "x", "study_id": 1, "datetime_start": None},
+        "another study",
+    ),
+    "unknown trial": (
+        {"op_code": 8, "worker_id": "x", "trial_id": 70, "user_attr": {"attempt": 1}},
+        "trial 70 does not exist",
+    ),
+    "trial number as text": (
+        {"op_code": 8, "worker_id": "x", "trial_id": "0", "user_attr": {"attempt": 1}},
+        "trial '0' does not exist",
+    ),
+    "finished trial": (
+        {"op_code": 7, "worker_id": "x", "trial_id": 0, "step": 2, "intermediate_value": 0.1},
+        "trial 0 is finished already",
+    ),
+    "unknown state": (
+        {"op_code": 6, "worker_id": "x", "trial_id": 2, "state": 9, "values": None},
+        "unknown state 9",
+    ),
+    "infinite loss": (
+        {"op_code": 7, "worker_id": "x", "trial_id": 2, "step": 2, "intermediate_value": "inf"},
+        "a loss that is not a finite number",
+    ),
+    "no operation": ({"worker_id": "x"}, "fields of its operation are missing or invalid"),
+    "no process": ({"op_code": 4, "study_id": 0}, "fields of its operation are missing"),
+}
+
+
+@pytest.mark.parametrize(("entry", "problem"), FOREIGN.values(), ids=FOREIGN)
+def test_foreign_entry_is_rejected_with_its_line(searched, config, entry, problem):
+    folder, entries = searched
+    write_entries(folder, [*entries[:-1], entry, entries[-1]])
+    with pytest.raises(RunError) as caught:
+        reopen(folder, config)
+    assert f"line {len(entries)}: {problem}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_journal_without_one_entry_is_rejected_or_repeats_what_is_missing(searched, config):
+    """An entry at the end of a trial may be missing: then its trial counts as interrupted."""
+    folder, entries = searched
+    rejected = 0
+    for position in range(len(entries)):
+        write_entries(folder, entries[:position] + entries[position + 1 :])
+        try:
+            study = reopen(folder, config)
+        except RunError as error:
+            assert "\n" not in str(error)
+            rejected += 1
+        else:
+            results = read_trials(study, config)
+            assert all(t.loss is not None for t in results if t.state == "complete")
+    assert rejected >= len(entries) // 3
+
+
+def test_entry_of_another_search_space_is_rejected(searched, config):
+    folder, entries = searched
+    for entry in entries:
+        if entry["op_code"] == 5:
+            entry["distribution"] = entry["distribution"].replace("0.7", "0.9")
+    write_entries(folder, entries)
+    with pytest.raises(RunError, match=r"not the journal of this search.*other settings or ranges"):
+        reopen(folder, config)
+
+
+def mutate(entries, rng):
+    """Change, remove, repeat or swap something in the entries of a journal."""
+    entries = json.loads(json.dumps(entries))
+    position = rng.randrange(len(entries))
+    kind = rng.randrange(5)
+    if kind == 0:
+        del entries[position]
+    elif kind == 1:
+        entries.insert(rng.randrange(len(entries)), entries[position])
+    elif kind == 2:
+        other = rng.randrange(len(entries))
+        entries[position], entries[other] = entries[other], entries[position]
+    else:
+        key = rng.choice(list(entries[position]))
+        strange = [None, -1, 0, 1, 2, 3.5, 1e308, "", "x", [], {}, [None], {"a": 1}, True, 10**30]
+        if kind == 3:
+            entries[position][key] = rng.choice(strange)
+        else:
+            del entries[position][key]
+    return entries
+
+
+@pytest.mark.parametrize(
+    "count", [150, pytest.param(3000, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_mutated_journal_is_rejected_in_one_line_or_usable(searched, config, count):
+    folder, entries = searched
+    rng = random.Random(count)
+    for _ in range(count):
+        write_entries(folder, mutate(entries, rng))
+        try:
+            read_trials(reopen(folder, config), config)
+        except FashionCNNError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.slow
+def test_every_byte_of_a_journal_changed_once(searched, config):
+    folder, _ = searched
+    content = folder.journal.read_bytes()
+    rng = random.Random(0)
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << rng.randrange(8)
+        folder.journal.write_bytes(changed)
+        try:
+            read_trials(reopen(folder, config), config)
+        except FashionCNNError as error:
+            assert "\n" not in str(error)

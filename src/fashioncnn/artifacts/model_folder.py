@@ -16,11 +16,15 @@ from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.errors import ModelError, UsageError
 from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
 from fashioncnn.migration import migrate_model_description
+from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
 from fashioncnn.settings import SCHEMA
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
+MAX_FEATURE_VALUES = 1 << 28
+"""Limit on the values of one feature map for one image, 1 GiB in fp32; 4096 channels at 256×256
+pixels, the maximum of the settings, reach it."""
 
 
 class ModelDescription(ModelSpec):
@@ -77,31 +81,51 @@ def read_description(folder: Path) -> ModelDescription:
     """
     path = folder / CONFIG
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path, CONFIG_BYTES)
         if isinstance(values, dict) and values.get("schema") == 1:
             values = migrate_model_description(values)
-        return ModelDescription.model_validate_json(json.dumps(values))
+        description = ModelDescription.model_validate_json(json.dumps(values))
+        _require_bounded_features(description)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ModelError(f"{path}: cannot be read ({reason(error)})") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: invalid ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"]) or "JSON"
         raise ModelError(f"{path}: invalid ({key}: {first['msg']})") from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: invalid (JSON: {error})") from None
+    return description
 
 
-def read_weights(folder: Path, sha256: str) -> bytes:
+def _require_bounded_features(description: ModelDescription) -> None:
+    """Raise `ModelError` if one feature map of the network needs more than 1 GiB."""
+    for stage, channels in enumerate(description.architecture.channels):
+        side = max(1, description.preprocessing.image_size >> stage)
+        if channels * side**2 > MAX_FEATURE_VALUES:
+            raise ModelError(
+                f"architecture.channels: {channels} channels of {side}×{side} values are over the "
+                "limit of 1 GiB for a feature map"
+            )
+
+
+def read_weights(folder: Path, sha256: str, limit: int) -> bytes:
     """Return the content of ``model.safetensors``.
 
+    Args:
+        folder: of the model.
+        sha256: expected SHA-256.
+        limit: in bytes, for the architecture in ``config.json``.
+
     Raises:
-        ModelError: it cannot be read, or its SHA-256 is not `sha256`.
+        ModelError: it cannot be read, is larger than `limit`, or its SHA-256 is not `sha256`.
     """
     path = folder / WEIGHTS
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, limit)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ModelError(f"{path}: cannot be read ({reason(error)})") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path}: damaged, or not the weights of its config.json (SHA-256)")
     return content

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+MAX_COEFFICIENT = 1e100
+"""Limit on the coefficients in a model folder, beyond which the log-odds could overflow."""
 
 
 def logit_std(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -31,8 +36,8 @@ class OODDetector:
         intercept: of the log-odds.
     """
 
-    slope: float
-    intercept: float
+    slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
+    intercept: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
 
     def probability(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability that an image is in distribution, (n,) in [0, 1].

@@ -24,8 +24,8 @@ class Preprocessing:
     """
 
     image_size: Annotated[int, Field(ge=1, le=4096)]
-    mean: Annotated[float, Field(allow_inf_nan=False)]
-    std: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    mean: Annotated[float, Field(ge=0, le=1)]
+    std: Annotated[float, Field(ge=0.001, le=1)]
     views: ViewMode
 
     @property

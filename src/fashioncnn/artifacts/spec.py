@@ -29,7 +29,7 @@ class ModelSpec(BaseModel):
     preprocessing: Preprocessing
     dataset: str
     """Name of the dataset that the network was trained on."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     """Logits are divided by it before the softmax (arXiv:1706.04599)."""
     abstain_below: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Confidence below which a prediction is an abstention."""

@@ -1,18 +1,18 @@
-"""The command line: the only place that catches errors and turns them into exit codes."""
+"""The command line: the only place that catches errors and turns them into exit codes.
+
+Other packages are imported by functions, where an interrupt is reported in one line.
+"""
 
 from __future__ import annotations
 
 import sys
-import warnings
-
-from cyclopts import App, CycloptsError
+from typing import TYPE_CHECKING
 
 from fashioncnn._version import __version__
-from fashioncnn.cli.console import note
-from fashioncnn.cli.help import HelpFormatter
-from fashioncnn.cli.options import split_assignments, usage_error
-from fashioncnn.cli.signals import discard_stdout, prepare_streams
-from fashioncnn.errors import FashionCNNError
+from fashioncnn.cli.exits import run
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 HELP = """\
 Train, evaluate and use image classifiers for Fashion-MNIST and other small-image datasets.
@@ -89,6 +89,10 @@ Example: fashioncnn bench predict runs/train-1
 
 def build_app() -> App:
     """Return the application with all commands."""
+    from cyclopts import App
+
+    from fashioncnn.cli.help import HelpFormatter
+
     app = App(
         name="fashioncnn",
         help=HELP,
@@ -115,30 +119,24 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: of the command line; None takes those of the process.
     """
-    prepare_streams()
+    tokens = sys.argv[1:] if arguments is None else arguments
+    return run(lambda: _run_command(tokens), ends_process=arguments is None)
+
+
+def _run_command(arguments: list[str]) -> None:
+    import warnings
+
+    from cyclopts import CycloptsError
+
+    from fashioncnn.cli.options import split_assignments, usage_error
+
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
     try:
-        tokens = split_assignments(sys.argv[1:] if arguments is None else arguments)
-        app = build_app()
-        app(tokens, exit_on_error=False, print_error=False, result_action="return_none")
-        sys.stdout.flush()
+        build_app()(
+            split_assignments(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_none",
+        )
     except CycloptsError as error:
-        return _fail(usage_error(error))
-    except FashionCNNError as error:
-        return _fail(error)
-    except KeyboardInterrupt:
-        note("fashioncnn: interrupted")
-        return 130
-    except BrokenPipeError:  # the reader of the output has exited, such as `head`
-        discard_stdout()
-        return 1
-    except OSError as error:
-        discard_stdout()
-        subject = error.filename or "output"
-        return _fail(FashionCNNError(f"{subject}: {error.strerror or error}"))
-    return 0
-
-
-def _fail(error: FashionCNNError) -> int:
-    note(f"fashioncnn: {error}")
-    return error.exit_code
+        raise usage_error(error) from None

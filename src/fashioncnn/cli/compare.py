@@ -42,7 +42,7 @@ def compare(
     """
     from fashioncnn.environment import require_modules
 
-    require_modules("report")
+    require_modules("compare")
     from fashioncnn.evaluation.comparison import Group, compare_groups
     from fashioncnn.reporting.comparison import comparison_tables, verdict
 

@@ -20,8 +20,17 @@ UNLIMITED_WIDTH = 10_000
 
 
 def note(message: str) -> None:
-    """Print a message on stderr."""
-    _print(printable(message), sys.stderr)
+    """Print a message on stderr; one that cannot be written does not end the command.
+
+    Raises:
+        BrokenPipeError: the reader of stderr has exited.
+    """
+    try:
+        _print(printable(message), sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:  # a full disk, or a terminal that was closed
+        return
 
 
 def printable(text: str) -> str:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.file_errors import check_file, writing
 from fashioncnn.cli.options import Switch, number
 from fashioncnn.errors import UsageError
+from fashioncnn.settings import SCHEMA
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset, Split
@@ -56,6 +58,8 @@ def data(
 
     if sheet is None and split != "train":
         raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
+    if sheet is not None:
+        check_file("--sheet", sheet)
     if source and data and source != data:
         raise UsageError(f"{source} and --data {data}: conflicting sources; give one of them")
     if refresh and (source or data):
@@ -92,8 +96,9 @@ def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
 
     images = dataset.train if split == "train" else dataset.require_test()
     title = f"{dataset.name}, {split} split, {len(images):,} images"
-    remove_temporary_files(path.parent, path.name)
-    write_png(path, draw_contact_sheet(images, dataset.class_names, title))
+    with writing("--sheet", path):
+        remove_temporary_files(path.parent, path.name)
+        write_png(path, draw_contact_sheet(images, dataset.class_names, title))
     note(f"contact sheet: {path}")
 
 
@@ -102,7 +107,7 @@ def _description(dataset: Dataset) -> dict[str, object]:
 
     classes = len(dataset.class_names)
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": dataset.name,
         "source": dataset.source,
         "official": dataset.name == FASHION_MNIST,

@@ -175,11 +175,11 @@ def _update_run(
     if stored[metrics["split"]] != metrics:
         run.report.unlink(missing_ok=True)  # until it shows the new metrics
         stored[metrics["split"]] = metrics
-        write_json(run.metrics, stored)
         by_split = {name: stored[name] for name in ("validation", "test")}
         teachers = run.read_environment().get("teachers")
         card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
         write_atomic(run.model / "README.md", card.encode())
+        write_json(run.metrics, stored)  # after the card, which is written only with new metrics
     if not run.finished:
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]

@@ -20,12 +20,14 @@ def load_for(path: Path, device: str) -> TrainedModel:
         UsageError: there is no such model or device.
         ModelError: the files of the model are damaged.
     """
+    from fashioncnn.artifacts.model_folder import find_model
     from fashioncnn.config import kernels_from_environment
     from fashioncnn.devices import resolve_device, resolve_kernels
     from fashioncnn.environment import configure_allocator
     from fashioncnn.models.trained_model import load_model
 
     place = resolve_device(device)
+    find_model(path)  # before kernels are compiled
     if place.type == "cpu":
         configure_allocator()
     return load_model(path, place, resolve_kernels(kernels_from_environment(), place))

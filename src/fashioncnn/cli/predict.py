@@ -17,7 +17,6 @@ from fashioncnn.cli.predict_arguments import (
     create_folders,
     output_format,
 )
-from fashioncnn.cli.signals import sigterm_raises
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +124,6 @@ def _predict(
 
     counts = Counts()
     with (
-        sigterm_raises(),
         open_images(sources, from_file, max_pixels) as images,
         show_progress(sources, is_complete=from_file is None, out=out) as progress,
         open_output(out) as output,

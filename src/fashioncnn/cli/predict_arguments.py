@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from fashioncnn.cli.file_errors import check_file, check_folder, writing
 from fashioncnn.cli.options import unknown_option
 from fashioncnn.errors import UsageError
 from fashioncnn.files import make_folder, remove_temporary_files
@@ -55,10 +56,7 @@ def check_out(out: Path, sources: tuple[str, ...], from_file: str | None) -> Non
     """Reject an output file that cannot be written, or that would replace an input."""
     from fashioncnn.images.formats import SUFFIXES
 
-    if out.exists() and not out.is_file():
-        raise UsageError(f"--out {out}: exists and is not a file")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: folder {out.parent} does not exist")
+    check_file("--out", out)
     if out.suffix.lower() in SUFFIXES or _is_one_of(out, sources):
         raise UsageError(f"--out {out}: would overwrite an image; name another file")
     if from_file is not None and _is_one_of(out, (from_file,)):
@@ -68,21 +66,26 @@ def check_out(out: Path, sources: tuple[str, ...], from_file: str | None) -> Non
 def create_folders(save_views: Path | None, explain: Path | None, sources: tuple[str, ...]) -> None:
     """Create the folders for images; reject those whose content would be read as a source."""
     for option, folder in (("--save-views", save_views), ("--explain", explain)):
-        if folder is None:
-            continue
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{option} {folder}: exists and is not a folder")
-        for source in sources:
-            parent = Path(source)
-            if _is(parent.is_dir) and folder.resolve().is_relative_to(parent.resolve()):
-                raise UsageError(
-                    f"{option} {folder}: is inside {source}, whose images are read; name a folder "
-                    "elsewhere"
-                )
-        make_folder(folder)
-        remove_temporary_files(folder)
+        if folder is not None:
+            with writing(option, folder):
+                _create_folder(option, folder, sources)
     if save_views is not None and explain is not None and save_views.samefile(explain):
         raise UsageError("--save-views and --explain: name two different folders")
+
+
+def _create_folder(option: str, folder: Path, sources: tuple[str, ...]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder}: exists and is not a folder")
+    for source in sources:
+        parent = Path(source)
+        if _is(parent.is_dir) and folder.resolve().is_relative_to(parent.resolve()):
+            raise UsageError(
+                f"{option} {folder}: is inside {source}, whose images are read; name a folder "
+                "elsewhere"
+            )
+    make_folder(folder)
+    check_folder(option, folder)
+    remove_temporary_files(folder)
 
 
 def output_format(format_: str | None, json: bool, out: Path | None) -> str:

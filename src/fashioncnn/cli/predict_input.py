@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from fashioncnn.cli.predict_arguments import STDIN, reject_model_folder
 from fashioncnn.errors import UsageError
 from fashioncnn.images.limits import max_bytes
 from fashioncnn.inference.sources import ImageSource, find_sources, read_list
+from fashioncnn.reading import open_regular, reason
 
 
 @contextmanager
@@ -46,7 +49,17 @@ def _open_list(from_file: str | None) -> Iterator[BinaryIO]:
 
 
 def _open_file(path: Path) -> BinaryIO:
+    """Open a list, which may also be a pipe, as in ``--from-file <(find …)``, or a terminal."""
     try:
-        return path.open("rb")
+        file = open_regular(path) if not _is_stream(path) else path.open("rb")
     except OSError as error:
-        raise UsageError(f"--from-file {path}: {error.strerror}") from None
+        raise UsageError(f"--from-file {path}: {reason(error)}") from None
+    if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
+        file.close()
+        raise UsageError(f"--from-file {path}: a device; give a file, or - for standard input")
+    return file
+
+
+def _is_stream(path: Path) -> bool:
+    mode = path.stat().st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fashioncnn.cli.console import note, plural
+from fashioncnn.cli.file_errors import writing
 from fashioncnn.cli.progress import image_bar
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file, remove_temporary_files, write_png
@@ -82,8 +83,9 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     out = out.resolve()
-    remove_temporary_files(out.parent, out.name)
-    with atomic_file(out) as file:
+    with writing("--out", out):
+        remove_temporary_files(out.parent, out.name)
+    with writing("--out", out), atomic_file(out) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
         yield text
         text.flush()
@@ -150,7 +152,8 @@ def save_images(
         if prediction.views is not None:
             name = _file_name(number, prediction.source)
             if save_views is not None:
-                write_png(save_views / name, side_by_side(prediction.views))
+                with writing("--save-views", save_views / name):
+                    write_png(save_views / name, side_by_side(prediction.views))
             if explain is not None:
                 _explain(prediction, predictor, explain / name)
         yield prediction
@@ -164,7 +167,9 @@ def _explain(prediction: Prediction, predictor: Predictor, path: Path) -> None:
     caption = f"{predictor.spec.labels[label]} {100 * probabilities[label]:.1f}%"
     if prediction.abstained:
         caption = f"abstained ({caption})"
-    write_png(path, draw_explanation(predictor.backend, views, label, caption))
+    image = draw_explanation(predictor.backend, views, label, caption)
+    with writing("--explain", path):
+        write_png(path, image)
 
 
 def _file_name(number: int, source: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
+from fashioncnn.cli.file_errors import writing
 from fashioncnn.errors import FashionCNNError, UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def report(
             read_run(run, load_splits(run, data), name)
             for run, name in zip(folders, _names(runs), strict=True)
         ]
-        page = write_comparison(reports, folder)
+        with writing("--out", folder):
+            page = write_comparison(reports, folder)
     print(page)  # noqa: T201
 
 

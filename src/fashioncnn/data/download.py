@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fashioncnn.data.dataset import FASHION_MNIST
+from fashioncnn.data.http import DownloadError, Limits, receive
 from fashioncnn.errors import DataError
-from fashioncnn.files import cache_folder
+from fashioncnn.files import atomic_file, cache_folder
+from fashioncnn.reading import CHUNK_BYTES, open_regular, reason
 
 MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -17,7 +20,8 @@ MIRRORS = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
 """Publishers of the official files: Zalando Research, Keras, Zalando Research's repository."""
-TIMEOUT_SECONDS = 20
+MAX_OFFICIAL_BYTES = 64 << 20
+"""Larger files are not the official ones, whatever their SHA-256; the largest has 47 MB."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,15 @@ OFFICIAL_FILES = (
 
 
 def is_official_file(role: str, path: Path) -> bool:
-    """Whether a file is the official one of its role, gzipped or not, by its SHA-256."""
-    digest = _sha256(path)
+    """Whether a file is the official one of its role, gzipped or not, by its SHA-256.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        digest = _sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from None
     return any(
         file.role == role and digest in (file.sha256_gzipped, file.sha256)
         for file in OFFICIAL_FILES
@@ -86,10 +97,12 @@ def fetch_fashion_mnist(
     mirrors: tuple[str, ...] = MIRRORS,
     notify: Callable[[str], None] = lambda _: None,
     progress: bool = False,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Path:
     """Return the cache folder with the four official files; download those that are missing.
 
-    A file is downloaded under a temporary name and renamed after its SHA-256 is verified.
+    A file is downloaded under a temporary name and renamed after its size and SHA-256 are verified.
+    No more than its known size is received.
 
     Args:
         offline: raise instead of downloading.
@@ -97,6 +110,7 @@ def fetch_fashion_mnist(
         mirrors: base URLs, tried in this order for each file.
         notify: called with a one-line message before each attempt.
         progress: show a progress bar on stderr.
+        limits: when a mirror is given up.
 
     Raises:
         DataError: a file is missing or damaged, and no mirror provided it.
@@ -104,73 +118,59 @@ def fetch_fashion_mnist(
     folder = cache_folder() / FASHION_MNIST
     for file in OFFICIAL_FILES:
         path = folder / f"{file.name}.gz"
-        if path.exists() and (not refresh or _sha256(path) == file.sha256_gzipped):
+        if path.exists() and (not refresh or _is_intact(path, file)):
             continue
         if offline:
             problem = "damaged" if path.exists() else "missing"
             raise _unavailable(f"{path} is {problem}, and --offline is set")
         folder.mkdir(parents=True, exist_ok=True)
-        _download(file, folder, mirrors, notify, progress)
+        _download(file, path, mirrors, notify, progress, limits)
     return folder
 
 
 def _download(
     file: OfficialFile,
-    folder: Path,
+    path: Path,
     mirrors: tuple[str, ...],
     notify: Callable[[str], None],
     progress: bool,
+    limits: Limits,
 ) -> None:
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("WARNING")  # `notify` reports the same
-
-    name = f"{file.name}.gz"
+    """Write the file from the first mirror that provides it."""
     failures = []
     for mirror in mirrors:
         host = mirror.split("/")[2]
-        notify(f"{name} ({file.size / 1e6:.1f} MB) from {host}")
+        notify(f"{path.name} ({file.size / 1e6:.1f} MB) from {host}")
+        chunks = receive(f"{mirror}{path.name}", file.size, limits)
         try:
-            pooch.retrieve(
-                mirror + name,
-                known_hash=f"sha256:{file.sha256_gzipped}",
-                fname=name,
-                path=folder,
-                downloader=pooch.HTTPDownloader(
-                    progressbar=_ProgressBar() if progress else False, timeout=TIMEOUT_SECONDS
-                ),
-            )
-        except (requests.RequestException, OSError, ValueError) as error:
-            failures.append(f"{host}: {type(error).__name__}")
+            with closing(chunks), atomic_file(path) as output, _progress_bar(file, progress) as bar:
+                digest = hashlib.sha256()
+                for chunk in chunks:
+                    output.write(chunk)
+                    digest.update(chunk)
+                    bar(len(chunk))
+                if digest.hexdigest() != file.sha256_gzipped:
+                    raise DownloadError("wrong content (its SHA-256 differs)")
+        except DownloadError as error:
+            failures.append(f"{host}: {error}")
         else:
             return
-    raise _unavailable(f"{name} could not be downloaded ({'; '.join(failures)})")
+    raise _unavailable(f"{path.name} could not be downloaded ({'; '.join(failures)})")
 
 
-class _ProgressBar:
-    """A progress bar with the interface that pooch expects: that of tqdm."""
+@contextmanager
+def _progress_bar(file: OfficialFile, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr; yields a function to call with each number of bytes."""
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-        self._progress = Progress(
-            BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True)
-        )
-        self._task = self._progress.add_task("", total=None)
-        self.total = 0  # set by pooch
-
-    def update(self, size: int) -> None:
-        self._progress.start()
-        self._progress.update(self._task, advance=size, total=self.total)
-
-    def reset(self) -> None:
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        self._progress.update(self._task, completed=self.total)
-        self._progress.stop()
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=file.size)
+        yield lambda size: bar.update(task, advance=size)
 
 
 def _unavailable(reason: str) -> DataError:
@@ -180,6 +180,17 @@ def _unavailable(reason: str) -> DataError:
     )
 
 
+def _is_intact(path: Path, file: OfficialFile) -> bool:
+    try:
+        return path.stat().st_size == file.size and _sha256(path) == file.sha256_gzipped
+    except OSError:
+        return False
+
+
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a regular file; of the first `MAX_OFFICIAL_BYTES` if it is larger."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        for _ in range(MAX_OFFICIAL_BYTES // CHUNK_BYTES):
+            digest.update(file.read(CHUNK_BYTES))
+    return digest.hexdigest()

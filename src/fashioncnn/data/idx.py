@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.errors import DataError
+from fashioncnn.reading import open_regular, reason
 
 UINT8 = 8
 MAX_BYTES = 4 * 2**30
+"""Limit on the values of a file: 5 million images of 28×28 pixels."""
 MAX_IMAGE_PIXELS = 16_000_000
 """Limit per image in `stream_idx_images`."""
 CHUNK_BYTES = 1 << 20
@@ -55,8 +57,6 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 def is_idx(path: Path) -> bool:
     """Whether `path` is a regular file that starts as an IDX file of uint8, gzipped or not."""
     try:
-        if not path.is_file():  # opening a FIFO would block
-            return False
         with _open(path) as file:
             return file.read(3) == bytes((0, 0, UINT8))
     except (OSError, EOFError, zlib.error):
@@ -107,7 +107,11 @@ def _data_errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except gzip.BadGzipFile as error:
+        raise DataError(f"{path}: damaged ({error}); get the file again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from None
+    except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); get the file again") from None
 
 
@@ -119,10 +123,17 @@ def _too_long(path: Path, declared: str) -> DataError:
     return DataError(f"{path}: more bytes than the {declared} in its header; get the file again")
 
 
-def _open(path: Path) -> gzip.GzipFile | BinaryIO:
-    with path.open("rb") as file:
+@contextmanager
+def _open(path: Path) -> Iterator[gzip.GzipFile | BinaryIO]:
+    """Open a regular file, decompressed if it is gzipped."""
+    with open_regular(path) as file:
         is_gzip = file.read(2) == GZIP_MAGIC
-    return gzip.open(path, "rb") if is_gzip else path.open("rb")
+        file.seek(0)
+        if is_gzip:
+            with gzip.GzipFile(fileobj=file) as content:
+                yield content
+        else:
+            yield file
 
 
 def _read_header(file: gzip.GzipFile | BinaryIO, path: Path, dimensions: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from fashioncnn.data.dataset import (
 from fashioncnn.data.download import is_official_file
 from fashioncnn.data.idx import read_idx
 from fashioncnn.errors import DataError
+from fashioncnn.reading import CONFIG_BYTES, read_text, reason
 
 FILE_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 PREFIXES = "train-", "t10k-", "test-"
@@ -101,9 +102,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     if not path.exists():
         return tuple(str(label) for label in range(10))
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text(path, CONFIG_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({reason(error)})") from None
     names = [line.strip() for line in lines if line.strip()]
     if not 2 <= len(names) <= 256 or len(set(names)) < len(names):
         raise DataError(

@@ -1,1 +1,1 @@
-"""How good is a network: its logits, and what they say."""
+"""Metrics, calibration, stored predictions, and comparisons of models; without torch."""

@@ -23,6 +23,7 @@ from fashioncnn.evaluation.statistics import (
     mean_difference,
     paired_accuracy_difference,
 )
+from fashioncnn.settings import SCHEMA
 
 SINGLE_RUNS = "McNemar's exact test, Newcombe's interval"
 SEVERAL_RUNS = "t test with seeds and images as random factors"
@@ -63,7 +64,7 @@ def compare_groups(
     losses = [[_losses(x, labels) for x in group.logits] for group in (a, b)]
     accuracy = _accuracy_difference(*correct)
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "n": len(labels),
         "class_names": list(class_names),
         "a": _summary(a, correct[0], losses[0]),

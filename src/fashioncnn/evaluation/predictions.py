@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.evaluation.metrics import Labels, Logits
 from fashioncnn.files import write_atomic
+from fashioncnn.reading import open_regular
+
+MAX_BYTES = 2 << 30
+"""Limit on all arrays; a million images of 256 classes need half of it."""
+MAX_ARRAYS = 64
+"""Limit on their number; each of two splits has four."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,45 @@ def save_predictions(path: Path, predictions: Predictions, identity: dict[str, s
 def load_predictions(path: Path) -> tuple[Predictions, dict[str, str]]:
     """Return what `save_predictions` wrote; empty if the file is missing or damaged."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            content = dict(arrays)
+        with open_regular(path) as file, ZipFile(file) as archive:
+            content = _read_arrays(archive)
         splits = [k.removesuffix("_logits") for k in content if k.endswith("_logits")]
         predictions = {split: _of_split(content, split) for split in splits}
     except Exception:  # zipfile and numpy raise a dozen kinds of errors for damaged files
         return {}, {}
     return predictions, {k: str(v) for k, v in content.items() if v.ndim == 0}
+
+
+def _read_arrays(archive: ZipFile) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a ``.npz`` file; nothing is allocated before their sizes are known.
+
+    Raises:
+        ValueError: there are too many values, or compressed ones, which `save_predictions` never
+            writes: a small file could contain many gigabytes.
+    """
+    members = archive.infolist()
+    if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > MAX_BYTES:
+        raise ValueError("more or larger arrays than predictions of a million images have")
+    if any(member.compress_type != ZIP_STORED for member in members):
+        raise ValueError("compressed arrays")
+    return {
+        member.filename.removesuffix(".npy"): _parse_array(archive.read(member))
+        for member in members
+    }
+
+
+def _parse_array(content: bytes) -> NDArray[np.generic]:
+    """Return the array of a ``.npy`` file whose header declares what the file contains."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version} of the format, expected 1.0")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or fortran_order or min(shape, default=0) < 0:
+        raise ValueError(f"array of type {dtype} and shape {shape}")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"{len(content):,} bytes for an array of shape {shape}")
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape).copy()
 
 
 def _of_split(content: dict[str, NDArray[np.generic]], split: str) -> SplitPredictions:

@@ -19,14 +19,19 @@ RGB_TO_XYZ = RGB_TO_XYZ / np.array([0.9505, 1.0, 1.089])
 
 
 def normalize_mode(image: Image.Image) -> Image.Image:
-    """Return an image of any mode as `L`, `RGB` or, where it has transparency, `RGBA`.
+    """Return an image of any mode as `L`, `RGB` or, if a pixel is not opaque, `RGBA`.
 
-    16-bit values are rescaled to 8 bits. Color profiles are ignored, also in CMYK images.
+    An opaque alpha channel is removed: it contains no information, and would otherwise count as
+    the mask of a garment that was cut out. 16-bit values are rescaled to 8 bits. Color profiles are
+    ignored, also in CMYK images.
     """
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.has_transparency_data:
-        return image if image.mode == "RGBA" else image.convert("RGBA")
+        with_alpha = image if image.mode == "RGBA" else image.convert("RGBA")
+        if with_alpha.getchannel("A").getextrema() != (255, 255):
+            return with_alpha
+        return image.convert("L") if image.mode in ("L", "LA") else with_alpha.convert("RGB")
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
@@ -66,11 +71,11 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Return a 16-bit image as `L`, or as `RGBA` where one value is marked as transparent."""
+    """Return a 16-bit image as `L`, or as `RGBA` if pixels have the value of transparency."""
     values = np.asarray(image)
     gray = np.clip(values.astype(np.float32) / 257 + 0.5, 0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")
-    if transparent is None:
+    if transparent is None or not (values == transparent).any():
         return Image.fromarray(gray)
     alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
     return Image.merge("RGBA", [Image.fromarray(gray)] * 3 + [Image.fromarray(alpha)])

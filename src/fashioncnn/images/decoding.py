@@ -22,8 +22,8 @@ from fashioncnn.images.limits import (
     MeteredFile,
     check_header,
     check_pixels,
-    open_regular,
 )
+from fashioncnn.reading import open_regular
 
 MAX_PIXELS = 16_000_000
 """Default limit on width × height."""
@@ -65,7 +65,7 @@ def read_image(
     """
     name = name or str(file)
     try:
-        with open_regular(file, name) if isinstance(file, Path) else file as content:
+        with open_regular(file) if isinstance(file, Path) else file as content:
             image_format, metered = check_header(content, name, max_pixels)
             return _decode(metered, image_format, name, max_pixels, min_side)
     except FileNotFoundError:

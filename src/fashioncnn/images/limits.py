@@ -1,14 +1,12 @@
 """Limits for untrusted image files, checked before a decoder reads them.
 
-Only regular files of the five supported formats are decoded. The decoder reads through a
+Only the five supported formats are decoded. The decoder reads through a
 `MeteredFile`, which bounds its work on files with huge metadata or endless chunks.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-from pathlib import Path
 from typing import BinaryIO
 
 from fashioncnn.errors import ImageError
@@ -31,13 +29,6 @@ MAX_READS = 200_000
 MAX_SCANS = 64
 """Scans of a JPEG. A progressive one has about 10, and each is a pass over the whole image."""
 HOW_TO_REDUCE = "resize the image, or raise the limit with predict --max-megapixels"
-FILE_TYPES = {
-    stat.S_IFIFO: "a FIFO, which is never read; give a regular file",
-    stat.S_IFSOCK: "a socket, which is never read; give a regular file",
-    stat.S_IFCHR: "a device, which is never read; give a regular file",
-    stat.S_IFBLK: "a device, which is never read; give a regular file",
-    stat.S_IFDIR: "a folder; give an image file, or check that the folder can be listed",
-}
 
 
 class MeteredFile:
@@ -90,29 +81,6 @@ class MeteredFile:
         self._metadata_left = None
 
 
-def open_regular(path: Path, name: str) -> BinaryIO:
-    """Open a regular file, or a symbolic link to one.
-
-    Args:
-        path: of the file.
-        name: used in messages.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ImageError: not a regular file. Such files are never opened, since that may block.
-    """
-    _require_regular(path.stat().st_mode, name)
-    # O_NONBLOCK: if the path has become a FIFO since, opening it must not block.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    try:
-        _require_regular(os.fstat(file.fileno()).st_mode, name)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
 def check_header(file: BinaryIO, name: str, max_pixels: int) -> tuple[str, MeteredFile]:
     """Return Pillow's name of the format, and `file` wrapped for the decoder.
 
@@ -161,12 +129,6 @@ def check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
             f"{name}: {width}×{height} pixels, over the limit of {max_pixels / 1e6:g} megapixels; "
             f"{HOW_TO_REDUCE}"
         )
-
-
-def _require_regular(mode: int, name: str) -> None:
-    if not stat.S_ISREG(mode):
-        what = FILE_TYPES.get(stat.S_IFMT(mode), "not a regular file")
-        raise ImageError(f"{name}: {what}")
 
 
 def _unsupported(name: str, head: bytes) -> ImageError:

@@ -82,7 +82,7 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts with a backend as the specification of its model says.
+    """Predicts with a backend, as described by the specification of its model.
 
     Attributes:
         backend: computes logits.

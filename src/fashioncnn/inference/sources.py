@@ -24,6 +24,8 @@ GLOB_CHARACTERS = frozenset("*?[")
 MAX_NAME_LENGTH = 300
 """Characters of a source that does not exist, as shown in messages."""
 CHUNK = 1 << 16
+MAX_NAME_BYTES = 1 << 15
+"""Limit on a name in a list; the longest path is 4,096 bytes on Linux, 32,767 on Windows."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ def only_idx(sources: Iterable[str]) -> bool:
 
 
 def read_list(file: BinaryIO) -> Iterator[str]:
-    """Yield the names in a list: one per line, or NUL-terminated as by ``find -print0``."""
+    """Yield the names in a list: one per line, or NUL-terminated as by ``find -print0``.
+
+    Raises:
+        UsageError: a name is longer than `MAX_NAME_BYTES`, so that this is not a list of files.
+    """
+    number = 0
     rest = file.read(CHUNK)
     separator = b"\0" if b"\0" in rest else b"\n"
     while rest:
@@ -87,8 +94,19 @@ def read_list(file: BinaryIO) -> Iterator[str]:
             names, rest = [*names, rest], b""
         rest += chunk
         for name in names:
+            number += 1
+            _require_short(name, number)
             if stripped := name.rstrip(b"\r") if separator == b"\n" else name:
                 yield os.fsdecode(stripped)
+        _require_short(rest.partition(separator)[0], number + 1)
+
+
+def _require_short(name: bytes, number: int) -> None:
+    if len(name) > MAX_NAME_BYTES:
+        raise UsageError(
+            f"entry {number:,} of the list of sources: longer than {MAX_NAME_BYTES:,} bytes; list "
+            "one file per line"
+        )
 
 
 def _paths(source: str) -> Iterable[Path]:

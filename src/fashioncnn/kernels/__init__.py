@@ -15,7 +15,7 @@ Convolutions and Adam are float32, the others float32 or bfloat16; inside a bflo
 convolutions are PyTorch's. The kernels compute first derivatives in reverse mode only: set a
 model's kernels to "torch" before using `torch.func` or exporting it. For infinite inputs Winograd's
 sums may give NaN where PyTorch gives infinity. Of values in a pooling window that are equal except
-for rounding, either may be chosen as the maximum. docs/PERFORMANCE.md has measurements.
+for rounding, either may be chosen as the maximum. docs/guide/performance.md has measurements.
 """
 
 from __future__ import annotations

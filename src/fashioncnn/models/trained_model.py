@@ -31,6 +31,16 @@ from fashioncnn.models import (
     place_network,
     set_kernels,
 )
+from fashioncnn.reading import parse_json
+
+MAX_HEADER_BYTES = 1 << 20
+"""Limit on the header of model.safetensors; the deepest network of the recipes needs 10 kB."""
+MAX_WEIGHTS_BYTES = 2 << 30
+"""Limit on model.safetensors, 500 million values in fp32, whatever the architecture declares."""
+MAX_VALUE_BYTES = 8
+"""Size of the largest type in which a value is stored."""
+STORED_TYPES = frozenset({"F16", "F32", "F64", "I64"})
+"""Types in model.safetensors: fp16 or fp32, whole numbers for counters."""
 
 
 @dataclass(frozen=True)
@@ -138,15 +148,38 @@ def _load_network(folder: Path, description: ModelDescription) -> nn.Module:
     return network
 
 
+def _declared_tensors(content: bytes, path: Path) -> dict[str, list[int]]:
+    """Return the shapes in the header of a safetensors file; nothing is allocated for them.
+
+    Raises:
+        ModelError: the header is damaged, or declares a type in which weights are never stored.
+    """
+    size = int.from_bytes(content[:8], "little")
+    try:
+        if not 0 < size <= min(MAX_HEADER_BYTES, len(content) - 8):
+            raise ValueError(f"header of {size:,} bytes")
+        header = parse_json(content[8 : 8 + size])
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        types = {entry["dtype"] for entry in tensors.values()}
+        if not types <= STORED_TYPES:
+            raise ValueError(f"values of type {', '.join(sorted(types - STORED_TYPES))}")
+        return {name: entry["shape"] for name, entry in tensors.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from None
+
+
 def _load_weights(network: nn.Module, folder: Path, sha256: str) -> None:
     path = folder / WEIGHTS
+    expected = network.state_dict()
+    values = sum(tensor.numel() for tensor in expected.values())
+    limit = min(MAX_WEIGHTS_BYTES, MAX_HEADER_BYTES + MAX_VALUE_BYTES * values)
+    content = read_weights(folder, sha256, limit)
+    if _declared_tensors(content, path) != {n: [*t.shape] for n, t in expected.items()}:
+        raise ModelError(f"{path}: not the weights of the architecture in its {CONFIG}")
     try:
-        tensors = load(read_weights(folder, sha256))
+        tensors = load(content)
     except SafetensorError as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
-    expected = network.state_dict()
-    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
-        raise ModelError(f"{path}: not the weights of the architecture in its {CONFIG}")
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ModelError(f"{path}: contains weights that are not finite")
     converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}

@@ -13,9 +13,8 @@ from rich.cells import cell_len
 
 from fashioncnn.inference.predictor import Prediction
 from fashioncnn.reporting.tables import one_line
+from fashioncnn.settings import SCHEMA
 
-SCHEMA = 1
-"""Version of the JSON document."""
 SAMPLED_ROWS = 64
 """First rows of a table, which set the widths of its columns; later rows are not buffered."""
 MIN_NAME_WIDTH = 12

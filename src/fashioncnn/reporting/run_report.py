@@ -7,6 +7,7 @@ from typing import Any
 
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Split
 from fashioncnn.errors import RunError
+from fashioncnn.reading import TOML_BYTES, read_text
 from fashioncnn.reporting.mistakes import Mistake, evaluated_split, find_mistakes
 from fashioncnn.reporting.tables import Table, metrics_tables, one_line, summary_table
 from fashioncnn.runs import RunFolder, read_json
@@ -92,7 +93,7 @@ def read_run(
     return RunReport(
         name=one_line(name or run.path.resolve().name),
         settings=run.settings(),
-        config=run.config.read_text("utf-8"),
+        config=read_text(run.config, TOML_BYTES),
         environment=read_json(run.environment, "data", "packages"),
         history=history,
         metrics=metrics,

@@ -1,1 +1,1 @@
-"""Learning: the loop, its optimisers and schedules, its checkpoints, and a whole run."""
+"""Training: the loop, losses, optimizers, distillation, checkpoints, and whole runs."""

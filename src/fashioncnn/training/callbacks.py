@@ -14,6 +14,7 @@ from fashioncnn.models.backend import compute_logits
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import TrainingConfig
 from fashioncnn.training.state import Record, TrainState
+from fashioncnn.training.summary import SPLIT_NAMES
 
 
 class Callback:
@@ -56,8 +57,9 @@ class EvaluateSplits(Callback):
             )
             loss = cross_entropy(logits, labels)
             if not math.isfinite(loss):
+                split, epoch = SPLIT_NAMES[name], record["epoch"]
                 raise DivergedError(
-                    f"the {name} loss became {loss} after epoch {record['epoch']}; try a lower "
+                    f"the {split} loss became {loss} after epoch {epoch}; try a lower "
                     "--learning-rate"
                 )
             record[f"{name}_loss"] = loss

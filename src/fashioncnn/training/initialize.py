@@ -124,8 +124,8 @@ def _create_network(
     size = spec.preprocessing.image_size
     network = build_model(settings.model, size, len(spec.labels))
     if isinstance(network, BatchNormCNN) and network.whitening:
-        wanted = max(1, WHITENING_PIXELS // size**2)
-        sample = train.images[:: max(1, len(train) // wanted)][:wanted]
+        count = max(1, WHITENING_PIXELS // size**2)
+        sample = train.images[:: max(1, len(train) // count)][:count]
         network.whiten(normalize(to_tensor(sample, torch.device("cpu")), spec.preprocessing))
     if initial is not None:
         network.load_state_dict(initial.network.state_dict())

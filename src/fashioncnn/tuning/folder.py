@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from fashioncnn.config import override
 from fashioncnn.errors import OtherVersionError, RunError, UsageError
 from fashioncnn.files import write_atomic
 from fashioncnn.locks import FolderLock, lock_folder
+from fashioncnn.reading import parse_toml, read_toml, reason
 from fashioncnn.reporting.trials import Trial, best_trial
 from fashioncnn.settings import SCHEMA, Settings
 from fashioncnn.tuning.config import (
@@ -80,7 +80,7 @@ class SearchFolder:
             write_atomic(self.config, tomli_w.dumps(requested).encode())
             return
         stored = self._read_config()
-        differences = describe_differences(stored, tomllib.loads(tomli_w.dumps(requested)))
+        differences = describe_differences(stored, parse_toml(tomli_w.dumps(requested)))
         if differences:
             raise UsageError(
                 f"{self.path}: contains another search: {'; '.join(differences)}; repeat the "
@@ -108,9 +108,9 @@ class SearchFolder:
     def _read_config(self) -> dict[str, Any]:
         """Return ``search.toml``, with the defaults of settings added since it was written."""
         try:
-            stored = tomllib.loads(self.config.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.config}: damaged ({error})") from None
+            stored = read_toml(self.config)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.config}: damaged ({reason(error)})") from None
         schema = stored.get("schema")
         if not isinstance(schema, int):
             raise RunError(f"{self.config}: damaged (has no schema number)")

@@ -7,7 +7,6 @@ A space file is a TOML file with the sections and keys of a recipe; each value i
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -16,6 +15,7 @@ from typing import Any
 
 from fashioncnn.config import read_toml, setting_key
 from fashioncnn.errors import ConfigError, UsageError, nearest
+from fashioncnn.reading import parse_toml
 from fashioncnn.settings import Settings
 from fashioncnn.tuning.ranges import Choices, Range, is_multiple
 from fashioncnn.tuning.space import Space
@@ -69,7 +69,7 @@ def read_space(name: str) -> Space:
     if name.endswith(".toml"):
         values = read_toml(Path(name))
     elif name in space_names():
-        values = tomllib.loads((_folder() / f"{name}.toml").read_text("utf-8"))
+        values = parse_toml((_folder() / f"{name}.toml").read_text("utf-8"))
     else:
         suggestion = nearest(name, space_names())
         available = ", ".join(space_names())

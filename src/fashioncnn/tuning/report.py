@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 
+from fashioncnn.reading import TOML_BYTES, read_text
 from fashioncnn.reporting.search import SearchReport, write_search_report
 from fashioncnn.reporting.trials import Dimension
 from fashioncnn.tuning.config import SearchConfig
@@ -37,7 +38,7 @@ def make_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study)
         trials=read_trials(study, config),
         dimensions=make_dimensions(config.space),
         importances=parameter_importances(study),
-        best_recipe=folder.best_recipe.read_text("utf-8"),
+        best_recipe=read_text(folder.best_recipe, TOML_BYTES),
     )
 
 

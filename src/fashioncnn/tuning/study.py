@@ -9,32 +9,97 @@ from __future__ import annotations
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.tuning.config import SearchConfig
 from fashioncnn.tuning.folder import SearchFolder
+from fashioncnn.tuning.journal import HOW_TO_CONTINUE, STUDY_NAME
 from fashioncnn.tuning.sampling import RETRY_OF, is_drawn, make_pruner
 from fashioncnn.tuning.space import encode_settings
 
+NEED_VALUES = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States that a trial reaches only after a value was drawn for every setting."""
+ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
+    RETRY_OF: int,
+    "attempt": int,
+    "accuracy": (int, float),
+    "seconds": (int, float),
+    "reason": str,
+}
+"""Types of user attributes by name."""
+
+
+class _NoLock(JournalFileOpenLock):
+    """Leaves out Optuna's lock, which a crash or a full disk can leave behind.
+
+    The lock of the folder serves its purpose; the system releases that one in any case.
+    """
+
+    def acquire(self) -> bool:
+        """Succeed without a lock file."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
+
 
 def open_study(folder: SearchFolder, config: SearchConfig) -> optuna.Study:
-    """Return the study of a locked folder; a new study begins with the values of the recipe."""
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    """Return the study of a locked folder; a new study begins with the values of the recipe.
 
+    Raises:
+        RunError: the journal contains entries of another search, or lacks some.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = str(folder.journal)
-    backend = JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(backend),
-        study_name="fashioncnn",
-        direction="minimize",
-        pruner=make_pruner(config.settings.training.epochs),
-        load_if_exists=True,
-    )
+    try:
+        study = _replay(str(folder.journal), config)
+        _check_trials(study, config)
+    except (FashionCNNError, OSError):
+        raise
+    except Exception as error:  # Optuna replays foreign entries until anything fails
+        raise RunError(
+            f"{folder.journal}: not the journal of this search ({type(error).__name__}: {error}); "
+            f"{HOW_TO_CONTINUE}"
+        ) from None
     values = encode_settings(config.recipe, config.space)
     if values is not None and not study.get_trials(deepcopy=False):
         study.enqueue_trial(values)
     return study
+
+
+def _replay(path: str, config: SearchConfig) -> optuna.Study:
+    backend = JournalFileBackend(path, lock_obj=_NoLock(path))
+    return optuna.create_study(
+        storage=optuna.storages.JournalStorage(backend),
+        study_name=STUDY_NAME,
+        direction="minimize",
+        pruner=make_pruner(config.settings.training.epochs),
+        load_if_exists=True,
+    )
+
+
+def _check_trials(study: optuna.Study, config: SearchConfig) -> None:
+    """Raise `ValueError` if a trial is not one that this search could have written."""
+    distributions = {key: parameter.distribution() for key, parameter in config.space.items()}
+    for trial in study.get_trials(deepcopy=False):
+        steps = list(trial.intermediate_values)
+        if any(trial.distributions[key] != distributions.get(key) for key in trial.params):
+            raise ValueError(f"trial {trial.number} has other settings or ranges")
+        if trial.state in NEED_VALUES and len(trial.params) != len(distributions):
+            raise ValueError(f"trial {trial.number} lacks the value of a setting")
+        if steps != list(range(1, len(steps) + 1)):
+            raise ValueError(f"trial {trial.number} lacks the loss of an epoch")
+        if trial.state == TrialState.COMPLETE and not isinstance(trial.value, float | int):
+            raise ValueError(f"trial {trial.number} is complete without a loss")
+        if not all(_is_known_attribute(*item) for item in trial.user_attrs.items()):
+            raise ValueError(f"trial {trial.number} has other attributes")
+        queued = trial.system_attrs.get("fixed_params", {})
+        config.decode({**queued, **trial.params})
+
+
+def _is_known_attribute(name: str, value: object) -> bool:
+    return isinstance(value, ATTRIBUTES.get(name, ())) and not isinstance(value, bool)
 
 
 def requeue_trial(
