@@ -81,13 +81,13 @@ def test_hash_identifies_description_and_weights(description):
 
 def test_weights_are_verified(folder):
     sha256 = read_description(folder).weights_sha256
-    assert read_weights(folder, sha256) == WEIGHTS
+    assert read_weights(folder, sha256, 1 << 20) == WEIGHTS
     (folder / "model.safetensors").write_bytes(b"weightr")
     with pytest.raises(ModelError, match=r"model\.safetensors: damaged, or not the weights"):
-        read_weights(folder, sha256)
+        read_weights(folder, sha256, 1 << 20)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model\.safetensors: cannot be read \(No such file"):
-        read_weights(folder, sha256)
+        read_weights(folder, sha256, 1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_weights_are_verified(folder):
         ({"labels": []}, "labels"),
         ({"preprocessing": {}}, "preprocessing"),
         ({"preprocessing": {"image_size": 28, "mean": 0, "std": 0, "views": "plain"}}, "std"),
-        ({"temperature": 0}, "temperature: Input should be greater than 0"),
+        ({"temperature": 0}, "temperature: Input should be greater than or equal to 0.001"),
         ({"abstain_below": 1}, "abstain_below"),
         ({"tta": "five-crop"}, "tta"),
         ({"ood_detector": {"slope": 1}}, "intercept"),
