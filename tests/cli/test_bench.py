@@ -138,9 +138,9 @@ def test_bf16_without_instructions_is_reported(cli, monkeypatch):
 @pytest.mark.parametrize(
     ("rounds", "fraction", "message"),
     [
-        ([50, 100], 1.0, "50 – 100 GFLOP/s, at least 100% of the processor"),
-        ([90, 100], 0.5, "90 – 100 GFLOP/s, at least 50% of the processor"),
-        ([50, 100], None, "50 – 100 GFLOP/s)"),
+        ([50, 100], 1.0, "50 to 100 GFLOP/s; 100% of the processor's time"),
+        ([90, 100], 0.5, "90 to 100 GFLOP/s; 50% of the processor's time"),
+        ([50, 100], None, "50 to 100 GFLOP/s)"),
         ([90, 100], 0.9, None),
         ([90, 100], None, None),
     ],

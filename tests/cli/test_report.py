@@ -21,7 +21,7 @@ def test_report_of_one_run_is_written_into_its_folder(cli, trained):
 
 def test_report_of_two_runs_is_written_into_their_common_folder(cli, trained, second):
     page = Path(cli.ok("report", trained, second).strip())
-    assert page == Path.cwd() / "report.html"
+    assert page == Path("report.html")
     assert "2 runs side by side" in page.read_text()
 
 
@@ -48,6 +48,11 @@ def test_report_with_other_data_shows_no_mistakes_and_prints_a_note(cli, trained
 def test_no_run_and_missing_run_are_rejected(cli):
     assert "name at least one" in cli.fails(2, "report")
     assert "no such run folder" in cli.fails(2, "report", "nowhere")
+
+
+def test_link_to_itself_is_no_run_folder(cli):
+    Path("loop").symlink_to("loop")
+    assert "no such run folder" in cli.fails(2, "report", "loop")
 
 
 def test_run_given_twice_is_rejected(cli, trained):

@@ -99,6 +99,7 @@ def build_app() -> App:
         version=__version__,
         help_format="plaintext",
         help_formatter=HelpFormatter(),
+        group_parameters="Options",
         suppress_keyboard_interrupt=False,
     )
     for position, (name, text) in enumerate(COMMANDS.items()):

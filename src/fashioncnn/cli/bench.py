@@ -94,9 +94,9 @@ def predict(
         model: A run folder, a model folder, or a bundled model (accurate, photo). Default: an
             untrained network of baseline, which is as fast as a trained one.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
-        threads: CPU threads. Default: those that PyTorch uses, as predict does.
+        threads: CPU threads. Default: that of PyTorch, as for predict.
         rounds: Measurements after a warm-up.
-        seconds: Seconds per measurement, for all ways of prediction together.
+        seconds: Seconds per measurement, divided among single images, batches and files.
         json: Print the measurements as one JSON document.
     """
     from fashioncnn.environment import require_modules
@@ -157,8 +157,8 @@ def _warn_if_busy(result: dict[str, Any]) -> None:
     fraction = result["processor_share"]
     if low >= BUSY_FRACTION * high and (fraction is None or fraction >= BUSY_FRACTION):
         return
-    processor = "" if fraction is None else f", at least {100 * fraction:.0f}% of the processor"
+    processor = "" if fraction is None else f"; {100 * fraction:.0f}% of the processor's time"
     note(
         "other processes used the machine, so the results are too low; measure again when it is "
-        f"idle (matrix multiplication: {low:,.0f} – {high:,.0f} GFLOP/s{processor})"
+        f"idle (matrix multiplication: {low:,.0f} to {high:,.0f} GFLOP/s{processor})"
     )

@@ -48,9 +48,9 @@ def data(
     refresh
         Verify the cached files, and download missing or damaged ones again.
     offline
-        Never download.
+        Do not download data.
     json
-        Print one JSON document.
+        Print the description as one JSON document.
     """
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.config import source_from_environment

@@ -121,7 +121,12 @@ def _splits(
 
     splits = evaluation_splits(dataset, settings)
     if split not in splits:
-        raise DataError(f"{model}: no {split} split to evaluate on in {dataset.source}")
+        available = (
+            f"use --split {' or '.join(splits)}" if splits else "name other data with --data"
+        )
+        raise DataError(
+            f"{model}: no {split} split to evaluate on in {dataset.source}; {available}"
+        )
     return splits
 
 

@@ -35,16 +35,16 @@ def report(
     """
     if not runs:
         raise UsageError("report: no run folder given; name at least one, as in runs/train-1")
-    if len({path.resolve() for path in runs}) < len(runs):
-        raise UsageError("report: the same run is given twice; name each run once")
     from fashioncnn.environment import require_modules
     from fashioncnn.runs import open_run
 
+    folders = [open_run(path) for path in runs]  # rejects a link to itself, which has no target
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise UsageError("report: the same run is given twice; name each run once")
     require_modules("report")
     from fashioncnn.reporting.report import write_comparison, write_run_report
     from fashioncnn.reporting.run_report import read_run
 
-    folders = [open_run(path) for path in runs]
     if len(folders) == 1 and out is None:
         with folders[0].lock():
             page = write_run_report(folders[0], load_splits(folders[0], data))
@@ -93,4 +93,6 @@ def _common_folder(paths: tuple[Path, ...]) -> Path:
     folders = {path.resolve().parent for path in paths}
     if len(folders) > 1:
         raise UsageError("report: the runs are in different folders; name an output folder: --out")
-    return folders.pop()
+    folder, here = folders.pop(), Path.cwd()
+    is_below = folder.is_relative_to(here) and not any(path.is_absolute() for path in paths)
+    return folder.relative_to(here) if is_below else folder

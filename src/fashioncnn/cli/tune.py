@@ -52,8 +52,8 @@ def tune(
         jobs: Trials to train at a time, each in its own process; they share the CPU cores.
         space: Search space: a name, such as regularisation, or a .toml file. Default: the space for
             the recipe's model and optimizer.
-        sampler: Sampler: tpe (tree-structured Parzen estimator) or random.
-        seed: Seed of the sampler. The seed of the training is the recipe's.
+        sampler: tpe is a tree-structured Parzen estimator, random draws all values independently.
+        seed: Seed of the sampler. All trials train with the seed of the recipe.
         out: Folder of the search; a search that it contains is resumed. Default: runs/tune-RECIPE.
         set_: Settings of all trials, as in --set training.batch_size=128; they are not searched.
         offline: Do not download data.
