@@ -172,12 +172,19 @@ def test_slow_server_is_given_up(address, name, limits, reason):
         list(receive(f"{address}{name}/", len(CONTENT), limits))
 
 
-def test_unknown_host_is_reported(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "no such host, or no network"),
+        (OSError(101, "Network is unreachable"), "network not reachable"),
+    ],
+)
+def test_missing_network_is_reported(monkeypatch, error, reason):
     def fail(*_, **__):
-        raise socket.gaierror(-2, "Name or service not known")
+        raise error
 
     monkeypatch.setattr("socket.getaddrinfo", fail)
-    with pytest.raises(DownloadError, match="no such host, or no network"):
+    with pytest.raises(DownloadError, match=f"^{reason}$"):
         list(receive("http://mirror.invalid/", 1, PATIENT))
 
 

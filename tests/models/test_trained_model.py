@@ -107,7 +107,7 @@ def test_architecture_that_does_not_fit_the_images_is_rejected(folder):
 
 IMPOSSIBLE = {
     "feature maps of 32 GiB": ({"name": "residual_cnn", "channels": [512], "blocks": [1]}, 4096),
-    "1,200 blocks": ({"name": "residual_cnn", "channels": [2] * 12, "blocks": [100] * 12}, 4096),
+    "300 blocks": ({"name": "residual_cnn", "channels": [2] * 3, "blocks": [100] * 3}, 4096),
     "17 layers": ({"name": "fashion_cnn", "channels": [4] * 17, "kernel_size": 1}, 28),
     "terabytes of weights": ({"name": "fashion_cnn", "channels": [16], "hidden": 65536}, 4096),
     "a negative size": ({"name": "fashion_cnn", "hidden": -5}, 28),

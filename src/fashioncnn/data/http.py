@@ -166,6 +166,8 @@ def _describe(error: Exception, limits: Limits) -> str:
         "proxy not reachable": (requests.exceptions.ProxyError,),
         "certificate not accepted": (requests.exceptions.SSLError, urllib3.exceptions.SSLError),
         "connection refused": (ConnectionRefusedError,),
+        # Before time-outs, of which this is a subclass in some versions of urllib3.
+        "network not reachable": (urllib3.exceptions.NewConnectionError,),
         f"no data for {limits.silence:g} s": (
             TimeoutError,
             requests.Timeout,
@@ -174,9 +176,9 @@ def _describe(error: Exception, limits: Limits) -> str:
         "connection closed early": (
             ConnectionError,
             urllib3.exceptions.ProtocolError,
+            requests.ConnectionError,
             requests.exceptions.ChunkedEncodingError,
         ),
-        "network not reachable": (requests.ConnectionError,),
         "redirect to an address that is not HTTP": (
             requests.exceptions.InvalidSchema,
             requests.exceptions.InvalidURL,
