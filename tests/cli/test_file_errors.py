@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fashioncnn.cli.file_errors import ADVICE, file_error
+from fashioncnn.cli.file_errors import file_error
+from fashioncnn.files import REMEDIES
 
 PREDICT = ["predict", "images", "--model", "run"]
 OUTPUTS = {
@@ -57,21 +58,21 @@ def test_reason_and_remedy_are_named(cli, images, monkeypatch, name):
 
     monkeypatch.setattr(os, "replace", fail)
     message = cli.fails(1, *OUTPUTS["--out p.csv"])
-    expected = f"--out p.csv: cannot be written: {os.strerror(code)}; {ADVICE[code]}"
+    expected = f"--out p.csv: cannot be written: {os.strerror(code)}; {REMEDIES[code]}"
     assert message == f"fashioncnn: {expected}"
     assert not re.search(r"[0-9a-f]{8}", message)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_folder_without_write_permission_is_reported(cli, images, monkeypatch, output):
-    real_open = Path.open
+    real_open = os.open
 
-    def deny(path, mode="r", *arguments, **keywords):
-        if "x" in mode or "w" in mode:
+    def deny(path, flags, *arguments, **keywords):
+        if flags & os.O_CREAT:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real_open(path, mode, *arguments, **keywords)
+        return real_open(path, flags, *arguments, **keywords)
 
-    monkeypatch.setattr(Path, "open", deny)
+    monkeypatch.setattr(os, "open", deny)
     code, _, err = cli(*OUTPUTS[output])
     assert code == 1
     line = err.splitlines()[-1]
@@ -107,7 +108,7 @@ def test_impossible_contact_sheets_are_one_line(cli, trained, value):
 
 def test_error_in_a_temporary_file_names_the_final_one():
     error = OSError(errno.ENOSPC, "No space left on device")
-    message = str(file_error(error, "runs/train-1/.metrics.json.0123abcd"))
+    message = str(file_error(error, "runs/train-1/.metrics.json.0123abcd.tmp"))
     assert message.startswith("runs/train-1/metrics.json: No space left on device; free some space")
 
 

@@ -82,10 +82,10 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    out = out.resolve()
+    path = out.resolve()
     with writing("--out", out):
-        remove_temporary_files(out.parent, out.name)
-    with writing("--out", out), atomic_file(out) as file:
+        remove_temporary_files(path.parent, path.name)
+    with writing("--out", out), atomic_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
         yield text
         text.flush()
