@@ -14,6 +14,7 @@ from PIL import Image
 from fashioncnn import files
 from fashioncnn.errors import UsageError, WriteError
 from fashioncnn.files import (
+    REMEDIES,
     atomic_file,
     cache_folder,
     expand_user,
@@ -137,7 +138,7 @@ def test_error_during_a_write_is_reported_with_the_final_name_and_a_remedy(path)
         ):
             with pytest.raises(WriteError) as caught:
                 write()
-            message = f"{path}: cannot be written (File too large); check the disk"
+            message = f"{path}: cannot be written (File too large); {REMEDIES[errno.EFBIG]}"
             assert str(caught.value) == message
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -145,6 +145,7 @@ def test_unfinished_run_cannot_be_resumed(name, capsys):
 @pytest.mark.parametrize("name", FINISHED)
 def test_finished_run_is_already_finished(name, capsys):
     copy_run(name)
+    Path(name, "report.html").touch()
     assert main(["train", "--resume", name]) == 0
     assert "already finished" in capsys.readouterr().err
 

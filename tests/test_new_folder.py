@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fashioncnn import locks
 from fashioncnn import new_folder as module
 from fashioncnn.errors import RunError, WriteError
 from fashioncnn.files import temporary_path, write_atomic
@@ -199,6 +200,17 @@ def test_link_to_an_empty_folder_is_kept(tmp_path):
     create(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert is_complete(tmp_path / "target")
+
+
+def test_folder_on_a_network_mount_keeps_its_lock_when_it_is_renamed(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "mount_type", lambda path: "nfs4")
+    path = tmp_path / "run"
+    with new_folder(path, fill, LAST):
+        assert (path / ".lock").exists()
+        with pytest.raises(RunError, match="in use"), lock_folder(path, "in use"):
+            pass
+    assert not (path / ".lock").exists()
+    assert is_complete(path)
 
 
 def test_hidden_folder_of_a_running_process_is_kept(tmp_path):

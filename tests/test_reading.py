@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from fashioncnn.config import read_settings, resolve
@@ -25,6 +26,7 @@ from fashioncnn.reading import (
     read_text,
 )
 from fashioncnn.runs import RunFolder
+from fashioncnn.training.checkpoint import load_checkpoint, save_checkpoint
 from fashioncnn.tuning.parsing import read_space
 
 GIGABYTES = 20 << 30
@@ -215,3 +217,14 @@ def test_images_are_read_through_links_only_if_regular(tmp_path):
     Image.new("L", (3, 3)).save(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("a.png")
     assert read_image(tmp_path / "b.png").size == (3, 3)
+
+
+@pytest.mark.parametrize("strange", ["FIFO", "20 GB"])
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_strange_checkpoint_is_damaged(tmp_path, strange, suffix):
+    save_checkpoint(tmp_path, 1, {"weight": torch.zeros(3)}, {"epoch": 1})
+    save_checkpoint(tmp_path, 2, {"weight": torch.zeros(3)}, {"epoch": 2})
+    path = tmp_path / f"step-00000002{suffix}"
+    path.unlink()
+    STRANGE[strange](path)
+    assert load_checkpoint(tmp_path)[1] == {"epoch": 1}

@@ -1,7 +1,7 @@
 """Only `fashioncnn.files` writes files: other code would leave incomplete ones after a kill.
 
-Two libraries write files themselves: Optuna appends to the journal of a search, which
-`fashioncnn.tuning.journal` repairs, and pooch downloads to a temporary file.
+One library writes a file itself: Optuna appends to the journal of a search, which
+`fashioncnn.tuning.journal` repairs.
 """
 
 import ast
@@ -20,6 +20,8 @@ SAVERS = {"save", "savez", "savez_compressed", "savefig", "save_file", "dump", "
 """Functions that take a path or an open file."""
 COPIERS = {"copy", "copy2", "copyfile", "copytree", "move"}
 """Functions of shutil."""
+NULL_DEVICES = {"os.devnull", "_null(os.O_RDONLY)", "_null(os.O_WRONLY)"}
+"""What closed standard streams are replaced by."""
 
 
 def name_of(call):
@@ -67,7 +69,7 @@ def find_writes(source):
         first = ast.unparse(call.args[0]) if call.args else ""
         if (
             name in METHODS
-            or (name in OPENERS and first != "os.devnull" and is_write_mode(call))
+            or (name in OPENERS and first not in NULL_DEVICES and is_write_mode(call))
             or (name in SAVERS and first and first not in buffers and not is_state(call))
             or (name in COPIERS and receiver == "shutil")
         ):

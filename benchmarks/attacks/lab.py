@@ -84,6 +84,7 @@ class Lab:
     random: random.Random
     deadline: float = 0.0
     _prepared: dict[str, Prepared] = field(default_factory=dict)
+    _before: dict[str, Path] = field(default_factory=dict)
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -143,10 +144,8 @@ class Lab:
             begun = time.monotonic()
             work = self.new_folder()
             run = self.run if process else self.run_here
-            for command in scenario.before:
-                require(run(command, work))
-            before = self.folder / f"before-{len(self._prepared)}"
-            shutil.copytree(work, before)
+            before = self._prepare_before(scenario, process=process)
+            shutil.copytree(before, work, dirs_exist_ok=True)
             started = time.monotonic()
             require(run(scenario.command, work))
             seconds = time.monotonic() - started
@@ -155,6 +154,17 @@ class Lab:
             self.remove(work)
             self.deadline += time.monotonic() - begun
         return self._prepared[key]
+
+    def _prepare_before(self, scenario: Scenario, *, process: bool) -> Path:
+        """Return a folder in which the commands before a scenario have run."""
+        key = f"{scenario.before} {process}"
+        if key not in self._before:
+            folder = self.folder / f"before-{len(self._before)}"
+            folder.mkdir()
+            for command in scenario.before:
+                require((self.run if process else self.run_here)(command, folder))
+            self._before[key] = folder
+        return self._before[key]
 
     def start(
         self, arguments: list[str], work: Path, program: list[str] = CONSTANT_TIMES, **options: Any

@@ -19,7 +19,10 @@ from pathlib import Path
 
 from fashioncnn.errors import RunError
 from fashioncnn.files import create_exclusive, remove_temporary_files, try_lock
+from fashioncnn.reading import read_text
 
+LOCK_BYTES = 1024
+"""Limit on a lock file: a host name of at most 255 characters, and a number."""
 LOCK_FILE = ".lock"
 """Name of the lock file in a folder on a network file system."""
 MOUNTS = Path("/proc/mounts")
@@ -128,7 +131,7 @@ def _describe_owner(file: Path, message: str) -> str:
     """Return the message about a lock file; of a stale one, with the command that removes it."""
     remove = f"remove its lock with: {shlex.join(['rm', str(file)])}"
     try:
-        host, pid = file.read_text("utf-8").split()
+        host, pid = read_text(file, LOCK_BYTES).split()
         number = int(pid)
     except (OSError, ValueError):
         return f"locked by an unknown process; if it has ended, {remove}"

@@ -128,6 +128,7 @@ def _rename(hidden: Path, path: Path, destination: Path, last: str) -> bool:
     """Rename a folder to `destination`; return False if that is a folder that stays in place."""
     exists = destination.is_dir()
     if exists and any(destination.iterdir()):
+        _require_vacant(destination, last)  # before the lock, which the owner of a run may hold
         with lock_folder(destination, LOCKED):
             _require_vacant(destination, last)
             _clear(destination)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fashioncnn.config import read_settings, read_toml
+from fashioncnn.documents import DocumentKind, check_document
 from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
 from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
 from fashioncnn.locks import lock_folder
@@ -114,6 +115,17 @@ class RunFolder:
         """Raise `OtherVersionError` if the run was started by version 0.1."""
         if "schema" not in read_toml(self.config):
             raise resuming_error(self.path)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return the content of metrics.json.
+
+        Raises:
+            OtherVersionError: it was written by a later version.
+            RunError: it is missing or damaged.
+        """
+        values = read_json(self.metrics, "validation", "test", "summary")
+        require_valid(self.metrics, "metrics", values)
+        return values
 
     def read_environment(self) -> dict[str, Any]:
         """Return the content of environment.json in schema 2; empty if it is missing or damaged.
@@ -252,6 +264,14 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({reason(error)})") from None
     return value
+
+
+def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:
+    """Raise `RunError` if the document at `path`, or a line of it, has another structure."""
+    try:
+        check_document(kind, values)
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error})") from None
 
 
 def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.ExitStack) -> Path:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,6 +36,18 @@ def test_contact_sheet_is_written(cli, idx_folder):
     with Image.open("sheet.png") as image:
         assert image.format == "PNG"
         assert np.asarray(image).std() > 10
+
+
+def test_interrupted_contact_sheet_is_not_left_behind(cli, idx_folder, monkeypatch):
+    Path(".sheet.png.0123abcd.tmp").write_bytes(b"left by a killed process")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    code, _, _ = cli("data", "--data", idx_folder, "--sheet", "sheet.png")
+    assert code == 130
+    assert list(Path().iterdir()) == []
 
 
 def test_contact_sheet_in_a_missing_folder_is_rejected(cli, idx_folder):

@@ -87,23 +87,6 @@ def test_errors_of_the_file_system_are_one_line(cli, tmp_path, monkeypatch):
     assert "Not a directory" in cli.fails(1, "data")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
-        ImportError("libtorch.so: failed to map segment from shared object"),
-    ],
-)
-def test_too_little_memory_is_one_line(cli, monkeypatch, error):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr("fashioncnn.cli.datasets.load_for", fail)
-    message = cli.fails(1, "data", "sketches")
-    assert message == "fashioncnn: not enough memory; close other programs, or use less data"
-
-
 def test_other_runtime_errors_are_not_hidden(cli, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("a fault")

@@ -318,6 +318,28 @@ def test_saved_views_give_the_same_predictions(cli, trained, images):
         assert drawn.width > 2 * 28
 
 
+@pytest.mark.parametrize("option", ["--save-views", "--explain"])
+def test_interrupted_image_is_not_left_behind(cli, trained, images, monkeypatch, option):
+    def interrupt(self, file, *arguments):
+        opened = open(file, "wb") if isinstance(file, str | Path) else file  # noqa: SIM115, PTH123
+        opened.write(b"half an image")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupt)
+    code, _, _ = cli("predict", images, "--model", trained, option, "drawn")
+    assert code == 130
+    assert list(Path("drawn").iterdir()) == []
+
+
+def test_temporary_files_of_a_killed_process_are_removed(cli, trained, images):
+    Path("maps").mkdir()
+    leftovers = [Path(".a.csv.0123abcd.tmp"), Path("maps/.000001-0.png.0123abcd.tmp")]
+    for path in leftovers:
+        path.write_bytes(b"half a file")
+    cli.ok("predict", images, "--model", trained, "--explain", "maps", "--out", "a.csv")
+    assert not any(path.exists() for path in leftovers)
+
+
 def test_progress_is_shown_on_a_terminal_only(cli, trained, images, monkeypatch):
     command = ["predict", images, "--model", trained, "--out", "a.csv"]
     assert "predicting" not in cli(*command)[2]

@@ -50,6 +50,11 @@ def test_no_run_and_missing_run_are_rejected(cli):
     assert "no such run folder" in cli.fails(2, "report", "nowhere")
 
 
+def test_link_to_itself_is_no_run_folder(cli):
+    Path("loop").symlink_to("loop")
+    assert "no such run folder" in cli.fails(2, "report", "loop")
+
+
 def test_run_given_twice_is_rejected(cli, trained):
     assert "given twice" in cli.fails(2, "report", trained, Path(trained).resolve())
 

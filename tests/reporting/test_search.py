@@ -93,6 +93,11 @@ def test_table_has_the_best_complete_trials_as_columns():
     assert best_trials_table(TRIALS, DIMENSIONS, 1).note == ""
 
 
+def test_time_that_is_missing_in_the_journal_is_a_dash():
+    table = best_trials_table([make_trial(0, seconds=None)], DIMENSIONS, 1)
+    assert ("Time", "–") in table.rows
+
+
 def test_importances_are_sorted():
     importances = {"augmentation.shift": 0.1, "model.channels": 0.9}
     assert importance_table(importances, DIMENSIONS).rows == (("channels", "90%"), ("shift", "10%"))

@@ -131,9 +131,11 @@ def _splits(
 
 
 def _is_data_of(run: RunFolder, dataset: Dataset) -> bool:
-    from fashioncnn.runs import read_json
+    from fashioncnn.runs import read_json, require_valid
 
-    return bool(read_json(run.environment, "data")["data"]["sha256"] == dataset.hashes)
+    environment = read_json(run.environment, "data")
+    require_valid(run.environment, "environment", environment)
+    return bool(environment["data"]["sha256"] == dataset.hashes)
 
 
 def _evaluate(
@@ -174,9 +176,8 @@ def _update_run(
     from fashioncnn.artifacts.model_card import model_card
     from fashioncnn.files import write_atomic, write_json
     from fashioncnn.reporting.report import write_run_report
-    from fashioncnn.runs import read_json
 
-    stored = read_json(run.metrics, "validation", "test", "summary")
+    stored = run.read_metrics()
     if stored[metrics["split"]] != metrics:
         run.report.unlink(missing_ok=True)  # until it shows the new metrics
         stored[metrics["split"]] = metrics

@@ -82,10 +82,9 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    path = out.resolve()
-    with writing("--out", out):
-        remove_temporary_files(path.parent, path.name)
-    with writing("--out", out), atomic_file(path) as file:
+    target = out.resolve()  # a symbolic link stays one
+    remove_temporary_files(target.parent, target.name)
+    with writing("--out", out), atomic_file(target) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
         yield text
         text.flush()

@@ -35,16 +35,16 @@ def report(
     """
     if not runs:
         raise UsageError("report: no run folder given; name at least one, as in runs/train-1")
-    if len({path.resolve() for path in runs}) < len(runs):
-        raise UsageError("report: the same run is given twice; name each run once")
     from fashioncnn.environment import require_modules
     from fashioncnn.runs import open_run
 
+    folders = [open_run(path) for path in runs]  # rejects a link to itself, which has no target
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise UsageError("report: the same run is given twice; name each run once")
     require_modules("report")
     from fashioncnn.reporting.report import write_comparison, write_run_report
     from fashioncnn.reporting.run_report import read_run
 
-    folders = [open_run(path) for path in runs]
     if len(folders) == 1 and out is None:
         with folders[0].lock():
             page = write_run_report(folders[0], load_splits(folders[0], data))
@@ -64,7 +64,6 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     from fashioncnn.data.load import load_dataset
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
-    from fashioncnn.runs import read_json
 
     settings = run.settings()
     source = data or settings.data.source
@@ -75,7 +74,7 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
         return {}
     splits = evaluation_splits(dataset, settings)
     if run.trained:
-        metrics = read_json(run.metrics, "validation", "test")
+        metrics = run.read_metrics()
         if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
             note(
                 f"{run.path}: the report shows no mistakes, the run was evaluated on other images "

@@ -65,7 +65,8 @@ def suggest_resuming(run: RunFolder) -> Iterator[None]:
         yield
     except WriteError as error:
         option = shlex.join(["--resume", str(run.path)])
-        remedy = f"{error.remedy} and continue with {option}"
+        remedy, *_ = error.remedy.split(", or name ")  # the place of a run is fixed
+        remedy = f"{remedy} and continue with {option}"
         raise WriteError(error.path, error.reason, remedy) from None
 
 

@@ -134,7 +134,8 @@ def _result_texts(trial: Trial) -> list[str]:
     texts = [f"loss {trial.loss:.4f}"]
     if trial.accuracy is not None:
         texts.append(f"{100 * trial.accuracy:.2f}%")
-    texts.append(f"{trial.seconds:.0f} s")
+    if trial.seconds is not None:
+        texts.append(f"{trial.seconds:.0f} s")
     if trial.state == "pruned":
         texts.append(f"pruned after epoch {trial.epochs}")
     return texts

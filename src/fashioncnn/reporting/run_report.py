@@ -10,7 +10,7 @@ from fashioncnn.errors import RunError
 from fashioncnn.reading import TOML_BYTES, read_text
 from fashioncnn.reporting.mistakes import Mistake, evaluated_split, find_mistakes
 from fashioncnn.reporting.tables import Table, metrics_tables, one_line, summary_table
-from fashioncnn.runs import RunFolder, read_json
+from fashioncnn.runs import RunFolder, read_json, require_valid
 from fashioncnn.settings import Settings
 
 
@@ -85,16 +85,20 @@ def read_run(
     """
     if not run.trained:
         raise RunError(f"{run.path}: not finished; resume it with --resume {run.path}")
-    metrics = read_json(run.metrics, "validation", "test", "summary")
+    metrics = run.read_metrics()
     history = run.read_history()
-    epochs = metrics["summary"].get("epochs", 1)
+    environment = read_json(run.environment, "data", "packages")
+    require_valid(run.environment, "environment", environment)
+    for record in history:
+        require_valid(run.history, "epoch", record)
+    epochs = metrics["summary"]["epochs"]
     if len(history) < epochs:
         raise RunError(f"{run.history}: damaged (it has {len(history)} of {epochs} epochs)")
     return RunReport(
         name=one_line(name or run.path.resolve().name),
         settings=run.settings(),
         config=read_text(run.config, TOML_BYTES),
-        environment=read_json(run.environment, "data", "packages"),
+        environment=environment,
         history=history,
         metrics=metrics,
         mistakes=find_mistakes(run, metrics, splits or {}),

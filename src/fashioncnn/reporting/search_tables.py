@@ -13,7 +13,7 @@ def best_trials_table(trials: list[Trial], dimensions: list[Dimension], limit: i
     rows = (
         ("Loss", *(f"{t.loss:.4f}" for t in best)),
         ("Accuracy", *(percent(t.accuracy) for t in best)),
-        ("Time", *(f"{t.seconds:.0f} s" for t in best)),
+        ("Time", *("–" if t.seconds is None else f"{t.seconds:.0f} s" for t in best)),
         *(
             (dimension.name, *(format_value(t.parameters[dimension.key]) for t in best))
             for dimension in dimensions

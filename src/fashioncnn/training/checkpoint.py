@@ -20,9 +20,14 @@ from torch import Tensor, nn
 from fashioncnn.errors import RunError
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.migration import resuming_error
+from fashioncnn.reading import HISTORY_BYTES, read_bytes
 from fashioncnn.settings import SCHEMA
 
 KEPT = 2
+MANIFEST_BYTES = HISTORY_BYTES
+"""Limit on a manifest, which contains the history."""
+TENSORS_BYTES = 12 << 30
+"""Limit on the tensors: six copies of the largest weights (optimizer state, EMA, best weights)."""
 Notify = Callable[[str], None]
 """Called with a one-line message."""
 
@@ -92,7 +97,7 @@ def load_checkpoint(
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Return the content of a manifest; empty if it is damaged."""
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(read_bytes(path, MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
@@ -101,7 +106,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> bytes:
     """Return the content of a file; empty if it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_bytes(path, TENSORS_BYTES)
     except OSError:
         return b""
 
