@@ -15,7 +15,7 @@ from fashioncnn.cli.file_errors import file_error
 from fashioncnn.cli.signals import RaiseOnSignal
 from fashioncnn.errors import FashionCNNError
 
-OUT_OF_MEMORY = "not enough memory; close other programs, or use smaller batches or images"
+OUT_OF_MEMORY = "not enough memory; close other programs, or use less data"
 MEMORY_SIGNS = (
     "out of memory",
     "can't allocate memory",
