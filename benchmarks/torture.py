@@ -207,12 +207,15 @@ def table(document: dict[str, Any]) -> str:
     for name, result in document["attacks"].items():
         attack = ATTACKS[name]
         failed = result["failed"]
-        outcome = f"**{failed:,} failed**" if failed else "held"
+        held = "held" if result["attempts"] else "not attempted"
+        outcome = f"**{failed:,} failed**" if failed else held
         lines.append(f"| {attack.promise} | {attack.attack} | {result['attempts']:,} | {outcome} |")
     provenance = (
         f"`{document['command']}`, {document['date']}, {document['minutes']:g} minutes on "
         f"{document['cores']} cores of {document['cpu']}."
     )
+    if "note" in document:
+        provenance += f" Note: {document['note']}."
     return "\n".join([*lines, "", provenance, ""])
 
 

@@ -54,7 +54,7 @@ def new_folder(path: Path, fill: Fill, last: str) -> Iterator[None]:
     with write_errors(path):
         if not is_vacant(path, last):
             raise NotVacantError
-        destination = path.resolve()
+        destination = Path(os.path.realpath(path))  # `resolve` fails on links to themselves
         destination.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(destination)
     with contextlib.ExitStack() as stack:

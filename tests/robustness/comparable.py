@@ -13,7 +13,7 @@ from .recorder import Content, read_folder
 
 @contextlib.contextmanager
 def constant_times() -> Iterator[None]:
-    """Record the same times and the same memory in every run of this process."""
+    """Record the same times, memory and commit in every run of this process."""
     from fashioncnn.training.state import TrainState
 
     finish_epoch = TrainState.finish_epoch
@@ -26,6 +26,7 @@ def constant_times() -> Iterator[None]:
     with (
         patch.object(TrainState, "finish_epoch", finish_epoch_in_one_second),
         patch("fashioncnn.training.finalize.peak_memory_bytes", lambda: 10**8),
+        patch("fashioncnn.environment._git_commit", lambda: None),  # may change meanwhile
     ):
         yield
 
