@@ -14,6 +14,7 @@ import random
 import re
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -216,6 +217,7 @@ def table(document: dict[str, Any]) -> str:
     )
     if "note" in document:
         provenance += f" Note: {document['note']}."
+    provenance = textwrap.fill(provenance, 110, break_on_hyphens=False)
     return "\n".join([*lines, "", provenance, ""])
 
 
