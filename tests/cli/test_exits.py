@@ -27,7 +27,7 @@ from fashioncnn.data.download import OFFICIAL_FILES, fetch_fashion_mnist
 from .conftest import QUICK
 
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.tmp)?")
 SHORT = ["--rounds", "1", "--seconds", "0.01", "--device", "cpu", "--threads", "1"]
 TINY = ["--set", "model.channels=[4, 8]", "model.hidden=16"]
 COMMANDS = {
