@@ -68,6 +68,14 @@ def test_impossible_metric_is_reported_with_its_key(run, key, value, message):
     assert f"metrics.json: damaged ({message}" in str(caught.value)
 
 
+def test_class_without_images_has_no_accuracy(run):
+    metrics = json.loads(run.metrics.read_text())
+    metrics["validation"]["per_class"][1] |= {"n": 0, "accuracy": None, "errors": 0}
+    run.metrics.write_text(json.dumps(metrics))
+    report = read_run(run)
+    assert metrics_tables(report.metrics["validation"])
+
+
 def test_new_keys_are_allowed(run):
     metrics = json.loads(run.metrics.read_text())
     check_document("metrics", {**metrics, "other": [1]})

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+"""In [0, 1], but for rounding."""
 Count = Annotated[int, Field(ge=0)]
 MAX_CLASSES = 256
 
@@ -34,7 +35,8 @@ class ClassMetrics(Document):
     code: Count
     name: str
     n: Count
-    accuracy: Fraction
+    accuracy: Fraction | None
+    """None for a class without images."""
     errors: Count
 
 
