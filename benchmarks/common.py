@@ -20,7 +20,7 @@ BENCHMARKS = Path(__file__).resolve().parent
 ROOT = BENCHMARKS.parent
 RESULTS = BENCHMARKS / "results"
 RECIPES = BENCHMARKS / "recipes"
-"""Recipes that were never trained to the end; they are not part of the package."""
+"""Recipes that need a GPU; they are not part of the package."""
 RUNS = Path("runs") / "seeds"
 """Run folders of recorded seeds, relative to the working folder."""
 SHARED_DATA = ROOT.parent / "shared" / "fashion-mnist"

@@ -48,7 +48,7 @@ def configure_allocator() -> None:
     """Make glibc keep large freed blocks instead of returning them to the kernel.
 
     Each step frees and allocates the same activations; otherwise the kernel zeroes their pages
-    every time (measured by benchmarks/step.py, see docs/LOG.md). Process-wide.
+    every time (measured by benchmarks/step_optimizations.py, see docs/LOG.md). Process-wide.
     """
     if sys.platform != "linux":
         return
