@@ -13,6 +13,7 @@ from PIL import Image
 
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.images.decoding import read_image
+from fashioncnn.images.pixels import PixelValueError, to_levels
 from fashioncnn.images.views import plain_view
 
 DEFAULT_IMAGE_SIZE = 28
@@ -31,14 +32,15 @@ def to_images(
     Args:
         images: an array, tensor or frame with the shape (n, size, size), (n, 1, size, size),
             (n, size, size, 1), (n, size · size), or for color images (n, 3, size, size) or
-            (n, size, size, 3), which are converted to luma; or a sequence of paths or PIL images.
-            Values are uint8 or integers in [0, 255], floats in [0, 1] or whole floats in [0, 255].
+            (n, size, size, 3), which are converted to luma; or a list of paths or PIL images.
+            Values are those of `fashioncnn.images.pixels.to_levels`.
         image_size: side in pixels; images of another size are padded to a square and resized. By
             default the size of arrays, which must be square, and 28 for paths and PIL images.
         subject: what messages call the images.
 
     Raises:
-        DataError: a shape, type or value range is not supported, or an image cannot be read.
+        DataError: a shape is not supported, or an image cannot be read.
+        UsageError: a type or value range is not supported.
     """
     if isinstance(images, list | tuple) and any(
         isinstance(x, str | Path | Image.Image) for x in images
@@ -98,36 +100,10 @@ def _with_three_dimensions(array: NDArray[Any], subject: str) -> NDArray[Any]:
 
 
 def _to_uint8(array: NDArray[Any], subject: str) -> NDArray[np.uint8]:
-    if not array.size:
-        return array.astype(np.uint8)
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8) * np.uint8(255)
-    low, high = float(array.min()), float(array.max())
-    is_float = array.dtype.kind == "f"
-    if is_float and low >= 0 and high <= 1:
-        return _convert(array, lambda chunk: np.round(chunk * 255))
-    if low >= 0 and high <= 255 and not (is_float and _has_fractions(array)):
-        if high == 1:
-            raise DataError(
-                f"{subject} of {array.dtype} with the values 0 and 1 only: should be in [0, 255]; "
-                "multiply them by 255"
-            )
-        return array if array.dtype == np.uint8 else _convert(array, lambda chunk: chunk)
-    raise DataError(
-        f"{subject} of {array.dtype} in [{low:g}, {high:g}]: should be uint8 in [0, 255] or float "
-        "in [0, 1]"
-    )
-
-
-def _has_fractions(array: NDArray[Any]) -> bool:
-    return any(bool((chunk != np.round(chunk)).any()) for chunk in _chunks(array))
-
-
-def _convert(array: NDArray[Any], function: Any) -> NDArray[np.uint8]:
-    result = np.empty(array.shape, np.uint8)
-    for chunk, target in zip(_chunks(array), _chunks(result), strict=True):
-        target[...] = function(chunk)
-    return result
+    try:
+        return to_levels(array)
+    except PixelValueError as error:
+        raise PixelValueError(f"{subject}: {error}") from None
 
 
 def _to_luma(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
