@@ -87,10 +87,11 @@ def _load_data(
     data: str | None, model: TrainedModel, settings: Settings | None, *, offline: bool
 ) -> Dataset:
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.dataset import is_dataset
 
     source = data or _default_source(model, settings)
     dataset = load_for(source, model.spec.preprocessing.image_size, offline=offline)
-    if dataset.name != model.spec.dataset:
+    if not is_dataset(model.spec.dataset, dataset.name):
         note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
     return dataset
 
@@ -98,14 +99,14 @@ def _load_data(
 def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:
     """Return the source of the data that the model was trained on; None is the cache."""
     from fashioncnn.config import source_from_environment
-    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
+    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, is_dataset
 
     if settings is not None:
         return settings.data.source
-    if model.spec.dataset == SKETCHES:
+    if is_dataset(model.spec.dataset, SKETCHES):
         return SKETCHES
     source = source_from_environment()
-    if source is None and model.spec.dataset != FASHION_MNIST:
+    if source is None and not is_dataset(model.spec.dataset, FASHION_MNIST):
         raise UsageError(
             f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
             "--data"

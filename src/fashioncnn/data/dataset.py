@@ -110,10 +110,20 @@ class Dataset:
         return self.test
 
 
+def is_dataset(name: str, built_in: str) -> bool:
+    """Return whether a name is that of a built-in dataset, or of a modification of it.
+
+    >>> is_dataset("fashion-mnist, 10% of the training images", FASHION_MNIST)
+    True
+    """
+    return name == built_in or name.startswith(f"{built_in}, ")
+
+
 def custom_dataset_name(folder: Path) -> str:
     """Return the name of a user's dataset: the folder's, but never that of a built-in dataset."""
     name = folder.resolve().name
-    return f"own {name}" if name in (FASHION_MNIST, SKETCHES) else name
+    is_taken = is_dataset(name, FASHION_MNIST) or is_dataset(name, SKETCHES)
+    return f"own {name}" if is_taken else name
 
 
 def validated_split(
