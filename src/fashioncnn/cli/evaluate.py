@@ -117,6 +117,7 @@ def _load_data(
 ) -> Dataset:
     """Return the data to evaluate on; that which is given has no split to hold out."""
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.dataset import is_dataset
 
     settings = run.settings() if run else None
     dataset = load_for(
@@ -124,12 +125,13 @@ def _load_data(
         model.spec.preprocessing.image_size,
         offline=offline,
         for_evaluation=data is not None,
-        skip_broken=skip_broken,
+        skip_broken=skip_broken
+        or (data is None and settings is not None and settings.data.skip_broken),
         class_names=model.spec.labels,
     )
     if data is not None and not len(dataset.train) and dataset.test is not None:
         dataset = _without_training_images(dataset, dataset.test, model, run)
-    if dataset.name != model.spec.dataset:
+    if not is_dataset(model.spec.dataset, dataset.name):
         note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
     return dataset
 
@@ -170,14 +172,14 @@ def _with_classes_of(
 def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:
     """Return the source of the data that the model was trained on; None is the cache."""
     from fashioncnn.config import source_from_environment
-    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
+    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, is_dataset
 
     if settings is not None:
         return settings.data.source
-    if model.spec.dataset == SKETCHES:
+    if is_dataset(model.spec.dataset, SKETCHES):
         return SKETCHES
     source = source_from_environment()
-    if source is None and model.spec.dataset != FASHION_MNIST:
+    if source is None and not is_dataset(model.spec.dataset, FASHION_MNIST):
         raise UsageError(
             f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
             "--data"
