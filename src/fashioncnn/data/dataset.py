@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.data.checks import check_labels, checked_class_names, require_uint8
-from fashioncnn.data.labels import distinct_labels, encode_labels
+from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError
 from fashioncnn.images.views import VIEW_FUNCTIONS, ViewMode
@@ -129,8 +129,10 @@ class Dataset:
     validation: Split | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", checked_class_names(self.class_names, self.source))
         _check_splits(self)
+        minimum = MIN_CLASSES if len(self.train) else 1
+        names = checked_class_names(self.class_names, self.source, minimum)
+        object.__setattr__(self, "class_names", names)
         if self.name == FASHION_MNIST and not self.is_official:
             object.__setattr__(self, "name", MODIFIED)
 
