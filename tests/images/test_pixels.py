@@ -71,6 +71,7 @@ def test_12_bit_levels_are_rounded():
     ("values", "reason"),
     [
         (np.array([0.0, 1.2]), r"float64 in \[0, 1.2\]"),
+        (np.array([0.0, 7.9]), r"float64 in \[0, 7.9\]"),
         (np.array([0.0, 255.5]), r"in \[0, 255.5\]"),
         (np.array([-1.0, 1.0]), r"in \[-1, 1\]: should be .*; undo its normalization"),
         (np.array([-1, 255], np.int16), r"in \[-1, 255\]"),

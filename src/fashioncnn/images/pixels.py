@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fashioncnn.errors import UsageError
 
 WHITE_8_BIT, WHITE_16_BIT = 255, 65535
-MIN_FLOAT_LEVELS = 2.0
-"""Floats whose highest value is below this and above 1 are rejected: they may be values in [0, 1]
-that overshot, and as gray levels the image would be black."""
+MIN_FLOAT_LEVELS = 8.0
+"""Floats whose highest value is below this and above 1 are rejected: they may be fractions that
+overshot or were normalized, and as gray levels the image would be black."""
 HOW_TO_SCALE = "scale it to uint8 in [0, 255] or float in [0, 1]"
 
 
@@ -33,7 +33,7 @@ def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
     | integers | [0, 255], but not [0, 1] | levels |
     | uint16 | [0, 65535], highest above 255 | 16-bit levels |
     | float | [0, 1] | fractions of white |
-    | float | [0, 255], highest at least 2 | levels |
+    | float | [0, 255], highest at least 8 | levels |
 
     Args:
         values: of any shape. The range is that of all values together, so that a dark image is read
@@ -53,7 +53,7 @@ def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
         return np.where(values, WHITE_8_BIT, 0).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise PixelValueError(f"values of {values.dtype} contain NaN or infinity; {HOW_TO_SCALE}")
+        raise PixelValueError(f"values of {values.dtype} contain NaN or infinity; should be finite")
     if low < 0:
         raise _out_of_range(values, low, high, "undo its normalization, and ")
     if kind == "f":
