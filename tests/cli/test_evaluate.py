@@ -210,6 +210,11 @@ def test_unknown_class_is_mapped_or_left_out(cli, animals, tmp_path):
     assert message.endswith("with --map 'cow=CLASS'")
     metrics = cli.json(*arguments, "--map", "ten=10", "--map", "cow=")
     assert [(c["name"], c["n"]) for c in metrics["per_class"] if c["n"]] == [("2", 10), ("10", 10)]
+    every = ",".join(str(i) for i in range(12))
+    metrics = cli.json(*arguments, "--map", f"ten={every}", "--map", "cow=", "--map", "2=2,3")
+    assert (metrics["n"], metrics["partial_labels"]) == (20, 20)
+    of_ten = [c["n"] - c["errors"] for c in metrics["per_class"]]
+    assert sum(of_ten) >= 10  # every answer for "ten" is correct
     assert "--map ten: should be NAME=CLASS" in cli.fails(2, *arguments, "--map", "ten")
     assert "map dog: " in cli.fails(2, *arguments, "--map", "dog=2")
 

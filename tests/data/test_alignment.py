@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.alignment import UnknownClassError, align_classes
+from fashioncnn.data.alignment import UnknownClassError, align_classes, allowed_classes
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset
 from fashioncnn.errors import UsageError
 
@@ -77,3 +77,12 @@ def test_mapping_takes_precedence_and_may_leave_classes_out():
 def test_mapping_of_or_to_unknown_classes_is_rejected(mapping, message):
     with pytest.raises(UsageError, match=message):
         align_classes(make("pants", "Bag", "Bag", "Bag"), FASHION_MNIST_CLASSES, mapping)
+
+
+def test_classes_of_a_name_with_several_are_all_correct():
+    original = make("shoes", "Bag", "hat", "Sandal")
+    mapping = {"shoes": ["Sandal", "Sneaker"], "hat": []}
+    aligned = align_classes(original, FASHION_MNIST_CLASSES, mapping)
+    allowed = allowed_classes(original, aligned, "train", mapping)
+    assert [np.flatnonzero(row).tolist() for row in allowed] == [[5, 7], [8], [5]]
+    assert allowed_classes(original, aligned, "train", {"shoes": ["Sandal"]}) is None

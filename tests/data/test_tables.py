@@ -70,6 +70,19 @@ class TestCSV:
         np.testing.assert_array_equal(data.test.images, IMAGES)
         np.testing.assert_array_equal(data.test.labels, LABELS)
 
+    def test_label_may_be_between_pixels(self, tmp_path):
+        rows = [[*ROWS[i, :300], LABELS[i], *ROWS[i, 300:]] for i in range(60)]
+        path = write_csv(tmp_path / "a.csv", [*PIXELS[:300], "class", *PIXELS[300:]], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
+        np.testing.assert_array_equal(data.test.labels, LABELS)
+
+    def test_fractions_of_white_are_not_truncated(self, tmp_path):
+        rows = [[LABELS[i], *([0] * 784 if i == 0 else ROWS[i] / 255)] for i in range(60)]
+        path = write_csv(tmp_path / "a.csv", ["label", *PIXELS], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images[1:], IMAGES[1:])
+
     @pytest.mark.parametrize("delimiter", [";", "\t"])
     def test_other_delimiters_are_recognized(self, tmp_path, delimiter):
         data = load_dataset(str(kaggle(tmp_path / "a.csv", delimiter=delimiter)))
@@ -132,6 +145,7 @@ class TestCSV:
             (["label", *PIXELS], [[1, *[300] * 784], [0, *[1] * 784]], "in .1, 300.: should be"),
             (["label", *PIXELS], [["", *[9] * 784]], "line 2 has no label"),
             (["path", "label"], [], "no rows below the first line"),
+            (["label", *PIXELS], [], "no rows below the first line"),
             (["path", "label"], [["a"]], "line 2 has only 1 columns"),
         ],
     )
