@@ -73,7 +73,7 @@ def find_split_folders(folder: Path, notify: Notify) -> dict[str, Path]:
         _reject_split_among_classes(folders, nested)
     named = [path.name for path, role in zip(folders, roles, strict=True) if role]
     if None in roles or not nested:
-        if named and (nested or len(named) > 1):
+        if len(named) > 1 or any(path.name in named for path in nested):
             notify(f"{folder}: read as classes, not as splits: {', '.join(named)}")
         return {}
     without = next((path for path in folders if path not in nested), None)
