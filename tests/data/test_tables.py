@@ -306,6 +306,10 @@ class TestObjects:
             ((IMAGES, LABELS * 0), "1 distinct labels"),
             ((IMAGES[0], LABELS), "28 columns|shape|images but"),
             (torch.utils.data.TensorDataset(torch.zeros(2, 4)), "item 0 of type tuple; should be"),
+            (
+                torch.utils.data.TensorDataset(torch.zeros(2, 9, 9), torch.eye(2)),
+                "item 0 has several",
+            ),
             (torch.utils.data.TensorDataset(torch.zeros(0, 4)), "TensorDataset: no images"),
             (((IMAGES, LABELS % 5), (IMAGES, LABELS)), "test labels: label 5 at position 5"),
         ],
