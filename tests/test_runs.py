@@ -90,10 +90,17 @@ def test_damaged_json_is_reported(tmp_path, content):
         read_json(tmp_path / "metrics.json", "test")
 
 
-@pytest.mark.parametrize("schema", ["1", "2"])
-def test_json_of_known_schemas_is_read(tmp_path, schema):
-    (tmp_path / "metrics.json").write_text(f'{{"schema": {schema}, "test": null}}')
+@pytest.mark.parametrize("end", ["1", '1, "checksum": null', '2, "checksum": null'])
+def test_json_of_known_schemas_is_read(tmp_path, end):
+    (tmp_path / "metrics.json").write_text(f'{{"test": null, "schema": {end}}}')
     assert read_json(tmp_path / "metrics.json", "test")["test"] is None
+
+
+@pytest.mark.parametrize("end", ["2", '1, "checksum": "0"', '2, "checksum": "0"'])
+def test_json_without_the_right_checksum_is_rejected(tmp_path, end):
+    (tmp_path / "metrics.json").write_text(f'{{"test": null, "schema": {end}}}')
+    with pytest.raises(RunError, match=r"metrics\.json: damaged or edited \((no|wrong) checksum\)"):
+        read_json(tmp_path / "metrics.json", "test")
 
 
 @pytest.mark.parametrize("schema", ["3", '"2"', "null"])
@@ -104,10 +111,11 @@ def test_json_of_other_schemas_is_rejected(tmp_path, schema):
         read_json(tmp_path / "metrics.json", "test")
 
 
-def test_environment_is_empty_if_it_is_missing_or_damaged(run):
+def test_environment_is_empty_if_it_is_missing(run):
     assert run.read_environment() == {}
     run.environment.write_text("{")
-    assert run.read_environment() == {}
+    with pytest.raises(RunError, match=r"environment\.json: damaged"):
+        run.read_environment()
     run.environment.write_text('{"schema": 3}')
     with pytest.raises(OtherVersionError):
         run.read_environment()
@@ -127,13 +135,16 @@ def test_environment_of_version_0_1_has_the_new_keys(run):
 def test_complete_run_has_metrics_and_model(run):
     assert not run.trained
     assert not run.is_complete()
-    run.metrics.write_text('{"schema": 2, "validation": null, "test": null, "summary": {}}')
+    run.write_history([{"epoch": 1}])
+    run.write_metrics({"schema": 2, "validation": None, "test": None, "summary": {}})
     assert run.trained
     assert not run.is_complete()
     run.model.mkdir()
     for name in ("config.json", "model.safetensors"):
         (run.model / name).write_bytes(b"")
     assert run.is_complete()
+    run.history.write_text('{"epoch": 1, "train_loss": 0.5}\n')
+    assert not run.is_complete()
     run.metrics.write_text('{"schema": 3}')
     with pytest.raises(OtherVersionError):
         run.is_complete()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fashioncnn.checksum import CHECKSUM, ChecksumError, with_checksum, without_checksum
 from fashioncnn.config import read_settings, read_toml
 from fashioncnn.documents import DocumentKind, check_document
 from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
-from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
 from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
 from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
@@ -26,6 +28,8 @@ READABLE_SCHEMAS = (1, SCHEMA)
 
 CONFIG = "config.toml"
 """Name of the file that makes a folder a run."""
+HISTORY_KEY = "history_sha256"
+"""Key in metrics.json."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class RunFolder:
             OtherVersionError: its metrics were written by a later version.
         """
         try:
-            read_json(self.metrics, "validation", "test", "summary")
+            self._verified_metrics()
         except OtherVersionError:
             raise
         except RunError:
@@ -123,22 +127,39 @@ class RunFolder:
             OtherVersionError: it was written by a later version.
             RunError: it is missing or damaged.
         """
-        values = read_json(self.metrics, "validation", "test", "summary")
+        values = self._verified_metrics()
         require_valid(self.metrics, "metrics", values)
         return values
 
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json, with a checksum and the SHA-256 of the history."""
+        write_json(self.metrics, with_checksum({**metrics, HISTORY_KEY: self._history_sha256()}))
+
+    def _verified_metrics(self) -> dict[str, Any]:
+        """Return the metrics if they and the history are those that were written."""
+        values = read_json(self.metrics, "validation", "test", "summary")
+        expected = values.pop(HISTORY_KEY, None)
+        if expected is not None and expected != self._history_sha256():
+            raise RunError(f"{self.history}: damaged or edited (not the history of {self.metrics})")
+        return values
+
+    def _history_sha256(self) -> str:
+        try:
+            content = read_bytes(self.history, HISTORY_BYTES)
+        except OSError as error:
+            raise RunError(f"{self.history}: damaged ({reason(error)})") from None
+        return hashlib.sha256(content).hexdigest()
+
     def read_environment(self) -> dict[str, Any]:
-        """Return the content of environment.json in schema 2; empty if it is missing or damaged.
+        """Return the content of environment.json in schema 2; empty if it is missing.
 
         Raises:
             OtherVersionError: it was written by a later version.
+            RunError: it is damaged.
         """
-        try:
-            return migrate_environment(read_json(self.environment))
-        except OtherVersionError:
-            raise
-        except RunError:
+        if not self.environment.exists():
             return {}
+        return migrate_environment(read_json(self.environment))
 
     def read_history(self) -> list[dict[str, Any]]:
         """Return one record per epoch; empty before the end of the first epoch."""
@@ -215,7 +236,8 @@ def new_run(
                 stack.enter_context(new_folder(out, fill, CONFIG))
         except NotVacantError:
             resume = f", or resume it with --resume {out}" if (path / CONFIG).exists() else ""
-            raise UsageError(f"--out {out}: not empty; name a new folder{resume}") from None
+            what = "not empty" if path.is_dir() else "not a folder"
+            raise UsageError(f"--out {out}: {what}; name a new folder{resume}") from None
         except WriteError as error:
             if error.path in (path, path.parent):
                 raise UsageError(str(error)) from None
@@ -242,11 +264,12 @@ def open_run(path: Path) -> RunFolder:
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a run.
+    """Return the content of a JSON file of a run, without its checksum; version 0.1 wrote none.
 
     Raises:
         OtherVersionError: its schema is not one of `READABLE_SCHEMAS`.
-        RunError: it cannot be read, or lacks one of the `required` keys.
+        RunError: it cannot be read, its checksum does not match, or one of the `required` keys is
+            missing.
     """
     try:
         value = read_json_file(path, METRICS_BYTES)
@@ -258,12 +281,17 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
                 f"{path}: written by another version of fashioncnn (schema {schema}; this version "
                 f"reads {' and '.join(map(str, READABLE_SCHEMAS))}); use that version"
             )
-        missing = [key for key in required if key not in value]
+        if schema != 1 or CHECKSUM in value:
+            value = without_checksum(value)
+        values: dict[str, Any] = value
+        missing = [key for key in required if key not in values]
         if missing:
             raise ValueError(f"missing: {', '.join(missing)}")
+    except ChecksumError as error:
+        raise RunError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({reason(error)})") from None
-    return value
+    return values
 
 
 def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:

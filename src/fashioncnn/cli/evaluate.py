@@ -174,7 +174,7 @@ def _update_run(
 ) -> Metrics:
     """Update metrics, model card and report of a run if the metrics are new; return the summary."""
     from fashioncnn.artifacts.model_card import model_card
-    from fashioncnn.files import write_atomic, write_json
+    from fashioncnn.files import write_atomic
     from fashioncnn.reporting.report import write_run_report
 
     stored = run.read_metrics()
@@ -185,7 +185,7 @@ def _update_run(
         teachers = run.read_environment().get("teachers")
         card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
         write_atomic(run.model / "README.md", card.encode())
-        write_json(run.metrics, stored)  # after the card, which is written only with new metrics
+        run.write_metrics(stored)  # after the card, which is written only with new metrics
     if not run.finished:
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]

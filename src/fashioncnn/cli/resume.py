@@ -88,9 +88,7 @@ def _write_report(run: RunFolder) -> None:
 
 
 def _print_metrics(run: RunFolder) -> None:
-    from fashioncnn.runs import read_json
-
-    print_json({"run": str(run.path), **read_json(run.metrics)})
+    print_json({"run": str(run.path), **run.read_metrics()})
 
 
 def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:

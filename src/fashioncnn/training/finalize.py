@@ -9,7 +9,6 @@ from fashioncnn.artifacts.model_card import model_card
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.files import write_json
 from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, save_model
@@ -67,7 +66,7 @@ def finalize(
         identity = {"model_sha256": description.sha256, "precision": precision}
         identity |= {f"{SPLIT_NAMES[name]}_sha256": s.sha256 for name, s in splits.items()}
         save_predictions(run.predictions, predictions, identity)
-        write_json(run.metrics, metrics)
+        run.write_metrics(metrics)
     return model, metrics, predictions
 
 

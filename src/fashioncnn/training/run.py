@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fashioncnn.checksum import with_checksum
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.splits import split_validation
 from fashioncnn.devices import (
@@ -194,7 +195,7 @@ def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **m
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
-    write_json(run.environment, {**environment, **used})
+    write_json(run.environment, with_checksum({**environment, **used}))
 
 
 def _train_teachers(
