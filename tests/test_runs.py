@@ -48,7 +48,7 @@ def test_given_folder_has_the_settings_and_must_be_empty(tmp_path):
 
 def test_folder_that_cannot_be_created_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="not a folder"):
         create_run(tmp_path / "file", resolve())
     with pytest.raises(UsageError, match="file/run: cannot be written"):
         create_run(tmp_path / "file" / "run", resolve())
@@ -132,9 +132,44 @@ def test_environment_of_version_0_1_has_the_new_keys(run):
     }
 
 
+@pytest.fixture
+def trained(run):
+    """A run with settings, history and metrics."""
+    run.config.write_text("[data]\nsource = 'a'\nvalidation = 20\n")
+    run.write_history([{"epoch": 1, "train_loss": 0.5}])
+    run.write_metrics({"schema": 2, "validation": None, "test": None, "summary": {}})
+    return run
+
+
+def test_metrics_are_read_as_written(trained):
+    expected = {"schema": 2, "validation": None, "test": None, "summary": {}}
+    assert trained.require_intact() == expected
+    trained.config.write_text("# moved\n[data]\nvalidation = 20\nsource = '/b'\n")
+    assert trained.require_intact() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("config.toml", "20", "21"),
+        ("config.toml", "20", "2020-01-01"),
+        ("history.jsonl", "0.5", "0.4"),
+        ("metrics.json", '"test": null', '"test": 1'),
+        ("metrics.json", '"checksum"', '"checksom"'),
+    ],
+)
+def test_document_changed_after_the_training_is_reported(trained, name, before, after):
+    path = trained.path / name
+    path.write_text(path.read_text().replace(before, after, 1))
+    with pytest.raises(RunError, match=rf"{name}: damaged,? or edited"):
+        trained.require_intact()
+    assert not trained.is_complete()
+
+
 def test_complete_run_has_metrics_and_model(run):
     assert not run.trained
     assert not run.is_complete()
+    run.config.write_text("[data]\nsource = 'a'\n")
     run.write_history([{"epoch": 1}])
     run.write_metrics({"schema": 2, "validation": None, "test": None, "summary": {}})
     assert run.trained

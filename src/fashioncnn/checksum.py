@@ -18,8 +18,9 @@ class ChecksumError(ValueError):
 
 
 def json_sha256(values: dict[str, Any]) -> str:
-    """Return the SHA-256 of JSON values, which does not depend on order and formatting."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    """Return the SHA-256 of JSON or TOML values; their order and formatting do not matter."""
+    content = json.dumps(values, sort_keys=True, default=str)  # TOML has dates
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def with_checksum(values: dict[str, Any]) -> dict[str, Any]:

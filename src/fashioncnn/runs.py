@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fashioncnn.checksum import CHECKSUM, ChecksumError, with_checksum, without_checksum
+from fashioncnn.checksum import (
+    CHECKSUM,
+    ChecksumError,
+    json_sha256,
+    with_checksum,
+    without_checksum,
+)
 from fashioncnn.config import read_settings, read_toml
 from fashioncnn.documents import DocumentKind, check_document
 from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
@@ -28,8 +34,8 @@ READABLE_SCHEMAS = (1, SCHEMA)
 
 CONFIG = "config.toml"
 """Name of the file that makes a folder a run."""
-HISTORY_KEY = "history_sha256"
-"""Key in metrics.json."""
+SHA256 = "sha256"
+"""Key in metrics.json of the hashes of what belongs to the metrics."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class RunFolder:
             OtherVersionError: its metrics were written by a later version.
         """
         try:
-            self._verified_metrics()
+            self.require_intact()
         except OtherVersionError:
             raise
         except RunError:
@@ -125,30 +131,51 @@ class RunFolder:
 
         Raises:
             OtherVersionError: it was written by a later version.
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or does not belong to the settings or history.
         """
-        values = self._verified_metrics()
+        values = self.require_intact()
         require_valid(self.metrics, "metrics", values)
         return values
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json, with a checksum and the SHA-256 of the history."""
-        write_json(self.metrics, with_checksum({**metrics, HISTORY_KEY: self._history_sha256()}))
+        """Write metrics.json, with the hashes of the settings and the history, and a checksum."""
+        hashes = {path.name: sha256 for path, sha256 in self._hashes().items()}
+        write_json(self.metrics, with_checksum({**metrics, SHA256: hashes}))
 
-    def _verified_metrics(self) -> dict[str, Any]:
-        """Return the metrics if they and the history are those that were written."""
+    def require_intact(self) -> dict[str, Any]:
+        """Return the metrics, not validated, of a trained run whose documents are intact.
+
+        Raises:
+            OtherVersionError: they were written by a later version.
+            RunError: the metrics are missing, or they, the settings or the history were changed
+                since the training.
+        """
         values = read_json(self.metrics, "validation", "test", "summary")
-        expected = values.pop(HISTORY_KEY, None)
-        if expected is not None and expected != self._history_sha256():
-            raise RunError(f"{self.history}: damaged or edited (not the history of {self.metrics})")
+        expected = values.pop(SHA256, None)
+        if expected is None:  # version 0.1
+            return values
+        for path, sha256 in self._hashes().items():
+            if expected.get(path.name) != sha256:
+                raise RunError(
+                    f"{path}: damaged, or edited since the training ended; restore it, or resume "
+                    "the run"
+                )
         return values
 
-    def _history_sha256(self) -> str:
+    def _hashes(self) -> dict[Path, str]:
+        """Return the SHA-256 of the settings and the history; the folder of the data may change."""
+        settings = read_toml(self.config)
+        data = settings.get("data")
+        if isinstance(data, dict):
+            settings["data"] = {key: value for key, value in data.items() if key != "source"}
         try:
-            content = read_bytes(self.history, HISTORY_BYTES)
+            history = read_bytes(self.history, HISTORY_BYTES)
         except OSError as error:
             raise RunError(f"{self.history}: damaged ({reason(error)})") from None
-        return hashlib.sha256(content).hexdigest()
+        return {
+            self.config: json_sha256(settings),
+            self.history: hashlib.sha256(history).hexdigest(),
+        }
 
     def read_environment(self) -> dict[str, Any]:
         """Return the content of environment.json in schema 2; empty if it is missing.

@@ -29,7 +29,8 @@ def make_run(trained):
         run.path.mkdir(parents=True)
         shutil.copytree(Path(trained, "model"), run.model)
         write_atomic(run.config, settings.model_copy(update=changes).to_toml().encode())
-        write_atomic(run.metrics, b"{}")
+        run.write_history([])
+        run.write_metrics({"validation": None, "test": None, "summary": {}})
         logits = np.random.default_rng(seed).normal(size=(N, 10)).astype(np.float32)
         logits[np.arange(N), LABELS] += 1
         identity = {"model_sha256": str(path), "precision": "fp32"}

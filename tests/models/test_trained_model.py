@@ -93,6 +93,17 @@ def test_weights_with_a_changed_byte_are_rejected(folder):
         load_model(folder)
 
 
+def test_changed_class_name_is_rejected_unless_it_was_edited_on_purpose(folder, tmp_path):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("Ankle boot", "Ankle boat"))
+    with pytest.raises(ModelError, match=r"config\.json: damaged or edited \(wrong checksum\)"):
+        load_model(folder)
+    change(folder, checksum=None)
+    save_model(load_model(folder), tmp_path / "renamed", "")
+    assert json.loads((tmp_path / "renamed" / "config.json").read_text())["checksum"]
+    assert load_model(tmp_path / "renamed").spec.labels[9] == "Ankle boat"
+
+
 def test_weights_of_another_architecture_are_rejected(folder):
     change(folder, architecture={"name": "fashion_cnn", "hidden": 60000})
     with pytest.raises(ModelError, match="not the weights of the architecture"):

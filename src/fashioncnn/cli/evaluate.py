@@ -53,6 +53,8 @@ def evaluate(
 
     trained = load_for(model, device)
     run = _find_run(model)
+    if run is not None:
+        run.require_intact()
     settings = run.settings() if run else None
     dataset = _load_data(data, trained, settings, offline=offline)
     splits = _splits(model, dataset, settings, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,7 @@ def report(
 def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
+    from fashioncnn.evaluation.predictions import load_predictions
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
 
@@ -75,7 +77,13 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     splits = evaluation_splits(dataset, settings)
     if run.trained:
         metrics = run.read_metrics()
-        if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
+        if not load_predictions(run.predictions)[0]:
+            command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+            note(
+                f"{run.predictions}: missing or damaged, so that the report shows no mistakes; "
+                f"write it again with: {command}"
+            )
+        elif evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
             note(
                 f"{run.path}: the report shows no mistakes, the run was evaluated on other images "
                 f"than those of {dataset.source}"
