@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks import faults, kills, limits
+from attacks import documents, faults, kills, limits, mirrors
 from attacks.lab import Lab, Outcome
 from attacks.scenarios import (
     constant_times,
@@ -61,7 +61,7 @@ ATTACKS = {
         "A killed command continues, with the same bytes in the end",
         "SIGKILL at a random moment: `train`, `--from`, `--resume`, distillation, `tune`",
         kills.sigkill,
-        0.24,
+        0.22,
     ),
     "worker": Attack(
         "A search replaces a worker that died",
@@ -73,13 +73,13 @@ ATTACKS = {
         "SIGTERM and SIGINT end every command cleanly: code 143 or 130, no partial file",
         "signals at five moments of 8 commands, which are then repeated",
         kills.terminate,
-        0.2,
+        0.18,
     ),
     "disk": Attack(
         "A full disk is one error; the command continues once there is space",
         "no space at the n-th file operation, for every n",
         faults.disk_full,
-        0.1,
+        0.07,
     ),
     "manifest": Attack(
         "A damaged checkpoint is noticed, and the previous one is used",
@@ -92,6 +92,12 @@ ATTACKS = {
         "each byte of `config.json` changed",
         faults.corrupt_config,
         0.03,
+    ),
+    "documents": Attack(
+        "A damaged document of a run never changes a result silently",
+        "each byte of settings, environment, history, metrics and predictions changed",
+        documents.corrupt_documents,
+        0.06,
     ),
     "weights": Attack(
         "Damaged weights are rejected",
@@ -110,6 +116,12 @@ ATTACKS = {
         "mutated images, IDX and gzip files, model folders, TOML files, journals",
         faults.mutate_inputs,
         0.08,
+    ),
+    "mirrors": Attack(
+        "A faulty mirror is given up within its limits, and leaves no file",
+        "mirrors that truncate, stall, drip, redirect or lie about the length",
+        mirrors.faulty_mirrors,
+        0.01,
     ),
     "folders": Attack(
         "A missing, read-only or unusable path is one error",
@@ -142,11 +154,14 @@ def main() -> None:
     """Run the attacks, store the results and update the table of the guide."""
     options = parse_arguments()
     started = time.monotonic()
-    results = run_attacks(options.only or list(ATTACKS), options.minutes, options.seed)
+    names = options.repeat or options.only or list(ATTACKS)
+    results = run_attacks(names, options.minutes, options.seed)
     command = f"make torture ARGS='--minutes {options.minutes:g} --seed {options.seed}'"
     minutes = round((time.monotonic() - started) / 60, 1)
     document = {"command": command, **measurement_context(), "minutes": minutes, "attacks": results}
-    if not options.only:
+    if options.repeat:
+        document = merged(json.loads(RECORDED.read_text("utf-8")), document)
+    if options.repeat or not options.only:
         RECORDED.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
         write_table(document)
     print(table(document))
@@ -158,7 +173,8 @@ def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of attacks (default: 50)")
-    parser.add_argument("--only", nargs="+", choices=ATTACKS, help="only these attacks")
+    parser.add_argument("--only", nargs="+", choices=ATTACKS, help="these, without recording them")
+    parser.add_argument("--repeat", nargs="+", choices=ATTACKS, help="replace recorded results")
     parser.add_argument("--seed", type=int, default=0, help="of moments and mutations")
     return parser.parse_args()
 
@@ -193,6 +209,19 @@ def run_attacks(names: list[str], minutes: float, seed: int) -> dict[str, dict[s
                 print(f"  {failure}", file=sys.stderr)
         os.chdir(home)
     return results
+
+
+def merged(recorded: dict[str, Any], repeated: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded results with those of attacks that were repeated, and a note of them."""
+    attacks = {**recorded["attacks"], **repeated["attacks"]}
+    names = sorted({*recorded.get("repeated", []), *repeated["attacks"]}, key=list(ATTACKS).index)
+    return {
+        **recorded,
+        "minutes": round(recorded["minutes"] + repeated["minutes"], 1),
+        "repeated": names,
+        "note": f"{', '.join(names)} were repeated alone, after changes",
+        "attacks": {name: attacks[name] for name in ATTACKS if name in attacks},
+    }
 
 
 @contextlib.contextmanager
