@@ -54,7 +54,9 @@ def resume_run(
         _write_report(run)
     else:
         epochs = plural(settings.training.epochs, "epoch")
-        note(f"{run.path}: already finished ({epochs}); nothing to do")
+        reason = _early_stop_reason(run)
+        how = f"stopped early: {reason}" if reason else epochs
+        note(f"{run.path}: already finished ({how}); nothing to do")
     if json:
         _print_metrics(run)
 
@@ -66,13 +68,19 @@ def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     epochs = settings.training.epochs
     if epochs != before.training.epochs:
         check_extension(before, epochs, run.path)
-        return False
+        if not (run.trained and run.is_complete() and _early_stop_reason(run)):
+            return False
     if not run.trained:
         return False
     complete = run.is_complete()
     if not complete:
         note(f"{run.path}: trained, but files are missing; resuming from its last checkpoint")
     return complete
+
+
+def _early_stop_reason(run: RunFolder) -> str:
+    """Return why a complete run ended before its last epoch; empty if it did not."""
+    return str(run.read_metrics()["summary"].get("stopped_early", ""))
 
 
 def _write_report(run: RunFolder) -> None:

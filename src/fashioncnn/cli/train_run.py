@@ -17,6 +17,7 @@ from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.training.prepare import can_extend
 from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
     print_tables(
         [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
     )
+    _note_early_stop(settings, metrics["summary"])
     note(f"report: {page}")
     _note_evaluation(run, metrics, has_test=dataset.test is not None)
 
@@ -91,6 +93,11 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
     name = training_data_name(dataset.name, settings.data)
     note(f"{settings.recipe} on {name}: {', '.join(parts)} → {run.path}")
+    if settings.training.patience and not can_extend(settings):
+        note(
+            f"patience: the learning rate decays over all {settings.training.epochs} epochs; where "
+            "training stops early, it has not reached 0"
+        )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
     if distillation.teachers and settings.data.validation:
@@ -98,6 +105,21 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
             "a teacher that was trained on images of the validation split makes the validation "
             "metrics look better than they are"
         )
+
+
+def _note_early_stop(settings: Settings, summary: dict[str, Any]) -> None:
+    if "stopped_early" not in summary:
+        return
+    epochs, training = summary["epochs"], settings.training
+    kept = (
+        f"the weights of epoch {summary['selected_epoch']} are kept"
+        if training.select == "best_val"
+        else "the last weights are kept (those of the best epoch with --select best_val)"
+    )
+    note(
+        f"stopped early after {epochs} of {training.epochs} epochs: {summary['stopped_early']}; "
+        f"{kept}"
+    )
 
 
 def _note_evaluation(run: RunFolder, metrics: dict[str, Any], *, has_test: bool) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 
 from fashioncnn.evaluation.statistics import MeanStd
 
-CHOSEN_ON_TEST = "chosen by looking at the test set"
+CHOSEN_ON_TEST = "selected on the test split"
 """Remark on every number that is the best of several test evaluations."""
 MARKDOWN_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in r"\`*[]|~$"}
 
@@ -130,6 +130,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
             (f"Final {split} loss", f"{summary[f'final_{split}_loss']:.4f}", epochs, ""),
         ]
     rows.append(("Final train loss", f"{summary['final_train_loss']:.4f}", epochs, ""))
+    if summary.get("stopped_early"):
+        rows.append(("Stopped early", "", epochs, one_line(summary["stopped_early"])))
     if summary["selected_epoch"] != summary["epochs"]:
         rows.append(("Selected weights", "", str(summary["selected_epoch"]), "best on validation"))
     return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows), "lrrl")
