@@ -38,6 +38,22 @@ class MeanStd:
     mean: float
     std: float | None
 
+    @property
+    def ci95(self) -> Interval | None:
+        """95% confidence interval of the mean, by Student's t distribution; None for n = 1."""
+        if self.std is None:
+            return None
+        from scipy.stats import t
+
+        half = float(t.ppf(1 - SIGNIFICANCE_LEVEL / 2, self.n - 1)) * self.std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON types: ``n``, ``mean``, ``std`` and ``ci95``."""
+        interval = self.ci95
+        ci95 = None if interval is None else list(interval)
+        return {"n": self.n, "mean": self.mean, "std": self.std, "ci95": ci95}
+
 
 @dataclass(frozen=True)
 class Difference:
