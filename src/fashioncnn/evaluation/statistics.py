@@ -188,6 +188,20 @@ def mean_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Dif
     return _t_difference(estimate, components)
 
 
+def seed_paired_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Difference:
+    """Return the difference B - A of the means over runs and images, for runs in pairs.
+
+    As `mean_difference`, but the variance over runs is that of the differences of the pairs, so
+    that what both runs of a pair have in common cancels.
+
+    Args:
+        a: (n,) values of each run of A.
+        b: (n,) values of each run of B, in the order of A's partners, for the same images.
+    """
+    differences = [np.subtract(y, x, dtype=np.float64) for x, y in zip(a, b, strict=True)]
+    return mean_difference([np.zeros_like(differences[0])], differences)
+
+
 def paired_mean_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Return the mean of B - A by Student's paired t test, for example paired by seed."""
     return mean_difference([np.asarray(a, np.float64)], [np.asarray(b, np.float64)])

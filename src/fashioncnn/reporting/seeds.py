@@ -134,8 +134,12 @@ def group_by_seed(reports: Sequence[RunReport]) -> list[SeedGroup]:
 def seed_table(reports: Sequence[RunReport]) -> Table | None:
     """Return mean ± standard deviation of each group; None if every group has a single seed."""
     groups = group_by_seed(reports)
-    if all(len(group.runs) == 1 for group in groups):
-        return None
+    return None if all(len(group.runs) == 1 for group in groups) else group_table(reports)
+
+
+def group_table(reports: Sequence[RunReport]) -> Table:
+    """Return mean ± standard deviation of each group; the value alone for a single seed."""
+    groups = group_by_seed(reports)
     rows = tuple(
         (
             label,
@@ -147,7 +151,7 @@ def seed_table(reports: Sequence[RunReport]) -> Table | None:
             group.evaluated_on,
             "; ".join(run.name for run in group.runs),
         )
-        for group, label in zip(groups, _labels(groups), strict=True)
+        for group, label in zip(groups, group_labels(groups), strict=True)
     )
     header = ("Settings", "Accuracy", "95% interval", "Loss", "ECE", "n", "Evaluated on", "Runs")
     note = (
@@ -165,7 +169,7 @@ def _interval(value: MeanStd) -> str:
     return percent_interval((max(0.0, low), min(1.0, high)))
 
 
-def _labels(groups: Sequence[SeedGroup]) -> list[str]:
+def group_labels(groups: Sequence[SeedGroup]) -> list[str]:
     """Return recipe and, among groups of the same recipe, the settings that differ."""
     labels = []
     for group in groups:

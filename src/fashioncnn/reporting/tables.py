@@ -17,6 +17,22 @@ CHOSEN_ON_TEST = "selected on the test split"
 """Remark on every number that is the best of several test evaluations."""
 MARKDOWN_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in r"\`*[]|~$"}
 
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "≥": r"$\geq$",
+    "…": r"\dots{}",
+    "–": "--",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -53,6 +69,21 @@ class Table:
         ]
         return "\n".join([*lines, *(["", escape_markdown(self.note)] if self.note else [])])
 
+    def to_latex(self) -> str:
+        """Return the table in LaTeX, for the package booktabs; title and note are comments."""
+        columns = "".join(side[0] for side in self.alignments)
+        lines = [
+            f"% {one_line(self.title)}; needs \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            "\\toprule",
+            _latex_row(self.header),
+            "\\midrule",
+            *map(_latex_row, self.rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+        return "\n".join([*lines, *([f"% {one_line(self.note)}"] if self.note else [])]) + "\n"
+
     def to_rich(self) -> RichTable:
         """Return the table for a terminal."""
         table = RichTable(
@@ -81,6 +112,11 @@ def escape_markdown(text: str) -> str:
     """Return `text` as one line of Markdown that renders literally: no markup and no HTML."""
     escaped = "".join(MARKDOWN_ESCAPES.get(c, c) for c in one_line(text))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)  # not within a word
+
+
+def escape_latex(text: str) -> str:
+    """Return `text` as one line of LaTeX that renders literally."""
+    return "".join(LATEX_ESCAPES.get(c, c) for c in one_line(text))
 
 
 def percent(value: float | None) -> str:
@@ -218,6 +254,10 @@ def confused_pairs_table(evaluation: dict[str, Any], top: int = 5) -> Table:
     )
     header = ("Rank", "True class", "Predicted class", "Count")
     return Table(f"Most confused pairs (top {top})", header, rows, "lllr")
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape_latex, cells)) + r" \\"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
