@@ -162,7 +162,7 @@ def _update_run(
     splits: dict[str, Split],
 ) -> Metrics:
     """Update metrics, model card and report of a run if the metrics are new; return the summary."""
-    from fashioncnn.artifacts.model_card import model_card
+    from fashioncnn.artifacts.model_card import model_card, training_notes
     from fashioncnn.files import write_atomic
     from fashioncnn.reporting.report import write_run_report
 
@@ -172,7 +172,8 @@ def _update_run(
         stored[metrics["split"]] = metrics
         by_split = {name: stored[name] for name in ("validation", "test")}
         teachers = run.read_environment().get("teachers")
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, stored["summary"])
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         write_atomic(run.model / "README.md", card.encode())
         run.write_metrics(stored)  # after the card, which is written only with new metrics
     if not run.finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,8 +27,15 @@ from fashioncnn.models.backend import to_tensor
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
-from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
-from fashioncnn.training.checkpoint import Notify, ignore
+from fashioncnn.training.callbacks import (
+    Callback,
+    EvaluateSplits,
+    KeepBest,
+    StopEarly,
+    StopOnRequest,
+    WarnOfDivergence,
+)
+from fashioncnn.training.checkpoint import Notify
 from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
@@ -56,6 +64,10 @@ class TrainingResult:
     predictions: Predictions
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
 def train_model(
     settings: Settings,
     dataset: Dataset,
@@ -64,7 +76,7 @@ def train_model(
     initial: TrainedModel | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopReason = lambda: None,
-    notify: Notify = ignore,
+    notify: Notify = _warn,
     name: str = "",
 ) -> TrainingResult:
     """Train to the last epoch of `settings`.
@@ -79,7 +91,8 @@ def train_model(
         initial: a model whose weights to start from, unless the run has a checkpoint.
         callbacks: of the training loop.
         stop: called after every step.
-        notify: called with a one-line message about each damaged checkpoint.
+        notify: called with a one-line message about each damaged checkpoint, and about a training
+            loss that explodes; by default, a `UserWarning` is issued.
         name: of the network in a distillation, for callbacks.
 
     Raises:
@@ -111,6 +124,8 @@ def train_model(
             [
                 EvaluateSplits(_on_device(splits, device)),
                 best,
+                StopEarly(settings.training),
+                WarnOfDivergence(notify),
                 *callbacks,
                 checkpoints,  # contains what the callbacks before it add to a record
                 StopOnRequest(stop, checkpoints.save),
