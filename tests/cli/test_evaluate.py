@@ -24,7 +24,7 @@ def test_metrics_equal_those_of_training(cli, trained):
 
 def test_tables_show_summary_and_metrics(cli, trained):
     out = cli.ok("evaluate", trained)
-    for text in ("Best test accuracy", "chosen by looking at the test set", "Wilson", "Hardest:"):
+    for text in ("Best test accuracy", "selected on the test split", "Wilson", "Hardest:"):
         assert text in out
 
 

@@ -67,6 +67,8 @@ def evaluate(
 
     trained = load_for(model, device)
     run = _find_run(model)
+    if run is not None:
+        run.require_intact()
     settings = run.settings() if run else None
     loaded = load_data(data, trained, run, skip_broken=skip_broken, offline=offline)
     mapping = parse_mapping(map_ or [], trained.spec.labels)
@@ -160,8 +162,8 @@ def _update_run(
     splits: dict[str, Split],
 ) -> Metrics:
     """Update metrics, model card and report of a run if the metrics are new; return the summary."""
-    from fashioncnn.artifacts.model_card import model_card
-    from fashioncnn.files import write_atomic, write_json
+    from fashioncnn.artifacts.model_card import model_card, training_notes
+    from fashioncnn.files import write_atomic
     from fashioncnn.reporting.report import write_run_report
 
     stored = run.read_metrics()
@@ -170,9 +172,10 @@ def _update_run(
         stored[metrics["split"]] = metrics
         by_split = {name: stored[name] for name in ("validation", "test")}
         teachers = run.read_environment().get("teachers")
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, stored["summary"])
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         write_atomic(run.model / "README.md", card.encode())
-        write_json(run.metrics, stored)  # after the card, which is written only with new metrics
+        run.write_metrics(stored)  # after the card, which is written only with new metrics
     if not run.finished:
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]

@@ -20,6 +20,7 @@ from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
+from fashioncnn.training.checkpoint import ignore
 from fashioncnn.training.run import train_model
 from fashioncnn.training.state import Record, TrainState
 from fashioncnn.tuning.events import Event
@@ -128,7 +129,9 @@ def _load_training_data(task: WorkerTask) -> Dataset:
 def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
     worker = callback.task.worker
     try:
-        validation = train_model(settings, dataset, callbacks=[callback]).metrics["validation"]
+        validation = train_model(settings, dataset, callbacks=[callback], notify=ignore).metrics[
+            "validation"
+        ]
     except TrialPruned:
         return Event(worker, "pruned", accuracy=callback.accuracy)
     except SearchEnded:
