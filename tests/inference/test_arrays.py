@@ -311,6 +311,14 @@ def test_orientation_is_applied_once():
         assert np.abs(as_images(image, FASHION).astype(int) - expected).mean() < 0.5
 
 
+def test_files_that_pillow_opened_are_closed(tmp_path):
+    """As by `Image.load`; thousands of images may be passed like this."""
+    photograph().save(tmp_path / "a.jpg")
+    image = Image.open(tmp_path / "a.jpg")
+    as_views(image, FASHION)
+    assert image.fp is None
+
+
 def test_opened_image_is_not_changed():
     buffer = BytesIO()
     photograph().save(buffer, "JPEG")
