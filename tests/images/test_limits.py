@@ -259,6 +259,25 @@ def test_jpeg_of_a_phone_is_read_without_a_warning():
     assert read_image(BytesIO(bytes(content)), "a", min_side=512).size == (510, 680)
 
 
+def test_images_that_need_much_memory_are_decoded_one_at_a_time(monkeypatch):
+    taken = []
+
+    class Recorder:
+        def __enter__(self):
+            taken.append(True)
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("fashioncnn.images.decoding._LARGE_IMAGE", Recorder())
+    progressive, baseline = jpeg(400, 400, progressive=True), jpeg(400, 400)
+    read_image(BytesIO(progressive), "a", max_pixels=160_000)
+    read_image(BytesIO(baseline), "a", max_pixels=80_000)
+    assert not taken
+    read_image(BytesIO(progressive), "a", max_pixels=80_000)
+    assert taken
+
+
 @pytest.mark.slow
 def test_jpeg_of_48_megapixels_needs_little_memory(tmp_path):
     Image.new("RGB", (6048, 8064), (90, 60, 30)).save(tmp_path / "a.jpg")
