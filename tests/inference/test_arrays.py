@@ -381,7 +381,7 @@ def test_patterns_and_idx_files_are_read(tmp_path):
         ("gone/*.png", "no matching file"),
         ("https://example.com/a.png", "no such file"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, BytesIO) else str(value),
 )
 def test_what_is_not_an_image_is_rejected_in_one_line(tmp_path, monkeypatch, content, reason):
     monkeypatch.chdir(tmp_path)
@@ -439,7 +439,9 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path):
         object(),
         range(3),
     ],
-    ids=lambda value: f"{getattr(value, 'shape', value)} {getattr(value, 'dtype', '')}"[:40],
+    ids=lambda value: (
+        f"{type(value).__name__} {getattr(value, 'shape', '')} {getattr(value, 'dtype', '')}"
+    ),
 )
 def test_unsupported_inputs_are_rejected_in_one_line(invalid):
     with pytest.raises(UsageError, match=r"should be|images of type|masked values") as caught:
