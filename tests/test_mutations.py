@@ -88,6 +88,10 @@ IMAGES = {
     "webp": encoded("WEBP", lossless=True),
     "gif": encoded("GIF"),
     "bmp": encoded("BMP"),
+    "tiff": encoded("TIFF"),
+    "tiff-lzw": encoded("TIFF", compression="tiff_lzw"),
+    "avif": encoded("AVIF"),
+    "ppm": encoded("PPM"),
 }
 
 

@@ -36,6 +36,8 @@ CONFIG = "config.toml"
 """Name of the file that makes a folder a run."""
 SHA256 = "sha256"
 """Key in metrics.json of the hashes of what belongs to the metrics."""
+GROUP = "group.toml"
+"""Name of the file that makes a folder a group of runs; see `fashioncnn.groups`."""
 
 
 @dataclass(frozen=True)
@@ -254,22 +256,43 @@ def new_run(
             write(run)
         write_atomic(run.config, settings.to_toml().encode())
 
+    with new_output(out, fill, CONFIG, root) as path:
+        yield RunFolder(path)
+
+
+@contextlib.contextmanager
+def new_output(
+    out: Path | None, fill: Callable[[Path], None], last: str, root: Path
+) -> Iterator[Path]:
+    """Create the folder of a run or group, complete, and hold its lock during the block.
+
+    Args:
+        out: the folder, which must be new or empty; None is the next free ``runs/train-N``.
+        fill: writes the content into a folder that is renamed later.
+        last: name of the file that `fill` writes last.
+        root: parent of the numbered folders.
+
+    Raises:
+        UsageError: `out` is not empty, or cannot be created.
+        WriteError: a file cannot be written.
+    """
     with contextlib.ExitStack() as stack:
         path = root if out is None else out
         try:
             if out is None:
-                path = _enter_numbered(root, fill, stack)
+                path = _enter_numbered(root, fill, last, stack)
             else:
-                stack.enter_context(new_folder(out, fill, CONFIG))
+                stack.enter_context(new_folder(out, fill, last))
         except NotVacantError:
-            resume = f", or resume it with --resume {out}" if (path / CONFIG).exists() else ""
+            can_resume = (path / CONFIG).exists() or (path / GROUP).exists()
+            resume = f", or resume it with --resume {out}" if can_resume else ""
             what = "not empty" if path.is_dir() else "not a folder"
             raise UsageError(f"--out {out}: {what}; name a new folder{resume}") from None
         except WriteError as error:
             if error.path in (path, path.parent):
                 raise UsageError(str(error)) from None
             raise
-        yield RunFolder(path)
+        yield path
 
 
 def open_run(path: Path) -> RunFolder:
@@ -283,6 +306,9 @@ def open_run(path: Path) -> RunFolder:
         raise UsageError(f"{path}: no such run folder; start a run there with --out {path}")
     if run.config.exists():
         return run
+    if (path / GROUP).exists():
+        example = next(iter(sorted(path.glob("seed-*"))), path / "seed-0")
+        raise UsageError(f"{path}: a group of runs; name one of them, such as {example}")
     if (path / MARKER).exists():
         raise UsageError(
             f"{path}: the run was not created completely; repeat the command that started it"
@@ -329,7 +355,9 @@ def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:
         raise RunError(f"{path}: damaged ({error})") from None
 
 
-def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.ExitStack) -> Path:
+def _enter_numbered(
+    root: Path, fill: Callable[[Path], None], last: str, stack: contextlib.ExitStack
+) -> Path:
     """Create the folder of the next free number, enter its lock, and return its path."""
     make_folder(root)
     taken = [int(p.name[6:]) for p in root.glob("train-*") if p.name[6:].isdecimal()]
@@ -337,6 +365,6 @@ def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.
     while True:
         path = root / f"train-{number}"
         with contextlib.suppress(NotVacantError):
-            stack.enter_context(new_folder(path, fill, CONFIG))
+            stack.enter_context(new_folder(path, fill, last))
             return path
         number += 1

@@ -81,6 +81,19 @@ def test_folders_of_seeds_are_compared_by_their_means(cli, make_run):
     assert "generalizes to other seeds" in comparison["verdict"]
 
 
+def test_groups_of_the_same_seeds_are_paired_by_seed(cli, make_run):
+    for number, name in enumerate("ab"):
+        for seed in (2, 10):
+            run = make_run(f"{name}/seed-{seed}", 100 * number + seed)
+            config = Path(run, "config.toml")
+            config.write_text(
+                config.read_text().replace(f"seed = {100 * number + seed}", f"seed = {seed}")
+            )
+    comparison = cli.json("compare", "a", "b")
+    assert comparison["paired_by_seed"]
+    assert comparison["method"].endswith("paired by seed")
+
+
 def test_groups_of_the_same_folder_name_are_named_by_their_paths(cli, make_run):
     runs = make_run("a/run"), make_run("b/run", 1)
     comparison = cli.json("compare", *runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fashioncnn.artifacts.model_card import model_card
+from fashioncnn.artifacts.model_card import model_card, training_notes
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
@@ -56,12 +56,13 @@ def finalize(
     by_split: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     for name, of_split in predictions.items():
         by_split[name] = model_metrics(
-            description, of_split.logits, of_split.labels, dataset.name, name
+            description, of_split.logits, of_split.labels, dataset.name_of(name), name
         )
     summary = _summary(state, best, teacher_seconds)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}
     if run is not None:
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, summary)
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         save_model(model, run.model, card)
         identity = {"model_sha256": description.sha256, "precision": precision}
         identity |= {f"{SPLIT_NAMES[name]}_sha256": s.sha256 for name, s in splits.items()}
@@ -78,10 +79,16 @@ def _select(state: TrainState, best: KeepBest) -> TrainedModel:
     return model
 
 
+def _early_stop(state: TrainState) -> dict[str, str]:
+    is_early = state.stop_reason and state.progress.epoch < state.epochs
+    return {"stopped_early": state.stop_reason} if is_early else {}
+
+
 def _summary(state: TrainState, best: KeepBest, teacher_seconds: float) -> dict[str, Any]:
     return {
         **summarize(state.history),
         "epochs": state.progress.epoch,
+        **_early_stop(state),
         "selected_epoch": best.epoch or state.progress.epoch,
         "seconds": sum(record["seconds"] for record in state.history),
         **({"teacher_seconds": teacher_seconds} if teacher_seconds else {}),
