@@ -164,8 +164,8 @@ def _evaluated(reports: list[RunReport]) -> list[RunReport]:
 def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
-    from fashioncnn.evaluation.predictions import load_predictions
     from fashioncnn.data.options import ignore
+    from fashioncnn.evaluation.predictions import load_predictions
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
 
