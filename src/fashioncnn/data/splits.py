@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,8 +114,11 @@ def subset_indices(labels: NDArray[np.uint8], size: int) -> Indices:
 def hold_out_test(split: Split) -> tuple[Split, Split | None]:
     """Return the training split and one sixth as the test split, each with its own indices."""
     train, test = stratified_split_indices(split.labels, len(split) // 6)
-    test_split = Split(split.images[test], split.labels[test]) if len(test) else None
-    return Split(split.images[train], split.labels[train]), test_split
+    return _renumbered(split.subset(train)), _renumbered(split.subset(test)) if len(test) else None
+
+
+def _renumbered(split: Split) -> Split:
+    return replace(split, indices=np.arange(len(split), dtype=np.int64))
 
 
 def validation_size(validation: float | str, n: int) -> int:
