@@ -45,6 +45,7 @@ FLAGS = {
     "track_test": "training.track_test",
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
+    "skip_broken": "data.skip_broken",
 }
 """Settings with a flag of their own: its name, and the dotted key it sets."""
 
@@ -360,7 +361,7 @@ def _why_unknown(key: str, *, in_environment: bool) -> str:
     return f"no such setting{nearest(key, known_keys())}"
 
 
-_UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})
+_UNION_TAGS = frozenset({"int", "constrained-int", "constrained-float", "literal['auto']"})
 
 
 def known_keys() -> list[str]:

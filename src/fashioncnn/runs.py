@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fashioncnn.checksum import (
+    CHECKSUM,
+    ChecksumError,
+    json_sha256,
+    with_checksum,
+    without_checksum,
+)
 from fashioncnn.config import read_settings, read_toml
 from fashioncnn.documents import DocumentKind, check_document
 from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
-from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
 from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
 from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
@@ -26,6 +34,8 @@ READABLE_SCHEMAS = (1, SCHEMA)
 
 CONFIG = "config.toml"
 """Name of the file that makes a folder a run."""
+SHA256 = "sha256"
+"""Key in metrics.json of the hashes of what belongs to the metrics."""
 GROUP = "group.toml"
 """Name of the file that makes a folder a group of runs; see `fashioncnn.groups`."""
 
@@ -98,7 +108,7 @@ class RunFolder:
             OtherVersionError: its metrics were written by a later version.
         """
         try:
-            read_json(self.metrics, "validation", "test", "summary")
+            self.require_intact()
         except OtherVersionError:
             raise
         except RunError:
@@ -123,24 +133,62 @@ class RunFolder:
 
         Raises:
             OtherVersionError: it was written by a later version.
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or does not belong to the settings or history.
         """
-        values = read_json(self.metrics, "validation", "test", "summary")
+        values = self.require_intact()
         require_valid(self.metrics, "metrics", values)
         return values
 
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json, with the hashes of the settings and the history, and a checksum."""
+        hashes = {path.name: sha256 for path, sha256 in self._hashes().items()}
+        write_json(self.metrics, with_checksum({**metrics, SHA256: hashes}))
+
+    def require_intact(self) -> dict[str, Any]:
+        """Return the metrics, not validated, of a trained run whose documents are intact.
+
+        Raises:
+            OtherVersionError: they were written by a later version.
+            RunError: the metrics are missing, or they, the settings or the history were changed
+                since the training.
+        """
+        values = read_json(self.metrics, "validation", "test", "summary")
+        expected = values.pop(SHA256, None)
+        if expected is None:  # version 0.1
+            return values
+        for path, sha256 in self._hashes().items():
+            if expected.get(path.name) != sha256:
+                raise RunError(
+                    f"{path}: damaged, or edited since the training ended; restore it, or resume "
+                    "the run"
+                )
+        return values
+
+    def _hashes(self) -> dict[Path, str]:
+        """Return the SHA-256 of the settings and the history; the folder of the data may change."""
+        settings = read_toml(self.config)
+        data = settings.get("data")
+        if isinstance(data, dict):
+            settings["data"] = {key: value for key, value in data.items() if key != "source"}
+        try:
+            history = read_bytes(self.history, HISTORY_BYTES)
+        except OSError as error:
+            raise RunError(f"{self.history}: damaged ({reason(error)})") from None
+        return {
+            self.config: json_sha256(settings),
+            self.history: hashlib.sha256(history).hexdigest(),
+        }
+
     def read_environment(self) -> dict[str, Any]:
-        """Return the content of environment.json in schema 2; empty if it is missing or damaged.
+        """Return the content of environment.json in schema 2; empty if it is missing.
 
         Raises:
             OtherVersionError: it was written by a later version.
+            RunError: it is damaged.
         """
-        try:
-            return migrate_environment(read_json(self.environment))
-        except OtherVersionError:
-            raise
-        except RunError:
+        if not self.environment.exists():
             return {}
+        return migrate_environment(read_json(self.environment))
 
     def read_history(self) -> list[dict[str, Any]]:
         """Return one record per epoch; empty before the end of the first epoch."""
@@ -238,7 +286,8 @@ def new_output(
         except NotVacantError:
             can_resume = (path / CONFIG).exists() or (path / GROUP).exists()
             resume = f", or resume it with --resume {out}" if can_resume else ""
-            raise UsageError(f"--out {out}: not empty; name a new folder{resume}") from None
+            what = "not empty" if path.is_dir() else "not a folder"
+            raise UsageError(f"--out {out}: {what}; name a new folder{resume}") from None
         except WriteError as error:
             if error.path in (path, path.parent):
                 raise UsageError(str(error)) from None
@@ -268,11 +317,12 @@ def open_run(path: Path) -> RunFolder:
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a run.
+    """Return the content of a JSON file of a run, without its checksum; version 0.1 wrote none.
 
     Raises:
         OtherVersionError: its schema is not one of `READABLE_SCHEMAS`.
-        RunError: it cannot be read, or lacks one of the `required` keys.
+        RunError: it cannot be read, its checksum does not match, or one of the `required` keys is
+            missing.
     """
     try:
         value = read_json_file(path, METRICS_BYTES)
@@ -284,12 +334,17 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
                 f"{path}: written by another version of fashioncnn (schema {schema}; this version "
                 f"reads {' and '.join(map(str, READABLE_SCHEMAS))}); use that version"
             )
-        missing = [key for key in required if key not in value]
+        if schema != 1 or CHECKSUM in value:
+            value = without_checksum(value)
+        values: dict[str, Any] = value
+        missing = [key for key in required if key not in values]
         if missing:
             raise ValueError(f"missing: {', '.join(missing)}")
+    except ChecksumError as error:
+        raise RunError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({reason(error)})") from None
-    return value
+    return values
 
 
 def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:

@@ -97,10 +97,15 @@ class DataConfig(Section):
     """Training data and preprocessing."""
 
     source: str | None = None
-    """Folder of IDX files, folder of class folders, or ``sketches``; by default the cache, then a
-    download."""
-    validation: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Training images held out as the validation split, stratified; ``auto`` is one sixth."""
+    """Folder of class folders or IDX files, CSV or ``.npz`` file, or ``sketches``; by default the
+    cache, then a download."""
+    validation: (
+        Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"]
+    ) = "auto"
+    """Training images held out as the validation split, stratified: a number of images, or a
+    fraction such as 0.2; ``auto`` is one sixth. Not used where the data has a validation split."""
+    skip_broken: bool = False
+    """Leave out image files that cannot be read, and list them."""
     fold: str | None = None
     """Cross-validation: ``2/5`` holds out the second of five stratified folds as the validation
     split; it replaces ``validation``."""

@@ -1,5 +1,7 @@
 """Images that a run trains on: validation split, fold, fraction and label noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,7 @@ def test_fold_is_held_out(small):
 
 
 def test_more_folds_than_images_are_rejected(small):
-    few = small.train.subset(np.arange(20))
+    few = replace(small, train=small.train.subset(np.arange(20)))
     with pytest.raises(UsageError, match=r"fold = 1/21: there are only 20 training images"):
         hold_out(few, DataConfig(fold="1/21"))
 
@@ -126,3 +128,33 @@ def test_noise_without_images():
 )
 def test_name_says_what_was_changed(config, name):
     assert training_data_name("own", config) == name
+
+
+@pytest.mark.parametrize("validation", ["auto", 0, 40])
+def test_validation_split_of_the_source_is_used(small, validation):
+    given = replace(small, validation=small.test.subset(np.arange(40)))
+    train, used = training_splits(given, DataConfig(validation=validation))
+    assert train is given.train
+    assert used is given.validation
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DataConfig(validation=50), "validation = 50: sketches has a validation split of 40"),
+        (DataConfig(validation=0.2), "validation = 0.2: sketches has a validation split of 40"),
+        (DataConfig(fold="1/5"), "fold = 1/5: sketches has a validation split of 40"),
+    ],
+    ids=str,
+)
+def test_another_validation_split_than_that_of_the_source_is_rejected(small, config, message):
+    given = replace(small, validation=small.test.subset(np.arange(40)))
+    with pytest.raises(UsageError, match=message):
+        training_splits(given, config)
+
+
+def test_validation_split_may_be_a_fraction(small):
+    train, validation = training_splits(small, DataConfig(validation=0.2))
+    assert (len(train), len(validation)) == (240, 60)
+    with pytest.raises(UsageError, match=r"validation = 0.001: no whole image of 300"):
+        training_splits(small, DataConfig(validation=0.001))

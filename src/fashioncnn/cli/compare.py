@@ -85,6 +85,7 @@ def _find_runs(path: Path) -> list[RunFolder]:
         if not run.trained:
             command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
             raise UsageError(f"{path}: not finished; resume it with: {command}")
+        run.require_intact()
         return [run]
     found = [RunFolder(p) for p in sorted(path.iterdir()) if (p / "config.toml").exists()]
     found.sort(key=lambda run: (len(run.path.name), run.path.name))  # seed-2 before seed-10
@@ -94,6 +95,8 @@ def _find_runs(path: Path) -> list[RunFolder]:
             note(f"{run.path}: skipped, not finished")
     if not trained:
         raise UsageError(f"{path}: neither a run nor a folder of finished runs")
+    for run in trained:
+        run.require_intact()
     _check_distinct_seeds(trained)
     _note_other_differences(trained)
     return trained

@@ -164,20 +164,34 @@ def _evaluated(reports: list[RunReport]) -> list[RunReport]:
 def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
+    from fashioncnn.evaluation.predictions import load_predictions
+    from fashioncnn.data.options import ignore
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
 
     settings = run.settings()
     source = data or settings.data.source
     try:
-        dataset = load_dataset(source, image_size=settings.data.image_size, offline=True)
+        dataset = load_dataset(
+            source,
+            image_size=settings.data.image_size,
+            offline=True,
+            skip_broken=settings.data.skip_broken,
+            notify=ignore,
+        )
     except FashionCNNError as error:
         note(f"{run.path}: the report shows no mistakes, their images are not available ({error})")
         return {}
     splits = evaluation_splits(dataset, settings)
     if run.trained:
         metrics = run.read_metrics()
-        if evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
+        if not load_predictions(run.predictions)[0]:
+            command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+            note(
+                f"{run.predictions}: missing or damaged, so that the report shows no mistakes; "
+                f"write it again with: {command}"
+            )
+        elif evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
             note(
                 f"{run.path}: the report shows no mistakes, the run was evaluated on other images "
                 f"than those of {dataset.source}"

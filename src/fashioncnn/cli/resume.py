@@ -103,9 +103,7 @@ def write_missing_report(run: RunFolder) -> None:
 
 
 def _print_metrics(run: RunFolder) -> None:
-    from fashioncnn.runs import read_json
-
-    print_json({"run": str(run.path), **read_json(run.metrics)})
+    print_json({"run": str(run.path), **run.read_metrics()})
 
 
 def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
@@ -114,7 +112,12 @@ def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> 
     from fashioncnn.devices import configure_process
 
     configure_process(settings.runtime.threads)
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(
+        settings.data.source,
+        settings.data.image_size,
+        offline=offline,
+        skip_broken=settings.data.skip_broken,
+    )
     settings = prepare_here(run, settings, dataset)
     with run.lock():
         train_run(run, settings, dataset, json)

@@ -109,9 +109,33 @@ def subset_indices(labels: NDArray[np.uint8], size: int) -> Indices:
     return np.sort(by_class[np.argsort(rank, kind="stable")][:size])
 
 
-def validation_size(validation: int | str, n: int) -> int:
-    """Return the number of `n` images that the setting holds out; ``auto`` is one sixth."""
-    return n // 6 if validation == "auto" else int(validation)
+def hold_out_test(split: Split) -> tuple[Split, Split | None]:
+    """Return the training split and one sixth as the test split, each with its own indices."""
+    train, test = stratified_split_indices(split.labels, len(split) // 6)
+    test_split = Split(split.images[test], split.labels[test]) if len(test) else None
+    return Split(split.images[train], split.labels[train]), test_split
+
+
+def validation_size(validation: float | str, n: int) -> int:
+    """Return the number of `n` images that the setting holds out; ``auto`` is one sixth.
+
+    Args:
+        validation: ``auto``, a number of images, or a fraction between 0 and 1.
+        n: images of the training split.
+
+    Raises:
+        UsageError: the fraction is less than one image.
+    """
+    if validation == "auto":
+        return n // 6
+    if isinstance(validation, float):
+        size = round(validation * n)
+        if not size:
+            raise UsageError(
+                f"validation = {validation:g}: no whole image of {n:,}; use a larger fraction"
+            )
+        return size
+    return int(validation)
 
 
 def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:

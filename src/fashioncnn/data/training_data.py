@@ -30,7 +30,7 @@ def training_splits(dataset: Dataset, config: DataConfig) -> tuple[Split, Split 
     Raises:
         UsageError: there are not enough images.
     """
-    train, validation = hold_out(dataset.train, config)
+    train, validation = hold_out(dataset, config)
     if config.fraction < 1:
         train = train.subset(_fraction_indices(train.labels, config.fraction))
     if config.label_noise > 0:
@@ -40,12 +40,19 @@ def training_splits(dataset: Dataset, config: DataConfig) -> tuple[Split, Split 
     return train, validation
 
 
-def hold_out(train: Split, config: DataConfig) -> tuple[Split, Split | None]:
+def hold_out(dataset: Dataset, config: DataConfig) -> tuple[Split, Split | None]:
     """Return the rest of the training split, and the fold or the validation split held out.
 
+    Nothing is held out if the source has a validation split: it is returned.
+
     Raises:
-        UsageError: there are not enough images.
+        UsageError: there are not enough images, or the source has a validation split of another
+            size than the settings require.
     """
+    train = dataset.train
+    if dataset.validation is not None:
+        _check_given_validation(dataset.source, len(dataset.validation), config)
+        return train, dataset.validation
     if config.fold is None:
         return split_validation(train, validation_size(config.validation, len(train)))
     number, k = map(int, config.fold.split("/"))
@@ -53,6 +60,16 @@ def hold_out(train: Split, config: DataConfig) -> tuple[Split, Split | None]:
         raise UsageError(f"fold = {config.fold}: there are only {len(train):,} training images")
     rest, fold = fold_indices(train.labels, k, number)
     return train.subset(rest), train.subset(fold)
+
+
+def _check_given_validation(source: str, n: int, config: DataConfig) -> None:
+    """Reject settings of another validation split; 0 is accepted, since most recipes have it."""
+    if config.fold is not None or config.validation not in ("auto", 0, n):
+        given = f"fold = {config.fold}" if config.fold else f"validation = {config.validation}"
+        raise UsageError(
+            f"{given}: {source} has a validation split of {n:,} images, which is used; remove the "
+            "setting"
+        )
 
 
 def noisy_labels(

@@ -10,7 +10,6 @@ from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.files import write_json
 from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, save_model
@@ -58,7 +57,7 @@ def finalize(
     by_split: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     for name, of_split in predictions.items():
         by_split[name] = model_metrics(
-            description, of_split.logits, of_split.labels, dataset.name, name
+            description, of_split.logits, of_split.labels, dataset.name_of(name), name
         )
     summary = _summary(state, best, teacher_seconds) | _modified_data(dataset, settings)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}
@@ -69,7 +68,7 @@ def finalize(
         identity = {"model_sha256": description.sha256, "precision": precision}
         identity |= {f"{SPLIT_NAMES[name]}_sha256": s.sha256 for name, s in splits.items()}
         save_predictions(run.predictions, predictions, identity)
-        write_json(run.metrics, metrics)
+        run.write_metrics(metrics)
     return model, metrics, predictions
 
 

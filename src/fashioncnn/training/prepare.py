@@ -10,7 +10,7 @@ from torch import nn
 
 from fashioncnn.artifacts.model_folder import bundled_models, find_model
 from fashioncnn.config import override, validate
-from fashioncnn.data.dataset import SKETCHES, Dataset
+from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
@@ -58,7 +58,8 @@ def prepare_settings(
     held_out = 0 if validation is None else len(validation)
     _check_patience(settings, held_out)
     _check_network(settings, model, dataset, len(train))
-    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
+    is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
+    source = dataset.source if is_name else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
     changes = {
         "data": data,
@@ -135,7 +136,7 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
 
 
 def _check_data(settings: Settings, dataset: Dataset) -> None:
-    data, size = settings.data, dataset.train.images.shape[1]
+    data, size = settings.data, dataset.require_train().images.shape[1]
     if data.image_size not in (None, size):
         raise UsageError(
             f"image_size = {data.image_size}: only images of class folders are resized; those of "

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from fashioncnn.checksum import with_checksum
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import (
@@ -108,7 +109,7 @@ def train_model(
         teachers = load_teachers(settings, device)
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best, notify)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, hashes, best, notify)
         state = _restore(checkpoints, create_state(settings, train, dataset, device, initial))
         trained = _train_teachers(settings, dataset, run, callbacks, stop, notify)
         state.name = name or ("student" if trained else "")
@@ -167,7 +168,7 @@ def write_start(
         models = load_teachers(settings, device)
         teachers = {teacher: model.sha256 for teacher, model in models.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, teachers, best)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, teachers, best)
         state = create_state(settings, train, dataset, device, initial)
         checkpoints.save(state)
 
@@ -210,7 +211,7 @@ def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **m
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
-    write_json(run.environment, {**environment, **used})
+    write_json(run.environment, with_checksum({**environment, **used}))
 
 
 def _train_teachers(

@@ -49,7 +49,7 @@ def plan_search(
     settings = prepare_settings(unresolved, training_data)
     check_space(space, unresolved, space_name, lambda s: prepare_settings(s, training_data))
     name = training_data_name(dataset.name, settings.data)
-    data = {"name": name, "sha256": dataset.train.sha256}
+    data = {"name": name, "sha256": dataset.training_sha256}
     return SearchConfig(recipe, settings, space, sampler, seed, data)
 
 
