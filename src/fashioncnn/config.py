@@ -41,6 +41,8 @@ FLAGS = {
     "track_test": "training.track_test",
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
+    "channels": "data.channels",
+    "freeze": "training.freeze",
 }
 """Settings with a flag of their own: its name, and the dotted key it sets."""
 

@@ -64,6 +64,8 @@ def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     from fashioncnn.training.prepare import check_extension
 
     epochs = settings.training.epochs
+    if epochs == "auto":
+        raise UsageError("--epochs auto: a run has a fixed number of epochs; give a number")
     if epochs != before.training.epochs:
         check_extension(before, epochs, run.path)
         return False

@@ -52,7 +52,7 @@ def evaluate_split(
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
     """Return the predictions for the images of a split."""
-    logits = predictor.logits(split.images[:, None])
+    logits = predictor.logits(split.all_views)
     return SplitPredictions(logits, split.labels, split.indices)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,18 @@ from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.models.transfer import check_transfer
 from fashioncnn.settings import (
     ConstantSchedule,
     DataConfig,
     DistillationConfig,
     ModelConfig,
     Settings,
+    TrainingConfig,
 )
+
+MIN_EPOCHS, MIN_STEPS = 30, 300
+"""The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
 
 
 def prepare_settings(
@@ -51,18 +57,22 @@ def prepare_settings(
     data, model = settings.data, settings.model
     views = dataset.views if data.views == "auto" else data.views
     if initial is not None:
-        _check_initial(settings, initial, dataset)
+        _check_no_teachers(settings)
         model = initial.spec.architecture
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
     validation = _check_validation(data, dataset)
-    _check_network(settings, model, dataset, validation)
+    training = _resolve_epochs(settings.training, len(dataset.train) - validation)
+    network = _check_network(settings, model, dataset, validation)
+    if initial is not None:
+        _check_weights(network, initial, dataset)
     source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": validation, "source": source, "views": views})
     changes = {
         "data": data,
         "model": model,
-        "distillation": _resolve_distillation(settings, dataset),
+        "training": training,
+        "distillation": _resolve_distillation(settings, training, dataset),
         "runtime": resolve_runtime(settings.runtime),
     }
     return validate(settings.model_copy(update=changes).model_dump())
@@ -84,7 +94,7 @@ def check_extension(settings: Settings, epochs: int, path: Path) -> None:
     Raises:
         UsageError: it is smaller, or the learning rate schedule depends on the number of epochs.
     """
-    before = settings.training.epochs
+    before = int(settings.training.epochs)
     if epochs < before:
         raise UsageError(
             f"--epochs {epochs}: {path} was started with {before} epochs; it can only be extended"
@@ -154,33 +164,63 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
         dataset.require_test()
 
 
-def _check_initial(settings: Settings, initial: TrainedModel, dataset: Dataset) -> None:
+def _check_no_teachers(settings: Settings) -> None:
     if settings.distillation.ensemble_size:
         raise UsageError(
             f"distillation.ensemble_size = {settings.distillation.ensemble_size}: teachers are "
             "trained from scratch, which --from contradicts; --set distillation.ensemble_size=0"
         )
-    check_compatible(initial.spec, dataset)
+
+
+def _check_weights(network: nn.Module, initial: TrainedModel, dataset: Dataset) -> None:
+    """Raise `UsageError` if the weights of `initial` do not fit the images and the network."""
+    preprocessing, channels = initial.spec.preprocessing, dataset.channels
+    if channels != preprocessing.channels:
+        raise UsageError(
+            f"channels = {channels}: the model to start from takes {preprocessing.channels}"
+        )
+    try:
+        weights = initial.network.state_dict()
+        check_transfer(network, weights, dataset.class_names, initial.spec.labels)
+    except UsageError:
+        if dataset.image_size == preprocessing.image_size:
+            raise
+        raise UsageError(
+            f"image_size = {dataset.image_size}: the weights of {initial.spec.architecture.name} "
+            f"fit only images of {preprocessing.image_size}×{preprocessing.image_size}"
+        ) from None
+
+
+def _resolve_epochs(training: TrainingConfig, n: int) -> TrainingConfig:
+    """Replace ``auto`` for a training on `n` images."""
+    if training.epochs != "auto":
+        return training
+    epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / math.ceil(n / training.batch_size)))
+    return training.model_copy(update={"epochs": epochs})
 
 
 def _check_validation(data: DataConfig, dataset: Dataset) -> int:
-    validation = validation_size(data.validation, len(dataset.train))
+    few = len(dataset.train) < data.hold_out_min * len(dataset.class_names)
+    automatic = data.validation == "auto"
+    validation = 0 if automatic and few else validation_size(data.validation, len(dataset.train))
     stratified_split_indices(dataset.train.labels, validation)  # raises if it is not possible
     return validation
 
 
 def _check_network(
     settings: Settings, model: ModelConfig, dataset: Dataset, validation: int
-) -> None:
-    size = dataset.train.images.shape[1]
+) -> nn.Module:
+    """Return the network on the meta device, or raise an error if it cannot be trained."""
+    size, classes = dataset.image_size, len(dataset.class_names)
     with torch.device("meta"):  # allocates nothing
-        network = build_model(model, size, len(dataset.class_names))
+        network = build_model(model, size, classes, dataset.channels)
     n, batch_size = len(dataset.train) - validation, settings.training.batch_size
     if _normalizes_single_values(network) and 1 in (n % batch_size, batch_size):
         raise UsageError(
             f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "
             "few for batch norm; use another --batch-size"
         )
+    return network
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:
@@ -188,10 +228,12 @@ def _normalizes_single_values(network: nn.Module) -> bool:
     return isinstance(network, BatchNormCNN | ResidualCNN) and network.side == 1
 
 
-def _resolve_distillation(settings: Settings, dataset: Dataset) -> DistillationConfig:
+def _resolve_distillation(
+    settings: Settings, training: TrainingConfig, dataset: Dataset
+) -> DistillationConfig:
     distillation = settings.distillation
     teachers = resolve_teachers(distillation.teachers, dataset)
     epochs = distillation.epochs
     if distillation.ensemble_size and epochs == "auto":
-        epochs = settings.training.epochs
+        epochs = int(training.epochs)
     return distillation.model_copy(update={"teachers": teachers, "epochs": epochs})

@@ -59,7 +59,7 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
     validation = "auto" if recipe.data.validation == 0 else recipe.data.validation
     return recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"validation": validation}),
+            "data": recipe.data.model_copy(update={"validation": validation, "hold_out_min": 0}),
             "training": recipe.training.model_copy(update={"track_test": False}),
             "runtime": recipe.runtime.model_copy(update={"threads": trial_threads(recipe, jobs)}),
             "distillation": DistillationConfig(),
