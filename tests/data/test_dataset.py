@@ -125,11 +125,11 @@ def test_only_official_splits_are_called_fashion_mnist(small, monkeypatch):
     assert official.name == "fashion-mnist"
     assert replace(official, test=None).name == "fashion-mnist"
     truncated = replace(official, train=official.train.subset(np.arange(200)))
-    assert truncated.name == "modified fashion-mnist"
+    assert truncated.name == "fashion-mnist, modified"
     assert truncated.name_of("test") == "fashion-mnist"
     assert truncated.name_of("train") == truncated.name_of("validation") == truncated.name
     assert replace(official, test=official.test.subset(np.arange(9))).name_of("test") == (
-        "modified fashion-mnist"
+        "fashion-mnist, modified"
     )
 
 

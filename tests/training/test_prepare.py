@@ -83,11 +83,11 @@ def test_initial_model_replaces_architecture_and_preprocessing(small, tiny_resul
 
 def test_initial_model_of_other_classes_and_sizes_needs_fitting_weights(small, tiny_result):
     two = Split(small.train.images[:2], np.array([0, 1], np.uint8))
-    other = replace(small, class_names=("Bag", "Hat"), train=two, test=None)
+    other = replace(small, class_names=("Bag", "Hat"), train=two, test=two)
     assert prepare_settings(resolve_with(), other, tiny_result.model)
     larger = replace(two, images=np.zeros((2, 32, 32), np.uint8))
     with pytest.raises(UsageError, match=r"image_size = 32: .* fashion_cnn fit only images of 28"):
-        prepare_settings(resolve_with(), replace(other, train=larger), tiny_result.model)
+        prepare_settings(resolve_with(), replace(other, train=larger, test=larger), tiny_result.model)
 
 
 def test_teachers_trained_first_contradict_an_initial_model(small, tiny_result):

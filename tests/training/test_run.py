@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from fashioncnn.data.splits import folds
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, OutOfMemoryError, RunError
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.models import kernels_of
@@ -347,3 +348,23 @@ def describe_torch_state():
         "threads": torch.get_num_threads(),
         "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
     }
+
+
+def test_modified_training_data_is_named_and_the_test_split_is_not_changed(
+    small, tiny_settings, tmp_path
+):
+    settings = tiny_settings(
+        "data.fraction=0.5", "data.label_noise=0.2", fold="1/5", track_test=True, epochs=1
+    )
+    run = create_run(tmp_path / "run", settings)
+    result = train_model(settings, small, run=run)
+    name = "sketches, 50% of the training images, 20% label noise"
+    assert result.model.spec.dataset == run.read_environment()["data"]["name"] == name
+    assert f"# baseline on {name}" in (run.model / "README.md").read_text()
+    assert "60 images held out for validation (fold 1/5)" in (run.model / "README.md").read_text()
+    assert result.metrics["test"]["dataset"] == "sketches"
+    np.testing.assert_array_equal(result.predictions["test"].labels, small.test.labels)
+    indices = result.predictions["validation"].indices
+    np.testing.assert_array_equal(indices, folds(small.train.labels, 5)[0][1])
+    labels = result.predictions["validation"].labels
+    np.testing.assert_array_equal(labels, small.train.labels[indices])

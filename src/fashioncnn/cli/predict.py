@@ -176,6 +176,6 @@ def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | Non
 
 
 def _is_trained_on_fashion_mnist_only(spec: ModelSpec) -> bool:
-    from fashioncnn.data.dataset import FASHION_MNIST
+    from fashioncnn.data.dataset import FASHION_MNIST, is_dataset
 
-    return spec.dataset == FASHION_MNIST and spec.preprocessing.views == "fashion"
+    return is_dataset(spec.dataset, FASHION_MNIST) and spec.preprocessing.views == "fashion"

@@ -102,7 +102,12 @@ def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> 
     from fashioncnn.training.prepare import prepare_resumed
 
     configure_process(settings.runtime.threads)
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(
+        settings.data.source,
+        settings.data.image_size,
+        offline=offline,
+        skip_broken=settings.data.skip_broken,
+    )
     kernels = settings.runtime.kernels
     settings = prepare_resumed(settings, dataset)
     if settings.runtime.kernels != kernels:

@@ -110,7 +110,12 @@ def _start(
     resolve_device(settings.runtime.device)  # before a download
     configure_process(settings.runtime.threads)
     initial = None if start is None else load_model(start)
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(
+        settings.data.source,
+        settings.data.image_size,
+        offline=offline,
+        skip_broken=settings.data.skip_broken,
+    )
     requested_kernels = settings.runtime.kernels
     settings = prepare_settings(settings, dataset, initial)
     if requested_kernels == "auto":

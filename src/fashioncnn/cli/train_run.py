@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.signals import StopSignals
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import has_bf16, resolve_device
 from fashioncnn.errors import WriteError
 from fashioncnn.inference.evaluate import evaluation_splits
@@ -79,7 +80,8 @@ def note_missing_kernels(settings: Settings) -> None:
 
 def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     runtime, distillation = settings.runtime, settings.distillation
-    parts = [plural(len(dataset.train), "image"), plural(settings.training.epochs, "epoch")]
+    train, _ = training_splits(dataset, settings.data)
+    parts = [plural(len(train), "image"), plural(settings.training.epochs, "epoch")]
     if distillation.ensemble_size:
         teachers = plural(distillation.ensemble_size, "teacher")
         parts.append(f"{teachers} of {plural(distillation.epochs, 'epoch')} first")
@@ -87,7 +89,8 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         parts.append(f"teachers {', '.join(distillation.teachers)}")
     parts += [runtime.device, runtime.precision]
     parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
-    note(f"{settings.recipe} on {dataset.name}: {', '.join(parts)} → {run.path}")
+    name = training_data_name(dataset.name, settings.data)
+    note(f"{settings.recipe} on {name}: {', '.join(parts)} → {run.path}")
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
     if distillation.teachers and settings.data.validation:

@@ -121,5 +121,10 @@ def _plan(
 
     resolve_device(settings.runtime.device)  # before a download
     configure_process(trial_threads(settings, jobs))
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(
+        settings.data.source,
+        settings.data.image_size,
+        offline=offline,
+        skip_broken=settings.data.skip_broken,
+    )
     return plan_search(settings, space, space_name, dataset, sampler=sampler, seed=seed, jobs=jobs)

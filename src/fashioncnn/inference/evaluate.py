@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.data.splits import split_validation, validation_size
-from fashioncnn.errors import DataError
+from fashioncnn.data.training_data import hold_out
+from fashioncnn.errors import DataError, UsageError
 from fashioncnn.evaluation.metrics import Labels, Logits, compute_metrics
 from fashioncnn.evaluation.predictions import (
     SplitPredictions,
@@ -47,7 +48,9 @@ def evaluate_split(
     """
     check_compatible(predictor.spec, dataset)
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
-    return model_metrics(description, predictions.logits, predictions.labels, dataset.name, name)
+    return model_metrics(
+        description, predictions.logits, predictions.labels, dataset.name_of(name), name
+    )
 
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
@@ -124,14 +127,18 @@ def check_compatible(spec: ModelSpec, dataset: Dataset) -> None:
 def evaluation_splits(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
     """Return the splits that can be evaluated: ``test``, and ``validation`` as a run held it out.
 
+    A validation split of the source is used as it is.
+
     Args:
         dataset: may be other data than that of the run, and too small for its validation split.
         settings: of the run, if there is one.
     """
     splits = {} if dataset.test is None else {"test": dataset.test}
-    if settings is not None:
-        size = validation_size(settings.data.validation, len(dataset.train))
-        validation = split_validation(dataset.train, size)[1] if size < len(dataset.train) else None
-        if validation is not None:
-            splits["validation"] = validation
+    if dataset.validation is not None:
+        splits["validation"] = dataset.validation
+    elif settings is not None:
+        with contextlib.suppress(UsageError):
+            validation = hold_out(dataset, settings.data)[1]
+            if validation is not None:
+                splits["validation"] = validation
     return splits

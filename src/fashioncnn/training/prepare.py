@@ -11,8 +11,8 @@ from torch import nn
 
 from fashioncnn.artifacts.model_folder import bundled_models, find_model
 from fashioncnn.config import override, validate
-from fashioncnn.data.dataset import SKETCHES, Dataset
-from fashioncnn.data.splits import stratified_split_indices, validation_size
+from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
+from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user
@@ -24,7 +24,6 @@ from fashioncnn.models.trained_model import TrainedModel, load_model
 from fashioncnn.models.transfer import check_transfer
 from fashioncnn.settings import (
     ConstantSchedule,
-    DataConfig,
     DistillationConfig,
     ModelConfig,
     Settings,
@@ -61,13 +60,16 @@ def prepare_settings(
         model = initial.spec.architecture
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
-    validation = _check_validation(data, dataset)
-    training = _resolve_epochs(settings.training, len(dataset.train) - validation)
-    network = _check_network(settings, model, dataset, validation)
+    train, validation = training_splits(dataset, data)  # raises if it is not possible
+    held_out = 0 if validation is None else len(validation)
+    _check_patience(settings, held_out)
+    training = _resolve_epochs(settings.training, len(train))
+    network = _check_network(settings, model, dataset, len(train))
     if initial is not None:
         _check_weights(network, initial, dataset)
-    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": validation, "source": source, "views": views})
+    is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
+    source = dataset.source if is_name else str(Path(dataset.source).resolve())
+    data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
     changes = {
         "data": data,
         "model": model,
@@ -144,7 +146,7 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
 
 
 def _check_data(settings: Settings, dataset: Dataset) -> None:
-    data, size = settings.data, dataset.train.images.shape[1]
+    data, size = settings.data, dataset.require_train().images.shape[1]
     if data.image_size not in (None, size):
         raise UsageError(
             f"image_size = {data.image_size}: only images of class folders are resized; those of "
@@ -199,22 +201,23 @@ def _resolve_epochs(training: TrainingConfig, n: int) -> TrainingConfig:
     return training.model_copy(update={"epochs": epochs})
 
 
-def _check_validation(data: DataConfig, dataset: Dataset) -> int:
-    few = len(dataset.train) < data.hold_out_min * len(dataset.class_names)
-    automatic = data.validation == "auto"
-    validation = 0 if automatic and few else validation_size(data.validation, len(dataset.train))
-    stratified_split_indices(dataset.train.labels, validation)  # raises if it is not possible
-    return validation
+def _check_patience(settings: Settings, held_out: int) -> None:
+    patience = settings.training.patience
+    if patience and not held_out:
+        raise UsageError(
+            f"patience = {patience}: early stopping needs a validation split; set validation above "
+            "0, for example to auto"
+        )
 
 
 def _check_network(
-    settings: Settings, model: ModelConfig, dataset: Dataset, validation: int
+    settings: Settings, model: ModelConfig, dataset: Dataset, n: int
 ) -> nn.Module:
     """Return the network on the meta device, or raise an error if it cannot be trained."""
     size, classes = dataset.image_size, len(dataset.class_names)
     with torch.device("meta"):  # allocates nothing
         network = build_model(model, size, classes, dataset.channels)
-    n, batch_size = len(dataset.train) - validation, settings.training.batch_size
+    batch_size = settings.training.batch_size
     if _normalizes_single_values(network) and 1 in (n % batch_size, batch_size):
         raise UsageError(
             f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "

@@ -11,7 +11,8 @@ import torch
 
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.data.splits import folds, split_validation
+from fashioncnn.data.splits import folds
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import (
     gpu_name,
     isolated_torch_state,
@@ -92,12 +93,12 @@ def train_model(
         write_start(run, settings, dataset, initial)
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        train, validation = split_validation(dataset.train, int(settings.data.validation))
+        train, validation = training_splits(dataset, settings.data)
         splits = _evaluated_splits(settings, dataset, validation)
         teachers = load_teachers(settings, device)
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best, notify)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, hashes, best, notify)
         state = _restore(checkpoints, create_state(settings, train, dataset, device, initial))
         trained = _train_teachers(settings, dataset, run, callbacks, stop, notify)
         state.name = name or ("student" if trained else "")
@@ -153,11 +154,11 @@ def write_start(
         save_model(initial, run.initial, minimal_card(initial.describe()))
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        train, _ = split_validation(dataset.train, int(settings.data.validation))
+        train, _ = training_splits(dataset, settings.data)
         models = load_teachers(settings, device)
         teachers = {teacher: model.sha256 for teacher, model in models.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, teachers, best)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, teachers, best)
         state = create_state(settings, train, dataset, device, initial)
         checkpoints.save(state)
 
@@ -195,7 +196,8 @@ def _begin(run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[
 
 def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **models: Any) -> None:
     """Write environment.json, with the SHA-256 of the `models` that are used."""
-    data = {"name": dataset.name, "sha256": dataset.hashes}
+    name = training_data_name(dataset.name, settings.data)
+    data = {"name": name, "sha256": dataset.hashes}
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
