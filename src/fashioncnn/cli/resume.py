@@ -98,16 +98,12 @@ def _print_metrics(run: RunFolder) -> None:
 def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import note_missing_kernels, train_run
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process
     from fashioncnn.training.prepare import prepare_resumed
 
     configure_process(settings.runtime.threads)
-    dataset = load_for(
-        settings.data.source,
-        settings.data.image_size,
-        offline=offline,
-        skip_broken=settings.data.skip_broken,
-    )
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     kernels = settings.runtime.kernels
     settings = prepare_resumed(settings, dataset)
     if settings.runtime.kernels != kernels:

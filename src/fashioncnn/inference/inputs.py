@@ -16,16 +16,10 @@ from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import FashionCNNError, ImageError, UsageError
+from fashioncnn.images import views
 from fashioncnn.images.decoding import read_image
-from fashioncnn.images.views import VIEW_FUNCTIONS
 from fashioncnn.inference.sources import ImageSource
 
-MIN_DECODED_SIDE = 512
-"""Pixels on the longer side to which a photograph is decoded at least.
-
-Views of photographs of 2,100 pixels decoded to this size differ by 0.1 to 0.2 grey levels from
-those of the full image (median of 29), in a fifth of the time (docs/LOG.md).
-"""
 SINGLE_TASKS, TASK_SIZE = 64, 8
 """The first images are one task each, so that few large ones use all cores; later ones are
 grouped."""
@@ -56,18 +50,19 @@ class LoadedImage:
 
 
 def compute_views(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the views of a decoded image, (views, size, size) uint8.
+    """Return the views of a decoded image, (views, size, size[, 3]) uint8.
 
     Args:
         image: of any mode.
         preprocessing: of the model.
     """
-    return VIEW_FUNCTIONS[preprocessing.views](image, preprocessing.image_size)
+    size, channels = preprocessing.image_size, preprocessing.channels
+    return views.compute_views(image, preprocessing.views, size, channels)
 
 
 def required_pixels(preprocessing: Preprocessing) -> int:
     """Return the pixels on the longer side to which an image needs to be decoded."""
-    return max(MIN_DECODED_SIDE, 8 * preprocessing.image_size)
+    return views.required_pixels(preprocessing.image_size)
 
 
 def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: int) -> LoadedImage:

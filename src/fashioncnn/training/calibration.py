@@ -42,7 +42,13 @@ def needs_cross_validation(settings: Settings) -> bool:
 def fold_settings(settings: Settings) -> Settings:
     """Return the settings with which the folds of a cross-validation are trained."""
     values = {
+        "data.validation": 0,
+        "data.fold": None,
+        "data.fraction": 1.0,
+        "data.label_noise": 0.0,
         "training.calibration_folds": 0,
+        "training.patience": 0,
+        "training.select": "last",
         "training.temperature": 1.0,
         "training.abstain_below": 0.0,
         "training.track_test": False,

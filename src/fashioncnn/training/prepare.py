@@ -52,6 +52,11 @@ def prepare_settings(
         DataError: there is no test split to track, or a model has other classes or image sizes.
         ModelError: a teacher is damaged.
     """
+    _check_freeze(settings, initial)
+    return _resolve(settings, dataset, initial)
+
+
+def _resolve(settings: Settings, dataset: Dataset, initial: TrainedModel | None) -> Settings:
     _check_data(settings, dataset)
     data, model = settings.data, settings.model
     views = dataset.views if data.views == "auto" else data.views
@@ -70,6 +75,7 @@ def prepare_settings(
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
     source = dataset.source if is_name else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
+    data = data.model_copy(update={"channels": dataset.channels})
     changes = {
         "data": data,
         "model": model,
@@ -78,6 +84,24 @@ def prepare_settings(
         "runtime": resolve_runtime(settings.runtime),
     }
     return validate(settings.model_copy(update=changes).model_dump())
+
+
+def settings_of_weights(settings: Settings, initial: TrainedModel | None) -> Settings:
+    """Return the settings that decide how to load the data for a training from given weights.
+
+    Views and channels are those of the model, as is the image size unless the settings have one.
+    """
+    if initial is None:
+        return settings
+    preprocessing = initial.spec.preprocessing
+    return override(
+        settings,
+        {
+            "data.views": preprocessing.views,
+            "data.channels": preprocessing.channels,
+            "data.image_size": settings.data.image_size or preprocessing.image_size,
+        },
+    )
 
 
 def can_extend(settings: Settings) -> bool:
@@ -116,7 +140,7 @@ def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
     """
     if settings.runtime.kernels == "native":
         settings = override(settings, {"runtime.kernels": "auto"})
-    return prepare_settings(settings, dataset)
+    return _resolve(settings, dataset, None)
 
 
 def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
@@ -145,6 +169,14 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     return tuple(resolved.values())
 
 
+def _check_freeze(settings: Settings, initial: TrainedModel | None) -> None:
+    freeze = settings.training.freeze
+    if freeze != "none" and initial is None:
+        raise UsageError(
+            f"freeze = '{freeze}': only for a training that starts from the weights of a model"
+        )
+
+
 def _check_data(settings: Settings, dataset: Dataset) -> None:
     data, size = settings.data, dataset.require_train().images.shape[1]
     if data.image_size not in (None, size):
@@ -152,11 +184,12 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
             f"image_size = {data.image_size}: only images of class folders are resized; those of "
             f"{dataset.source} are {size}×{size}"
         )
-    if dataset.views == "plain" and data.views not in ("auto", "plain"):
+    if dataset.views != "fashion" and data.views not in ("auto", dataset.views):
         raise UsageError(
-            f"data.views = '{data.views}': the images of {dataset.source} were loaded as 'plain', "
-            "so predictions must use 'plain', too"
+            f"data.views = '{data.views}': the images of {dataset.source} were loaded as "
+            f"'{dataset.views}', so predictions must use '{dataset.views}', too"
         )
+    _check_channels(settings, dataset)
     if settings.augmentation.shift >= size:
         raise UsageError(
             f"augmentation.shift = {settings.augmentation.shift}: should be less than the image "
@@ -164,6 +197,20 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
         )
     if settings.training.track_test:
         dataset.require_test()
+
+
+def _check_channels(settings: Settings, dataset: Dataset) -> None:
+    augmentation = settings.augmentation
+    if settings.data.channels > dataset.channels:
+        raise UsageError(
+            f"channels = {settings.data.channels}: the images of {dataset.source} are grayscale; "
+            "only image files are read in color"
+        )
+    if dataset.channels == 3 and augmentation.photograph + augmentation.outlier_exposure > 0:
+        raise UsageError(
+            "augmentation.photograph and augmentation.outlier_exposure: only for grayscale images; "
+            "set both to 0"
+        )
 
 
 def _check_no_teachers(settings: Settings) -> None:
@@ -210,9 +257,7 @@ def _check_patience(settings: Settings, held_out: int) -> None:
         )
 
 
-def _check_network(
-    settings: Settings, model: ModelConfig, dataset: Dataset, n: int
-) -> nn.Module:
+def _check_network(settings: Settings, model: ModelConfig, dataset: Dataset, n: int) -> nn.Module:
     """Return the network on the meta device, or raise an error if it cannot be trained."""
     size, classes = dataset.image_size, len(dataset.class_names)
     with torch.device("meta"):  # allocates nothing

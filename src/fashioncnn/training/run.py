@@ -255,7 +255,7 @@ def _cross_validate(
     for number, (others, fold) in enumerate(partition, 1):
         result = train_model(
             fold_settings(settings),
-            replace(dataset, train=train.subset(others), test=None),
+            replace(dataset, train=train.subset(others), test=None, validation=None),
             initial=initial,
             callbacks=callbacks,
             stop=stop,
