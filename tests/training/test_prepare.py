@@ -87,7 +87,9 @@ def test_initial_model_of_other_classes_and_sizes_needs_fitting_weights(small, t
     assert prepare_settings(resolve_with(), other, tiny_result.model)
     larger = replace(two, images=np.zeros((2, 32, 32), np.uint8))
     with pytest.raises(UsageError, match=r"image_size = 32: .* fashion_cnn fit only images of 28"):
-        prepare_settings(resolve_with(), replace(other, train=larger, test=larger), tiny_result.model)
+        prepare_settings(
+            resolve_with(), replace(other, train=larger, test=larger), tiny_result.model
+        )
 
 
 def test_teachers_trained_first_contradict_an_initial_model(small, tiny_result):

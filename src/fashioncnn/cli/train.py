@@ -78,8 +78,8 @@ def _reject_settings_of_weights(
     for key, origin in origins.items():
         if key.startswith("model.") or key in DECIDED_BY_WEIGHTS:
             raise UsageError(
-                f"{origin}: --from takes architecture, scaling, views and channels from the model; "
-                "remove it"
+                f"{origin}: --from takes architecture, scaling and views from the model, and its "
+                "channels; remove it"
             )
 
 
