@@ -268,7 +268,7 @@ class TrainingConfig(Section):
     """Duration, loss and selection of weights."""
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = 20
-    """Passes over the training split; ``auto`` is 30, and more where that is fewer than 300
+    """Passes over the training split; ``auto`` is 15, and more where that is fewer than 200
     optimizer steps."""
     batch_size: int = Field(128, ge=1, le=1_000_000)
     """Images per optimizer step."""

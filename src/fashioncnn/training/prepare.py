@@ -30,7 +30,7 @@ from fashioncnn.settings import (
     TrainingConfig,
 )
 
-MIN_EPOCHS, MIN_STEPS = 30, 300
+MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
 
 
