@@ -18,7 +18,7 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from tables import format_mean_std, markdown_table
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset, Split
+    from fashioncnn.images.views import ViewMode
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.settings import Settings
 
@@ -224,7 +225,7 @@ def measure(options: argparse.Namespace) -> Result:
             photographs.class_names,
             photographs.subset(chosen),
             photographs.subset(held_out),
-            mode,
+            cast("ViewMode", mode),
             str(options.photos),
         )
         values, settings = train_once(options, dataset, initial, seed=number - 1)

@@ -118,7 +118,10 @@ def test_invalid_value_is_rejected_with_its_key(assignment, key):
 def test_alternatives_are_joined():
     with pytest.raises(ConfigError) as caught:
         make(assignments=["data.validation=-3"])
-    message = "data.validation = -3: should be greater than or equal to 0, or should be 'auto'"
+    message = (
+        "data.validation = -3: should be greater than or equal to 0, or should be greater than 0, "
+        "or should be 'auto'"
+    )
     assert str(caught.value) == message
 
 

@@ -104,7 +104,7 @@ def test_inconsistent_split_is_rejected(images, labels, message):
         ({"train": Split(IMAGES, LABELS + 2)}, "here: train split: label 2 at position 0"),
         ({"validation": Split(IMAGES, LABELS + 1)}, "validation split: label 2 at position 1"),
         ({"test": Split(IMAGES[:, 1:, 1:], LABELS)}, "training images are 6×6 but test images 5×5"),
-        ({"train": (IMAGES, LABELS)}, "train of type tuple; should be a Split"),
+        ({"train": (IMAGES, LABELS)}, "here: a split of type tuple; should be a Split"),
         ({"train": Split(IMAGES[:0], LABELS[:0])}, "here: no images"),
         ({"class_names": ("a", "a")}, "2 class names, 1 of them unique"),
         ({"class_names": ("a",)}, "1 class names"),

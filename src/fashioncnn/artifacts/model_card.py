@@ -56,6 +56,19 @@ def model_card(
     return "\n".join([*lines, "", _intended_use(description), ""])
 
 
+def training_notes(settings: Settings, summary: Mapping[str, Any]) -> list[str]:
+    """Return a line about early stopping; none for a training to the last epoch.
+
+    Args:
+        settings: of the run.
+        summary: of metrics.json.
+    """
+    if "stopped_early" not in summary:
+        return []
+    epochs = f"{summary['epochs']} of {settings.training.epochs} epochs"
+    return [f"- **Stopped early**: after {epochs}, {summary['stopped_early']}"]
+
+
 def _metrics_row(split: str, metrics: dict[str, Any]) -> str:
     low, high = metrics["accuracy_ci95"]
     return (

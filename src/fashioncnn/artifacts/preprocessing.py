@@ -31,6 +31,12 @@ class Preprocessing:
     channels: Literal[1, 3] = 1
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a view: (size, size), or (size, size, 3) in color."""
+        size = self.image_size
+        return (size, size) if self.channels == 1 else (size, size, self.channels)
+
+    @property
     def scaling(self) -> str:
         """The setting ``data.scaling`` that these values come from."""
         return {(0.0, 1.0): "unit", (0.5, 0.5): "symmetric"}.get((self.mean, self.std), "standard")

@@ -32,7 +32,8 @@ def compare(
     Parameters
     ----------
     a
-        A finished run, or a folder of finished runs that differ only in their seed.
+        A finished run, or a group or folder of finished runs that differ only in their seed.
+        Groups with the same seeds are compared in pairs of a seed.
     b
         The same; a run if A is a run, a folder if A is a folder.
     split
@@ -56,7 +57,11 @@ def compare(
     labels = _check_same_images(predictions, chosen)
     class_names = _check_same_classes(runs, predictions)
     group_a, group_b = (
-        Group(name, [predictions[run.path][0] for run in group])
+        Group(
+            name,
+            [predictions[run.path][0] for run in group],
+            [run.settings().training.seed for run in group],
+        )
         for name, group in zip(_names(a, b), groups, strict=True)
     )
     comparison: dict[str, Any] = {
@@ -80,14 +85,18 @@ def _find_runs(path: Path) -> list[RunFolder]:
         if not run.trained:
             command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
             raise UsageError(f"{path}: not finished; resume it with: {command}")
+        run.require_intact()
         return [run]
     found = [RunFolder(p) for p in sorted(path.iterdir()) if (p / "config.toml").exists()]
+    found.sort(key=lambda run: (len(run.path.name), run.path.name))  # seed-2 before seed-10
     trained = [run for run in found if run.trained]
     for run in found:
         if not run.trained:
             note(f"{run.path}: skipped, not finished")
     if not trained:
         raise UsageError(f"{path}: neither a run nor a folder of finished runs")
+    for run in trained:
+        run.require_intact()
     _check_distinct_seeds(trained)
     _note_other_differences(trained)
     return trained

@@ -17,9 +17,12 @@ from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.training.prepare import can_extend
 from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fashioncnn.data.dataset import Dataset
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
@@ -38,19 +41,10 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    _note_start(run, settings, dataset)
-    command = shlex.join(["fashioncnn", "train", "--resume", str(run.path)])
-    stop = StopSignals(f"resume with: {command}")
-    with suggest_resuming(run):
-        with stop, contextlib.closing(make_progress()) as progress:
-            result = train_model(
-                settings, dataset, run=run, callbacks=[progress], stop=stop.reason, notify=note
-            )
-        page = write_run_report(run, evaluation_splits(dataset, settings))
+    metrics, page = train_and_report(run, settings, dataset)
     if json:
-        print_json({"run": str(run.path), **result.metrics})
+        print_json({"run": str(run.path), **metrics})
         return
-    metrics = result.metrics
     evaluated = metrics["test"] or metrics["validation"]
     print_tables(
         [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
@@ -59,13 +53,53 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
     _note_evaluation(run, metrics, has_test=dataset.test is not None)
 
 
+def train_and_report(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    *,
+    resumable: Path | None = None,
+    name: str = "",
+) -> tuple[dict[str, Any], Path]:
+    """Train and write the report; return the metrics and the path of the report.
+
+    Args:
+        run: where everything is written; locked by this process.
+        settings: resolved.
+        dataset: to train on.
+        resumable: what messages say to resume; the run by default.
+        name: of the run among several, for progress.
+
+    Raises:
+        InterruptedRun, TerminatedRun, WriteError: see `train_run`.
+    """
+    _note_start(run, settings, dataset)
+    path = resumable or run.path
+    command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
+    stop = StopSignals(f"resume with: {command}")
+    with suggest_resuming(path):
+        with stop, contextlib.closing(make_progress()) as progress:
+            result = train_model(
+                settings,
+                dataset,
+                run=run,
+                callbacks=[progress],
+                stop=stop.reason,
+                notify=note,
+                name=name,
+            )
+        page = write_run_report(run, evaluation_splits(dataset, settings))
+    _note_early_stop(settings, result.metrics["summary"])
+    return result.metrics, page
+
+
 @contextlib.contextmanager
-def suggest_resuming(run: RunFolder) -> Iterator[None]:
-    """Add to the message about a file that cannot be written how to resume the run."""
+def suggest_resuming(path: Path) -> Iterator[None]:
+    """Add to the message about a file that cannot be written how to resume a run or group."""
     try:
         yield
     except WriteError as error:
-        option = shlex.join(["--resume", str(run.path)])
+        option = shlex.join(["--resume", str(path)])
         remedy, *_ = error.remedy.split(", or name ")  # the place of a run is fixed
         remedy = f"{remedy} and continue with {option}"
         raise WriteError(error.path, error.reason, remedy) from None
@@ -91,6 +125,11 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
     name = training_data_name(dataset.name, settings.data)
     note(f"{settings.recipe} on {name}: {', '.join(parts)} → {run.path}")
+    if settings.training.patience and not can_extend(settings):
+        note(
+            f"patience: the learning rate decays over all {settings.training.epochs} epochs; where "
+            "training stops early, it has not reached 0"
+        )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
     if distillation.teachers and settings.data.validation:
@@ -98,6 +137,21 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
             "a teacher that was trained on images of the validation split makes the validation "
             "metrics look better than they are"
         )
+
+
+def _note_early_stop(settings: Settings, summary: dict[str, Any]) -> None:
+    if "stopped_early" not in summary:
+        return
+    epochs, training = summary["epochs"], settings.training
+    kept = (
+        f"the weights of epoch {summary['selected_epoch']} are kept"
+        if training.select == "best_val"
+        else "the last weights are kept (those of the best epoch with --select best_val)"
+    )
+    note(
+        f"stopped early after {epochs} of {training.epochs} epochs: {summary['stopped_early']}; "
+        f"{kept}"
+    )
 
 
 def _note_evaluation(run: RunFolder, metrics: dict[str, Any], *, has_test: bool) -> None:

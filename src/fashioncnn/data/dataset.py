@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.data.checks import check_labels, check_views, checked_class_names, require_uint8
-from fashioncnn.data.labels import distinct_labels, encode_labels
+from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError
 from fashioncnn.images.views import VIEW_FUNCTIONS, ViewMode
@@ -148,7 +148,10 @@ class Dataset:
     validation: Split | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", checked_class_names(self.class_names, self.source))
+        _check_types(self)
+        minimum = MIN_CLASSES if len(self.train) else 1
+        names = checked_class_names(self.class_names, self.source, minimum)
+        object.__setattr__(self, "class_names", names)
         _check_splits(self)
         if self.name == FASHION_MNIST and not self.is_official:
             object.__setattr__(self, "name", MODIFIED)
@@ -326,24 +329,27 @@ def _split_of_arrays(
     return Split(images, labels)
 
 
-def _check_splits(dataset: Dataset) -> None:
-    source, classes = dataset.source, len(dataset.class_names)
+def _check_types(dataset: Dataset) -> None:
+    source = dataset.source
     if dataset.views not in VIEW_FUNCTIONS:
         raise DataError(f"{source}: views {dataset.views!r}; should be in {list(VIEW_FUNCTIONS)}")
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    given = {name: split for name, split in splits.items() if split is not None}
-    for name, split in given.items():
+    optional = (dataset.validation, dataset.test)
+    for split in (dataset.train, *(s for s in optional if s is not None)):
         if not isinstance(split, Split):
-            raise DataError(f"{source}: {name} of type {type(split).__name__}; should be a Split")
-        check_labels(split.labels, classes, f"{source}: {name} split")
-        size, expected = split.images.shape[1:], dataset.train.images.shape[1:]
-        if size != expected:
-            raise DataError(
-                f"{source}: training images are {_shape(expected)} but {name} images "
-                f"{_shape(size)}; make them the same size"
-            )
+            raise DataError(f"{source}: a split of type {type(split).__name__}; should be a Split")
+
+
+def _check_splits(dataset: Dataset) -> None:
+    source, expected = dataset.source, dataset.train.images.shape[1:]
     if not dataset.splits:
         raise DataError(f"{source}: no images")
+    for name, split in dataset.splits.items():
+        check_labels(split.labels, len(dataset.class_names), f"{source}: {name} split")
+        if split.images.shape[1:] != expected:
+            raise DataError(
+                f"{source}: training images are {_shape(expected)} but {name} images "
+                f"{_shape(split.images.shape[1:])}; make them the same size"
+            )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

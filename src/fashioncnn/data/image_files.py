@@ -14,11 +14,12 @@ from fashioncnn.data.options import LoadOptions
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
 from fashioncnn.environment import available_cores
 from fashioncnn.errors import DataError, ImageError
-from fashioncnn.images.decoding import read_image
-from fashioncnn.images.views import check_color_views, compute_views, required_pixels
+from fashioncnn.images.decoding import decoded_side, read_image
+from fashioncnn.images.views import check_color_views, compute_views
 
 MAX_PIXELS = 64_000_000
-"""Limit per image: higher than for prediction, since a user's own photographs are trusted more."""
+"""Limit per decoded image: higher than for prediction, since a user's own photographs are trusted
+more. JPEGs are decoded at a reduced size."""
 MAX_LISTED = 20
 """Unreadable files that are listed; the number of all others is reported."""
 
@@ -98,7 +99,7 @@ def split_of_views(views: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) ->
 def _read_or_error(path: Path, options: LoadOptions) -> NDArray[np.uint8] | ImageError:
     size = options.image_size or DEFAULT_IMAGE_SIZE
     try:
-        image = read_image(path, max_pixels=MAX_PIXELS, min_side=required_pixels(size))
+        image = read_image(path, max_pixels=MAX_PIXELS, min_side=decoded_side(size))
         return compute_views(image, options.views, size, options.channels)
     except ImageError as error:
         return error

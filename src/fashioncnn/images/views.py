@@ -24,12 +24,6 @@ Fit = Literal["pad", "stretch", "crop"]
 Views = NDArray[np.uint8]
 """(views, size, size)."""
 
-MIN_DECODED_SIDE = 512
-"""Pixels on the longer side to which a photograph is decoded at least.
-
-Views of photographs of 2,100 pixels decoded to this size differ by 0.1 to 0.2 grey levels from
-those of the full image (median of 29), in a fifth of the time (docs/LOG.md).
-"""
 TRIM_TOLERANCE = 24
 """Gray levels by which a pixel may differ from the border and still count as background."""
 PHOTO_FITS: tuple[Fit, ...] = "stretch", "crop", "pad"
@@ -100,11 +94,6 @@ def photo_views(image: Image.Image, size: int) -> Views:
         return garment
     whole = [whole_view(image, size, fit) for fit in PHOTO_FITS]
     return np.concatenate([garment, np.stack(whole)])
-
-
-def required_pixels(size: int) -> int:
-    """Return the pixels on the longer side to which an image needs to be decoded for its views."""
-    return max(MIN_DECODED_SIDE, 8 * size)
 
 
 def compute_views(image: Image.Image, mode: ViewMode, size: int, channels: int = 1) -> Views:

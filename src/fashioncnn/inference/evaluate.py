@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.data.dataset import Dataset, Split
@@ -30,6 +33,7 @@ def evaluate_split(
     *,
     run: RunFolder | None = None,
     precision: str = "fp32",
+    allowed: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a model on one split.
 
@@ -42,15 +46,20 @@ def evaluate_split(
         run: its stored predictions are used while model and images are the same, and updated
             otherwise.
         precision: of the predictor.
+        allowed: (n, classes) bool, the correct classes of each image; if there are several, the
+            most probable of them is its label. Their number is ``partial_labels``.
 
     Raises:
         DataError: the data has other classes or another image size than the model.
     """
     check_compatible(predictor.spec, dataset)
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
-    return model_metrics(
-        description, predictions.logits, predictions.labels, dataset.name_of(name), name
-    )
+    logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
+    if allowed is None:
+        return model_metrics(description, logits, labels, data_name, name)
+    labels = np.where(allowed, logits, -np.inf).argmax(axis=1).astype(np.uint8)
+    metrics = model_metrics(description, logits, labels, data_name, name)
+    return {**metrics, "partial_labels": int((allowed.sum(axis=1) > 1).sum())}
 
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
@@ -115,6 +124,11 @@ def check_compatible(spec: ModelSpec, dataset: Dataset) -> None:
         raise DataError(
             f"{dataset.source}: its classes ({', '.join(dataset.class_names[:3])} …) differ from "
             f"the model's ({', '.join(spec.labels[:3])} …)"
+        )
+    if dataset.channels != spec.preprocessing.channels:
+        raise DataError(
+            f"{dataset.source}: images of {dataset.channels} channels, but the model needs "
+            f"{spec.preprocessing.channels}"
         )
     size = dataset.train.images.shape[1]
     if size != spec.preprocessing.image_size:

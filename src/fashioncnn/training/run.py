@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from fashioncnn.artifacts.model_card import minimal_card
+from fashioncnn.checksum import with_checksum
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.splits import folds
 from fashioncnn.data.training_data import training_data_name, training_splits
@@ -28,8 +30,15 @@ from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
 from fashioncnn.training.calibration import HeldOut, fold_settings, needs_cross_validation
-from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
-from fashioncnn.training.checkpoint import Notify, ignore
+from fashioncnn.training.callbacks import (
+    Callback,
+    EvaluateSplits,
+    KeepBest,
+    StopEarly,
+    StopOnRequest,
+    WarnOfDivergence,
+)
+from fashioncnn.training.checkpoint import Notify
 from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
@@ -58,6 +67,10 @@ class TrainingResult:
     predictions: Predictions
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
 def train_model(
     settings: Settings,
     dataset: Dataset,
@@ -66,7 +79,7 @@ def train_model(
     initial: TrainedModel | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopReason = lambda: None,
-    notify: Notify = ignore,
+    notify: Notify = _warn,
     name: str = "",
 ) -> TrainingResult:
     """Train to the last epoch of `settings`.
@@ -81,7 +94,8 @@ def train_model(
         initial: a model whose weights to start from, unless the run has a checkpoint.
         callbacks: of the training loop.
         stop: called after every step.
-        notify: called with a one-line message about each damaged checkpoint.
+        notify: called with a one-line message about each damaged checkpoint, and about a training
+            loss that explodes; by default, a `UserWarning` is issued.
         name: of the network in a distillation, for callbacks.
 
     Raises:
@@ -113,6 +127,8 @@ def train_model(
             [
                 EvaluateSplits(_on_device(splits, device)),
                 best,
+                StopEarly(settings.training),
+                WarnOfDivergence(notify),
                 *callbacks,
                 checkpoints,  # contains what the callbacks before it add to a record
                 StopOnRequest(stop, checkpoints.save),
@@ -201,7 +217,7 @@ def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **m
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
-    write_json(run.environment, {**environment, **used})
+    write_json(run.environment, with_checksum({**environment, **used}))
 
 
 def _train_teachers(

@@ -38,6 +38,8 @@ NOT_SEARCHABLE = {
     "training.checkpoint_seconds": "it does not change the result of training",
 }
 """Sections and settings that cannot be searched, each with the reason."""
+RENAMED_SPACES = {"regularisation": "regularization"}
+"""Spaces of version 0.2 and their names since."""
 RANGE_KEYS = ("low", "high", "log", "step")
 SYNTAX = "write { low = …, high = … } or { choices = […] }"
 
@@ -74,6 +76,8 @@ def read_space(name: str) -> Space:
         values = read_toml(Path(name))
     elif name in space_names():
         values = parse_toml((_folder() / f"{name}.toml").read_text("utf-8"))
+    elif name in RENAMED_SPACES:
+        raise UsageError(f"space {name}: renamed to {RENAMED_SPACES[name]}")
     else:
         suggestion = nearest(name, space_names())
         available = ", ".join(space_names())

@@ -132,7 +132,9 @@ def _load_training_data(task: WorkerTask) -> Dataset:
 def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
     worker = callback.task.worker
     try:
-        validation = train_model(settings, dataset, callbacks=[callback]).metrics["validation"]
+        validation = train_model(settings, dataset, callbacks=[callback], notify=ignore).metrics[
+            "validation"
+        ]
     except TrialPruned:
         return Event(worker, "pruned", accuracy=callback.accuracy)
     except SearchEnded:
