@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fashioncnn.data.image_files import read_images
 from fashioncnn.data.labels import as_labels
 from fashioncnn.data.options import LoadOptions, Notify
-from fashioncnn.data.pixels import to_images
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, to_images
 from fashioncnn.errors import DataError
 from fashioncnn.reading import open_regular, reason
 
@@ -254,6 +254,14 @@ def _read_paths(
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     if not paths:
         raise DataError(f"{table}: no rows below the first line")
-    images, kept = read_images(paths, options)
+    if options.views != "plain" or options.channels != 1:
+        raise DataError(
+            f"{table}: files of a table are read as grayscale 'plain' images, but data.views = "
+            f"'{options.views}' and data.channels = {options.channels}; use a folder per class"
+        )
+    views, kept = read_images(paths, options)
     parsed = _parse_labels(list(labels), str(table)) if isinstance(labels, list) else labels
-    return images, np.asarray(parsed)[kept]
+    images = [of_image[0] for of_image in views]
+    size = options.image_size or DEFAULT_IMAGE_SIZE
+    stacked = np.stack(images) if images else np.empty((0, size, size), np.uint8)
+    return stacked, np.asarray(parsed)[kept]
