@@ -27,6 +27,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: Literal["auto", "none", "flip"] = "auto",
+    network: str | None = None,
     device: str = "auto",
     min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
     offline: Switch = False,
@@ -41,6 +42,7 @@ def evaluate(
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
@@ -51,7 +53,7 @@ def evaluate(
     require_modules("train")
     from fashioncnn.cli.models import load_for
 
-    trained = load_for(model, device)
+    trained = load_for(model, device, network)
     run = _find_run(model)
     settings = run.settings() if run else None
     dataset = _load_data(data, trained, settings, offline=offline)
