@@ -22,6 +22,8 @@ from fashioncnn.settings import SCHEMA
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
+OPTIONAL_KEYS = ("predicts_names",)
+"""Keys of ``config.json`` that are only written with a value, as they were added later."""
 MAX_FEATURE_VALUES = 1 << 28
 """Limit on the values of one feature map for one image, 1 GiB in fp32; 4096 channels at 256×256
 pixels, the maximum of the settings, reach it."""
@@ -45,7 +47,8 @@ class ModelDescription(ModelSpec):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``config.json``."""
-        values = self.model_dump(mode="json", by_alias=True)
+        unset = {name for name in OPTIONAL_KEYS if not getattr(self, name)}
+        values = self.model_dump(mode="json", by_alias=True, exclude=unset)
         return {"schema": values.pop("schema"), **values}
 
     @property
@@ -157,6 +160,15 @@ def find_model(path: Path) -> Path:
         names = f", and no bundled model of that name ({', '.join(bundled)})" if bundled else ""
         raise UsageError(f"{path}: no such run or model folder{names}")
     raise UsageError(f"{path}: neither a run nor a model folder (it has no {CONFIG})")
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Return whether the ``config.json`` in a folder describes a model of this package."""
+    try:
+        read_description(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
