@@ -101,14 +101,18 @@ class MissingExtraError(FashionCNNError):
     """An optional dependency is not installed.
 
     Args:
-        extra: of the package, such as ``train``.
+        extra: of this package that installs the module, such as ``train``; None if there is none.
         module: that is missing.
     """
 
-    def __init__(self, extra: str, module: str) -> None:
-        super().__init__(
-            f"{module} is not installed; in a checkout of fashioncnn, run: pip install '.[{extra}]'"
+    def __init__(self, extra: str | None, module: str) -> None:
+        # This package is in no index: its own name there would be someone else's package.
+        command = (
+            f"run: pip install {module}"
+            if extra is None
+            else f"in a checkout of fashioncnn, run: pip install '.[{extra}]'"
         )
+        super().__init__(f"{module} is not installed; {command}")
 
 
 class QualityGateError(FashionCNNError):

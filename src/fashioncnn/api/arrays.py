@@ -25,7 +25,7 @@ def plain_images(images: Any) -> Any:
 
 def row_length(images: Any) -> int | None:
     """Return the number of values of each row, for images given as rows; else None."""
-    shape = getattr(images, "shape", ())
+    shape: tuple[int, ...] = getattr(images, "shape", ())
     return int(shape[1]) if len(shape) == 2 else None
 
 

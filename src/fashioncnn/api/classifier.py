@@ -7,27 +7,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
-from fashioncnn.api.data import dataset_of_arrays, dataset_to_train_on, evaluation_data
+from fashioncnn.api.data import dataset_to_train_on, evaluation_data
 from fashioncnn.api.estimator import PARAMETERS, Estimator
 from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.fitted import Fitted
-from fashioncnn.api.labels import classes_of_model
+from fashioncnn.api.labels import classes_as_given, classes_of_model, sorted_class_names
 from fashioncnn.api.messages import python_messages
 from fashioncnn.api.parameters import check_names, given_keys, resolve_parameters
 from fashioncnn.artifacts.model_card import minimal_card
-from fashioncnn.artifacts.model_folder import CARD, find_model, is_model_folder
+from fashioncnn.artifacts.model_folder import CARD, find_model, require_model_folder
 from fashioncnn.config import kernels_from_environment, override
 from fashioncnn.data.dataset import Dataset, Split, validated_split
-from fashioncnn.data.labels import encode_labels
+from fashioncnn.data.labels import as_labels, encode_labels
 from fashioncnn.devices import resolve_device, resolve_kernels
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import evaluation_splits, model_metrics, predict_split
 from fashioncnn.inference.explain import draw_explanation
@@ -41,6 +41,8 @@ from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.progress import live_progress
 from fashioncnn.training.run import TrainingResult, train_model, write_start
+
+C = TypeVar("C", bound=Estimator)
 
 
 class Classifier(Estimator):
@@ -85,8 +87,14 @@ class Classifier(Estimator):
                 )
             settings = self._resolve()
             images = plain_images(X)
-            dataset, classes = dataset_of_arrays(images, y, settings.data.image_size)
+            dataset = Dataset.from_arrays(
+                images,
+                y,
+                class_names=sorted_class_names(y),
+                image_size=settings.data.image_size,
+            )
             result = self._train(self._without_test_curve(settings), dataset)
+        classes = classes_as_given(y, dataset.class_names)
         self._fitted = _fitted(result, classes, row_length(images))
         return self
 
@@ -148,23 +156,7 @@ class Classifier(Estimator):
         place = resolve_device(device)
         kernels = resolve_kernels(kernels_from_environment(), place)
         model = load_model(Path(path), place, kernels)
-        history = _history_beside(find_model(Path(path)))
-        return cls.from_model(model, history)
-
-    @classmethod
-    def from_model(
-        cls, model: TrainedModel, history: Sequence[dict[str, Any]] = ()
-    ) -> Self:
-        """Return the classifier of a trained model; for use within the package.
-
-        Args:
-            model: trained.
-            history: one record per epoch.
-        """
-        classifier = cls()
-        classes = classes_of_model(model.spec)
-        classifier._fitted = Fitted(model, classes, list(history), loaded=True)
-        return classifier
+        return _loaded(cls(), model, _history_beside(find_model(Path(path))))
 
     @python_messages()
     def save(self, path: str | Path) -> None:
@@ -182,14 +174,12 @@ class Classifier(Estimator):
         """
         model = self._require_fitted("save").model
         folder, card = Path(path), minimal_card(model.describe())
-        with contextlib.suppress(NotVacantError):
+        try:
             with new_folder(folder, lambda hidden: save_model(model, hidden, card), CARD):
                 return
-        if not is_model_folder(folder):
-            raise UsageError(
-                f"{folder}: not empty, and not a model folder; name a new folder to save into"
-            )
-        save_model(model, folder, card)
+        except NotVacantError:
+            require_model_folder(folder)
+            save_model(model, folder, card)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the most probable label of each image, (n,), one of `classes_`.
@@ -270,12 +260,19 @@ class Classifier(Estimator):
 
         Args:
             X: see `predict_proba`.
-            y: (n,) labels, as for `evaluate`.
+            y: (n,) labels, as for `evaluate`; one that the training did not have is a mistake.
             sample_weight: (n,) weights of the images.
         """
-        logits, split = self._labeled(X, y)
-        correct = logits.argmax(axis=1) == split.labels
-        return float(np.average(correct, weights=sample_weight))
+        with python_messages():
+            fitted = self._require_fitted("score")
+            given, predicted = as_labels(y), self.predict_proba(X).argmax(axis=1)
+            names = fitted.model.spec.labels
+            known = np.array(names) if given.dtype.kind == "U" else _numbers(fitted.classes)
+            if len(given) != len(predicted):
+                raise DataError(f"score: {len(predicted):,} images but {len(given):,} labels")
+            if not np.isin(given, known).any():
+                encode_labels(given, names)  # raises
+        return float(np.average(known[predicted] == given, weights=sample_weight))
 
     def evaluate(self, images: Any = None, labels: Any = None) -> Evaluation:
         """Return the evaluation, a dictionary of what ``fashioncnn evaluate --json`` prints.
@@ -348,6 +345,23 @@ class Classifier(Estimator):
         return fitted.predictor.logits(views), split
 
 
+def classifier_of_model(model: TrainedModel, history: Sequence[dict[str, Any]] = ()) -> Classifier:
+    """Return the classifier of a trained model.
+
+    Args:
+        model: trained.
+        history: one record per epoch.
+    """
+    return _loaded(Classifier(), model, history)
+
+
+def _loaded(classifier: C, model: TrainedModel, history: Sequence[dict[str, Any]]) -> C:
+    """Give an untrained classifier a model whose training is not known."""
+    fitted = Fitted(model, classes_of_model(model.spec), list(history), loaded=True)
+    classifier._fitted = fitted
+    return classifier
+
+
 def _fitted(
     result: TrainingResult, classes: NDArray[Any] | None, features: int | None = None
 ) -> Fitted:
@@ -364,6 +378,11 @@ def _history_beside(model: Path) -> list[dict[str, Any]]:
     run = RunFolder(model.parent)
     is_run = model.name == run.model.name and run.config.exists()
     return run.read_history() if is_run else []
+
+
+def _numbers(classes: NDArray[Any]) -> NDArray[Any]:
+    """Return classes that are integers, and the codes of names."""
+    return classes if classes.dtype.kind in "iub" else np.arange(len(classes))
 
 
 def _source(images: Any, position: int) -> str:

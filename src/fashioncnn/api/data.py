@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.api.arrays import plain_images
-from fashioncnn.api.labels import distinct_classes
+from fashioncnn.api.labels import classes_as_given
+from fashioncnn.api.messages import python_messages
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset, Split
@@ -22,30 +22,30 @@ PAIR = 2
 """Images and labels."""
 
 
-def dataset_of_arrays(
-    images: Any, labels: Any, image_size: int | None
-) -> tuple[Dataset, NDArray[Any]]:
-    """Return the dataset of images and labels in memory, and its classes as the user gave them.
+@python_messages()
+def load_data(source: Any = None, labels: Any = None, *, image_size: int | None = None) -> Dataset:
+    """Return a dataset.
+
+    >>> dataset = load_data("sketches")
+    >>> dataset = load_data(images, labels)
 
     Args:
-        images: see `fashioncnn.data.pixels.to_images`; frames as well.
-        labels: (n,) integers, strings or booleans.
-        image_size: side in pixels to which images are resized; None keeps their size.
+        source: ``"sketches"``, a folder, or images as for `Classifier.fit`; None searches where the
+            command line does.
+        labels: of the images.
+        image_size: side in pixels to which images are resized.
 
     Raises:
-        DataError: images and labels do not match, or cannot be used.
-        UsageError: a type is not supported.
+        UsageError: an argument is of an unsupported type, or there is no such folder.
+        DataError: the data is damaged or incomplete.
     """
-    classes, names = distinct_classes(labels)
-    dataset = Dataset.from_arrays(
-        plain_images(images), names, class_names=classes.astype(str), image_size=image_size
-    )
-    return dataset, classes
+    if labels is not None:
+        return Dataset.from_arrays(plain_images(source), labels, image_size=image_size)
+    settings = resolve(flags={"data": source and str(source), "image_size": image_size})
+    return dataset_to_train_on(source, settings)[0]
 
 
-def dataset_to_train_on(
-    data: Any, settings: Settings
-) -> tuple[Dataset, NDArray[Any] | None]:
+def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray[Any] | None]:
     """Return the dataset that is given, and its classes if the user gave labels.
 
     Args:
@@ -59,7 +59,11 @@ def dataset_to_train_on(
     if isinstance(data, Dataset):
         return data, None
     if isinstance(data, tuple | list) and len(data) == PAIR and not isinstance(data[0], str):
-        return dataset_of_arrays(*data, settings.data.image_size)
+        images, labels = data
+        dataset = Dataset.from_arrays(
+            plain_images(images), labels, image_size=settings.data.image_size
+        )
+        return dataset, classes_as_given(labels, dataset.class_names)
     if data is None or (isinstance(data, str | Path) and str(data)):
         return load_dataset(settings.data.source, image_size=settings.data.image_size), None
     raise UsageError(

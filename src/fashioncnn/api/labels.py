@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,28 @@ from fashioncnn.data.labels import as_labels
 INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
 
-def distinct_classes(labels: Any) -> tuple[NDArray[Any], NDArray[np.str_]]:
-    """Return the classes of a training, and the class name of each label.
+def sorted_class_names(labels: Any) -> list[str]:
+    """Return the distinct labels as class names, in the order of `numpy.unique`.
+
+    scikit-learn's metrics expect the columns of probabilities in that order, in which the name "10"
+    precedes "2".
 
     Args:
         labels: (n,) integers, strings or booleans.
 
-    Returns:
-        The distinct labels in the order of `numpy.unique`, which scikit-learn requires, and (n,)
-        names.
-
     Raises:
         DataError: they are not such labels, or some are missing.
     """
-    names = as_labels(labels).astype(str)
-    values = as_labels(labels)
-    if set(np.unique(values).tolist()) <= {"False", "True"} and _are_booleans(labels):
-        values = values == "True"
-    return np.unique(values), names
+    return [str(label) for label in np.unique(as_labels(labels))]
+
+
+def classes_as_given(labels: Any, class_names: Sequence[str]) -> NDArray[Any]:
+    """Return the labels that class names come from: integers, strings or booleans, by code."""
+    if as_labels(labels).dtype.kind != "U":
+        return np.array([int(name) for name in class_names])
+    if set(class_names) <= {"False", "True"} and isinstance(next(iter(labels)), bool | np.bool_):
+        return np.array([name == "True" for name in class_names])
+    return np.array(class_names)
 
 
 def classes_of_model(spec: ModelSpec) -> NDArray[Any]:
@@ -46,8 +51,3 @@ def classes_of_model(spec: ModelSpec) -> NDArray[Any]:
     if all(INTEGER.fullmatch(name) for name in names):
         return np.array([int(name) for name in names])
     return np.arange(len(names))
-
-
-def _are_booleans(labels: Any) -> bool:
-    first = next(iter(labels), None)
-    return isinstance(first, bool | np.bool_)

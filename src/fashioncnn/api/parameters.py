@@ -34,9 +34,7 @@ def check_names(names: Iterable[str], others: Iterable[str]) -> None:
     """
     known = [name for name in FLAGS if name not in NOT_PARAMETERS]
     known += [
-        key.replace(".", "__")
-        for key in known_keys()
-        if "." in key and key not in NOT_PARAMETERS
+        key.replace(".", "__") for key in known_keys() if "." in key and key not in NOT_PARAMETERS
     ]
     for name in names:
         if name in known:

@@ -1,7 +1,7 @@
 """Figures of trainings and evaluations, and explanations of predictions.
 
-Each plot function returns a `matplotlib.figure.Figure` that a notebook shows; pyplot and its backend are
-not used.
+Each plot function returns a `matplotlib.figure.Figure` that a notebook shows; pyplot and its
+backend are not used.
 """
 
 from __future__ import annotations

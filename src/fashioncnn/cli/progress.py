@@ -36,9 +36,8 @@ class EpochLines(Callback):
         done = record["epoch"] - self.first_epoch
         seconds = (time.monotonic() - self.started) / done * (state.epochs - record["epoch"])
         suffix = " for this network" if state.name else ""
-        note(
-            f"{name_prefix(state)}{epoch_line(record, state.epochs)}  {duration(seconds)} left{suffix}"
-        )
+        line = f"{name_prefix(state)}{epoch_line(record, state.epochs)}"
+        note(f"{line}  {duration(seconds)} left{suffix}")
 
     def close(self) -> None:
         """Do nothing; see `LiveBar.close`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from itertools import islice
@@ -77,13 +77,13 @@ class Prediction:
     """
 
     source: str
-    probabilities: Floats | None = field(repr=False)
+    probabilities: Floats | None
     error: str | None
-    views: NDArray[np.uint8] | None = field(default=None, repr=False)
-    found: bool = field(default=True, repr=False)
+    views: NDArray[np.uint8] | None = None
+    found: bool = True
     abstained: bool = False
     confidence: float | None = None
-    resized: bool = field(default=False, repr=False)
+    resized: bool = False
     label: int | str | None = None
     name: str | None = None
 
@@ -91,6 +91,12 @@ class Prediction:
     def probability(self) -> float | None:
         """The probability of the most probable class, in [0, 1]."""
         return None if self.probabilities is None else float(self.probabilities.max())
+
+    def __repr__(self) -> str:
+        if self.probability is None:
+            return f"Prediction({self.source}: {self.error})"
+        abstained = ", abstained" if self.abstained else ""
+        return f"Prediction({self.source}: {self.name} {self.probability:.1%}{abstained})"
 
     def _repr_html_(self) -> str:
         """Return the model input and the prediction, for a notebook."""

@@ -29,7 +29,7 @@ def _import_matplotlib() -> None:
     """
     kept = {}
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib
     except ImportError:
         raise
     except Exception:  # an unknown MPLBACKEND, a matplotlibrc that is not UTF-8 …

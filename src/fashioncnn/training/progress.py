@@ -164,15 +164,15 @@ class NotebookBar(Callback):
         """Do nothing; the metrics stay visible."""
 
     def _show(self, state: TrainState, progress: Snapshot) -> None:
-        from IPython.display import HTML, display
+        from IPython import display
 
         total = state.epochs * self.images
         shown = escape("\n".join(self.lines[-SHOWN_EPOCHS:]))
-        page = HTML(
+        page = display.HTML(  # type: ignore[no-untyped-call]
             f'<div>{escape(progress.title)} <progress value="{progress.done}" max="{total}">'
             f"</progress> {escape(progress.metrics)}</div><pre>{shown}</pre>"
         )
         if self.handle is None:
-            self.handle = display(page, display_id=True)
+            self.handle = display.display(page, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self.handle.update(page)
