@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from fashioncnn import Classifier
+from fashioncnn.api.classifier import classifier_of_model
 from fashioncnn.artifacts import model_folder
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
 from fashioncnn.errors import ConfigError, DataError, UsageError
@@ -21,7 +22,7 @@ TRAINING = {"epochs": 1, "device": "cpu", "kernels": "torch"}
 
 @pytest.fixture
 def classifier(tiny_result):
-    return Classifier(tiny_result.model, tiny_result.history)
+    return classifier_of_model(tiny_result.model, tiny_result.history)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def without_dataset(metrics):
 @pytest.mark.parametrize("spec", [{}, {"tta": "flip"}, {"temperature": 0.4}], ids=str)
 def test_evaluation_of_data_and_of_the_same_arrays_is_equal(spec, tiny_result, small):
     model = TrainedModel(tiny_result.model.network, tiny_result.model.spec.replace(**spec))
-    classifier = Classifier(model)
+    classifier = classifier_of_model(model)
     of_data = classifier.evaluate(small)
     of_arrays = classifier.evaluate(small.test.images, small.test.labels)
     assert without_dataset(of_data) == without_dataset(of_arrays)

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from fashioncnn.data import download
+from fashioncnn.data import dataset, download
 from fashioncnn.data.download import OfficialFile
 from fashioncnn.data.idx_folders import find_idx_files, read_idx_folder
 from fashioncnn.errors import DataError
@@ -97,8 +97,9 @@ def test_different_sizes_of_training_and_test_images_are_rejected(idx_folder, sm
 
 
 @pytest.fixture
-def official_folder(idx_folder, monkeypatch):
+def official_folder(idx_folder, small, monkeypatch):
     """A folder whose files count as the official ones."""
+    monkeypatch.setattr(dataset, "OFFICIAL_SPLITS", small.hashes)
     files = [
         OfficialFile(path.name, 0, "", hashlib.sha256(path.read_bytes()).hexdigest())
         for path in idx_folder.iterdir()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.data.checks import check_labels, checked_class_names, require_uint8
+from fashioncnn.data.labels import distinct_labels, encode_labels
+from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError
-from fashioncnn.images.views import ViewMode
+from fashioncnn.images.views import VIEW_FUNCTIONS, ViewMode
 
 FASHION_MNIST = "fashion-mnist"
 FASHION_MNIST_CLASSES = (
@@ -26,7 +31,16 @@ FASHION_MNIST_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+OFFICIAL_SPLITS = {
+    "train": "d0aa9129c294bdec27e4752ae9cde8aefb740edaee9033747b9b480715cd972c",
+    "test": "b1bf94e2a44c923cebadb1d454111a73e5d6eb5dd7c23459308c93f2bbeccee9",
+}
+"""`Split.sha256` of the splits of Fashion-MNIST."""
+MODIFIED = f"modified {FASHION_MNIST}"
+"""Name of a dataset that was Fashion-MNIST before a split was replaced."""
 SKETCHES = "sketches"
+IN_MEMORY = "arrays in memory"
+"""Source of a dataset that was not read from files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +48,14 @@ class Split:
     """Labeled images.
 
     Attributes:
-        images: (n, height, width) uint8, grayscale; 0 is the empty background.
+        images: (n, height, width) uint8, grayscale, or (n, height, width, 3); 0 is the empty
+            background.
         labels: (n,) uint8, each below the number of classes.
         indices: (n,) int64, the position of each image in the split that was loaded; by default
             0 to n - 1. `subset` keeps them.
+
+    Raises:
+        DataError: types or shapes are not these, or their lengths differ.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +65,18 @@ class Split:
     def __post_init__(self) -> None:
         if self.indices is None:
             object.__setattr__(self, "indices", np.arange(len(self.labels), dtype=np.int64))
+        require_uint8("images", self.images, dimensions=(3, 4))
+        require_uint8("labels", self.labels, dimensions=(1,))
+        if self.images.ndim == 4 and self.images.shape[3] != 3:
+            raise DataError(
+                f"images of shape {self.images.shape}: should be (n, height, width), or "
+                "(n, height, width, 3) for color images"
+            )
+        if not len(self.images) == len(self.labels) == len(self.indices):
+            raise DataError(
+                f"{len(self.images):,} images but {len(self.labels):,} labels and "
+                f"{len(self.indices):,} indices; should be one of each per image"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,15 +100,24 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training split, an optional test split, and the class names.
+    """A training split, optional validation and test splits, and the class names.
+
+    `from_arrays` creates one from arrays of any supported type, with labels of any kind.
 
     Attributes:
-        name: ``fashion-mnist`` (only for the official files), ``sketches``, or the folder's name.
+        name: ``fashion-mnist`` (only if all splits are the official ones, else the name becomes
+            ``modified fashion-mnist``), ``sketches``, or a user's name such as the folder's.
         class_names: by label.
-        train: for training and for every choice; the validation split is cut from it.
+        train: for training and for every choice; the validation split is cut from it if the source
+            has none. It has no images if the source has only other splits.
         test: for evaluation only; None if the source has none.
         views: how image files become arrays of this kind, see `fashioncnn.images.views`.
-        source: ``sketches``, or the folder it was loaded from.
+        source: ``sketches``, or where it was loaded from.
+        validation: given by the source; None if it has none.
+
+    Raises:
+        DataError: the splits have no images, other image sizes than each other, or labels without
+            a class name; or the class names are not 2 to 256 different names.
     """
 
     name: str
@@ -87,17 +126,105 @@ class Dataset:
     test: Split | None
     views: ViewMode
     source: str
+    validation: Split | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", checked_class_names(self.class_names, self.source))
+        _check_splits(self)
+        if self.name == FASHION_MNIST and not self.is_official:
+            object.__setattr__(self, "name", MODIFIED)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        test: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | None = None,
+        name: str = "arrays",
+        image_size: int | None = None,
+        views: ViewMode = "plain",
+    ) -> Dataset:
+        """Return the dataset of images and labels in memory.
+
+        >>> dataset = Dataset.from_arrays(X_train, y_train, test=(X_test, y_test))
+
+        Args:
+            images: of the training split, see `fashioncnn.data.pixels.to_images`.
+            labels: (n,) integers or names, see `fashioncnn.data.labels.encode_labels`.
+            class_names: by label. By default the distinct labels of the training split: integers
+                by value, names in natural order.
+            test: images and labels of the test split.
+            validation: images and labels of the validation split; by default it is cut from the
+                training split.
+            name: of the dataset.
+            image_size: side in pixels to which images are resized.
+            views: how image files become arrays of this kind when the model predicts.
+
+        Raises:
+            DataError: lengths differ, or a shape, value range or label is not supported.
+            UsageError: a type is not supported.
+        """
+        names = distinct_labels(labels) if class_names is None else tuple(class_names)
+        given = {"train": (images, labels), "test": test, "validation": validation}
+        splits = {
+            split: _split_of_arrays(pair, names, image_size, "" if split == "train" else split)
+            for split, pair in given.items()
+            if pair is not None
+        }
+        return cls(
+            name,
+            names,
+            splits["train"],
+            splits.get("test"),
+            views,
+            IN_MEMORY,
+            splits.get("validation"),
+        )
 
     @property
     def splits(self) -> dict[str, Split]:
-        """The splits by name: ``train`` and, if there is one, ``test``."""
-        splits = {"train": self.train, "test": self.test}
-        return {name: split for name, split in splits.items() if split is not None}
+        """The splits that have images by name: ``train``, ``validation``, ``test``."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None and len(split)}
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def is_official(self) -> bool:
+        """Whether all splits are those of Fashion-MNIST, by their SHA-256."""
+        return all(OFFICIAL_SPLITS.get(name) == digest for name, digest in self.hashes.items())
+
+    def name_of(self, split: str) -> str:
+        """Return the name of the data in a split, ``fashion-mnist`` if it is the official one.
+
+        That is so for the official test split beside modified training images.
+        """
+        official = OFFICIAL_SPLITS.get(split)
+        is_official = official is not None and self.hashes.get(split) == official
+        return FASHION_MNIST if is_official else self.name
 
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 by the name of the split."""
         return {name: split.sha256 for name, split in self.splits.items()}
+
+    def require_train(self) -> Split:
+        """Return the training split.
+
+        Raises:
+            DataError: it has no images.
+        """
+        if not len(self.train):
+            raise DataError(
+                f"{self.source}: no training split, only {' and '.join(self.splits)}; add one"
+            )
+        return self.train
 
     def require_test(self) -> Split:
         """Return the test split.
@@ -132,11 +259,48 @@ def validated_split(
     """
     if len(images) != len(labels):
         raise DataError(f"{name}: {len(images):,} images but {len(labels):,} labels")
-    invalid = np.flatnonzero(labels >= classes)
-    if len(invalid):
-        position = invalid[0]
-        raise DataError(
-            f"{name}: label {labels[position]} at position {position}, expected 0 to {classes - 1} "
-            f"({classes} classes)"
-        )
+    check_labels(labels, classes, name)
     return Split(images, labels)
+
+
+def empty_split(like: Split) -> Split:
+    """Return a split without images, of the image size of another split."""
+    return Split(like.images[:0], like.labels[:0])
+
+
+def _split_of_arrays(
+    pair: Any, class_names: tuple[str, ...], image_size: int | None, prefix: str
+) -> Split:
+    """Return a split of images and labels; `prefix` names it in messages."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise DataError(f"{prefix} of type {type(pair).__name__}: should be (images, labels)")
+    images = to_images(pair[0], image_size, f"{prefix} images".strip())
+    labels = encode_labels(pair[1], class_names, f"{prefix} labels".strip())
+    if len(images) != len(labels):
+        where = f"{prefix}: " if prefix else ""
+        raise DataError(f"{where}{len(images):,} images but {len(labels):,} labels")
+    return Split(images, labels)
+
+
+def _check_splits(dataset: Dataset) -> None:
+    source, classes = dataset.source, len(dataset.class_names)
+    if dataset.views not in VIEW_FUNCTIONS:
+        raise DataError(f"{source}: views {dataset.views!r}; should be in {list(VIEW_FUNCTIONS)}")
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    given = {name: split for name, split in splits.items() if split is not None}
+    for name, split in given.items():
+        if not isinstance(split, Split):
+            raise DataError(f"{source}: {name} of type {type(split).__name__}; should be a Split")
+        check_labels(split.labels, classes, f"{source}: {name} split")
+        size, expected = split.images.shape[1:], dataset.train.images.shape[1:]
+        if size != expected:
+            raise DataError(
+                f"{source}: training images are {_shape(expected)} but {name} images "
+                f"{_shape(size)}; make them the same size"
+            )
+    if not dataset.splits:
+        raise DataError(f"{source}: no images")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

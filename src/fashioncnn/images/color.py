@@ -43,12 +43,16 @@ def to_grayscale(image: Image.Image) -> Gray:
     Raises:
         ImageError: the image has no pixels.
     """
-    if 0 in image.size:
-        raise ImageError(f"an image of {image.width}×{image.height} pixels is empty")
-    image = normalize_mode(image)
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("L"))
+    return np.asarray(_on_white(image).convert("L"))
+
+
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the colors of an image, (height, width, 3) uint8 sRGB, composited on white.
+
+    Raises:
+        ImageError: the image has no pixels.
+    """
+    return np.asarray(_on_white(image).convert("RGB"))
 
 
 def is_grayscale(image: Image.Image) -> bool:
@@ -68,6 +72,15 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if 0 in image.size:
+        raise ImageError(f"an image of {image.width}×{image.height} pixels is empty")
+    image = normalize_mode(image)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

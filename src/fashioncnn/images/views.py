@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.images.color import Gray, is_grayscale, to_grayscale
+from fashioncnn.images.color import Gray, is_grayscale, to_grayscale, to_rgb
 from fashioncnn.images.segmentation import cut_out
 
 ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
@@ -33,6 +33,13 @@ def plain_view(image: Image.Image, size: int) -> Gray:
     """Return (size, size) uint8: grayscale, padded to a square with the border's gray, resized."""
     gray = to_grayscale(image)
     return _pad_to_square(gray, size, fill=_border_level(gray))
+
+
+def plain_color_view(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Return (size, size, 3) uint8: `plain_view` of each channel of the image on white."""
+    rgb = to_rgb(image)
+    channels = [plain_view(Image.fromarray(rgb[..., i]), size) for i in range(rgb.shape[2])]
+    return np.stack(channels, axis=-1)
 
 
 def fashion_view(image: Image.Image, size: int) -> Gray:

@@ -1,0 +1,54 @@
+"""Checks of what a dataset consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.data.labels import MAX_CLASSES, MIN_CLASSES
+from fashioncnn.errors import DataError
+
+
+def require_uint8(what: str, array: Any, dimensions: tuple[int, ...]) -> None:
+    """Raise `DataError` unless `array` is uint8 and has one of these numbers of dimensions."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        kind = f"type {type(array).__name__}" if not hasattr(array, "dtype") else f"{array.dtype}"
+        raise DataError(
+            f"{what} of {kind}: should be an array of uint8; Dataset.from_arrays converts others"
+        )
+    if array.ndim not in dimensions:
+        raise DataError(
+            f"{what} of shape {array.shape}: should have {' or '.join(map(str, dimensions))} "
+            "dimensions"
+        )
+
+
+def checked_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
+    """Return class names as a tuple, or raise `DataError` that begins with `source`."""
+    invalid = next(
+        (n for n in names if not isinstance(n, str) or not n or not n.isprintable()), None
+    )
+    if isinstance(names, str) or invalid is not None:
+        shown = names if isinstance(names, str) else invalid
+        raise DataError(f"{source}: class name {shown!r}; should be printable names, one per class")
+    names = tuple(names)
+    if not MIN_CLASSES <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
+        raise DataError(
+            f"{source}: {len(names)} class names, {len(set(names))} of them unique; expected "
+            f"{MIN_CLASSES} to {MAX_CLASSES} unique names"
+        )
+    return names
+
+
+def check_labels(labels: NDArray[np.uint8], classes: int, name: str) -> None:
+    """Raise `DataError` with the first label that has no class; `name` begins the message."""
+    invalid = np.flatnonzero(labels >= classes)
+    if len(invalid):
+        position = invalid[0]
+        raise DataError(
+            f"{name}: label {labels[position]} at position {position}, expected 0 to {classes - 1} "
+            f"({classes} classes)"
+        )
