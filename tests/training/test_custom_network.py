@@ -120,7 +120,9 @@ def test_model_is_loaded_with_its_code_only(mini, tmp_path):
     settings = settings_for(mini)
     model = train_model(settings, mini, custom=CUSTOM).model
     save_model(model, tmp_path, "card")
-    with pytest.raises(UsageError, match=f"needs the code of its network, {__name__}:Net; pass"):
+    with pytest.raises(
+        UsageError, match=f"needs the code of its network, {__name__}:Net; pass it to Classifier"
+    ):
         load_model(tmp_path)
     before = torch.get_rng_state()
     loaded = load_model(tmp_path, network=CUSTOM)

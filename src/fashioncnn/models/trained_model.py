@@ -162,9 +162,10 @@ def required_network(
     """
     if isinstance(architecture, CustomConfig):
         if network is None:
+            origin = NO_FILE if is_interactive(architecture) else ""
             raise UsageError(
-                f"{name}: needs the code of its network, {architecture.network}"
-                f"{NO_FILE if is_interactive(architecture) else ''}; pass it as network=…"
+                f"{name}: needs the code of its network, {architecture.network}{origin}; pass it "
+                "to Classifier.load as network=…"
             )
         return network
     if network is not None:
