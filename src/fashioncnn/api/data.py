@@ -41,7 +41,8 @@ def load_data(source: Any = None, labels: Any = None, *, image_size: int | None 
     """
     if labels is not None:
         return Dataset.from_arrays(plain_images(source), labels, image_size=image_size)
-    settings = resolve(flags={"data": source and str(source), "image_size": image_size})
+    name = str(source) if isinstance(source, str | Path) else None
+    settings = resolve(flags={"data": name, "image_size": image_size})
     return dataset_to_train_on(source, settings)[0]
 
 
@@ -58,7 +59,7 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
     """
     if isinstance(data, Dataset):
         return data, None
-    if isinstance(data, tuple | list) and len(data) == PAIR and not isinstance(data[0], str):
+    if isinstance(data, tuple) and len(data) == PAIR:
         images, labels = data
         dataset = Dataset.from_arrays(
             plain_images(images), labels, image_size=settings.data.image_size
