@@ -135,7 +135,7 @@ def test_other_data_may_be_too_small_for_a_validation_split(cli, idx_folder, sma
 
 def test_a_bundled_model_is_found_inside_a_run_folder(cli, trained, idx_folder, monkeypatch):
     monkeypatch.chdir(trained)
-    assert "its classes (0, 1, 2" in cli.fails(1, "evaluate", "accurate", "--data", idx_folder)
+    assert cli.json("evaluate", "accurate", "--data", idx_folder)["parameters"] > 100_000
 
 
 def test_model_card_keeps_the_teachers(cli, idx_folder, trained):

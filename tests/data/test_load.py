@@ -34,19 +34,23 @@ def test_range_of_image_size_does_not_apply_to_idx_files(tmp_path):
 
 
 def test_missing_folder_is_rejected():
-    with pytest.raises(UsageError, match="data = nowhere: no such folder; give an existing one"):
+    with pytest.raises(
+        UsageError, match="data = nowhere: no such file or folder; give an existing one"
+    ):
         load_dataset("nowhere")
 
 
 def test_misspelled_sketches_is_reported_with_a_suggestion():
-    with pytest.raises(UsageError, match="data = sketch: no such folder; did you mean 'sketches'"):
+    with pytest.raises(
+        UsageError, match="data = sketch: no such file or folder; did you mean 'sketches'"
+    ):
         load_dataset("sketch")
 
 
 def test_file_is_rejected_with_the_supported_sources(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, x=np.zeros(3))
-    with pytest.raises(UsageError, match=r"arrays\.npz: a file, not a dataset; supported are"):
+    path = tmp_path / "data.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match=r"data\.parquet: a file, not a dataset; supported are"):
         load_dataset(str(path))
 
 

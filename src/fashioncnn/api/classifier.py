@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,13 @@ from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
 from fashioncnn.api.data import dataset_to_train_on, evaluation_data
 from fashioncnn.api.estimator import PARAMETERS, Estimator
 from fashioncnn.api.evaluation import Evaluation
-from fashioncnn.api.fitted import Fitted
-from fashioncnn.api.labels import classes_as_given, classes_of_model, sorted_class_names
+from fashioncnn.api.fitted import fitted_by_training, fitted_model, load_fitted
+from fashioncnn.api.labels import classes_as_given, sorted_class_names
 from fashioncnn.api.messages import python_messages
-from fashioncnn.api.networks import load_with_network, network_to_train
+from fashioncnn.api.networks import network_to_train
 from fashioncnn.api.parameters import check_names, given_keys, resolve_parameters
 from fashioncnn.artifacts.model_card import minimal_card
-from fashioncnn.artifacts.model_folder import CARD, find_model, require_model_folder
+from fashioncnn.artifacts.model_folder import CARD, require_model_folder
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset, Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
@@ -35,14 +34,12 @@ from fashioncnn.inference.predictor import Prediction
 from fashioncnn.models.trained_model import TrainedModel, save_model
 from fashioncnn.new_folder import NotVacantError, new_folder
 from fashioncnn.reporting.report import write_run_report
-from fashioncnn.runs import RunFolder, new_run
+from fashioncnn.runs import new_run
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.progress import live_progress
 from fashioncnn.training.run import TrainingResult, train_model, write_start
-
-C = TypeVar("C", bound=Estimator)
 
 
 class Classifier(Estimator):
@@ -97,7 +94,7 @@ class Classifier(Estimator):
             )
             result = self._train(self._without_test_curve(settings), dataset)
         classes = classes_as_given(y, dataset.class_names)
-        self._fitted = _fitted(result, classes, row_length(images))
+        self._fitted = fitted_by_training(result, dataset, classes, row_length(images))
         return self
 
     @classmethod
@@ -141,10 +138,10 @@ class Classifier(Estimator):
             source = str(data) if isinstance(data, str | Path) else None
             resolved = classifier._resolve(source)
             dataset, classes = dataset_to_train_on(data, resolved)
-            if classes is not None:
+            if classes is not None and dataset.test is None:
                 resolved = classifier._without_test_curve(resolved)
             result = classifier._train(resolved, dataset, None if out is None else Path(out))
-        classifier._fitted = _fitted(result, classes)
+        classifier._fitted = fitted_by_training(result, dataset, classes)
         return classifier
 
     @classmethod
@@ -163,8 +160,9 @@ class Classifier(Estimator):
             UsageError: there is no model at `path`, or `network` is missing or not needed.
             ModelError: its files are damaged.
         """
-        model = load_with_network(Path(path), device, network)
-        return _loaded(cls(), model, _history_beside(find_model(Path(path))))
+        classifier = cls()
+        classifier._fitted = load_fitted(Path(path), device, network)
+        return classifier
 
     @python_messages()
     def save(self, path: str | Path) -> None:
@@ -300,7 +298,7 @@ class Classifier(Estimator):
             name = "arrays"
         else:
             with python_messages():
-                dataset, split = evaluation_data(images, fitted.model.spec)
+                dataset, split = evaluation_data(images, fitted.model.spec, fitted.trained_on)
             logits, name = predict_split(fitted.predictor, split).logits, dataset.name
         description = fitted.model.describe()
         metrics = model_metrics(description, logits, split.labels, name, "test")
@@ -361,32 +359,9 @@ def classifier_of_model(model: TrainedModel, history: Sequence[dict[str, Any]] =
         model: trained.
         history: one record per epoch.
     """
-    return _loaded(Classifier(), model, history)
-
-
-def _loaded(classifier: C, model: TrainedModel, history: Sequence[dict[str, Any]]) -> C:
-    """Give an untrained classifier a model whose training is not known."""
-    fitted = Fitted(model, classes_of_model(model.spec), list(history), loaded=True)
-    classifier._fitted = fitted
+    classifier = Classifier()
+    classifier._fitted = fitted_model(model, history)
     return classifier
-
-
-def _fitted(
-    result: TrainingResult, classes: NDArray[Any] | None, features: int | None = None
-) -> Fitted:
-    """Return a trained model with the classes as the user gave them, if they were given."""
-    model = result.model
-    if classes is None:
-        return Fitted(model, classes_of_model(model.spec), result.history)
-    spec = model.spec.replace(predicts_names=classes.dtype.kind == "U")
-    return Fitted(replace(model, spec=spec), classes, result.history, features)
-
-
-def _history_beside(model: Path) -> list[dict[str, Any]]:
-    """Return the history of the run that a model folder is part of; empty if there is none."""
-    run = RunFolder(model.parent)
-    is_run = model.name == run.model.name and run.config.exists()
-    return run.read_history() if is_run else []
 
 
 def _numbers(classes: NDArray[Any]) -> NDArray[Any]:

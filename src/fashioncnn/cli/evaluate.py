@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.cli.options import Switch, number
@@ -29,6 +32,10 @@ def evaluate(
     tta: Literal["auto", "none", "flip"] = "auto",
     network: str | None = None,
     device: str = "auto",
+    map_: Annotated[
+        list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
+    ] = None,
+    skip_broken: Switch = False,
     min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
     offline: Switch = False,
     json: Switch = False,
@@ -37,13 +44,16 @@ def evaluate(
 
     Args:
         model: A run folder, a model folder, or a bundled model (accurate, photo).
-        data: Folder of IDX files, folder of class folders, or sketches. Default: the data of the
-            run or model.
+        data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
+            splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
         network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        map_: The model's class for a class of the data, as in --map pants=Trouser. Without a class,
+            its images are left out. Can be repeated.
+        skip_broken: Leave out image files that cannot be read.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
         json: Print the metrics as one JSON document.
@@ -56,7 +66,8 @@ def evaluate(
     trained = load_for(model, device, network)
     run = _find_run(model)
     settings = run.settings() if run else None
-    dataset = _load_data(data, trained, settings, offline=offline)
+    dataset = _load_data(data, trained, run, skip_broken=skip_broken, offline=offline)
+    dataset = _with_classes_of(trained, dataset, _parse_mapping(map_ or []))
     splits = _splits(model, dataset, settings, split)
     if run is not None and (tta != "auto" or not _is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
@@ -85,16 +96,77 @@ def _find_run(model: Path) -> RunFolder | None:
     return None
 
 
+def _parse_mapping(assignments: list[str]) -> dict[str, list[str]]:
+    """Return the classes of the model by class of the data."""
+    mapping = {}
+    for text in assignments:
+        name, equals, target = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--map {text}: should be NAME=CLASS, as in --map pants=Trouser")
+        if name in mapping:
+            raise UsageError(f"--map {text}: {name} is given twice")
+        mapping[name] = [target] if target else []
+    return mapping
+
+
 def _load_data(
-    data: str | None, model: TrainedModel, settings: Settings | None, *, offline: bool
+    data: str | None,
+    model: TrainedModel,
+    run: RunFolder | None,
+    *,
+    skip_broken: bool,
+    offline: bool,
 ) -> Dataset:
+    """Return the data to evaluate on; that which is given has no split to hold out."""
     from fashioncnn.cli.datasets import load_for
 
-    source = data or _default_source(model, settings)
-    dataset = load_for(source, model.spec.preprocessing.image_size, offline=offline)
+    settings = run.settings() if run else None
+    dataset = load_for(
+        data or _default_source(model, settings),
+        model.spec.preprocessing.image_size,
+        offline=offline,
+        for_evaluation=data is not None,
+        skip_broken=skip_broken,
+        class_names=model.spec.labels,
+    )
+    if data is not None and not len(dataset.train) and dataset.test is not None:
+        dataset = _without_training_images(dataset, dataset.test, model, run)
     if dataset.name != model.spec.dataset:
         note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
     return dataset
+
+
+def _without_training_images(
+    dataset: Dataset, whole: Split, model: TrainedModel, run: RunFolder | None
+) -> Dataset:
+    """Return the dataset that is evaluated as a whole, or as the run split it if it is its own."""
+    from fashioncnn.data.splits import hold_out_test
+
+    train, test = hold_out_test(whole)
+    as_trained = replace(dataset, train=train, test=test)
+    if run is not None and _is_data_of(run, as_trained):
+        note(
+            f"{dataset.source}: {run.path} was trained on it; only its test split is evaluated "
+            f"({0 if test is None else len(test):,} of {len(whole):,} images)"
+        )
+        return as_trained
+    if dataset.name == model.spec.dataset:
+        note(
+            f"{dataset.source}: all {len(whole):,} images are evaluated; if the model was trained "
+            "on some of them, its accuracy on others is lower"
+        )
+    return dataset
+
+
+def _with_classes_of(
+    model: TrainedModel, dataset: Dataset, mapping: dict[str, list[str]]
+) -> Dataset:
+    from fashioncnn.data.alignment import UnknownClassError, align_classes
+
+    try:
+        return align_classes(dataset, model.spec.labels, mapping, note)
+    except UnknownClassError as error:
+        raise DataError(f"{error} with --map '{error.name}=CLASS'") from None
 
 
 def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:

@@ -27,24 +27,27 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(c) if i % 2 else c for i, c in enumerate(chunks)), name
 
 
-def distinct_labels(labels: Any, subject: str = "labels") -> tuple[str, ...]:
+def distinct_labels(
+    labels: Any, subject: str = "labels", minimum: int = MIN_CLASSES
+) -> tuple[str, ...]:
     """Return the distinct labels as class names: integers by value, names in natural order.
 
     Args:
         labels: (n,) integers, names or booleans.
         subject: what messages call them.
+        minimum: number of classes.
 
     Raises:
-        DataError: they are not such labels, or there are fewer than 2 or more than 256 classes.
+        DataError: they are not such labels, or there are too few or more than 256 classes.
     """
     values = as_labels(labels, subject)
     distinct = np.unique(values)
     names = [str(value) for value in distinct]
     if values.dtype.kind == "U":
         names.sort(key=natural_key)
-    if not MIN_CLASSES <= len(names) <= MAX_CLASSES:
+    if not minimum <= len(names) <= MAX_CLASSES:
         raise DataError(
-            f"{subject}: {len(names):,} distinct labels, expected {MIN_CLASSES} to {MAX_CLASSES} "
+            f"{subject}: {len(names):,} distinct labels, expected {minimum} to {MAX_CLASSES} "
             "classes"
         )
     return tuple(names)

@@ -73,6 +73,13 @@ def folds(labels: NDArray[np.uint8], k: int) -> list[tuple[Indices, Indices]]:
     return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(k)]
 
 
+def hold_out_test(split: Split) -> tuple[Split, Split | None]:
+    """Return the training split and one sixth as the test split, each with its own indices."""
+    train, test = stratified_split_indices(split.labels, len(split) // 6)
+    test_split = Split(split.images[test], split.labels[test]) if len(test) else None
+    return Split(split.images[train], split.labels[train]), test_split
+
+
 def validation_size(validation: int | str, n: int) -> int:
     """Return the number of `n` images that the setting holds out; ``auto`` is one sixth."""
     return n // 6 if validation == "auto" else int(validation)

@@ -47,7 +47,9 @@ def evaluate_split(
     """
     check_compatible(predictor.spec, dataset)
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
-    return model_metrics(description, predictions.logits, predictions.labels, dataset.name, name)
+    return model_metrics(
+        description, predictions.logits, predictions.labels, dataset.name_of(name), name
+    )
 
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:

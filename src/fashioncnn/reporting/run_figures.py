@@ -134,7 +134,7 @@ def mistakes_figure(mistakes: Sequence[Mistake], images: Sequence[NDArray[np.uin
         figure = NotebookFigure(figsize=(1.5 * columns + 0.5, 1.9 * rows), layout="constrained")
         if not mistakes:
             figure.text(0.5, 0.5, "no mistakes", ha="center", va="center")
-        axes = figure.subplots(rows, columns, squeeze=False).flat
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for cell in axes:
             cell.set_axis_off()
         for cell, mistake, image in zip(axes, mistakes, images, strict=False):

@@ -57,7 +57,7 @@ def finalize(
     by_split: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     for name, of_split in predictions.items():
         by_split[name] = model_metrics(
-            description, of_split.logits, of_split.labels, dataset.name, name
+            description, of_split.logits, of_split.labels, dataset.name_of(name), name
         )
     summary = _summary(state, best, teacher_seconds)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}

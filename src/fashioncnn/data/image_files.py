@@ -1,0 +1,92 @@
+"""Read many image files of a user's dataset at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.data.options import LoadOptions
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
+from fashioncnn.environment import available_cores
+from fashioncnn.errors import DataError, ImageError
+from fashioncnn.images.decoding import read_image
+from fashioncnn.images.views import plain_view
+
+MAX_PIXELS = 64_000_000
+"""Limit per image: higher than for prediction, since a user's own photographs are trusted more."""
+MAX_LISTED = 20
+"""Unreadable files that are listed; the number of all others is reported."""
+
+
+class UnreadableImagesError(DataError):
+    """Image files of a dataset cannot be read.
+
+    Args:
+        errors: one for each file.
+
+    Attributes:
+        listed: messages about the first `MAX_LISTED` files, and the number of the others.
+    """
+
+    def __init__(self, errors: Sequence[ImageError]) -> None:
+        self.count = len(errors)
+        self.listed = [str(error) for error in errors[:MAX_LISTED]]
+        if self.count > MAX_LISTED:
+            self.listed.append(f"and {self.count - MAX_LISTED:,} more")
+        super().__init__(f"{self.summary}, or set skip_broken: {'; '.join(self.listed)}")
+
+    @property
+    def summary(self) -> str:
+        """How many files there are, and what to do."""
+        if self.count == 1:
+            return "1 image file cannot be read; repair or remove it"
+        return f"{self.count:,} image files cannot be read; repair or remove them"
+
+
+def read_images(
+    paths: Sequence[Path], options: LoadOptions
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the images of files, and which files these are.
+
+    Each thread holds one decoded image at a time; only the resized ones are kept.
+
+    Args:
+        paths: of n files.
+        options: `LoadOptions.skip_broken` decides whether an unreadable file is an error.
+
+    Returns:
+        (m, size, size) uint8 and (m,) int64 positions in `paths`, ascending; without skipped files
+        m is n.
+
+    Raises:
+        UnreadableImagesError: files cannot be read; it lists all of them.
+    """
+    size = options.image_size or DEFAULT_IMAGE_SIZE
+    with ThreadPoolExecutor(available_cores()) as pool:
+        try:
+            results = list(pool.map(lambda path: _read_or_error(path, size), paths))
+        except BaseException:  # such as KeyboardInterrupt
+            pool.shutdown(cancel_futures=True)
+            raise
+    errors = [result for result in results if isinstance(result, ImageError)]
+    if errors:
+        error = UnreadableImagesError(errors)
+        if not options.skip_broken:
+            raise error
+        for message in error.listed:
+            options.notify(f"skipped {message}")
+    kept = [i for i, result in enumerate(results) if not isinstance(result, ImageError)]
+    images = [result for result in results if not isinstance(result, ImageError)]
+    stacked = np.stack(images) if images else np.empty((0, size, size), np.uint8)
+    return stacked, np.array(kept, np.int64)
+
+
+def _read_or_error(path: Path, size: int) -> NDArray[np.uint8] | ImageError:
+    try:
+        return plain_view(read_image(path, max_pixels=MAX_PIXELS), size)
+    except ImageError as error:
+        return error
