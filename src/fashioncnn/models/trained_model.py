@@ -88,7 +88,7 @@ class TrainedModel:
         """
         state = {n: t.detach().cpu() for n, t in self.network.state_dict().items()}
         stored = {n: t.half() if half and t.dim() > 1 else t for n, t in state.items()}
-        return save(without_shared_memory(stored))
+        return serialize(stored)
 
     def describe(self, weights: bytes | None = None) -> ModelDescription:
         """Return the description of `weights`; by default of those in fp32."""
@@ -244,15 +244,17 @@ def _read_state(
     return {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
 
 
-def without_shared_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return contiguous tensors of which none shares memory, which safetensors rejects.
+def serialize(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as safetensors, also those that share memory, such as tied weights.
 
-    Tied weights do; loading them into a network with tied weights restores both.
+    Each is stored; loading them into a network with tied weights restores both.
     """
-    result: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name, tensor in tensors.items():
+
+    def contiguous(tensor: Tensor) -> Tensor:
         pointer = tensor.untyped_storage().data_ptr()
-        result[name] = tensor.clone().contiguous() if pointer in seen else tensor.contiguous()
+        shares = pointer in seen
         seen.add(pointer)
-    return result
+        return tensor.clone().contiguous() if shares else tensor.contiguous()
+
+    return save({name: contiguous(tensor) for name, tensor in tensors.items()})
