@@ -32,6 +32,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: Literal["auto", "none", "flip"] = "auto",
+    network: str | None = None,
     device: str = "auto",
     map_: Annotated[
         list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
@@ -50,6 +51,7 @@ def evaluate(
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
             in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
@@ -65,7 +67,7 @@ def evaluate(
     from fashioncnn.cli.models import load_for
     from fashioncnn.data.alignment import allowed_classes
 
-    trained = load_for(model, device)
+    trained = load_for(model, device, network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()
