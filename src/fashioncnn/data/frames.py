@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -104,6 +105,8 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[NDArray[np.uint8], NDArr
     """
     try:
         with open_regular(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            if os.fstat(file.fileno()).st_size > MAX_CSV_BYTES:
+                raise DataError(f"{path}: over the limit of 4 GiB; make a .npz file of it")
             header = text.readline(MAX_LINE)
             delimiter = max(DELIMITERS, key=header.count)
             columns = find_columns(
@@ -148,6 +151,11 @@ def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | Non
     return found[0] if found else None
 
 
+def _lines(text: TextIOWrapper) -> Iterator[str]:
+    """Yield lines; of one that is too long to be valid, pieces, which have too few columns."""
+    return iter(lambda: text.readline(MAX_LINE), "")
+
+
 def _report_unused(names: Sequence[str], subject: str, notify: Notify) -> None:
     if "split" in names:
         raise DataError(
@@ -162,7 +170,7 @@ def _labeled_paths(
     text: TextIOWrapper, delimiter: str, columns: Columns, path: Path
 ) -> Iterable[tuple[str, str]]:
     assert columns.path is not None  # noqa: S101 - for the type checker
-    for number, row in enumerate(csv.reader(text, delimiter=delimiter), start=2):
+    for number, row in enumerate(csv.reader(_lines(text), delimiter=delimiter), start=2):
         if not row:
             continue
         if len(row) <= max(columns.path, columns.label):
@@ -197,7 +205,7 @@ def _parse_rows(
     labels: list[str] = []
 
     def without_label() -> Iterable[str]:
-        for line in text:
+        for line in _lines(text):
             if not line.strip():
                 continue
             label, pixels = _take_label(line.rstrip("\r\n"), delimiter, columns)
