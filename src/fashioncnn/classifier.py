@@ -14,6 +14,7 @@ from fashioncnn.artifacts.model_folder import CARD
 from fashioncnn.config import FLAGS, kernels_from_environment, resolve
 from fashioncnn.data.dataset import Dataset, validated_split
 from fashioncnn.data.load import load_dataset
+from fashioncnn.data.options import load_arguments
 from fashioncnn.devices import resolve_device, resolve_kernels
 from fashioncnn.errors import UsageError, nearest
 from fashioncnn.inference.arrays import as_views
@@ -86,7 +87,7 @@ class Classifier:
         if isinstance(data, Dataset):
             dataset = data
         else:
-            dataset = load_dataset(resolved.data.source, image_size=resolved.data.image_size)
+            dataset = load_dataset(resolved.data.source, **load_arguments(resolved.data))
         resolved = prepare_settings(resolved, dataset)
         if out is None:
             result = train_model(resolved, dataset, callbacks=callbacks)
@@ -181,7 +182,13 @@ class Classifier:
 
 def _load(source: str | Path | None, model: TrainedModel) -> Dataset:
     resolved = resolve(flags={"data": None if source is None else str(source)})
-    return load_dataset(resolved.data.source, image_size=model.spec.preprocessing.image_size)
+    preprocessing = model.spec.preprocessing
+    return load_dataset(
+        resolved.data.source,
+        image_size=preprocessing.image_size,
+        views=preprocessing.views,
+        channels=preprocessing.channels,
+    )
 
 
 def _as_labels(labels: Any) -> NDArray[np.uint8]:

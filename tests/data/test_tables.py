@@ -119,6 +119,15 @@ class TestCSV:
         assert data.class_names == ("bag", "shoe")
         assert data.test.labels.tolist() == [0, 1] * 6
 
+    def test_columns_without_effect_are_reported(self, tmp_path):
+        for i in range(2):
+            Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+        rows = [[f"{i}.png", i, 5] for i in range(2)]
+        path = write_csv(tmp_path / "a.csv", ["path", "label", "price"], rows)
+        messages = []
+        load_dataset(str(path), notify=messages.append)
+        assert messages == [f"{path}: columns without effect: price"]
+
     def test_broken_images_are_skipped_with_their_labels(self, tmp_path):
         for i in range(4):
             Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
@@ -146,6 +155,7 @@ class TestCSV:
             (["label", *PIXELS], [["", *[9] * 784]], "line 2 has no label"),
             (["path", "label"], [], "no rows below the first line"),
             (["label", *PIXELS], [], "no rows below the first line"),
+            (["path", "label", "split"], [["a", 1, "test"]], "column 'split' is not supported"),
             (["path", "label"], [["a"]], "line 2 has only 1 columns"),
         ],
     )
@@ -296,6 +306,10 @@ class TestObjects:
             ((IMAGES, LABELS * 0), "1 distinct labels"),
             ((IMAGES[0], LABELS), "28 columns|shape|images but"),
             (torch.utils.data.TensorDataset(torch.zeros(2, 4)), "item 0 of type tuple; should be"),
+            (
+                torch.utils.data.TensorDataset(torch.zeros(2, 9, 9), torch.eye(2)),
+                "item 0 has several",
+            ),
             (torch.utils.data.TensorDataset(torch.zeros(0, 4)), "TensorDataset: no images"),
             (((IMAGES, LABELS % 5), (IMAGES, LABELS)), "test labels: label 5 at position 5"),
         ],

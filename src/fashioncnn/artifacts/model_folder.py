@@ -53,6 +53,8 @@ class ModelDescription(ModelSpec):
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``config.json``."""
         values = self.model_dump(mode="json", by_alias=True)
+        if values["preprocessing"]["channels"] == 1:  # as written before there were color images
+            del values["preprocessing"]["channels"]
         return {"schema": values.pop("schema"), **values}
 
     @property

@@ -61,6 +61,9 @@ def load_data(
         skip_broken=skip_broken
         or (data is None and settings is not None and settings.data.skip_broken),
         class_names=model.spec.labels,
+        views=model.spec.preprocessing.views,
+        channels=model.spec.preprocessing.channels,
+        hold_out_min=0 if settings is None else settings.data.hold_out_min,
     )
     if data is not None and not len(dataset.train) and dataset.test is not None:
         dataset = _without_training_images(dataset, dataset.test, model, run)

@@ -174,7 +174,7 @@ def _evaluated(reports: list[RunReport]) -> list[RunReport]:
 def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
-    from fashioncnn.data.options import ignore
+    from fashioncnn.data.options import ignore, load_arguments
     from fashioncnn.evaluation.predictions import load_predictions
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
@@ -184,10 +184,9 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     try:
         dataset = load_dataset(
             source,
-            image_size=settings.data.image_size,
             offline=True,
-            skip_broken=settings.data.skip_broken,
             notify=ignore,
+            **load_arguments(settings.data),
         )
     except FashionCNNError as error:
         note(f"{run.path}: the report shows no mistakes, their images are not available ({error})")

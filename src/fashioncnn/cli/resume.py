@@ -73,6 +73,8 @@ def is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     from fashioncnn.training.prepare import check_extension
 
     epochs = settings.training.epochs
+    if epochs == "auto":
+        raise UsageError("--epochs auto: a run has a fixed number of epochs; give a number")
     if epochs != before.training.epochs:
         check_extension(before, epochs, run.path)
         if not (run.trained and run.is_complete() and _early_stop_reason(run)):
@@ -109,15 +111,11 @@ def _print_metrics(run: RunFolder) -> None:
 def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import train_run
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process
 
     configure_process(settings.runtime.threads)
-    dataset = load_for(
-        settings.data.source,
-        settings.data.image_size,
-        offline=offline,
-        skip_broken=settings.data.skip_broken,
-    )
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     settings = prepare_here(run, settings, dataset)
     with run.lock():
         train_run(run, settings, dataset, json)

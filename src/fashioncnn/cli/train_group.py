@@ -75,17 +75,13 @@ def resume_group(path: Path, flags: Mapping[str, Any], *, offline: bool, json: b
         json: print one JSON document instead of lines.
     """
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process
 
     group = GroupFolder(path)
     settings = override_settings(group.runs[0].settings(), flags)
     configure_process(settings.runtime.threads)
-    dataset = load_for(
-        settings.data.source,
-        settings.data.image_size,
-        offline=offline,
-        skip_broken=settings.data.skip_broken,
-    )
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     with group.lock():
         _train_runs(group, flags, dataset, json)
 

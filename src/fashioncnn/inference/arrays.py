@@ -59,10 +59,9 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the first view of each image, (n, size, size) uint8; see `as_views`."""
-    views = as_views(inputs, preprocessing)
-    size = preprocessing.image_size
-    return np.stack([one[0] for one in views]) if views else np.empty((0, size, size), np.uint8)
+    """Return the first view of each image, (n, size, size[, 3]) uint8; see `as_views`."""
+    views, shape = as_views(inputs, preprocessing), preprocessing.input_shape
+    return np.stack([one[0] for one in views]) if views else np.empty((0, *shape), np.uint8)
 
 
 def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Views]:
@@ -152,7 +151,7 @@ def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterat
         return
     size = preprocessing.image_size
     images = to_levels(as_stack(array, size))
-    if images.shape[1:] == (size, size):
+    if images.shape[1:] == preprocessing.input_shape:
         yield from images[:, None]
         return
     for pixels in images:

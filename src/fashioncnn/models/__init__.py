@@ -25,18 +25,21 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 """Networks by the name of the setting ``model.name``."""
 
 
-def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module:
+def build_model(
+    config: ModelConfig, image_size: int, classes: int, in_channels: int = 1
+) -> nn.Module:
     """Return a network with random weights drawn from torch's global generator.
 
     Args:
         config: the section ``[model]`` of the settings.
         image_size: side of the input images, in pixels.
         classes: number of logits.
+        in_channels: of the input images, 1 or 3.
 
     Raises:
         ConfigError: the images are too small for the network, or its stages are inconsistent.
     """
-    return MODELS[config.name](config, image_size, classes)
+    return MODELS[config.name](config, image_size, classes, in_channels)
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
@@ -80,7 +83,9 @@ def kernels_of(network: nn.Module) -> Literal["native", "torch"]:
 
 
 @lru_cache
-def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> int:
+def count_multiply_adds(
+    config: ModelConfig, image_size: int, classes: int, in_channels: int = 1
+) -> int:
     """Return the multiply-add operations of convolutions and linear layers for one image.
 
     Normalization, pooling and biases, a few percent, are not counted, as is customary.
@@ -97,11 +102,11 @@ def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> i
             counts.append(next(layer.parameters()).numel())
 
     with torch.device("meta"):
-        network = build_model(config, image_size, classes).eval()
+        network = build_model(config, image_size, classes, in_channels).eval()
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | FlattenLinear):
                 layer.register_forward_hook(count)
-        network(torch.empty(1, 1, image_size, image_size))
+        network(torch.empty(1, in_channels, image_size, image_size))
     return sum(counts)
 
 

@@ -69,8 +69,10 @@ class TrainedModel:
     def multiply_adds(self) -> int:
         """Multiply-adds of convolutions and linear layers per image."""
         spec = self.spec
-        size, classes = spec.preprocessing.image_size, len(spec.labels)
-        return count_multiply_adds(spec.architecture, size, classes)
+        preprocessing = spec.preprocessing
+        return count_multiply_adds(
+            spec.architecture, preprocessing.image_size, len(spec.labels), preprocessing.channels
+        )
 
     def weights(self, *, half: bool = False) -> bytes:
         """Return the weights as safetensors, in a fixed layout and order.
@@ -137,10 +139,10 @@ def load_model(
 
 
 def _load_network(folder: Path, description: ModelDescription) -> nn.Module:
-    size, classes = description.preprocessing.image_size, len(description.labels)
+    size, channels = description.preprocessing.image_size, description.preprocessing.channels
     try:
         with torch.device("meta"):  # allocates nothing before the weights are known to fit
-            network = build_model(description.architecture, size, classes)
+            network = build_model(description.architecture, size, len(description.labels), channels)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
     network.float()  # whatever the default dtype is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fashioncnn.artifacts.model_card import model_card, training_notes
@@ -15,7 +15,7 @@ from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import SCHEMA, Settings
-from fashioncnn.training.calibration import calibrate
+from fashioncnn.training.calibration import HeldOut, calibrate
 from fashioncnn.training.callbacks import KeepBest
 from fashioncnn.training.state import TrainState
 from fashioncnn.training.summary import SPLIT_NAMES, summarize
@@ -29,6 +29,7 @@ def finalize(
     validation: Split | None,
     splits: Mapping[str, Split],
     *,
+    folds: Sequence[HeldOut] = (),
     run: RunFolder | None,
     teachers: dict[str, str],
     teacher_seconds: float,
@@ -42,6 +43,7 @@ def finalize(
         dataset: of the run.
         validation: the validation split, or None.
         splits: to evaluate, by their prefix in the history.
+        folds: of a cross-validation to calibrate with, if there is no validation split.
         run: where to write, or None.
         teachers: SHA-256 by name of given teachers.
         teacher_seconds: training time of the teachers.
@@ -49,7 +51,8 @@ def finalize(
     model = _select(state, best)
     precision = state.precision
     predictor = torch_predictor(model, precision)
-    model = TrainedModel(model.network, calibrate(predictor, settings, validation, model.device))
+    spec = calibrate(predictor, settings, validation, model.device, folds)
+    model = TrainedModel(model.network, spec)
     predictor, description = torch_predictor(model, precision), model.describe()
     predictions: Predictions = {
         SPLIT_NAMES[name]: predict_split(predictor, split) for name, split in splits.items()
@@ -76,7 +79,7 @@ def _select(state: TrainState, best: KeepBest) -> TrainedModel:
     model = state.model
     if best.tensors:
         model.network.load_state_dict(best.tensors)
-    model.network.eval()
+    model.network.eval().requires_grad_(True)
     return model
 
 
