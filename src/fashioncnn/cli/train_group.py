@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashioncnn.cli.console import note, print_json, print_text
+from fashioncnn.cli.console import note, print_text
+from fashioncnn.cli.group_output import print_group, result_line
 from fashioncnn.cli.networks import check_resumed
 from fashioncnn.cli.resume import is_done, prepare_here, write_missing_report
 from fashioncnn.cli.setting_flags import override_settings
@@ -14,13 +16,9 @@ from fashioncnn.cli.train_run import suggest_resuming, train_and_report
 from fashioncnn.errors import UsageError
 from fashioncnn.groups import GroupFolder, is_group, new_group, with_seed
 from fashioncnn.inference.evaluate import evaluation_splits
-from fashioncnn.reporting.mistakes import evaluated_split
 from fashioncnn.reporting.report import write_comparison
 from fashioncnn.reporting.run_report import read_run
-from fashioncnn.reporting.seeds import format_means, summarize_runs
-from fashioncnn.reporting.tables import percent
 from fashioncnn.runs import RunFolder
-from fashioncnn.settings import SCHEMA
 from fashioncnn.training.resume import changed_settings
 from fashioncnn.training.run import write_start
 
@@ -137,21 +135,12 @@ def _train_runs(
         is_new = is_new or trained
         metrics.append(run.read_metrics())
         if not json:
-            print_text(_result_line(seed, metrics[-1], run.path))
-    summary = summarize_runs(metrics)
+            print_text(result_line(seed, metrics[-1], run.path))
     if is_new or not group.report.exists():
         _write_report(group, dataset)
     else:
         note(f"{group.path}: already finished; nothing to do")
-    if json:
-        runs = [
-            {"run": str(group.run(seed).path), "seed": seed, **of_seed}
-            for seed, of_seed in zip(seeds, metrics, strict=True)
-        ]
-        head = {"schema": SCHEMA, "group": str(group.path), "seeds": list(seeds)}
-        print_json({**head, "mean": summary, "runs": runs})
-        return
-    print_text(format_means(summary, len(seeds)))
+    print_group(group, metrics, json)
     note(f"report: {group.report}")
     _note_evaluation(group, metrics, has_test=dataset.test is not None)
 
@@ -189,17 +178,9 @@ def _write_report(group: GroupFolder, dataset: Dataset) -> None:
         write_comparison(reports, group.path)
 
 
-def _result_line(seed: int, metrics: Metrics, path: Path) -> str:
-    split = evaluated_split(metrics)
-    if split is None:
-        return f"seed {seed}: train loss {metrics['summary']['final_train_loss']:.4f} → {path}"
-    accuracy, loss = metrics[split]["accuracy"], metrics[split]["loss"]
-    return f"seed {seed}: {split} accuracy {percent(accuracy)}, loss {loss:.4f} → {path}"
-
-
 def _note_evaluation(group: GroupFolder, metrics: Sequence[Metrics], *, has_test: bool) -> None:
     if has_test and any(of_run["test"] is None for of_run in metrics):
         note(
-            "the test split was not evaluated; for the final results: fashioncnn evaluate RUN for "
-            f"each run in {group.path}, then fashioncnn report {group.path}"
+            "the test split was not evaluated; for the final results: "
+            + shlex.join(["fashioncnn", "evaluate", str(group.path)])
         )
