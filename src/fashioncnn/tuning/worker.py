@@ -16,6 +16,7 @@ from typing import Any
 
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.load import load_dataset
+from fashioncnn.data.options import ignore
 from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
