@@ -21,7 +21,6 @@ from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
-from fashioncnn.training.checkpoint import ignore
 from fashioncnn.training.run import train_model
 from fashioncnn.training.state import Record, TrainState
 from fashioncnn.tuning.events import Event
