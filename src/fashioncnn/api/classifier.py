@@ -19,6 +19,7 @@ from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.fitted import fitted_by_training, fitted_model, load_fitted
 from fashioncnn.api.labels import classes_as_given, sorted_class_names
 from fashioncnn.api.messages import python_messages
+from fashioncnn.api.networks import network_to_train
 from fashioncnn.api.parameters import check_names, given_keys, resolve_parameters
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.artifacts.model_folder import CARD, require_model_folder
@@ -53,6 +54,8 @@ class Classifier(Estimator):
 
     Args:
         recipe: name of a recipe, or a ``.toml`` file.
+        network: your own network instead of the recipe's: a `torch.nn.Module`, a class or function
+            that returns one, or its name as in ``package.module:Class``.
         callbacks: of the training loop, see `fashioncnn.training.callbacks.Callback`.
         progress: whether training shows a live progress bar on a terminal or in a notebook.
         **settings: any setting: ``epochs``, ``seed``, ``batch_size`` … or with its section, such as
@@ -101,6 +104,7 @@ class Classifier(Estimator):
         *,
         data: Any = None,
         out: str | Path | None = None,
+        network: Any = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
         **settings: Any,
@@ -117,6 +121,7 @@ class Classifier(Estimator):
             data: whatever `fashioncnn.load_data` reads, such as a folder, ``"sketches"``, or a pair
                 of images and labels; or a `Dataset`. None searches where the command line does.
             out: run folder to write, as with ``fashioncnn train --out``; None writes nothing.
+            network: your own network, see `Classifier`.
             callbacks: of the training loop.
             progress: whether to show a live progress bar on a terminal or in a notebook.
             **settings: any setting, see `Classifier`.
@@ -127,7 +132,8 @@ class Classifier(Estimator):
                 threads of the process.
             DataError: the data is missing or damaged.
         """
-        classifier = cls(recipe, callbacks=callbacks, progress=progress, **settings)
+        own = {"network": network, "callbacks": callbacks, "progress": progress}
+        classifier = cls(recipe, **own, **settings)
         with python_messages():
             source = str(data) if isinstance(data, str | Path) else None
             resolved = classifier._resolve(source)
@@ -140,17 +146,22 @@ class Classifier(Estimator):
 
     @classmethod
     @python_messages()
-    def load(cls, path: str | Path, device: str = "auto") -> Self:
+    def load(cls, path: str | Path, device: str = "auto", network: Any = None) -> Self:
         """Return the classifier of a run folder, a model folder, or a bundled model's name.
 
         Its `history` is that of the run.
 
+        Args:
+            path: of the folder, or the name.
+            device: ``auto``, ``cpu``, ``mps`` or ``cuda``.
+            network: the code of a custom network; nothing is imported that a file names.
+
         Raises:
-            UsageError: there is no model at `path`.
+            UsageError: there is no model at `path`, or `network` is missing or not needed.
             ModelError: its files are damaged.
         """
         classifier = cls()
-        classifier._fitted = load_fitted(Path(path), device)
+        classifier._fitted = load_fitted(Path(path), device, network)
         return classifier
 
     @python_messages()
@@ -297,17 +308,18 @@ class Classifier(Estimator):
         self, settings: Settings, dataset: Dataset, out: Path | None = None
     ) -> TrainingResult:
         """Train, in a run folder if `out` is given."""
-        settings = prepare_settings(settings, dataset)
+        custom = network_to_train(self.network, self.settings)
+        settings = prepare_settings(settings, dataset, custom=custom)
         with contextlib.ExitStack() as stack:
             bars = live_progress() if self.progress else []
             for bar in bars:
                 stack.callback(bar.close)
             callbacks = [*bars, *self.callbacks]
             if out is None:
-                return train_model(settings, dataset, callbacks=callbacks)
-            start = partial(write_start, settings=settings, dataset=dataset)
+                return train_model(settings, dataset, custom=custom, callbacks=callbacks)
+            start = partial(write_start, settings=settings, dataset=dataset, custom=custom)
             with new_run(out, settings, start) as run:
-                result = train_model(settings, dataset, run=run, callbacks=callbacks)
+                result = train_model(settings, dataset, run=run, custom=custom, callbacks=callbacks)
                 write_run_report(run, evaluation_splits(dataset, settings))
         for callback in self.callbacks:
             callback.on_artifacts(run)

@@ -16,7 +16,7 @@ from fashioncnn.api.parameters import check_names
 from fashioncnn.errors import NotFittedError, UsageError
 from fashioncnn.training.callbacks import Callback
 
-PARAMETERS = ("recipe", "callbacks", "progress")
+PARAMETERS = ("recipe", "network", "callbacks", "progress")
 """Parameters of the constructor that are no settings."""
 
 
@@ -27,12 +27,14 @@ class Estimator:
         self,
         recipe: str | Path = "baseline",
         *,
+        network: Any = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
         **settings: Any,
     ) -> None:
         # As scikit-learn requires, values are stored unchanged and checked by `fit`.
         self.recipe = recipe
+        self.network = network
         self.callbacks = callbacks
         self.progress = progress
         self.settings = settings
@@ -109,15 +111,25 @@ class Estimator:
     def __repr__(self) -> str:
         if self._fitted is None:
             parameters = [f"{self.recipe!r}"]
+            if self.network is not None:
+                parameters.append(f"network={_short_name(self.network)}")
             parameters += [f"{name}={value!r}" for name, value in self.settings.items()]
             return f"Classifier({', '.join(parameters)})"
         model = self._fitted.model
+        architecture = model.spec.architecture
+        name = getattr(architecture, "network", architecture.name)
         return (
-            f"Classifier({model.spec.architecture.name}, {model.parameters:,} parameters, trained "
-            f"on {model.spec.dataset})"
+            f"Classifier({name}, {model.parameters:,} parameters, trained on {model.spec.dataset})"
         )
 
     def _require_fitted(self, name: str) -> Fitted:
         if self._fitted is None:
             raise NotFittedError(f"Classifier.{name}: the classifier is not trained yet; call fit")
         return self._fitted
+
+
+def _short_name(network: Any) -> str:
+    """Return the name of a class or function, that of an object's type, or a string's `repr`."""
+    if isinstance(network, str):
+        return repr(network)
+    return str(getattr(network, "__name__", type(network).__name__))

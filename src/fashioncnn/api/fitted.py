@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from fashioncnn.api.labels import classes_of_model
+from fashioncnn.api.networks import load_with_network
 from fashioncnn.artifacts.model_folder import find_model
-from fashioncnn.config import kernels_from_environment
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.devices import resolve_device, resolve_kernels
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import torch_predictor
-from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runs import RunFolder
 from fashioncnn.training.run import TrainingResult
 
@@ -89,15 +88,19 @@ def fitted_model(
     return Fitted(model, classes, list(history), loaded=True, trained_on=trained_on)
 
 
-def load_fitted(path: Path, device: str) -> Fitted:
+def load_fitted(path: Path, device: str, network: Any = None) -> Fitted:
     """Return the model of a run folder, a model folder, or a bundled model's name.
 
+    Args:
+        path: of the folder, or the name.
+        device: name of a device, or ``auto``.
+        network: the code of a custom network, or None.
+
     Raises:
-        UsageError: there is no model at `path`.
+        UsageError: there is no model at `path`, or `network` is missing or not needed.
         ModelError: its files are damaged.
     """
-    place = resolve_device(device)
-    model = load_model(path, place, resolve_kernels(kernels_from_environment(), place))
+    model = load_with_network(path, device, network)
     folder = find_model(path)
     run = RunFolder(folder.parent)
     if folder.name != run.model.name or not run.config.exists():

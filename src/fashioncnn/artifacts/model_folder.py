@@ -23,7 +23,7 @@ from fashioncnn.files import (
 )
 from fashioncnn.migration import migrate_model_description
 from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
-from fashioncnn.settings import SCHEMA
+from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -42,8 +42,8 @@ class ModelDescription(ModelSpec):
     schema_: int = Field(SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     parameters: int = Field(0, ge=0)
     """Trainable parameters."""
-    multiply_adds: int = Field(0, ge=0)
-    """Multiply-add operations of convolutions and linear layers per view."""
+    multiply_adds: int | None = Field(0, ge=0)
+    """Multiply-add operations of convolutions and linear layers per view; None if unknown."""
     weights_sha256: str
     """SHA-256 of ``model.safetensors``."""
 
@@ -111,6 +111,8 @@ def read_description(folder: Path) -> ModelDescription:
 
 def _require_bounded_features(description: ModelDescription) -> None:
     """Raise `ModelError` if one feature map of the network needs more than 1 GiB."""
+    if isinstance(description.architecture, CustomConfig):  # built by the caller's own code
+        return
     for stage, channels in enumerate(description.architecture.channels):
         side = max(1, description.preprocessing.image_size >> stage)
         if channels * side**2 > MAX_FEATURE_VALUES:

@@ -30,6 +30,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: Literal["auto", "none", "flip"] = "auto",
+    network: str | None = None,
     device: str = "auto",
     map_: Annotated[
         list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
@@ -48,6 +49,7 @@ def evaluate(
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Without a class,
             its images are left out. Can be repeated.
@@ -61,7 +63,7 @@ def evaluate(
     require_modules("train")
     from fashioncnn.cli.models import load_for
 
-    trained = load_for(model, device)
+    trained = load_for(model, device, network)
     run = _find_run(model)
     settings = run.settings() if run else None
     dataset = _load_data(data, trained, run, skip_broken=skip_broken, offline=offline)

@@ -43,6 +43,7 @@ def predict(
     save_views: Path | None = None,
     explain: Path | None = None,
     max_megapixels: Annotated[float, number(float, above=0, maximum=MAX_MEGAPIXELS)] = 16,
+    network: str | None = None,
     device: str = "auto",
     json: Switch = False,
 ) -> None:
@@ -70,6 +71,7 @@ def predict(
         explain: Write a heat map (Grad-CAM) of the predicted class for each image into this
             folder.
         max_megapixels: Reject larger images before they are decoded.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         json: The same as --format json.
     """
@@ -78,7 +80,7 @@ def predict(
         check_out(out, sources, from_file)
     format_name = output_format(format_, json, out)
     create_folders(save_views, explain, sources)
-    name, predictor = _load(model, sources, from_file, device, views, abstain_below)
+    name, predictor = _load(model, network, sources, from_file, device, views, abstain_below)
     counts = _predict(
         predictor,
         name,
@@ -139,6 +141,7 @@ def _predict(
 
 def _load(
     model: Path | None,
+    network: str | None,
     sources: tuple[str, ...],
     from_file: str | None,
     device: str,
@@ -158,7 +161,7 @@ def _load(
     if model is None:
         model = Path("accurate" if from_file is None and only_idx(sources) else "photo")
         note(f"model: {model} (bundled)")
-    trained = load_for(model, device)
+    trained = load_for(model, device, network)
     spec = _with_options(trained.spec, views, abstain_below)
     return str(model), Predictor(TorchBackend(trained), spec)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json
+from fashioncnn.cli.networks import check_resumed, import_given
 from fashioncnn.cli.setting_flags import override_settings
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -19,14 +21,20 @@ RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
 
 
 def resume_run(
-    path: Path, flags: Mapping[str, Any], given: Sequence[str], offline: bool, json: bool
+    path: Path,
+    flags: Mapping[str, Any],
+    given: Sequence[str],
+    network: str | None,
+    offline: bool,
+    json: bool,
 ) -> None:
     """Train an interrupted run to its end, or a finished run for more epochs.
 
     Args:
         path: of the run.
         flags: values of flags for settings, not yet validated.
-        given: all that was given beside ``--resume``, as it is typed.
+        given: all that was given beside ``--resume`` and ``--network``, as it is typed.
+        network: the code of a custom network, which is not imported because a run names it.
         offline: do not download data.
         json: print the metrics as one JSON document.
 
@@ -46,9 +54,13 @@ def resume_run(
     require_modules("train")
     before = run.settings()
     settings = override_settings(before, flags)
+    custom = import_given(network)
+    if custom is not None:
+        check_resumed(path, settings.model, custom)
     if not _is_done(run, before, settings):
         run.require_resumable()
-        _continue(run, settings, offline, json)
+        check_resumed(path, settings.model, custom)
+        _continue(run, settings, custom, offline, json)
         return
     if not run.finished:
         _write_report(run)
@@ -93,7 +105,9 @@ def _print_metrics(run: RunFolder) -> None:
     print_json({"run": str(run.path), **read_json(run.metrics)})
 
 
-def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
+def _continue(
+    run: RunFolder, settings: Settings, custom: CustomNetwork | None, offline: bool, json: bool
+) -> None:
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import note_missing_kernels, train_run
     from fashioncnn.devices import configure_process
@@ -102,7 +116,7 @@ def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> 
     configure_process(settings.runtime.threads)
     dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
     kernels = settings.runtime.kernels
-    settings = prepare_resumed(settings, dataset)
+    settings = prepare_resumed(settings, dataset, custom)
     if settings.runtime.kernels != kernels:
         note(
             f"{run.path}: started with native kernels, which are not available here; PyTorch's "
@@ -110,4 +124,4 @@ def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> 
         )
         note_missing_kernels(settings)
     with run.lock():
-        train_run(run, settings, dataset, json)
+        train_run(run, settings, dataset, json, custom)

@@ -20,11 +20,18 @@ from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
 
-def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) -> None:
+def train_run(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    json: bool,
+    custom: CustomNetwork | None = None,
+) -> None:
     """Train, write the report, and print metrics.
 
     Args:
@@ -32,18 +39,26 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
         settings: resolved.
         dataset: to train on.
         json: print the metrics as one JSON document instead of tables.
+        custom: the network given with ``--network``.
 
     Raises:
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
     _note_start(run, settings, dataset)
-    command = shlex.join(["fashioncnn", "train", "--resume", str(run.path)])
+    given = [] if custom is None else ["--network", custom.name]
+    command = shlex.join(["fashioncnn", "train", "--resume", str(run.path), *given])
     stop = StopSignals(f"resume with: {command}")
     with suggest_resuming(run):
         with stop, contextlib.closing(make_progress()) as progress:
             result = train_model(
-                settings, dataset, run=run, callbacks=[progress], stop=stop.reason, notify=note
+                settings,
+                dataset,
+                run=run,
+                custom=custom,
+                callbacks=[progress],
+                stop=stop.reason,
+                notify=note,
             )
         page = write_run_report(run, evaluation_splits(dataset, settings))
     if json:
@@ -55,7 +70,7 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
         [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
     )
     note(f"report: {page}")
-    _note_evaluation(run, metrics, has_test=dataset.test is not None)
+    _note_evaluation(run, metrics, given, has_test=dataset.test is not None)
 
 
 @contextlib.contextmanager
@@ -97,9 +112,11 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         )
 
 
-def _note_evaluation(run: RunFolder, metrics: dict[str, Any], *, has_test: bool) -> None:
-    """Print how to evaluate the test split if that was not done."""
-    command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+def _note_evaluation(
+    run: RunFolder, metrics: dict[str, Any], given: list[str], *, has_test: bool
+) -> None:
+    """Print how to evaluate the test split, with the options `given`, if that was not done."""
+    command = shlex.join(["fashioncnn", "evaluate", str(run.path), *given])
     if metrics["test"] is not None:
         return
     if metrics["validation"] is not None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fashioncnn.errors import RunError
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.migration import resuming_error
+from fashioncnn.models.trained_model import without_shared_memory
 from fashioncnn.reading import HISTORY_BYTES, read_bytes
 from fashioncnn.settings import SCHEMA
 
@@ -48,7 +49,7 @@ def save_checkpoint(
         state: JSON types.
     """
     make_folder(folder)
-    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    content = save(without_shared_memory({k: t.detach().cpu() for k, t in tensors.items()}))
     weights = folder / f"{checkpoint_name(step)}.safetensors"
     write_atomic(weights, content)
     manifest = {

@@ -133,8 +133,9 @@ class Muon(Adam):
 
     def __init__(self, config: MuonConfig, network: nn.Module) -> None:
         layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-        inner = [layer.weight for layer in layers if layer.in_channels > 1]
-        rest = [p for p in network.parameters() if not any(p is other for other in inner)]
+        weights = {id(layer.weight) for layer in layers if layer.in_channels > 1}
+        inner = [p for p in network.parameters() if id(p) in weights]
+        rest = [p for p in network.parameters() if id(p) not in weights]
         groups = [
             {"params": inner, "scale": 1.0, "momentum": config.momentum},
             {

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fashioncnn.artifacts.model_folder import bundled_models, find_model
+from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
 from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import SKETCHES, Dataset
 from fashioncnn.data.splits import stratified_split_indices, validation_size
@@ -18,19 +18,27 @@ from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.custom import CustomNetwork
+from fashioncnn.models.layers import KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.models.trained_model import TrainedModel, load_model, required_network
+from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
     ConstantSchedule,
+    CustomConfig,
     DataConfig,
     DistillationConfig,
     ModelConfig,
+    RuntimeConfig,
     Settings,
 )
 
 
 def prepare_settings(
-    settings: Settings, dataset: Dataset, initial: TrainedModel | None = None
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> Settings:
     """Return the resolved settings: every ``auto`` replaced by its value for this dataset.
 
@@ -40,6 +48,7 @@ def prepare_settings(
         settings: as given.
         dataset: to train on.
         initial: a model to start from; its architecture and preprocessing replace the recipe's.
+        custom: a network that replaces the recipe's; that of `initial` if this has one.
 
     Raises:
         UsageError: device, kernels or validation split are not possible, the network cannot be
@@ -49,21 +58,32 @@ def prepare_settings(
     """
     _check_data(settings, dataset)
     data, model = settings.data, settings.model
+    if custom is not None:
+        model = custom.config
+    elif isinstance(model, CustomConfig) and initial is None:
+        raise UsageError(
+            f"model.network = {model.network}: settings import no code; give the network itself"
+        )
     views = dataset.views if data.views == "auto" else data.views
     if initial is not None:
         _check_initial(settings, initial, dataset)
-        model = initial.spec.architecture
+        required_network("the model to start from", initial.spec.architecture, custom)
+        model = initial.spec.architecture if custom is None else custom.config
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
     validation = _check_validation(data, dataset)
-    _check_network(settings, model, dataset, validation)
+    runtime = resolve_runtime(settings.runtime)
+    if custom is None:
+        _check_network(settings, model, dataset, validation)
+    else:
+        runtime = _check_custom(settings, runtime, custom, dataset, validation)
     source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": validation, "source": source, "views": views})
     changes = {
         "data": data,
         "model": model,
         "distillation": _resolve_distillation(settings, dataset),
-        "runtime": resolve_runtime(settings.runtime),
+        "runtime": runtime,
     }
     return validate(settings.model_copy(update=changes).model_dump())
 
@@ -96,7 +116,9 @@ def check_extension(settings: Settings, epochs: int, path: Path) -> None:
         )
 
 
-def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
+def prepare_resumed(
+    settings: Settings, dataset: Dataset, custom: CustomNetwork | None = None
+) -> Settings:
     """Return the settings of a resumed run for this machine, which may have no native kernels.
 
     Raises:
@@ -104,7 +126,7 @@ def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
     """
     if settings.runtime.kernels == "native":
         settings = override(settings, {"runtime.kernels": "auto"})
-    return prepare_settings(settings, dataset)
+    return prepare_settings(settings, dataset, custom=custom)
 
 
 def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
@@ -119,7 +141,10 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     for name in names:
         try:
             path = expand_user(name, "distillation.teachers")
-            model, folder = load_model(path), find_model(path)
+            folder = find_model(path)
+            if isinstance(read_description(folder).architecture, CustomConfig):
+                raise UsageError("a custom network cannot be a teacher")
+            model = load_model(path)
             check_compatible(model.spec, dataset)
         except FashionCNNError as error:
             raise type(error)(f"distillation.teachers = {name}: {error}") from None
@@ -181,6 +206,27 @@ def _check_network(
             f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "
             "few for batch norm; use another --batch-size"
         )
+
+
+def _check_custom(
+    settings: Settings,
+    runtime: RuntimeConfig,
+    custom: CustomNetwork,
+    dataset: Dataset,
+    validation: int,
+) -> RuntimeConfig:
+    """Try a custom network out; return the runtime, without native kernels if it has none."""
+    n, batch_size = len(dataset.train) - validation, settings.training.batch_size
+    network = check_network(
+        custom,
+        dataset.train.images.shape[1],
+        len(dataset.class_names),
+        batch_sizes={2, *({1} & {n, n % batch_size, batch_size})},
+        precision=str(runtime.precision),
+    )
+    if any(isinstance(layer, KernelLayer) for layer in network.modules()):
+        return runtime
+    return runtime.model_copy(update={"kernels": "torch"})
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:
