@@ -142,6 +142,7 @@ def files_of():
                 record.pop(key, None)
         environment = json.loads(run.environment.read_bytes())
         del environment["git_commit"]  # someone may commit while the tests run
+        del environment["checksum"], metrics["checksum"], metrics["sha256"]
         files = (run.config, run.predictions, *run.model.iterdir())
         contents = {path.name: path.read_bytes() for path in files}
         return {**contents, "environment": environment, "history": history, "metrics": metrics}

@@ -42,12 +42,18 @@ def mutate(random: Random, content: bytes) -> bytes:
 
 def image(random: Random) -> tuple[str, bytes]:
     """Return the format and the mutated bytes of a small image."""
+    name, content = intact_image(random)
+    return name, mutate(random, content)
+
+
+def intact_image(random: Random) -> tuple[str, bytes]:
+    """Return the format and the bytes of a small image."""
     size = (random.choice((1, 28, 60)), random.choice((1, 28, 60)))
     pixels = np.frombuffer(random.randbytes(size[0] * size[1] * 3), np.uint8)
     buffer = io.BytesIO()
     name = random.choice(FORMATS)
     Image.fromarray(pixels.reshape(size[1], size[0], 3)).save(buffer, name)
-    return name, mutate(random, buffer.getvalue())
+    return name, buffer.getvalue()
 
 
 def write_idx_file(random: Random, path: Path, content: bytes) -> None:

@@ -37,10 +37,15 @@ FLAGS = {
     "threads": "runtime.threads",
     "kernels": "runtime.kernels",
     "validation": "data.validation",
+    "fold": "data.fold",
+    "fraction": "data.fraction",
+    "label_noise": "data.label_noise",
+    "patience": "training.patience",
     "select": "training.select",
     "track_test": "training.track_test",
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
+    "skip_broken": "data.skip_broken",
 }
 """Settings with a flag of their own: its name, and the dotted key it sets."""
 
@@ -76,8 +81,8 @@ def resolve(
         UsageError: the recipe or the file does not exist.
     """
     layers = [_read_recipe(recipe)]
-    if config is not None:
-        layers.append(_read_settings_file(config))
+    from_file = {} if config is None else _read_settings_file(config)
+    layers.append(from_file)
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
     given = {setting_key(k): v for k, v in (flags or {}).items() if v not in (None, "")}
@@ -90,7 +95,31 @@ def resolve(
     origins = {key: name for key, (name, _) in variables.items() if key not in given}
     names = {FLAGS[flag]: name for flag, name in (flag_names or {}).items()}
     origins |= {key: name for key, name in names.items() if key not in assigned}
+    explicit = {**_leaf_origins(from_file, config), **{key: key for key in given}, **origins}
+    _reject_validation_with_fold(merged, from_file, explicit)
     return validate(merged, origins)
+
+
+def _leaf_origins(values: Mapping[str, Any], path: Path | None) -> dict[str, str]:
+    return {key: f"{path}: {key}" for key in _leaves(values)}
+
+
+def _reject_validation_with_fold(
+    merged: Mapping[str, Any], from_file: Mapping[str, Any], explicit: Mapping[str, str]
+) -> None:
+    """Reject a size of the validation split beside a fold, which is one.
+
+    That of a recipe is replaced. The resolved settings of a run have both: the fold and its size.
+    """
+    data, in_file = merged.get("data"), from_file.get("data")
+    fold = data.get("fold") if isinstance(data, dict) else None
+    origin = explicit.get("data.validation")
+    is_resolved = isinstance(in_file, dict) and "fold" in in_file and "source" in in_file
+    if fold is None or origin is None or (is_resolved and origin.endswith(": data.validation")):
+        return
+    raise ConfigError(
+        f"{origin}: the fold {fold} is the validation split (data.fold); give only one of them"
+    )
 
 
 def validate(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
@@ -332,7 +361,7 @@ def _why_unknown(key: str, *, in_environment: bool) -> str:
     return f"no such setting{nearest(key, known_keys())}"
 
 
-_UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})
+_UNION_TAGS = frozenset({"int", "constrained-int", "constrained-float", "literal['auto']"})
 
 
 def known_keys() -> list[str]:

@@ -17,6 +17,9 @@ SCHEMA = 2
 DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DEVICE_NAMES = "auto, cpu, mps, cuda or, for one GPU of several, cuda:1"
 
+FOLD = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,2})")
+"""A fold of several, such as ``1/5``."""
+
 DEFAULT_NAMES = {"model": "fashion_cnn"}
 """The ``name`` of a section that gives none."""
 
@@ -113,10 +116,24 @@ class DataConfig(Section):
     """Training data and preprocessing."""
 
     source: str | None = None
-    """Folder of IDX files, folder of class folders, or ``sketches``; by default the cache, then a
-    download."""
-    validation: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Training images held out as the validation split, stratified; ``auto`` is one sixth."""
+    """Folder of class folders or IDX files, CSV or ``.npz`` file, or ``sketches``; by default the
+    cache, then a download."""
+    validation: (
+        Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"]
+    ) = "auto"
+    """Training images held out as the validation split, stratified: a number of images, or a
+    fraction such as 0.2; ``auto`` is one sixth. Not used where the data has a validation split."""
+    skip_broken: bool = False
+    """Leave out image files that cannot be read, and list them."""
+    fold: str | None = None
+    """Cross-validation: ``2/5`` holds out the second of five stratified folds as the validation
+    split; it replaces ``validation``."""
+    fraction: float = Field(1.0, gt=0, le=1)
+    """Fraction of the training images to train on, stratified; a smaller fraction is a subset of a
+    larger one. The validation split is held out before."""
+    label_noise: float = Field(0.0, ge=0, lt=1)
+    """Probability that a training label is replaced by one of the other classes, uniformly
+    (arXiv:1712.09482); the same for all training seeds. Validation and test labels are kept."""
     image_size: int | None = Field(None, ge=8, le=256)
     """Side in pixels to which images of class folders are resized; 28 by default."""
     scaling: Literal["unit", "symmetric", "standard"] = "unit"
@@ -128,6 +145,20 @@ class DataConfig(Section):
     of the whole image; ``auto`` depends on the data."""
     class_weights: Literal["none", "auto"] = "none"
     """``auto`` weights the loss of each class by n / (classes · n_class)."""
+
+    @field_validator("fold")
+    @classmethod
+    def _fold_is_one_of_several(cls, fold: str | None) -> str | None:
+        if fold is not None:
+            match = FOLD.fullmatch(fold)
+            if match is None or not int(match[1]) <= int(match[2]) > 1:
+                raise ValueError("should be the number of a fold and how many there are, as in 1/5")
+        return fold
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether a validation split is held out."""
+        return self.fold is not None or self.validation != 0
 
 
 class AugmentationConfig(Section):
@@ -260,10 +291,13 @@ class TrainingConfig(Section):
     abstain_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Confidence below which ``predict`` abstains; ``auto`` is the threshold that loses one tenth
     of the correct answers on the validation split, 0 without one."""
+    patience: int = Field(0, ge=0, le=1_000_000)
+    """Early stopping: training ends after this many epochs without a new best value of
+    ``select_by`` on the validation split; 0 is off. ``select`` decides which weights are kept."""
     select: Literal["last", "best_val"] = "last"
     """Weights to keep: of the last epoch, or of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"
-    """Validation metric that ``best_val`` compares."""
+    """Validation metric that ``best_val`` and ``patience`` compare."""
     track_test: bool = False
     """Also record the test curve; it influences nothing."""
     checkpoint_seconds: float = Field(60.0, gt=0)
@@ -347,7 +381,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _best_val_needs_validation(self) -> Settings:
-        if self.training.select == "best_val" and self.data.validation == 0:
+        if self.training.select == "best_val" and not self.data.holds_out:
             raise ValueError("select = 'best_val' needs a validation split; set validation above 0")
         return self
 

@@ -72,7 +72,10 @@ def test_file_is_rejected_with_the_supported_sources(cli, tmp_path):
             ("sketches", "--refresh"),
             "--refresh: applies to the cached Fashion-MNIST, not to sketch",
         ),
-        (("sketches", "--image-size", "64"), "--image-size 64: only images of class folders are"),
+        (
+            ("sketches", "--image-size", "64"),
+            "--image-size 64: only image files and tables are resized",
+        ),
         (("sketches", "--split", "test"), "--split test: applies to the contact sheet"),
     ],
 )

@@ -304,3 +304,55 @@ def test_distillation_settings_without_teachers_are_rejected(cli, setting):
 def test_config_of_a_run_is_a_recipe_for_another(cli, trained):
     cli.ok("train", f"{trained}/config.toml", "--out", "again")
     assert Path("again/model/model.safetensors").exists()
+
+
+def test_early_stop_is_reported_and_resuming_does_nothing(cli, idx_folder, monkeypatch):
+    losses = iter([0.5, 0.6, 0.7])
+    monkeypatch.setattr("fashioncnn.training.callbacks.cross_entropy", lambda *_: next(losses))
+    patience = ["--patience", "1", "--validation", "50", "--no-track-test", "--epochs", "5"]
+    _, out, err = cli("train", *NO_EPOCHS, *patience, "--data", idx_folder, "--out", "r")
+    reason = "no better validation loss for 1 epoch"
+    assert f"stopped early after 2 of 5 epochs: {reason}; the last weights are kept" in err
+    assert any(
+        line.split() == ["Stopped", "early", "2", *reason.split()] for line in out.splitlines()
+    )
+    for more in ([], ["--epochs", "9"]):
+        code, _, err = cli("train", "--resume", "r", *more)
+        assert code == 0
+        assert f"r: already finished (stopped early: {reason}); nothing to do" in err
+
+
+def test_patience_without_a_validation_split_is_rejected(cli):
+    message = cli.fails(2, "train", *QUICK, "--patience", "5", "--data", "sketches")
+    assert "patience = 5: early stopping needs a validation split" in message
+    assert not Path("runs").exists()
+
+
+def test_patience_with_a_decaying_learning_rate_is_noted(cli, idx_folder):
+    decay = ["--patience", "5", "--validation", "50", "--set", "schedule.name=linear"]
+    _, _, err = cli("train", *QUICK, *decay, "--data", idx_folder)
+    assert "patience: the learning rate decays over all 2 epochs; where training stops" in err
+
+
+def test_loss_that_explodes_is_reported(cli, idx_folder):
+    code, _, err = cli("train", *QUICK, "--learning-rate", "3", "--data", idx_folder)
+    assert code == 0
+    assert "training diverges; try a lower learning rate" in err
+
+
+def test_modified_training_data_is_named(cli, idx_folder):
+    options = ["--fraction", "0.5", "--label-noise", "0.25", "--fold", "2/3"]
+    _, _, err = cli("train", *QUICK, *options, "--data", idx_folder, "--out", "r")
+    name = "own, 50% of the training images, 25% label noise"
+    assert f"baseline on {name}: 100 images, 2 epochs" in err
+    metrics = cli.json("evaluate", "r", "--split", "validation")
+    assert (metrics["dataset"], metrics["n"]) == ("own", 100)
+    assert cli.json("evaluate", "r")["dataset"] == "own"
+
+
+def test_fold_and_size_of_the_validation_split_are_rejected(cli):
+    options = ["--fold", "1/5", "--validation", "20", "--data", "sketches"]
+    assert cli.fails(2, "train", *QUICK, *options) == (
+        "fashioncnn: --validation: the fold 1/5 is the validation split (data.fold); give only one "
+        "of them"
+    )

@@ -148,7 +148,7 @@ def test_space_without_remaining_settings_is_rejected(cli, fake_tune):
         (["--jobs", "0"], "--jobs 0: should be greater than or equal to 1"),
         (["--seed", "-1"], "--seed -1: should be greater than or equal to 0"),
         (["--timeout", "soon"], "--timeout soon: should be a time"),
-        (["--space", "regularistion"], "did you mean 'regularisation'"),
+        (["--space", "regularizatin"], "did you mean 'regularization'"),
         (["--space", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--space", "unknown.toml"], "did you mean 'model.hidden'"),
         (["--space", "empty.toml"], "model.hidden: low = 9, high = 3: low should be less"),

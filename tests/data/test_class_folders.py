@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from fashioncnn.data import image_files
-from fashioncnn.data.load import load_dataset
+from fashioncnn.data.image_files import UnreadableImagesError
+from fashioncnn.data.load import load_data, load_dataset
 from fashioncnn.errors import DataError
 
 
@@ -103,3 +104,61 @@ def test_pixel_limit_admits_photographs_of_phones(tmp_path, monkeypatch):
     monkeypatch.setattr(image_files, "MAX_PIXELS", 199)
     with pytest.raises(DataError, match=r"20×10 pixels, over the limit of 0\.000199 megapixels"):
         load_dataset(str(tmp_path), image_size=28)
+
+
+def break_files(folder, names):
+    for name in names:
+        (folder / name).write_bytes(b"no image")
+
+
+def test_all_unreadable_files_of_all_splits_are_listed_at_once(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    fill(tmp_path / "test", ["bee"])
+    broken = ["train/ant/1.png", "train/bee/5.png", "test/bee/0.png"]
+    break_files(tmp_path, broken)
+    with pytest.raises(UnreadableImagesError) as caught:
+        load_dataset(str(tmp_path))
+    assert caught.value.count == 3
+    assert all(any(name in line for line in caught.value.listed) for name in broken)
+    assert str(caught.value).startswith("3 image files cannot be read; repair or remove them, or")
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_files_can_be_skipped(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"])
+    fill(tmp_path / "val", ["ant", "bee"], n=2)
+    expected = load_dataset(str(tmp_path))
+    break_files(tmp_path, ["train/ant/0.png", "val/bee/1.png"])
+    messages = []
+    data = load_dataset(str(tmp_path), skip_broken=True, notify=messages.append)
+    np.testing.assert_array_equal(data.train.images, expected.train.images[1:])
+    np.testing.assert_array_equal(data.train.labels, expected.train.labels[1:])
+    np.testing.assert_array_equal(data.validation.images, expected.validation.images[:3])
+    np.testing.assert_array_equal(data.validation.labels, expected.validation.labels[:3])
+    assert [message.split(":")[0] for message in messages] == [
+        f"skipped {tmp_path}/train/ant/0.png",
+        f"skipped {tmp_path}/val/bee/1.png",
+    ]
+
+
+def test_long_list_of_unreadable_files_is_cut(tmp_path):
+    fill(tmp_path, ["ant", "bee"], n=13)
+    break_files(tmp_path, [f"{name}/{i}.png" for name in ("ant", "bee") for i in range(12)])
+    with pytest.raises(UnreadableImagesError) as caught:
+        load_dataset(str(tmp_path))
+    assert len(caught.value.listed) == 21
+    assert caught.value.listed[-1] == "and 4 more"
+
+
+def test_class_without_a_readable_image_is_rejected(tmp_path):
+    fill(tmp_path, ["ant", "bee"], n=2)
+    break_files(tmp_path / "bee", ["0.png", "1.png"])
+    with pytest.raises(DataError, match="bee: no readable images; add some, or remove the folder"):
+        load_dataset(str(tmp_path), skip_broken=True, notify=lambda _: None)
+
+
+def test_skipped_files_are_python_warnings_by_default(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    break_files(tmp_path / "bee", ["0.png"])
+    with pytest.warns(UserWarning, match=r"skipped .*bee/0\.png: not a"):
+        load_data(tmp_path, skip_broken=True)

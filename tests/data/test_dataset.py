@@ -104,7 +104,7 @@ def test_inconsistent_split_is_rejected(images, labels, message):
         ({"train": Split(IMAGES, LABELS + 2)}, "here: train split: label 2 at position 0"),
         ({"validation": Split(IMAGES, LABELS + 1)}, "validation split: label 2 at position 1"),
         ({"test": Split(IMAGES[:, 1:, 1:], LABELS)}, "training images are 6×6 but test images 5×5"),
-        ({"train": (IMAGES, LABELS)}, "train of type tuple; should be a Split"),
+        ({"train": (IMAGES, LABELS)}, "here: a split of type tuple; should be a Split"),
         ({"train": Split(IMAGES[:0], LABELS[:0])}, "here: no images"),
         ({"class_names": ("a", "a")}, "2 class names, 1 of them unique"),
         ({"class_names": ("a",)}, "1 class names"),
@@ -125,11 +125,11 @@ def test_only_official_splits_are_called_fashion_mnist(small, monkeypatch):
     assert official.name == "fashion-mnist"
     assert replace(official, test=None).name == "fashion-mnist"
     truncated = replace(official, train=official.train.subset(np.arange(200)))
-    assert truncated.name == "modified fashion-mnist"
+    assert truncated.name == "fashion-mnist, modified"
     assert truncated.name_of("test") == "fashion-mnist"
     assert truncated.name_of("train") == truncated.name_of("validation") == truncated.name
     assert replace(official, test=official.test.subset(np.arange(9))).name_of("test") == (
-        "modified fashion-mnist"
+        "fashion-mnist, modified"
     )
 
 

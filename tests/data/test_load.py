@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.load import load_dataset
+from fashioncnn.data.load import load_data, load_dataset
 from fashioncnn.errors import DataError, UsageError
 
 from ..idx import write_idx
@@ -21,10 +21,12 @@ def test_folder_named_as_a_built_in_dataset_is_not_that_dataset(idx_folder, name
     assert load_dataset(str(folder)).name == f"own {name}"
 
 
-@pytest.mark.parametrize("size", [-5, 0, 7, 257, 100_000])
+@pytest.mark.parametrize("size", [-5, 0, 7, 257, 100_000, 28.5, 28.0, True, "28"])
 def test_image_size_out_of_range_is_rejected(size, tmp_path):
-    with pytest.raises(UsageError, match=f"image_size = {size}: must be from 8 to 256"):
+    with pytest.raises(UsageError, match=f"image_size = {size}: must be an integer from 8"):
         load_dataset(str(tmp_path), image_size=size)
+    with pytest.raises(UsageError, match=f"image_size = {size}: must be an integer from 8"):
+        load_data((np.zeros((2, 9, 9), np.uint8), [0, 1]), image_size=size)
 
 
 def test_range_of_image_size_does_not_apply_to_idx_files(tmp_path):

@@ -62,10 +62,16 @@ def test_16_bit_levels_are_rounded():
     np.testing.assert_array_equal(from_16_bit(values), np.round(values / 65535 * 255))
 
 
+def test_12_bit_levels_are_rounded():
+    values = np.array([0, 8, 9, 2047, 4095])
+    np.testing.assert_array_equal(from_16_bit(values, 4095), np.round(values / 4095 * 255))
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
         (np.array([0.0, 1.2]), r"float64 in \[0, 1.2\]"),
+        (np.array([0.0, 7.9]), r"float64 in \[0, 7.9\]"),
         (np.array([0.0, 255.5]), r"in \[0, 255.5\]"),
         (np.array([-1.0, 1.0]), r"in \[-1, 1\]: should be .*; undo its normalization"),
         (np.array([-1, 255], np.int16), r"in \[-1, 255\]"),
@@ -73,13 +79,13 @@ def test_16_bit_levels_are_rounded():
         (np.array([0, 300]), r"int64 in \[0, 300\]"),
         (np.array([0, 1], np.uint8), r"in \[0, 1\]: .*a mask\? multiply it by 255"),
         (np.array([0, 1]), r"a mask\?"),
-        (np.array([0.0, np.nan]), "contains NaN or infinity"),
-        (np.array([0.0, np.inf]), "contains NaN or infinity"),
-        (np.array([0.0, -np.inf]), "contains NaN or infinity"),
-        (np.array(["a"]), "array of <U1"),
-        (np.array([1j]), "array of complex128"),
-        (np.array([None]), "array of object"),
-        (np.array(["2020-01-01"], "datetime64[D]"), "array of datetime64"),
+        (np.array([0.0, np.nan]), "contain NaN or infinity"),
+        (np.array([0.0, np.inf]), "contain NaN or infinity"),
+        (np.array([0.0, -np.inf]), "contain NaN or infinity"),
+        (np.array(["a"]), "values of <U1"),
+        (np.array([1j]), "values of complex128"),
+        (np.array([None]), "values of object"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "values of datetime64"),
         (np.ma.masked_array([1, 2], mask=[True, False]), r"masked values; .*filled\(0\)"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

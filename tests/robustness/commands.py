@@ -112,6 +112,10 @@ class Scenario:
 
 
 FIRST = [*TRAIN, "--out", "first", *NETWORK]
+GROUP = [
+    "train", *STEPS, "--data", "{data}", "--seeds", "0-1", "--out", "group", *NETWORK,
+    "training.epochs=1",
+]  # fmt: skip
 SCENARIOS = {
     "train": Scenario([*TRAIN, "--out", "run", *NETWORK, EVERY_STEP]),
     "train --from": Scenario(
@@ -128,6 +132,13 @@ SCENARIOS = {
         before=([*FIRST, "schedule.name=constant"],),
         proceed=same_command,
     ),
+    "train --seeds": Scenario(GROUP, proceed=same_command),
+    "train --resume GROUP": Scenario(
+        ["train", "--resume", "group", "--epochs", "2"],
+        before=([*GROUP, "schedule.name=constant"],),
+        proceed=same_command,
+    ),
+    "report GROUP": Scenario(["report", "group"], before=(GROUP,), proceed=same_command),
     "tune": Scenario(
         SEARCH, proceed=same_command, ignored=("journal.log", "report.html", "report.md")
     ),

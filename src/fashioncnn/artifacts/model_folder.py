@@ -13,6 +13,13 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.checksum import (
+    CHECKSUM,
+    ChecksumError,
+    json_sha256,
+    with_checksum,
+    without_checksum,
+)
 from fashioncnn.errors import ModelError, UsageError
 from fashioncnn.files import (
     is_temporary,
@@ -61,8 +68,7 @@ class ModelDescription(ModelSpec):
     @property
     def sha256(self) -> str:
         """SHA-256 that identifies weights and description together."""
-        content = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return json_sha256(self.to_json())
 
 
 def write_model_folder(
@@ -79,7 +85,7 @@ def write_model_folder(
     make_folder(folder)
     remove_temporary_files(folder)
     write_atomic(folder / WEIGHTS, weights)
-    write_json(folder / CONFIG, description.to_json())
+    write_json(folder / CONFIG, with_checksum(description.to_json()))
     write_atomic(folder / CARD, card.encode())
 
 
@@ -92,12 +98,12 @@ def read_description(folder: Path) -> ModelDescription:
     path = folder / CONFIG
     try:
         values = read_json(path, CONFIG_BYTES)
-        if isinstance(values, dict) and values.get("schema") == 1:
-            values = migrate_model_description(values)
-        description = ModelDescription.model_validate_json(json.dumps(values))
+        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
         _require_bounded_features(description)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({reason(error)})") from None
+    except ChecksumError as error:
+        raise ModelError(f"{path}: {error}") from None
     except ModelError as error:
         raise ModelError(f"{path}: invalid ({error})") from None
     except ValidationError as error:
@@ -107,6 +113,19 @@ def read_description(folder: Path) -> ModelDescription:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: invalid (JSON: {error})") from None
     return description
+
+
+def _verified(values: Any) -> Any:
+    """Return the values of a ``config.json`` in schema 2; version 0.1 wrote no checksum.
+
+    Raises:
+        ChecksumError: the checksum is missing or does not match.
+    """
+    if not isinstance(values, dict):
+        return values  # which validation reports
+    if values.get("schema") != 1:
+        return without_checksum(values)
+    return migrate_model_description(without_checksum(values) if CHECKSUM in values else values)
 
 
 def _require_bounded_features(description: ModelDescription) -> None:

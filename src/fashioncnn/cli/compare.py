@@ -23,7 +23,8 @@ def compare(
     Parameters
     ----------
     a
-        A finished run, or a folder of finished runs that differ only in their seed.
+        A finished run, or a group or folder of finished runs that differ only in their seed.
+        Groups with the same seeds are compared in pairs of a seed.
     b
         The same; a run if A is a run, a folder if A is a folder.
     split

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.console import print_json, print_tables
 from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, QualityGateError, UsageError
+from fashioncnn.errors import DataError, QualityGateError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fashioncnn.artifacts.model_folder import ModelDescription
     from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.trained_model import TrainedModel
@@ -51,8 +53,8 @@ def evaluate(
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
         network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
-        map_: The model's class for a class of the data, as in --map pants=Trouser. Without a class,
-            its images are left out. Can be repeated.
+        map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
+            in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
         skip_broken: Leave out image files that cannot be read.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
@@ -61,17 +63,23 @@ def evaluate(
     from fashioncnn.environment import require_modules
 
     require_modules("train")
+    from fashioncnn.cli.evaluate_data import is_data_of, load_data, parse_mapping, with_classes_of
     from fashioncnn.cli.models import load_for
+    from fashioncnn.data.alignment import allowed_classes
 
     trained = load_for(model, device, network)
     run = _find_run(model)
+    if run is not None:
+        run.require_intact()
     settings = run.settings() if run else None
-    dataset = _load_data(data, trained, run, skip_broken=skip_broken, offline=offline)
-    dataset = _with_classes_of(trained, dataset, _parse_mapping(map_ or []))
+    loaded = load_data(data, trained, run, skip_broken=skip_broken, offline=offline)
+    mapping = parse_mapping(map_ or [], trained.spec.labels)
+    dataset = with_classes_of(trained, loaded, mapping)
     splits = _splits(model, dataset, settings, split)
-    if run is not None and (tta != "auto" or not _is_data_of(run, dataset)):
+    allowed = allowed_classes(loaded, dataset, split, mapping)
+    if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
-    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings)
+    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
     _print(metrics, summary, json)
     if min_accuracy is not None and metrics["accuracy"] < min_accuracy:
         raise QualityGateError(
@@ -96,97 +104,6 @@ def _find_run(model: Path) -> RunFolder | None:
     return None
 
 
-def _parse_mapping(assignments: list[str]) -> dict[str, list[str]]:
-    """Return the classes of the model by class of the data."""
-    mapping = {}
-    for text in assignments:
-        name, equals, target = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--map {text}: should be NAME=CLASS, as in --map pants=Trouser")
-        if name in mapping:
-            raise UsageError(f"--map {text}: {name} is given twice")
-        mapping[name] = [target] if target else []
-    return mapping
-
-
-def _load_data(
-    data: str | None,
-    model: TrainedModel,
-    run: RunFolder | None,
-    *,
-    skip_broken: bool,
-    offline: bool,
-) -> Dataset:
-    """Return the data to evaluate on; that which is given has no split to hold out."""
-    from fashioncnn.cli.datasets import load_for
-
-    settings = run.settings() if run else None
-    dataset = load_for(
-        data or _default_source(model, settings),
-        model.spec.preprocessing.image_size,
-        offline=offline,
-        for_evaluation=data is not None,
-        skip_broken=skip_broken,
-        class_names=model.spec.labels,
-    )
-    if data is not None and not len(dataset.train) and dataset.test is not None:
-        dataset = _without_training_images(dataset, dataset.test, model, run)
-    if dataset.name != model.spec.dataset:
-        note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
-    return dataset
-
-
-def _without_training_images(
-    dataset: Dataset, whole: Split, model: TrainedModel, run: RunFolder | None
-) -> Dataset:
-    """Return the dataset that is evaluated as a whole, or as the run split it if it is its own."""
-    from fashioncnn.data.splits import hold_out_test
-
-    train, test = hold_out_test(whole)
-    as_trained = replace(dataset, train=train, test=test)
-    if run is not None and _is_data_of(run, as_trained):
-        note(
-            f"{dataset.source}: {run.path} was trained on it; only its test split is evaluated "
-            f"({0 if test is None else len(test):,} of {len(whole):,} images)"
-        )
-        return as_trained
-    if dataset.name == model.spec.dataset:
-        note(
-            f"{dataset.source}: all {len(whole):,} images are evaluated; if the model was trained "
-            "on some of them, its accuracy on others is lower"
-        )
-    return dataset
-
-
-def _with_classes_of(
-    model: TrainedModel, dataset: Dataset, mapping: dict[str, list[str]]
-) -> Dataset:
-    from fashioncnn.data.alignment import UnknownClassError, align_classes
-
-    try:
-        return align_classes(dataset, model.spec.labels, mapping, note)
-    except UnknownClassError as error:
-        raise DataError(f"{error} with --map '{error.name}=CLASS'") from None
-
-
-def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:
-    """Return the source of the data that the model was trained on; None is the cache."""
-    from fashioncnn.config import source_from_environment
-    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
-
-    if settings is not None:
-        return settings.data.source
-    if model.spec.dataset == SKETCHES:
-        return SKETCHES
-    source = source_from_environment()
-    if source is None and model.spec.dataset != FASHION_MNIST:
-        raise UsageError(
-            f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
-            "--data"
-        )
-    return source
-
-
 def _splits(
     model: Path, dataset: Dataset, settings: Settings | None, split: str
 ) -> dict[str, Split]:
@@ -204,14 +121,6 @@ def _splits(
     return splits
 
 
-def _is_data_of(run: RunFolder, dataset: Dataset) -> bool:
-    from fashioncnn.runs import read_json, require_valid
-
-    environment = read_json(run.environment, "data")
-    require_valid(run.environment, "environment", environment)
-    return bool(environment["data"]["sha256"] == dataset.hashes)
-
-
 def _evaluate(
     model: TrainedModel,
     dataset: Dataset,
@@ -220,6 +129,7 @@ def _evaluate(
     tta: Literal["auto", "none", "flip"],
     run: RunFolder | None,
     settings: Settings | None,
+    allowed: NDArray[np.bool_] | None,
 ) -> tuple[Metrics, Metrics | None]:
     """Return the metrics; for a run, update its files and return its summary as well."""
     from fashioncnn.inference.evaluate import evaluate_split
@@ -231,7 +141,14 @@ def _evaluate(
     predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
     with run.lock() if run else nullcontext():
         metrics = evaluate_split(
-            predictor, description, dataset, splits[split], split, run=run, precision=precision
+            predictor,
+            description,
+            dataset,
+            splits[split],
+            split,
+            run=run,
+            precision=precision,
+            allowed=allowed,
         )
         if run is None or settings is None:
             return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
@@ -247,8 +164,8 @@ def _update_run(
     splits: dict[str, Split],
 ) -> Metrics:
     """Update metrics, model card and report of a run if the metrics are new; return the summary."""
-    from fashioncnn.artifacts.model_card import model_card
-    from fashioncnn.files import write_atomic, write_json
+    from fashioncnn.artifacts.model_card import model_card, training_notes
+    from fashioncnn.files import write_atomic
     from fashioncnn.reporting.report import write_run_report
 
     stored = run.read_metrics()
@@ -257,9 +174,10 @@ def _update_run(
         stored[metrics["split"]] = metrics
         by_split = {name: stored[name] for name in ("validation", "test")}
         teachers = run.read_environment().get("teachers")
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, stored["summary"])
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         write_atomic(run.model / "README.md", card.encode())
-        write_json(run.metrics, stored)  # after the card, which is written only with new metrics
+        run.write_metrics(stored)  # after the card, which is written only with new metrics
     if not run.finished:
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from fashioncnn.cli.options import Assignments, Switch, option_name
+from fashioncnn.cli.seeds import parse_seeds
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.config import FLAGS, explicit_keys
 from fashioncnn.errors import UsageError
@@ -33,6 +34,7 @@ def train(
     config: Path | None = None,
     set_: Assignments = None,
     offline: Switch = False,
+    seeds: str | None = None,
     json: Switch = False,
     **flags: Any,
 ) -> None:
@@ -49,6 +51,8 @@ def train(
         config: A TOML file with some of the settings.
         set_: Any settings, as in --set model.hidden=256 training.label_smoothing=0.1.
         offline: Do not download data.
+        seeds: Train a group, one run per seed, as in 0-4 or 0,3,7; the same command with the same
+            --out continues it.
         json: Print the metrics as one JSON document.
         flags: The settings that have a flag.
     """
@@ -56,17 +60,19 @@ def train(
         assignments = set_ or []
         if network is not None:
             _reject_settings_of_network(network, config, assignments)
+        numbers = None if seeds is None else parse_seeds(seeds, flags, assignments)
         if from_ is not None:
             _reject_settings_of_weights(config, assignments)
         settings = resolve_settings(
             recipe or "baseline", flags, config=config, assignments=assignments
         )
         _reject_unused_distillation(settings, config, assignments)
-        _start(settings, out, from_, network, offline, json)
+        _start(settings, out, from_, network, offline, json, numbers)
         return
     from fashioncnn.cli.resume import resume_run
 
     others = {"recipe": recipe, "--out": out, "--from": from_, "--config": config, "--set": set_}
+    others["--seeds"] = seeds
     given = [name for name, value in others.items() if value is not None]
     resume_run(resume, flags, [*given, *map(option_name, flags)], network, offline, json)
 
@@ -118,8 +124,9 @@ def _start(
     network: str | None,
     offline: bool,
     json: bool,
+    seeds: tuple[int, ...] | None,
 ) -> None:
-    """Train a new run."""
+    """Train a new run, or a group of runs with these seeds."""
     from fashioncnn.environment import require_modules
 
     require_modules("train")
@@ -138,11 +145,22 @@ def _start(
     initial = None if start is None else load_initial(start, custom)
     if initial is None and custom is None:
         _require_code(settings)
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(
+        settings.data.source,
+        settings.data.image_size,
+        offline=offline,
+        skip_broken=settings.data.skip_broken,
+    )
     requested_kernels = settings.runtime.kernels
     settings = prepare_settings(settings, dataset, initial, custom)
     if requested_kernels == "auto":
         note_missing_kernels(settings)
+
+    if seeds is not None:
+        from fashioncnn.cli.train_group import train_group
+
+        train_group(seeds, settings, dataset, initial, out, json, custom)
+        return
 
     def write(run: RunFolder) -> None:
         write_start(run, settings, dataset, initial, custom)

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.signals import StopSignals
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import has_bf16, resolve_device
 from fashioncnn.errors import WriteError
 from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.training.prepare import can_extend
 from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fashioncnn.data.dataset import Dataset
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
@@ -45,11 +49,47 @@ def train_run(
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    _note_start(run, settings, dataset)
     given = [] if custom is None else ["--network", custom.name]
-    command = shlex.join(["fashioncnn", "train", "--resume", str(run.path), *given])
+    metrics, page = train_and_report(run, settings, dataset, custom=custom)
+    if json:
+        print_json({"run": str(run.path), **metrics})
+        return
+    evaluated = metrics["test"] or metrics["validation"]
+    print_tables(
+        [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
+    )
+    note(f"report: {page}")
+    _note_evaluation(run, metrics, given, has_test=dataset.test is not None)
+
+
+def train_and_report(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    *,
+    custom: CustomNetwork | None = None,
+    resumable: Path | None = None,
+    name: str = "",
+) -> tuple[dict[str, Any], Path]:
+    """Train and write the report; return the metrics and the path of the report.
+
+    Args:
+        run: where everything is written; locked by this process.
+        settings: resolved.
+        dataset: to train on.
+        custom: the network, if `settings` were resolved with one.
+        resumable: what messages say to resume; the run by default.
+        name: of the run among several, for progress.
+
+    Raises:
+        InterruptedRun, TerminatedRun, WriteError: see `train_run`.
+    """
+    _note_start(run, settings, dataset)
+    path = resumable or run.path
+    given = [] if custom is None else ["--network", custom.name]
+    command = shlex.join(["fashioncnn", "train", "--resume", str(path), *given])
     stop = StopSignals(f"resume with: {command}")
-    with suggest_resuming(run):
+    with suggest_resuming(path):
         with stop, contextlib.closing(make_progress()) as progress:
             result = train_model(
                 settings,
@@ -59,27 +99,20 @@ def train_run(
                 callbacks=[progress],
                 stop=stop.reason,
                 notify=note,
+                name=name,
             )
         page = write_run_report(run, evaluation_splits(dataset, settings))
-    if json:
-        print_json({"run": str(run.path), **result.metrics})
-        return
-    metrics = result.metrics
-    evaluated = metrics["test"] or metrics["validation"]
-    print_tables(
-        [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
-    )
-    note(f"report: {page}")
-    _note_evaluation(run, metrics, given, has_test=dataset.test is not None)
+    _note_early_stop(settings, result.metrics["summary"])
+    return result.metrics, page
 
 
 @contextlib.contextmanager
-def suggest_resuming(run: RunFolder) -> Iterator[None]:
-    """Add to the message about a file that cannot be written how to resume the run."""
+def suggest_resuming(path: Path) -> Iterator[None]:
+    """Add to the message about a file that cannot be written how to resume a run or group."""
     try:
         yield
     except WriteError as error:
-        option = shlex.join(["--resume", str(run.path)])
+        option = shlex.join(["--resume", str(path)])
         remedy, *_ = error.remedy.split(", or name ")  # the place of a run is fixed
         remedy = f"{remedy} and continue with {option}"
         raise WriteError(error.path, error.reason, remedy) from None
@@ -94,7 +127,8 @@ def note_missing_kernels(settings: Settings) -> None:
 
 def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     runtime, distillation = settings.runtime, settings.distillation
-    parts = [plural(len(dataset.train), "image"), plural(settings.training.epochs, "epoch")]
+    train, _ = training_splits(dataset, settings.data)
+    parts = [plural(len(train), "image"), plural(settings.training.epochs, "epoch")]
     if distillation.ensemble_size:
         teachers = plural(distillation.ensemble_size, "teacher")
         parts.append(f"{teachers} of {plural(distillation.epochs, 'epoch')} first")
@@ -102,7 +136,13 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         parts.append(f"teachers {', '.join(distillation.teachers)}")
     parts += [runtime.device, runtime.precision]
     parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
-    note(f"{settings.recipe} on {dataset.name}: {', '.join(parts)} → {run.path}")
+    name = training_data_name(dataset.name, settings.data)
+    note(f"{settings.recipe} on {name}: {', '.join(parts)} → {run.path}")
+    if settings.training.patience and not can_extend(settings):
+        note(
+            f"patience: the learning rate decays over all {settings.training.epochs} epochs; where "
+            "training stops early, it has not reached 0"
+        )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
     if distillation.teachers and settings.data.validation:
@@ -110,6 +150,21 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
             "a teacher that was trained on images of the validation split makes the validation "
             "metrics look better than they are"
         )
+
+
+def _note_early_stop(settings: Settings, summary: dict[str, Any]) -> None:
+    if "stopped_early" not in summary:
+        return
+    epochs, training = summary["epochs"], settings.training
+    kept = (
+        f"the weights of epoch {summary['selected_epoch']} are kept"
+        if training.select == "best_val"
+        else "the last weights are kept (those of the best epoch with --select best_val)"
+    )
+    note(
+        f"stopped early after {epochs} of {training.epochs} epochs: {summary['stopped_early']}; "
+        f"{kept}"
+    )
 
 
 def _note_evaluation(

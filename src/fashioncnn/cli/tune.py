@@ -50,7 +50,7 @@ def tune(
         timeout: Time limit, as in 90s, 30m, 8h. The next call repeats the trials that it
             interrupts.
         jobs: Trials to train at a time, each in its own process; they share the CPU cores.
-        space: Search space: a name, such as regularisation, or a .toml file. Default: the space for
+        space: Search space: a name, such as regularization, or a .toml file. Default: the space for
             the recipe's model and optimizer.
         sampler: tpe is a tree-structured Parzen estimator, random draws all values independently.
         seed: Seed of the sampler. All trials train with the seed of the recipe.
@@ -121,5 +121,10 @@ def _plan(
 
     resolve_device(settings.runtime.device)  # before a download
     configure_process(trial_threads(settings, jobs))
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(
+        settings.data.source,
+        settings.data.image_size,
+        offline=offline,
+        skip_broken=settings.data.skip_broken,
+    )
     return plan_search(settings, space, space_name, dataset, sampler=sampler, seed=seed, jobs=jobs)

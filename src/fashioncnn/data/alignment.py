@@ -79,6 +79,36 @@ def align_classes(
     return replace(dataset, class_names=labels, train=train, test=test, validation=validation)
 
 
+def allowed_classes(
+    original: Dataset,
+    aligned: Dataset,
+    split: str,
+    mapping: Mapping[str, Sequence[str]],
+) -> NDArray[np.bool_] | None:
+    """Return which classes are correct for each image of a split; None if each image has one.
+
+    Args:
+        original: the dataset before `align_classes`.
+        aligned: the dataset after it.
+        split: name of the split.
+        mapping: as for `align_classes`; all classes of a name are correct for its images.
+
+    Returns:
+        (n, classes) bool.
+    """
+    several = {name: targets for name, targets in mapping.items() if len(targets) > 1}
+    if not several:
+        return None
+    before, after = original.splits[split], aligned.splits[split]
+    allowed = np.eye(len(aligned.class_names), dtype=bool)[after.labels]
+    own_labels = before.labels[np.isin(before.indices, after.indices)]
+    for name, targets in several.items():
+        rows = np.flatnonzero(own_labels == original.class_names.index(name))
+        columns = np.array([aligned.class_names.index(target) for target in targets])
+        allowed[np.ix_(rows, columns)] = True
+    return allowed
+
+
 def _match(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int | None], bool]:
     """Return the position of each name in `labels`, or None; and whether names are positions."""
     exact = {label: i for i, label in enumerate(labels)}

@@ -26,8 +26,10 @@ def require_uint8(what: str, array: Any, dimensions: tuple[int, ...]) -> None:
         )
 
 
-def checked_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
-    """Return class names as a tuple, or raise `DataError` that begins with `source`."""
+def checked_class_names(
+    names: Sequence[str], source: str, minimum: int = MIN_CLASSES
+) -> tuple[str, ...]:
+    """Return at least `minimum` class names, or raise `DataError` that begins with `source`."""
     invalid = next(
         (n for n in names if not isinstance(n, str) or not n or not n.isprintable()), None
     )
@@ -35,10 +37,10 @@ def checked_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
         shown = names if isinstance(names, str) else invalid
         raise DataError(f"{source}: class name {shown!r}; should be printable names, one per class")
     names = tuple(names)
-    if not MIN_CLASSES <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
+    if not minimum <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
         raise DataError(
             f"{source}: {len(names)} class names, {len(set(names))} of them unique; expected "
-            f"{MIN_CLASSES} to {MAX_CLASSES} unique names"
+            f"{minimum} to {MAX_CLASSES} unique names"
         )
     return names
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.data.checks import check_labels, checked_class_names, require_uint8
-from fashioncnn.data.labels import distinct_labels, encode_labels
+from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError
 from fashioncnn.images.views import VIEW_FUNCTIONS, ViewMode
@@ -36,7 +36,7 @@ OFFICIAL_SPLITS = {
     "test": "b1bf94e2a44c923cebadb1d454111a73e5d6eb5dd7c23459308c93f2bbeccee9",
 }
 """`Split.sha256` of the splits of Fashion-MNIST."""
-MODIFIED = f"modified {FASHION_MNIST}"
+MODIFIED = f"{FASHION_MNIST}, modified"
 """Name of a dataset that was Fashion-MNIST before a split was replaced."""
 SKETCHES = "sketches"
 IN_MEMORY = "arrays in memory"
@@ -106,7 +106,7 @@ class Dataset:
 
     Attributes:
         name: ``fashion-mnist`` (only if all splits are the official ones, else the name becomes
-            ``modified fashion-mnist``), ``sketches``, or a user's name such as the folder's.
+            ``fashion-mnist, modified``), ``sketches``, or a user's name such as the folder's.
         class_names: by label.
         train: for training and for every choice; the validation split is cut from it if the source
             has none. It has no images if the source has only other splits.
@@ -129,7 +129,10 @@ class Dataset:
     validation: Split | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", checked_class_names(self.class_names, self.source))
+        _check_types(self)
+        minimum = MIN_CLASSES if len(self.train) else 1
+        names = checked_class_names(self.class_names, self.source, minimum)
+        object.__setattr__(self, "class_names", names)
         _check_splits(self)
         if self.name == FASHION_MNIST and not self.is_official:
             object.__setattr__(self, "name", MODIFIED)
@@ -191,6 +194,13 @@ class Dataset:
         return {name: split for name, split in splits.items() if split is not None and len(split)}
 
     @property
+    def training_sha256(self) -> str:
+        """SHA-256 of all that a training sees: that of `train`, and any `validation` split."""
+        if self.validation is None:
+            return self.train.sha256
+        return hashlib.sha256(f"{self.train.sha256} {self.validation.sha256}".encode()).hexdigest()
+
+    @property
     def image_size(self) -> int:
         """Side of the images, in pixels."""
         return int(self.train.images.shape[1])
@@ -198,16 +208,19 @@ class Dataset:
     @property
     def is_official(self) -> bool:
         """Whether all splits are those of Fashion-MNIST, by their SHA-256."""
-        return all(OFFICIAL_SPLITS.get(name) == digest for name, digest in self.hashes.items())
+        return all(map(self.is_official_split, self.splits))
+
+    def is_official_split(self, split: str) -> bool:
+        """Whether the split of that name is the one of Fashion-MNIST, by its SHA-256."""
+        digest = self.hashes.get(split)
+        return digest is not None and digest == OFFICIAL_SPLITS.get(split)
 
     def name_of(self, split: str) -> str:
         """Return the name of the data in a split, ``fashion-mnist`` if it is the official one.
 
         That is so for the official test split beside modified training images.
         """
-        official = OFFICIAL_SPLITS.get(split)
-        is_official = official is not None and self.hashes.get(split) == official
-        return FASHION_MNIST if is_official else self.name
+        return FASHION_MNIST if self.is_official_split(split) else self.name
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -237,10 +250,20 @@ class Dataset:
         return self.test
 
 
+def is_dataset(name: str, built_in: str) -> bool:
+    """Return whether a name is that of a built-in dataset, or of a modification of it.
+
+    >>> is_dataset("fashion-mnist, 10% of the training images", FASHION_MNIST)
+    True
+    """
+    return name == built_in or name.startswith(f"{built_in}, ")
+
+
 def custom_dataset_name(folder: Path) -> str:
     """Return the name of a user's dataset: the folder's, but never that of a built-in dataset."""
     name = folder.resolve().name
-    return f"own {name}" if name in (FASHION_MNIST, SKETCHES) else name
+    is_taken = is_dataset(name, FASHION_MNIST) or is_dataset(name, SKETCHES)
+    return f"own {name}" if is_taken else name
 
 
 def validated_split(
@@ -282,24 +305,27 @@ def _split_of_arrays(
     return Split(images, labels)
 
 
-def _check_splits(dataset: Dataset) -> None:
-    source, classes = dataset.source, len(dataset.class_names)
+def _check_types(dataset: Dataset) -> None:
+    source = dataset.source
     if dataset.views not in VIEW_FUNCTIONS:
         raise DataError(f"{source}: views {dataset.views!r}; should be in {list(VIEW_FUNCTIONS)}")
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    given = {name: split for name, split in splits.items() if split is not None}
-    for name, split in given.items():
+    optional = (dataset.validation, dataset.test)
+    for split in (dataset.train, *(s for s in optional if s is not None)):
         if not isinstance(split, Split):
-            raise DataError(f"{source}: {name} of type {type(split).__name__}; should be a Split")
-        check_labels(split.labels, classes, f"{source}: {name} split")
-        size, expected = split.images.shape[1:], dataset.train.images.shape[1:]
-        if size != expected:
-            raise DataError(
-                f"{source}: training images are {_shape(expected)} but {name} images "
-                f"{_shape(size)}; make them the same size"
-            )
+            raise DataError(f"{source}: a split of type {type(split).__name__}; should be a Split")
+
+
+def _check_splits(dataset: Dataset) -> None:
+    source, expected = dataset.source, dataset.train.images.shape[1:]
     if not dataset.splits:
         raise DataError(f"{source}: no images")
+    for name, split in dataset.splits.items():
+        check_labels(split.labels, len(dataset.class_names), f"{source}: {name} split")
+        if split.images.shape[1:] != expected:
+            raise DataError(
+                f"{source}: training images are {_shape(expected)} but {name} images "
+                f"{_shape(split.images.shape[1:])}; make them the same size"
+            )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

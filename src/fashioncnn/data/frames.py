@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -158,26 +159,62 @@ def _labeled_paths(
 def _read_pixels(
     text: TextIOWrapper, delimiter: str, columns: Columns, path: Path
 ) -> tuple[NDArray[Any], list[str]]:
-    """Return (n, pixels) int16 or float32, and the labels as text."""
+    """Return (n, pixels) int16, or float32 if some are not integers, and the labels as text."""
+    start = text.tell()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # NumPy would truncate a fraction
+            return _parse_rows(text, delimiter, columns, path, np.int16)
+    except (ValueError, DeprecationWarning):  # reading them as floats takes ten times as long
+        text.seek(start)
+    try:
+        return _parse_rows(text, delimiter, columns, path, np.float32)
+    except ValueError as error:
+        raise DataError(f"{path}: a pixel is not a number ({error})") from None
+
+
+def _parse_rows(
+    text: TextIOWrapper,
+    delimiter: str,
+    columns: Columns,
+    path: Path,
+    dtype: type[np.int16] | type[np.float32],
+) -> tuple[NDArray[Any], list[str]]:
     labels: list[str] = []
 
     def without_label() -> Iterable[str]:
         for line in text:
-            if line.strip():
-                cells = line.rstrip("\r\n").split(delimiter)
-                if len(cells) != len(columns.pixels) + 1:
-                    raise DataError(
-                        f"{path}: line {len(labels) + 2} has {len(cells)} columns, expected "
-                        f"{len(columns.pixels) + 1}"
-                    )
-                labels.append(cells.pop(columns.label).strip().strip("'\""))
-                yield delimiter.join(cells)
+            if not line.strip():
+                continue
+            label, pixels = _take_label(line.rstrip("\r\n"), delimiter, columns)
+            count = pixels.count(delimiter) + 1
+            if count != len(columns.pixels):
+                raise DataError(
+                    f"{path}: line {len(labels) + 2} has {count + 1} columns, expected "
+                    f"{len(columns.pixels) + 1}"
+                )
+            labels.append(label.strip().strip("'\""))
+            yield pixels
 
-    try:
-        pixels = np.loadtxt(without_label(), np.float32, delimiter=delimiter, ndmin=2)
-    except ValueError as error:
-        raise DataError(f"{path}: a pixel is not a number ({error})") from None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        pixels = np.loadtxt(without_label(), dtype, delimiter=delimiter, ndmin=2)
+    if not labels:
+        raise DataError(f"{path}: no rows below the first line")
     return pixels, labels
+
+
+def _take_label(line: str, delimiter: str, columns: Columns) -> tuple[str, str]:
+    """Return the label of a row and the rest of the row."""
+    if columns.label == 0:
+        label, _, pixels = line.partition(delimiter)
+    elif columns.label == len(columns.pixels):
+        pixels, _, label = line.rpartition(delimiter)
+    else:
+        cells = line.split(delimiter)
+        label = cells.pop(columns.label) if columns.label < len(cells) else ""
+        pixels = delimiter.join(cells)
+    return label, pixels
 
 
 def _parse_labels(labels: list[str], subject: str) -> NDArray[Any]:

@@ -13,11 +13,12 @@ from fashioncnn.data.options import LoadOptions
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
 from fashioncnn.environment import available_cores
 from fashioncnn.errors import DataError, ImageError
-from fashioncnn.images.decoding import read_image
+from fashioncnn.images.decoding import decoded_side, read_image
 from fashioncnn.images.views import plain_view
 
 MAX_PIXELS = 64_000_000
-"""Limit per image: higher than for prediction, since a user's own photographs are trusted more."""
+"""Limit per decoded image: higher than for prediction, since a user's own photographs are trusted
+more. JPEGs are decoded at a reduced size."""
 MAX_LISTED = 20
 """Unreadable files that are listed; the number of all others is reported."""
 
@@ -87,6 +88,7 @@ def read_images(
 
 def _read_or_error(path: Path, size: int) -> NDArray[np.uint8] | ImageError:
     try:
-        return plain_view(read_image(path, max_pixels=MAX_PIXELS), size)
+        image = read_image(path, max_pixels=MAX_PIXELS, min_side=decoded_side(size))
+        return plain_view(image, size)
     except ImageError as error:
         return error

@@ -11,6 +11,7 @@ from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx import is_idx
 from fashioncnn.data.idx_folders import find_idx_folder, read_idx_folder
 from fashioncnn.data.options import LoadOptions, Notify, warn
+from fashioncnn.data.pixels import check_image_size
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.data.tables import (
     TABLES,
@@ -22,7 +23,6 @@ from fashioncnn.data.tables import (
 from fashioncnn.errors import DataError, UsageError, nearest
 from fashioncnn.files import expand_user
 
-MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 256
 SUPPORTED = (
     "a folder of IDX files, a folder with a subfolder of images per class, a .csv or .npz file, "
     f"and '{SKETCHES}'"
@@ -66,7 +66,7 @@ def load_data(
             skip_broken=skip_broken,
             notify=notify,
         )
-    _check_image_size(image_size)
+    check_image_size(image_size)
     return read_objects(source, LoadOptions(image_size, skip_broken=skip_broken, notify=notify))
 
 
@@ -109,20 +109,13 @@ def load_dataset(
     idx_folder = find_idx_folder(path) if path.is_dir() else None
     if idx_folder is not None:
         return read_idx_folder(idx_folder, notify=notify)
-    _check_image_size(image_size)
+    check_image_size(image_size)
     options = LoadOptions(image_size, for_evaluation, skip_broken, class_names, notify)
     if path.is_file():
         return read_table_file(path, options)
     if tables := find_tables(path):
         return read_tables(path, tables, options)
     return read_class_folders(path, options)
-
-
-def _check_image_size(image_size: int | None) -> None:
-    if image_size is not None and not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
-        raise UsageError(
-            f"image_size = {image_size}: must be from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels"
-        )
 
 
 def _existing_path(source: str) -> Path:

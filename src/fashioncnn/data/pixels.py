@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.errors import DataError, UsageError
-from fashioncnn.images.decoding import read_image
+from fashioncnn.images.decoding import decoded_side, read_image
 from fashioncnn.images.pixels import PixelValueError, to_levels
 from fashioncnn.images.views import plain_view
 
 DEFAULT_IMAGE_SIZE = 28
 """Side in pixels to which image files are resized."""
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 256
 CHUNK = 1024
 """Images that are converted at a time, to bound the memory for intermediate results."""
 # ITU-R 601-2, in units of 2**-16, as Pillow converts RGB to L.
@@ -40,8 +41,9 @@ def to_images(
 
     Raises:
         DataError: a shape is not supported, or an image cannot be read.
-        UsageError: a type or value range is not supported.
+        UsageError: a type or value range is not supported, or `image_size` is out of range.
     """
+    check_image_size(image_size)
     if isinstance(images, list | tuple) and any(
         isinstance(x, str | Path | Image.Image) for x in images
     ):
@@ -60,6 +62,18 @@ def to_images(
     if (height, width) == (size, size):
         return array
     return _stack((plain_view(Image.fromarray(one), size) for one in array), len(array), size)
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Raise `UsageError` if a side in pixels is not an integer, or out of range."""
+    if image_size is None:
+        return
+    is_integer = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
+    if not is_integer or not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
+        raise UsageError(
+            f"image_size = {image_size}: must be an integer from {MIN_IMAGE_SIZE} to "
+            f"{MAX_IMAGE_SIZE} pixels"
+        )
 
 
 def _as_array(images: Any, subject: str) -> NDArray[Any]:
@@ -119,7 +133,7 @@ def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def _view_of(image: Any, size: int) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        image = read_image(Path(image))
+        image = read_image(Path(image), min_side=decoded_side(size))
     if not isinstance(image, Image.Image):
         raise UsageError(
             f"images of type {type(image).__name__} among paths or PIL images; make them all alike"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # One stream per purpose: seeds of different purposes never coincide.
-INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER = range(5)
+INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER, LABEL_NOISE = range(6)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -32,6 +32,20 @@ def dropout_seed(seed: int, step: int) -> int:
 def teacher_seed(seed: int, number: int) -> int:
     """Return the seed of the teacher with that number in a run with distillation, 32 bits."""
     return _mix(TEACHER, seed, number)
+
+
+def label_noise_values(
+    seed: int, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two uniform random numbers in [0, 1) for each image, (n,) float64.
+
+    Args:
+        seed: of the noise.
+        indices: (n,) of the images; the numbers of an image depend on its index only.
+    """
+    n = int(indices.max(initial=-1)) + 1
+    first, second = (np.random.default_rng([LABEL_NOISE, seed, k]).random(n) for k in range(2))
+    return first[indices], second[indices]
 
 
 def _mix(*words: int) -> int:

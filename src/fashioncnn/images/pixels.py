@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fashioncnn.errors import UsageError
 
 WHITE_8_BIT, WHITE_16_BIT = 255, 65535
-MIN_FLOAT_LEVELS = 2.0
-"""Floats whose highest value is below this and above 1 are rejected: they may be values in [0, 1]
-that overshot, and as gray levels the image would be black."""
+MIN_FLOAT_LEVELS = 8.0
+"""Floats whose highest value is below this and above 1 are rejected: they may be fractions that
+overshot or were normalized, and as gray levels the image would be black."""
 HOW_TO_SCALE = "scale it to uint8 in [0, 255] or float in [0, 1]"
 
 
@@ -33,7 +33,7 @@ def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
     | integers | [0, 255], but not [0, 1] | levels |
     | uint16 | [0, 65535], highest above 255 | 16-bit levels |
     | float | [0, 1] | fractions of white |
-    | float | [0, 255], highest at least 2 | levels |
+    | float | [0, 255], highest at least 8 | levels |
 
     Args:
         values: of any shape. The range is that of all values together, so that a dark image is read
@@ -46,14 +46,14 @@ def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
         values = _without_mask(values)
     kind = values.dtype.kind
     if kind not in "buif":
-        raise PixelValueError(f"array of {values.dtype}: should be uint8, or float in [0, 1]")
+        raise PixelValueError(f"values of {values.dtype}: should be uint8, or float in [0, 1]")
     if not values.size:
         return values.astype(np.uint8)
     if kind == "b":
         return np.where(values, WHITE_8_BIT, 0).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise PixelValueError(f"array of {values.dtype}: contains NaN or infinity; {HOW_TO_SCALE}")
+        raise PixelValueError(f"values of {values.dtype} contain NaN or infinity; should be finite")
     if low < 0:
         raise _out_of_range(values, low, high, "undo its normalization, and ")
     if kind == "f":
@@ -61,14 +61,17 @@ def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
     return _from_integers(values, low, high)
 
 
-def from_16_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 16-bit levels, of any numeric type, as 8-bit levels, rounded."""
-    return np.clip(values.astype(np.float32) / 257 + 0.5, 0, WHITE_8_BIT).astype(np.uint8)
+def from_16_bit(values: NDArray[Any], white: int = WHITE_16_BIT) -> NDArray[np.uint8]:
+    """Return levels in [0, `white`], of any numeric type, as 8-bit levels, rounded."""
+    scaled = values.astype(np.float32) * np.float32(WHITE_8_BIT / white)
+    levels: NDArray[np.uint8] = np.clip(scaled + 0.5, 0, WHITE_8_BIT).astype(np.uint8)
+    return levels
 
 
 def _from_floats(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     if high <= 1:
-        return np.round(values * WHITE_8_BIT).astype(np.uint8)
+        levels: NDArray[np.uint8] = np.round(values * WHITE_8_BIT).astype(np.uint8)
+        return levels
     if MIN_FLOAT_LEVELS <= high <= WHITE_8_BIT:
         return np.round(values).astype(np.uint8)
     raise _out_of_range(values, low, high)
@@ -78,7 +81,8 @@ def _from_integers(values: NDArray[Any], low: float, high: float) -> NDArray[np.
     if high == 1:
         raise _out_of_range(values, low, high, "a mask? multiply it by 255, or ")
     if high <= WHITE_8_BIT:
-        return values.astype(np.uint8, copy=False)
+        levels: NDArray[np.uint8] = values.astype(np.uint8, copy=False)
+        return levels
     if values.dtype.itemsize == 2 and values.dtype.kind == "u":
         return from_16_bit(values)
     raise _out_of_range(values, low, high)
@@ -94,6 +98,6 @@ def _out_of_range(
     values: NDArray[Any], low: float, high: float, remedy: str = ""
 ) -> PixelValueError:
     return PixelValueError(
-        f"array of {values.dtype} in [{low:g}, {high:g}]: should be uint8 in [0, 255] or float in "
+        f"values of {values.dtype} in [{low:g}, {high:g}]: should be uint8 in [0, 255] or float in "
         f"[0, 1]; {remedy}{HOW_TO_SCALE}"
     )

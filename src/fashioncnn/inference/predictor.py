@@ -23,6 +23,7 @@ from fashioncnn.environment import available_cores
 from fashioncnn.evaluation.metrics import softmax
 from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.decoding import MAX_PIXELS
+from fashioncnn.images.limits import HOW_TO_REDUCE
 from fashioncnn.inference.backend import Backend
 from fashioncnn.inference.inputs import load_views, map_in_order
 from fashioncnn.inference.sources import ImageSource
@@ -162,14 +163,27 @@ class Predictor:
         return logits.astype(np.float32)
 
     def predict_sources(
-        self, sources: Iterable[ImageSource], max_pixels: int = MAX_PIXELS
+        self,
+        sources: Iterable[ImageSource],
+        max_pixels: int = MAX_PIXELS,
+        remedy: str = HOW_TO_REDUCE,
     ) -> Generator[Prediction, None, None]:
         """Yield a prediction for each source, in order; the stream may be endless.
 
         Images are decoded by one thread per core, a little ahead of the network. Predictions that
         were yielded are not kept.
+
+        Args:
+            sources: of the images.
+            max_pixels: limit on the pixels of a decoded image.
+            remedy: what a message about an image over the limit says to do.
         """
-        load = partial(load_views, preprocessing=self.spec.preprocessing, max_pixels=max_pixels)
+        load = partial(
+            load_views,
+            preprocessing=self.spec.preprocessing,
+            max_pixels=max_pixels,
+            remedy=remedy,
+        )
         loaded_images = map_in_order(load, sources, available_cores())
         with closing(loaded_images):
             while batch := list(islice(loaded_images, BATCH_SIZE)):

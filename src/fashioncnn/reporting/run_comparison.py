@@ -45,7 +45,11 @@ def compare_runs(a: Path, b: Path, split: str, notify: Notify) -> dict[str, Any]
     labels = _check_same_images(predictions, chosen)
     class_names = _check_same_classes(runs, predictions)
     group_a, group_b = (
-        Group(name, [predictions[run.path][0] for run in group])
+        Group(
+            name,
+            [predictions[run.path][0] for run in group],
+            [run.settings().training.seed for run in group],
+        )
         for name, group in zip(_names(a, b), groups, strict=True)
     )
     comparison: dict[str, Any] = {
@@ -63,14 +67,18 @@ def _find_runs(path: Path, notify: Notify) -> list[RunFolder]:
         if not run.trained:
             command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
             raise UsageError(f"{path}: not finished; resume it with: {command}")
+        run.require_intact()
         return [run]
     found = [RunFolder(p) for p in sorted(path.iterdir()) if (p / "config.toml").exists()]
+    found.sort(key=lambda run: (len(run.path.name), run.path.name))  # seed-2 before seed-10
     trained = [run for run in found if run.trained]
     for run in found:
         if not run.trained:
             notify(f"{run.path}: skipped, not finished")
     if not trained:
         raise UsageError(f"{path}: neither a run nor a folder of finished runs")
+    for run in trained:
+        run.require_intact()
     _check_distinct_seeds(trained)
     _note_other_differences(trained, notify)
     return trained

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from fashioncnn.checksum import json_sha256
 from fashioncnn.errors import RunError
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.migration import resuming_error
@@ -58,7 +59,7 @@ def save_checkpoint(
         "sha256": hashlib.sha256(content).hexdigest(),
         "state": state,
     }
-    write_json(weights.with_suffix(".json"), {**manifest, "manifest_sha256": _sha256(manifest)})
+    write_json(weights.with_suffix(".json"), {**manifest, "manifest_sha256": json_sha256(manifest)})
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -117,7 +118,7 @@ def _intact_tensors(path: Path, manifest: dict[str, Any]) -> dict[str, Tensor] |
     content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     if (
         manifest.get("schema") != SCHEMA
-        or manifest.get("manifest_sha256") != _sha256(content)
+        or manifest.get("manifest_sha256") != json_sha256(content)
         or path.stem != checkpoint_name(manifest["step"])
         or not isinstance(manifest.get("state"), dict)
     ):
@@ -134,11 +135,6 @@ def _intact_tensors(path: Path, manifest: dict[str, Any]) -> dict[str, Tensor] |
 def checkpoint_name(step: int) -> str:
     """Return the name of a checkpoint's files, without suffix."""
     return f"step-{step:08d}"
-
-
-def _sha256(manifest: dict[str, Any]) -> str:
-    """Return a hash of JSON values that does not depend on their formatting."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def discard_checkpoints_after(folder: Path, step: int) -> None:

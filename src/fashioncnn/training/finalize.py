@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fashioncnn.artifacts.model_card import model_card
+from fashioncnn.artifacts.model_card import model_card, training_notes
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.files import write_json
 from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, save_model
@@ -62,12 +61,13 @@ def finalize(
     summary = _summary(state, best, teacher_seconds)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}
     if run is not None:
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, summary)
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         save_model(model, run.model, card)
         identity = {"model_sha256": description.sha256, "precision": precision}
         identity |= {f"{SPLIT_NAMES[name]}_sha256": s.sha256 for name, s in splits.items()}
         save_predictions(run.predictions, predictions, identity)
-        write_json(run.metrics, metrics)
+        run.write_metrics(metrics)
     return model, metrics, predictions
 
 
@@ -79,10 +79,16 @@ def _select(state: TrainState, best: KeepBest) -> TrainedModel:
     return model
 
 
+def _early_stop(state: TrainState) -> dict[str, str]:
+    is_early = state.stop_reason and state.progress.epoch < state.epochs
+    return {"stopped_early": state.stop_reason} if is_early else {}
+
+
 def _summary(state: TrainState, best: KeepBest, teacher_seconds: float) -> dict[str, Any]:
     return {
         **summarize(state.history),
         "epochs": state.progress.epoch,
+        **_early_stop(state),
         "selected_epoch": best.epoch or state.progress.epoch,
         "seconds": sum(record["seconds"] for record in state.history),
         **({"teacher_seconds": teacher_seconds} if teacher_seconds else {}),

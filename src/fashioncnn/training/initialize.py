@@ -15,6 +15,7 @@ from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.augmentation.fashion import create_augmentation
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.seeding import weights_seed
+from fashioncnn.data.training_data import training_data_name
 from fashioncnn.images.views import ViewMode
 from fashioncnn.models import build_model, place_network, set_kernels
 from fashioncnn.models.backend import normalize, to_tensor
@@ -115,7 +116,7 @@ def _create_spec(
         architecture=settings.model,
         labels=dataset.class_names,
         preprocessing=preprocessing,
-        dataset=dataset.name,
+        dataset=training_data_name(dataset.name, settings.data),
         tta="flip" if views == "photo" else "none",
     )
 

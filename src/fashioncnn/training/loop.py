@@ -15,7 +15,7 @@ from fashioncnn.training.step import make_step, set_learning_rate
 
 
 def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ()) -> None:
-    """Train from ``state.progress`` to the last epoch.
+    """Train from ``state.progress`` to the last epoch, or until a callback sets a stop reason.
 
     Args:
         state: changed in place.
@@ -30,7 +30,7 @@ def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ())
     step = make_step(state)
     for callback in callbacks:
         callback.on_start(state, len(batches))
-    while progress.epoch < state.epochs:
+    while progress.epoch < state.epochs and not state.stop_reason:
         started = time.perf_counter()
         for batch in batches.epoch(progress.epoch, progress.position):
             set_learning_rate(state.optimizer, state.learning_rate(progress.step))

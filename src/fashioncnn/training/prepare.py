@@ -10,8 +10,8 @@ from torch import nn
 
 from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
 from fashioncnn.config import override, validate
-from fashioncnn.data.dataset import SKETCHES, Dataset
-from fashioncnn.data.splits import stratified_split_indices, validation_size
+from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
+from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user
@@ -26,7 +26,6 @@ from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
     ConstantSchedule,
     CustomConfig,
-    DataConfig,
     DistillationConfig,
     ModelConfig,
     RuntimeConfig,
@@ -71,14 +70,17 @@ def prepare_settings(
         model = initial.spec.architecture if custom is None else custom.config
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
-    validation = _check_validation(data, dataset)
+    train, validation = training_splits(dataset, data)  # raises if it is not possible
+    held_out = 0 if validation is None else len(validation)
+    _check_patience(settings, held_out)
     runtime = resolve_runtime(settings.runtime)
     if custom is None:
-        _check_network(settings, model, dataset, validation)
+        _check_network(settings, model, dataset, len(train))
     else:
-        runtime = _check_custom(settings, runtime, custom, dataset, validation)
-    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": validation, "source": source, "views": views})
+        runtime = _check_custom(settings, runtime, custom, dataset, len(train))
+    is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
+    source = dataset.source if is_name else str(Path(dataset.source).resolve())
+    data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
     changes = {
         "data": data,
         "model": model,
@@ -159,7 +161,7 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
 
 
 def _check_data(settings: Settings, dataset: Dataset) -> None:
-    data, size = settings.data, dataset.train.images.shape[1]
+    data, size = settings.data, dataset.require_train().images.shape[1]
     if data.image_size not in (None, size):
         raise UsageError(
             f"image_size = {data.image_size}: only images of class folders are resized; those of "
@@ -188,19 +190,20 @@ def _check_initial(settings: Settings, initial: TrainedModel, dataset: Dataset) 
     check_compatible(initial.spec, dataset)
 
 
-def _check_validation(data: DataConfig, dataset: Dataset) -> int:
-    validation = validation_size(data.validation, len(dataset.train))
-    stratified_split_indices(dataset.train.labels, validation)  # raises if it is not possible
-    return validation
+def _check_patience(settings: Settings, held_out: int) -> None:
+    patience = settings.training.patience
+    if patience and not held_out:
+        raise UsageError(
+            f"patience = {patience}: early stopping needs a validation split; set validation above "
+            "0, for example to auto"
+        )
 
 
-def _check_network(
-    settings: Settings, model: ModelConfig, dataset: Dataset, validation: int
-) -> None:
+def _check_network(settings: Settings, model: ModelConfig, dataset: Dataset, n: int) -> None:
     size = dataset.train.images.shape[1]
     with torch.device("meta"):  # allocates nothing
         network = build_model(model, size, len(dataset.class_names))
-    n, batch_size = len(dataset.train) - validation, settings.training.batch_size
+    batch_size = settings.training.batch_size
     if _normalizes_single_values(network) and 1 in (n % batch_size, batch_size):
         raise UsageError(
             f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "
@@ -213,10 +216,18 @@ def _check_custom(
     runtime: RuntimeConfig,
     custom: CustomNetwork,
     dataset: Dataset,
-    validation: int,
+    n: int,
 ) -> RuntimeConfig:
-    """Try a custom network out; return the runtime, without native kernels if it has none."""
-    n, batch_size = len(dataset.train) - validation, settings.training.batch_size
+    """Try a custom network out; return the runtime, without native kernels if it has none.
+
+    Args:
+        settings: not resolved.
+        runtime: resolved.
+        custom: the network.
+        dataset: to train on.
+        n: number of images to train on.
+    """
+    batch_size = settings.training.batch_size
     network = check_network(
         custom,
         dataset.train.images.shape[1],

@@ -167,6 +167,15 @@ def check_epochs(before: int, settings: Settings, path: Path) -> None:
         raise RunError(f"{path}: was started with {before} epochs, not {epochs}; start a new run")
 
 
+def changed_settings(before: Settings, now: Settings) -> list[str]:
+    """Return each setting that differs, apart from paths and hardware, with both values."""
+    changes = _changes(fixed_settings(before), fixed_settings(now))
+    if before.training.epochs != now.training.epochs:
+        epochs = before.training.epochs, now.training.epochs
+        changes.append(f"training.epochs from {epochs[0]} to {epochs[1]}")
+    return changes
+
+
 def fixed_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that may not change when a run is resumed, as JSON types."""
     values = settings.model_dump(mode="json", exclude={"description"})

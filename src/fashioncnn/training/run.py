@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import torch
 
+from fashioncnn.checksum import with_checksum
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.data.splits import split_validation
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import (
     gpu_name,
     isolated_torch_state,
@@ -26,8 +28,15 @@ from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
-from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
-from fashioncnn.training.checkpoint import Notify, ignore
+from fashioncnn.training.callbacks import (
+    Callback,
+    EvaluateSplits,
+    KeepBest,
+    StopEarly,
+    StopOnRequest,
+    WarnOfDivergence,
+)
+from fashioncnn.training.checkpoint import Notify
 from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
@@ -56,6 +65,10 @@ class TrainingResult:
     predictions: Predictions
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
 def train_model(
     settings: Settings,
     dataset: Dataset,
@@ -65,7 +78,7 @@ def train_model(
     custom: CustomNetwork | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopReason = lambda: None,
-    notify: Notify = ignore,
+    notify: Notify = _warn,
     name: str = "",
 ) -> TrainingResult:
     """Train to the last epoch of `settings`.
@@ -81,7 +94,8 @@ def train_model(
         custom: the network, if `settings` were resolved with one.
         callbacks: of the training loop.
         stop: called after every step.
-        notify: called with a one-line message about each damaged checkpoint.
+        notify: called with a one-line message about each damaged checkpoint, and about a training
+            loss that explodes; by default, a `UserWarning` is issued.
         name: of the network in a distillation, for callbacks.
 
     Raises:
@@ -93,12 +107,12 @@ def train_model(
         write_start(run, settings, dataset, initial, custom)
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        train, validation = split_validation(dataset.train, int(settings.data.validation))
+        train, validation = training_splits(dataset, settings.data)
         splits = _evaluated_splits(settings, dataset, validation)
         teachers = load_teachers(settings, device)
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best, notify)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, hashes, best, notify)
         start = create_state(settings, train, dataset, device, initial, custom)
         state = _restore(checkpoints, start)
         trained = _train_teachers(settings, dataset, custom, run, callbacks, stop, notify)
@@ -114,6 +128,8 @@ def train_model(
             [
                 EvaluateSplits(_on_device(splits, device)),
                 best,
+                StopEarly(settings.training),
+                WarnOfDivergence(notify),
                 *callbacks,
                 checkpoints,  # contains what the callbacks before it add to a record
                 StopOnRequest(stop, checkpoints.save),
@@ -157,11 +173,11 @@ def write_start(
         return
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        train, _ = split_validation(dataset.train, int(settings.data.validation))
+        train, _ = training_splits(dataset, settings.data)
         models = load_teachers(settings, device)
         teachers = {teacher: model.sha256 for teacher, model in models.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, teachers, best)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, teachers, best)
         state = create_state(settings, train, dataset, device, initial, custom)
         checkpoints.save(state)
 
@@ -199,11 +215,12 @@ def _begin(run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[
 
 def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **models: Any) -> None:
     """Write environment.json, with the SHA-256 of the `models` that are used."""
-    data = {"name": dataset.name, "sha256": dataset.hashes}
+    name = training_data_name(dataset.name, settings.data)
+    data = {"name": name, "sha256": dataset.hashes}
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
-    write_json(run.environment, {**environment, **used})
+    write_json(run.environment, with_checksum({**environment, **used}))
 
 
 def _train_teachers(

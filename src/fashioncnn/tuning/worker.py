@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.load import load_dataset
+from fashioncnn.data.options import ignore
 from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
@@ -115,8 +116,11 @@ def train_trial(settings: Settings, dataset: Dataset, callback: TrialCallback) -
 
 def _load_training_data(task: WorkerTask) -> Dataset:
     """Return the dataset without its test split, so that no trial can use it."""
-    dataset = load_dataset(task.source, image_size=task.image_size, offline=True)
-    if dataset.train.sha256 != task.sha256:
+    # The search has loaded the same files, and has reported what it skipped.
+    dataset = load_dataset(
+        task.source, image_size=task.image_size, offline=True, skip_broken=True, notify=ignore
+    )
+    if dataset.training_sha256 != task.sha256:
         raise FashionCNNError(f"{task.source}: changed since the search started")
     return replace(dataset, test=None)
 
@@ -124,7 +128,9 @@ def _load_training_data(task: WorkerTask) -> Dataset:
 def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
     worker = callback.task.worker
     try:
-        validation = train_model(settings, dataset, callbacks=[callback]).metrics["validation"]
+        validation = train_model(settings, dataset, callbacks=[callback], notify=ignore).metrics[
+            "validation"
+        ]
     except TrialPruned:
         return Event(worker, "pruned", accuracy=callback.accuracy)
     except SearchEnded:
