@@ -45,6 +45,8 @@ FLAGS = {
     "track_test": "training.track_test",
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
+    "channels": "data.channels",
+    "freeze": "training.freeze",
     "skip_broken": "data.skip_broken",
 }
 """Settings with a flag of their own: its name, and the dotted key it sets."""

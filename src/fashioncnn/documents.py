@@ -92,6 +92,7 @@ class Summary(Document):
     epochs: Annotated[int, Field(ge=1)]
     selected_epoch: Annotated[int, Field(ge=1)]
     stopped_early: str | None = None
+    training_data: str | None = None
     final_train_loss: float
     seconds: Annotated[float, Field(ge=0)]
     peak_memory_bytes: Count | None

@@ -123,9 +123,13 @@ def _head(description: ModelDescription, title: str) -> list[str]:
         f"- **Network**: {_network(description)}",
         f"- **Temperature**: {description.temperature:.4g}{tta}",
         *_abstention(description),
-        f"- **Input**: grey, {size}×{size}, uint8",
+        f"- **Input**: {_color(description)}, {size}×{size}, uint8",
         f"- **Classes**: {', '.join(description.labels)}",
     ]
+
+
+def _color(description: ModelDescription) -> str:
+    return "grey" if description.preprocessing.channels == 1 else "color (RGB)"
 
 
 def _network(description: ModelDescription) -> str:

@@ -63,6 +63,8 @@ class ModelDescription(ModelSpec):
         """Return the content of ``config.json``."""
         unset = {name for name in OPTIONAL_KEYS if not getattr(self, name)}
         values = self.model_dump(mode="json", by_alias=True, exclude=unset)
+        if values["preprocessing"]["channels"] == 1:  # as written before there were color images
+            del values["preprocessing"]["channels"]
         return {"schema": values.pop("schema"), **values}
 
     @property

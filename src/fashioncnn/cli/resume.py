@@ -54,14 +54,14 @@ def resume_run(
             f"weights with --from {path}"
         )
     require_modules("train")
+    custom = import_given(network)
     if run is None:
         from fashioncnn.cli.train_group import resume_group
 
-        resume_group(path, flags, offline=offline, json=json, custom=import_given(network))
+        resume_group(path, flags, custom, offline=offline, json=json)
         return
     before = run.settings()
     settings = override_settings(before, flags)
-    custom = import_given(network)
     if custom is not None:
         check_resumed(path, settings.model, custom)
     if not is_done(run, before, settings):
@@ -85,6 +85,8 @@ def is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     from fashioncnn.training.prepare import check_extension
 
     epochs = settings.training.epochs
+    if epochs == "auto":
+        raise UsageError("--epochs auto: a run has a fixed number of epochs; give a number")
     if epochs != before.training.epochs:
         check_extension(before, epochs, run.path)
         if not (run.trained and run.is_complete() and _early_stop_reason(run)):
@@ -123,22 +125,18 @@ def _continue(
 ) -> None:
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import train_run
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process
 
     configure_process(settings.runtime.threads)
-    dataset = load_for(
-        settings.data.source,
-        settings.data.image_size,
-        offline=offline,
-        skip_broken=settings.data.skip_broken,
-    )
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     settings = prepare_here(run, settings, dataset, custom)
     with run.lock():
         train_run(run, settings, dataset, json, custom)
 
 
 def prepare_here(
-    run: RunFolder, settings: Settings, dataset: Dataset, custom: CustomNetwork | None = None
+    run: RunFolder, settings: Settings, dataset: Dataset, custom: CustomNetwork | None
 ) -> Settings:
     """Return the settings of a run to be resumed on this machine, and note what differs."""
     from fashioncnn.cli.train_run import note_missing_kernels

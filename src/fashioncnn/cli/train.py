@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
-DECIDED_BY_WEIGHTS = ("data.scaling", "data.views")
+DECIDED_BY_WEIGHTS = ("data.scaling", "data.views", "data.channels")
 """Settings that ``--from`` takes from the model, beside those of its architecture."""
 
 
@@ -41,11 +41,12 @@ def train(
     """Train a network and write a run folder.
 
     Args:
-        recipe: The settings to train with.
+        recipe: The settings to train with; with --from, by default finetune.
         out: The run folder to write; it must be new or empty. Default: runs/train-N.
         resume: Resume this run from its last checkpoint. Only --epochs, --data and --device can
             be changed.
-        from_: Start with the weights of this run, model folder or bundled model.
+        from_: Start with the weights of this run, model folder or bundled model. Classes of the
+            same name are kept, others are added.
         network: Train your own network, package.module:Class, a torch.nn.Module that returns
             logits. The current folder is searched for the module, too.
         config: A TOML file with some of the settings.
@@ -62,9 +63,12 @@ def train(
             _reject_settings_of_network(network, config, assignments)
         numbers = None if seeds is None else parse_seeds(seeds, flags, assignments)
         if from_ is not None:
-            _reject_settings_of_weights(config, assignments)
+            _reject_settings_of_weights(config, assignments, flags)
         settings = resolve_settings(
-            recipe or "baseline", flags, config=config, assignments=assignments
+            recipe or ("baseline" if from_ is None else "finetune"),
+            flags,
+            config=config,
+            assignments=assignments,
         )
         _reject_unused_distillation(settings, config, assignments)
         _start(settings, out, from_, network, offline, json, numbers)
@@ -77,11 +81,16 @@ def train(
     resume_run(resume, flags, [*given, *map(option_name, flags)], network, offline, json)
 
 
-def _reject_settings_of_weights(config: Path | None, assignments: list[str]) -> None:
-    for key, origin in explicit_keys(config, assignments).items():
+def _reject_settings_of_weights(
+    config: Path | None, assignments: list[str], flags: dict[str, Any]
+) -> None:
+    origins = explicit_keys(config, assignments)
+    origins |= {FLAGS[flag]: option_name(flag) for flag, value in flags.items() if value}
+    for key, origin in origins.items():
         if key.startswith("model.") or key in DECIDED_BY_WEIGHTS:
             raise UsageError(
-                f"{origin}: --from takes architecture, scaling and views from the model; remove it"
+                f"{origin}: --from takes architecture, scaling and views from the model, and its "
+                "channels; remove it"
             )
 
 
@@ -134,9 +143,10 @@ def _start(
     from fashioncnn.cli.models import load_initial
     from fashioncnn.cli.networks import import_given
     from fashioncnn.cli.train_run import note_missing_kernels, train_run
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.runs import new_run
-    from fashioncnn.training.prepare import prepare_settings
+    from fashioncnn.training.prepare import prepare_settings, settings_of_weights
     from fashioncnn.training.run import write_start
 
     resolve_device(settings.runtime.device)  # before a download
@@ -145,12 +155,8 @@ def _start(
     initial = None if start is None else load_initial(start, custom)
     if initial is None and custom is None:
         _require_code(settings)
-    dataset = load_for(
-        settings.data.source,
-        settings.data.image_size,
-        offline=offline,
-        skip_broken=settings.data.skip_broken,
-    )
+    settings = settings_of_weights(settings, initial)
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     requested_kernels = settings.runtime.kernels
     settings = prepare_settings(settings, dataset, initial, custom)
     if requested_kernels == "auto":
@@ -159,7 +165,7 @@ def _start(
     if seeds is not None:
         from fashioncnn.cli.train_group import train_group
 
-        train_group(seeds, settings, dataset, initial, out, json, custom)
+        train_group(seeds, settings, dataset, initial, custom, out, json)
         return
 
     def write(run: RunFolder) -> None:

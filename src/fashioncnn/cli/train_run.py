@@ -49,8 +49,7 @@ def train_run(
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    given = [] if custom is None else ["--network", custom.name]
-    metrics, page = train_and_report(run, settings, dataset, custom=custom)
+    metrics, page = train_and_report(run, settings, dataset, custom)
     if json:
         print_json({"run": str(run.path), **metrics})
         return
@@ -59,15 +58,15 @@ def train_run(
         [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
     )
     note(f"report: {page}")
-    _note_evaluation(run, metrics, given, has_test=dataset.test is not None)
+    _note_evaluation(run, metrics, _options(custom), has_test=dataset.test is not None)
 
 
 def train_and_report(
     run: RunFolder,
     settings: Settings,
     dataset: Dataset,
-    *,
     custom: CustomNetwork | None = None,
+    *,
     resumable: Path | None = None,
     name: str = "",
 ) -> tuple[dict[str, Any], Path]:
@@ -77,7 +76,7 @@ def train_and_report(
         run: where everything is written; locked by this process.
         settings: resolved.
         dataset: to train on.
-        custom: the network, if `settings` were resolved with one.
+        custom: the network given with ``--network``.
         resumable: what messages say to resume; the run by default.
         name: of the run among several, for progress.
 
@@ -86,8 +85,7 @@ def train_and_report(
     """
     _note_start(run, settings, dataset)
     path = resumable or run.path
-    given = [] if custom is None else ["--network", custom.name]
-    command = shlex.join(["fashioncnn", "train", "--resume", str(path), *given])
+    command = shlex.join(["fashioncnn", "train", "--resume", str(path), *_options(custom)])
     stop = StopSignals(f"resume with: {command}")
     with suggest_resuming(path):
         with stop, contextlib.closing(make_progress()) as progress:
@@ -104,6 +102,10 @@ def train_and_report(
         page = write_run_report(run, evaluation_splits(dataset, settings))
     _note_early_stop(settings, result.metrics["summary"])
     return result.metrics, page
+
+
+def _options(custom: CustomNetwork | None) -> list[str]:
+    return [] if custom is None else ["--network", custom.name]
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ def _assemble(
     }
     train, test = splits.get("train"), splits.get("test")
     if whole and train is not None:
-        train, test = hold_out_test(train)
+        train, test = hold_out_test(train, options.hold_out_min * len(names))
     return Dataset(
         name,
         names,

@@ -133,7 +133,7 @@ class Predictor:
         if not len(views):
             return self._predictions(np.empty((0, len(self.spec.labels))), np.empty(0))
         counts = np.array([len(of_image) for of_image in views])
-        logits = self.augmented_logits(_stack(views))
+        logits = self.augmented_logits(stack_views(views))
         scaled = logits / np.float32(self.spec.temperature)
         probabilities = _mean_over_views(np.array([softmax(x) for x in scaled]), counts)
         std = _mean_over_views(np.array([logit_std(x) for x in logits]), counts)
@@ -154,7 +154,7 @@ class Predictor:
         """
         single = len(views) and all(len(of_image) == 1 for of_image in views)
         if self.spec.tta == "none" and single:
-            return self.backend.logits(_stack(views))
+            return self.backend.logits(stack_views(views))
         return self.to_logits(self.predict_views(views).probabilities)
 
     def to_logits(self, probabilities: Floats) -> NDArray[np.float32]:
@@ -232,7 +232,7 @@ class Predictor:
         return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)
 
 
-def _stack(views: Views) -> NDArray[np.uint8]:
+def stack_views(views: Views) -> NDArray[np.uint8]:
     """Return the views of all images, (n, size, size)."""
     if isinstance(views, np.ndarray):
         return views.reshape(-1, *views.shape[2:])

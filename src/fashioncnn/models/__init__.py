@@ -29,13 +29,16 @@ it would be recorded under the name of another one: see `fashioncnn.models.custo
 _ORIGINAL = dict(MODELS)
 
 
-def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module:
+def build_model(
+    config: ModelConfig, image_size: int, classes: int, in_channels: int = 1
+) -> nn.Module:
     """Return a network with random weights drawn from torch's global generator.
 
     Args:
         config: the section ``[model]`` of the settings.
         image_size: side of the input images, in pixels.
         classes: number of logits.
+        in_channels: of the input images, 1 or 3.
 
     Raises:
         ConfigError: the images are too small for the network, or its stages are inconsistent.
@@ -48,7 +51,7 @@ def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module
             f"MODELS['{config.name}'] was replaced, and would be recorded as {config.name}; give "
             "your own network as Classifier(network=…)"
         )
-    return MODELS[config.name](config, image_size, classes)
+    return MODELS[config.name](config, image_size, classes, in_channels)
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
@@ -96,14 +99,17 @@ def kernels_of(network: nn.Module) -> Literal["native", "torch"]:
 
 
 @lru_cache
-def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> int:
+def count_multiply_adds(
+    config: ModelConfig, image_size: int, classes: int, in_channels: int = 1
+) -> int:
     """Return the multiply-add operations of convolutions and linear layers for one image.
 
     Normalization, pooling and biases, a few percent, are not counted, as is customary.
     """
     with torch.device("meta"):
-        network = build_model(config, image_size, classes).eval()
-        return _count_multiply_adds(network, torch.empty(1, 1, image_size, image_size))
+        network = build_model(config, image_size, classes, in_channels).eval()
+        image = torch.empty(1, in_channels, image_size, image_size)
+        return _count_multiply_adds(network, image)
 
 
 def measure_multiply_adds(network: nn.Module, image_size: int, in_channels: int = 1) -> int | None:
@@ -125,7 +131,7 @@ def measure_multiply_adds(network: nn.Module, image_size: int, in_channels: int 
 
 
 def _count_multiply_adds(network: nn.Module, image: Tensor) -> int:
-    """Return the multiply-adds of a network for one image, (1, 1, size, size) float."""
+    """Return the multiply-adds of a network for one image, (1, c, size, size) float."""
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -75,10 +75,11 @@ class TrainedModel:
     def multiply_adds(self) -> int | None:
         """Multiply-adds of convolutions and linear layers per image; None if unknown."""
         spec = self.spec
-        size, classes = spec.preprocessing.image_size, len(spec.labels)
+        preprocessing = spec.preprocessing
+        size, channels = preprocessing.image_size, preprocessing.channels
         if isinstance(spec.architecture, CustomConfig):
-            return measure_multiply_adds(self.network, size)
-        return count_multiply_adds(spec.architecture, size, classes)
+            return measure_multiply_adds(self.network, size, channels)
+        return count_multiply_adds(spec.architecture, size, len(spec.labels), channels)
 
     def weights(self, *, half: bool = False) -> bytes:
         """Return the weights as safetensors, in a fixed layout and order.
@@ -88,7 +89,7 @@ class TrainedModel:
         """
         state = {n: t.detach().cpu() for n, t in self.network.state_dict().items()}
         stored = {n: t.half() if half and t.dim() > 1 else t for n, t in state.items()}
-        return save(without_shared_memory(stored))
+        return serialize(stored)
 
     def describe(self, weights: bytes | None = None) -> ModelDescription:
         """Return the description of `weights`; by default of those in fp32."""
@@ -174,10 +175,10 @@ def required_network(
 
 
 def _load_network(folder: Path, description: ModelDescription) -> nn.Module:
-    size, classes = description.preprocessing.image_size, len(description.labels)
+    size, channels = description.preprocessing.image_size, description.preprocessing.channels
     try:
         with torch.device("meta"):  # allocates nothing before the weights are known to fit
-            network = build_model(description.architecture, size, classes)
+            network = build_model(description.architecture, size, len(description.labels), channels)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
     network.float()  # whatever the default dtype is
@@ -244,15 +245,17 @@ def _read_state(
     return {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
 
 
-def without_shared_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return contiguous tensors of which none shares memory, which safetensors rejects.
+def serialize(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as safetensors, also those that share memory, such as tied weights.
 
-    Tied weights do; loading them into a network with tied weights restores both.
+    Each is stored; loading them into a network with tied weights restores both.
     """
-    result: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name, tensor in tensors.items():
+
+    def contiguous(tensor: Tensor) -> Tensor:
         pointer = tensor.untyped_storage().data_ptr()
-        result[name] = tensor.clone().contiguous() if pointer in seen else tensor.contiguous()
+        shares = pointer in seen
         seen.add(pointer)
-    return result
+        return tensor.clone().contiguous() if shares else tensor.contiguous()
+
+    return save({name: contiguous(tensor) for name, tensor in tensors.items()})

@@ -153,6 +153,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
     """
     epochs = str(summary["epochs"])
     rows: list[tuple[str, str, str, str]] = []
+    if summary.get("training_data"):
+        rows.append(("Training data", "", "", one_line(summary["training_data"])))
     for split in ("validation", "test"):
         if f"final_{split}_accuracy" not in summary:
             continue

@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.checksum import with_checksum
 from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.splits import folds
 from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import (
     gpu_name,
@@ -23,11 +25,12 @@ from fashioncnn.environment import describe_environment
 from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.evaluation.predictions import Predictions
 from fashioncnn.files import make_folder, write_atomic, write_json
-from fashioncnn.models.backend import to_tensor
+from fashioncnn.models.backend import to_tensor, torch_predictor
 from fashioncnn.models.custom import CustomNetwork
-from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
+from fashioncnn.training.calibration import HeldOut, fold_settings, needs_cross_validation
 from fashioncnn.training.callbacks import (
     Callback,
     EvaluateSplits,
@@ -142,6 +145,7 @@ def train_model(
             dataset,
             validation,
             splits,
+            folds=_cross_validate(settings, train, dataset, run, initial, custom, callbacks, stop),
             run=run,
             teachers=hashes,
             teacher_seconds=sum(result.metrics["summary"]["seconds"] for result in trained),
@@ -171,6 +175,8 @@ def write_start(
     _write_environment(run, settings, dataset, **used)
     if initial is None:
         return
+    if needs_cross_validation(settings):
+        save_model(initial, run.initial, minimal_card(initial.describe()))
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
         train, _ = training_splits(dataset, settings.data)
@@ -253,6 +259,42 @@ def _train_teachers(
     return results
 
 
+def _cross_validate(
+    settings: Settings,
+    train: Split,
+    dataset: Dataset,
+    run: RunFolder | None,
+    initial: TrainedModel | None,
+    custom: CustomNetwork | None,
+    callbacks: Sequence[Callback],
+    stop: StopReason,
+) -> list[HeldOut]:
+    """Return each fold with a model trained on the others, if the settings ask for it.
+
+    They are trained in memory: when a run is resumed here, they are trained again, with the same
+    result.
+    """
+    if not needs_cross_validation(settings):
+        return []
+    if initial is None and run is not None and "initialized_from" in run.read_environment():
+        initial = load_model(run.initial, resolve_device(settings.runtime.device))
+    held_out = []
+    partition = folds(train.labels, min(settings.training.calibration_folds, len(train)))
+    for number, (others, fold) in enumerate(partition, 1):
+        result = train_model(
+            fold_settings(settings),
+            replace(dataset, train=train.subset(others), test=None, validation=None),
+            initial=initial,
+            custom=custom,
+            callbacks=callbacks,
+            stop=stop,
+            name=f"fold {number} of {len(partition)}",
+        )
+        predictor = torch_predictor(result.model, str(settings.runtime.precision))
+        held_out.append(HeldOut(predictor, train.subset(fold)))
+    return held_out
+
+
 def _evaluated_splits(
     settings: Settings, dataset: Dataset, validation: Split | None
 ) -> dict[str, Split]:
@@ -264,4 +306,8 @@ def _evaluated_splits(
 
 
 def _on_device(splits: Mapping[str, Split], device: torch.device) -> dict[str, Any]:
-    return {name: (to_tensor(s.images, device), s.labels) for name, s in splits.items()}
+    """Return images and labels of each split, on the device unless they have several views."""
+    return {
+        name: (to_tensor(s.images, device) if s.views is None else s.views, s.labels)
+        for name, s in splits.items()
+    }
