@@ -94,14 +94,13 @@ def test_training_on_arrays_is_training_on_these_arrays(small):
 
 @pytest.mark.parametrize(
     "data",
-    [3, {}, [1, 2], (1, 2, 3), "", b"folder", np.zeros((4, 28, 28)), object()],
+    [3, {}, (1, 2, 3), "", b"folder", np.zeros((4, 28, 28)), object()],
     ids=lambda data: type(data).__name__,
 )
 def test_unsupported_data_is_rejected_by_its_type(data):
     """It never falls back to Fashion-MNIST."""
-    with pytest.raises((UsageError, DataError)) as raised:
+    with pytest.raises(UsageError, match=f"data of type {type(data).__name__}"):
         Classifier.train(data=data, **TRAINING)
-    assert type(data).__name__ in str(raised.value)
 
 
 def test_messages_name_arguments_not_options(small):

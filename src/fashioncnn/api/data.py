@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.api.labels import classes_as_given
@@ -107,6 +108,8 @@ def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple
             for_evaluation=True,
             class_names=spec.labels,
         )
+    elif isinstance(data, np.ndarray | list | bytes) or hasattr(data, "detach"):
+        raise UsageError(f"Classifier.evaluate: labels are missing for the {type(data).__name__}")
     else:
         options = LoadOptions(size, for_evaluation=True, class_names=spec.labels)
         dataset = read_objects(data, options)
