@@ -55,7 +55,7 @@ class SplitMetrics(Document):
     split: str
     n: Annotated[int, Field(ge=1)]
     parameters: Count
-    multiply_adds: Count = 0
+    multiply_adds: Count | None = 0
     accuracy: Fraction
     accuracy_ci95: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
     loss: float

@@ -13,6 +13,7 @@ from fashioncnn.runs import RunFolder
 from fashioncnn.settings import SCHEMA
 
 N = 50
+NO_METRICS = {"validation": None, "test": None, "summary": {}}
 LABELS = (np.arange(N) % 10).astype(np.uint8)
 
 
@@ -30,7 +31,7 @@ def make_run(trained):
         shutil.copytree(Path(trained, "model"), run.model)
         write_atomic(run.config, settings.model_copy(update=changes).to_toml().encode())
         run.write_history([])
-        run.write_metrics({"validation": None, "test": None, "summary": {}})
+        run.write_metrics(NO_METRICS)
         logits = np.random.default_rng(seed).normal(size=(N, 10)).astype(np.float32)
         logits[np.arange(N), LABELS] += 1
         identity = {"model_sha256": str(path), "precision": "fp32"}

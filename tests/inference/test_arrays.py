@@ -428,6 +428,8 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path):
         np.ones((28, 28), int),
         np.ma.masked_array(IMAGE, mask=IMAGE > 9),
         torch.zeros(2, 2, 2, 2, 2),
+        torch.eye(28).to_sparse(),
+        torch.zeros(28, 28, device="meta"),
         IMAGE / 127.5 - 1,
         [[1, 2], [3]],
         {"a": 1},

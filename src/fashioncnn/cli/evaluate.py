@@ -34,6 +34,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: TTA = "auto",
+    network: str | None = None,
     device: str = "auto",
     map_: Annotated[
         list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
@@ -52,6 +53,7 @@ def evaluate(
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
             in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
@@ -64,7 +66,8 @@ def evaluate(
     from fashioncnn.groups import is_group
 
     require_modules("train")
-    load = Loading(data, device, tuple(map_ or []), skip_broken=skip_broken, offline=offline)
+    mapping = tuple(map_ or [])
+    load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
     if is_group(model):
         from fashioncnn.cli.evaluate_group import evaluate_group
 
@@ -83,6 +86,7 @@ class Loading:
 
     data: str | None
     device: str
+    network: str | None
     mapping: tuple[str, ...]
     skip_broken: bool
     offline: bool
@@ -96,7 +100,7 @@ def evaluate_one(
     from fashioncnn.cli.models import load_for
     from fashioncnn.data.alignment import allowed_classes
 
-    trained = load_for(model, load.device)
+    trained = load_for(model, load.device, load.network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, print_text
 from fashioncnn.cli.group_output import print_group, result_line
+from fashioncnn.cli.networks import check_resumed
 from fashioncnn.cli.resume import is_done, prepare_here, write_missing_report
 from fashioncnn.cli.setting_flags import override_settings
 from fashioncnn.cli.train_run import suggest_resuming, train_and_report
@@ -23,6 +24,7 @@ from fashioncnn.training.run import write_start
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.settings import Settings
 
@@ -34,6 +36,7 @@ def train_group(
     settings: Settings,
     dataset: Dataset,
     initial: TrainedModel | None,
+    custom: CustomNetwork | None,
     out: Path | None,
     json: bool,
 ) -> None:
@@ -44,6 +47,7 @@ def train_group(
         settings: of all runs, resolved, with any seed.
         dataset: to train on.
         initial: a model whose weights to start from, or None.
+        custom: the network given with ``--network``.
         out: folder of the group; None is the next free ``runs/train-N``.
         json: print one JSON document instead of lines.
 
@@ -55,22 +59,30 @@ def train_group(
         group = GroupFolder(out)
         _require_same(group, seeds, settings, initial)
         with group.lock():
-            _train_runs(group, {}, dataset, json)
+            _train_runs(group, {}, dataset, custom, json)
         return
 
     def write(run: RunFolder, of_seed: Settings) -> None:
-        write_start(run, of_seed, dataset, initial)
+        write_start(run, of_seed, dataset, initial, custom)
 
     with new_group(out, seeds, settings, write) as group:
-        _train_runs(group, {}, dataset, json)
+        _train_runs(group, {}, dataset, custom, json)
 
 
-def resume_group(path: Path, flags: Mapping[str, Any], *, offline: bool, json: bool) -> None:
+def resume_group(
+    path: Path,
+    flags: Mapping[str, Any],
+    custom: CustomNetwork | None,
+    *,
+    offline: bool,
+    json: bool,
+) -> None:
     """Train the runs of a group that are not finished.
 
     Args:
         path: of the group.
         flags: values of flags for settings, not yet validated.
+        custom: the network given with ``--network``.
         offline: do not download data.
         json: print one JSON document instead of lines.
     """
@@ -80,10 +92,11 @@ def resume_group(path: Path, flags: Mapping[str, Any], *, offline: bool, json: b
 
     group = GroupFolder(path)
     settings = override_settings(group.runs[0].settings(), flags)
+    check_resumed(path, settings.model, custom)
     configure_process(settings.runtime.threads)
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     with group.lock():
-        _train_runs(group, flags, dataset, json)
+        _train_runs(group, flags, dataset, custom, json)
 
 
 def _require_same(
@@ -107,12 +120,18 @@ def _require_same(
         )
 
 
-def _train_runs(group: GroupFolder, flags: Mapping[str, Any], dataset: Dataset, json: bool) -> None:
+def _train_runs(
+    group: GroupFolder,
+    flags: Mapping[str, Any],
+    dataset: Dataset,
+    custom: CustomNetwork | None,
+    json: bool,
+) -> None:
     """Train what is not trained yet, print a line per run, and write the report of the group."""
     seeds, metrics, is_new = group.seeds(), [], False
     for number, seed in enumerate(seeds, 1):
         run, name = group.run(seed), f"seed {seed} ({number} of {len(seeds)})"
-        trained = _train_one(run, flags, dataset, group, name)
+        trained = _train_one(run, flags, dataset, custom, group, name)
         is_new = is_new or trained
         metrics.append(run.read_metrics())
         if not json:
@@ -127,7 +146,12 @@ def _train_runs(group: GroupFolder, flags: Mapping[str, Any], dataset: Dataset, 
 
 
 def _train_one(
-    run: RunFolder, flags: Mapping[str, Any], dataset: Dataset, group: GroupFolder, name: str
+    run: RunFolder,
+    flags: Mapping[str, Any],
+    dataset: Dataset,
+    custom: CustomNetwork | None,
+    group: GroupFolder,
+    name: str,
 ) -> bool:
     """Train a run of the group to its end; return False if it was finished."""
     before = run.settings()
@@ -139,9 +163,9 @@ def _train_one(
         return True
     run.require_resumable()
     group.report.unlink(missing_ok=True)  # it shows what is now trained further
-    settings = prepare_here(run, settings, dataset)
+    settings = prepare_here(run, settings, dataset, custom)
     with run.lock():
-        train_and_report(run, settings, dataset, resumable=group.path, name=name)
+        train_and_report(run, settings, dataset, custom, resumable=group.path, name=name)
     return True
 
 

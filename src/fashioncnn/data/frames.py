@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -104,6 +105,8 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[NDArray[np.uint8], NDArr
     """
     try:
         with open_regular(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            if os.fstat(file.fileno()).st_size > MAX_CSV_BYTES:
+                raise DataError(f"{path}: over the limit of 4 GiB; make a .npz file of it")
             header = text.readline(MAX_LINE)
             delimiter = max(DELIMITERS, key=header.count)
             columns = find_columns(
@@ -135,7 +138,7 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[NDArray[np.uint8], NDA
         paths = [Path(str(p)) for p in frame[names[columns.path]].to_numpy()]
         return _read_paths(paths, labels, Path(), options)
     pixels = frame[[names[i] for i in columns.pixels]].to_numpy()
-    return to_images(pixels, options.image_size, subject), labels
+    return to_images(pixels, options.image_size, subject, options.channels), labels
 
 
 def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | None:
@@ -146,6 +149,11 @@ def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | Non
             f"{subject}: columns {' and '.join(names[i] for i in found)} mean the same; keep one"
         )
     return found[0] if found else None
+
+
+def _lines(text: TextIOWrapper) -> Iterator[str]:
+    """Yield lines; of one that is too long to be valid, pieces, which have too few columns."""
+    return iter(lambda: text.readline(MAX_LINE), "")
 
 
 def _report_unused(names: Sequence[str], subject: str, notify: Notify) -> None:
@@ -162,7 +170,7 @@ def _labeled_paths(
     text: TextIOWrapper, delimiter: str, columns: Columns, path: Path
 ) -> Iterable[tuple[str, str]]:
     assert columns.path is not None  # noqa: S101 - for the type checker
-    for number, row in enumerate(csv.reader(text, delimiter=delimiter), start=2):
+    for number, row in enumerate(csv.reader(_lines(text), delimiter=delimiter), start=2):
         if not row:
             continue
         if len(row) <= max(columns.path, columns.label):
@@ -197,7 +205,7 @@ def _parse_rows(
     labels: list[str] = []
 
     def without_label() -> Iterable[str]:
-        for line in text:
+        for line in _lines(text):
             if not line.strip():
                 continue
             label, pixels = _take_label(line.rstrip("\r\n"), delimiter, columns)
@@ -246,10 +254,10 @@ def _read_paths(
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     if not paths:
         raise DataError(f"{table}: no rows below the first line")
-    if options.views != "plain" or options.channels != 1:
+    if options.views != "plain":
         raise DataError(
-            f"{table}: files of a table are read as grayscale 'plain' images, but data.views = "
-            f"'{options.views}' and data.channels = {options.channels}; use a folder per class"
+            f"{table}: files of a table are read as 'plain' images, but data.views = "
+            f"'{options.views}'; use a folder per class"
         )
     views, kept = read_images(paths, options)
     parsed = _parse_labels(list(labels), str(table)) if isinstance(labels, list) else labels
