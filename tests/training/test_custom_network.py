@@ -280,3 +280,20 @@ def test_finetuning_with_few_images_resumes_to_the_same_bytes(mini, tmp_path, st
         train_model(prepared, few, run=runs[1], custom=CUSTOM, stop=stop_after(2))
     train_model(prepared, few, run=runs[1], custom=CUSTOM)
     assert files_of(runs[1]) == files_of(runs[0])
+
+
+def test_the_layer_that_stays_trainable_has_to_be_the_last_one(mini):
+    class Unordered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.output = nn.Linear(784, 10)
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, images):
+            return self.output(self.norm(images).flatten(1))
+
+    unordered = as_custom_network(Unordered)
+    assert settings_for(mini, custom=unordered)
+    with pytest.raises(UsageError, match="its last layer in order of registration is norm"):
+        settings_for(mini, "optimizer.backbone_lr_factor=0.1", custom=unordered)
+    assert settings_for(mini, "optimizer.backbone_lr_factor=0.1")
