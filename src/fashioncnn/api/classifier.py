@@ -45,12 +45,13 @@ from fashioncnn.training.run import TrainingResult, train_model, write_start
 class Classifier(Estimator):
     """A convolutional classifier of small images, with the protocol of scikit-learn.
 
-    >>> from fashioncnn import Classifier
-    >>> classifier = Classifier("honest", epochs=10, optimizer__learning_rate=1e-3)
-    >>> classifier.fit(images, labels).predict(more_images)
-    array(['boot', 'bag'], dtype='<U4')
-    >>> Classifier.train("baseline", data="sketches", epochs=5).predict("shoe.png")
-    array([7])
+    Examples:
+        >>> from fashioncnn import Classifier
+        >>> classifier = Classifier("honest", epochs=10, optimizer__learning_rate=1e-3)
+        >>> classifier.fit(images, labels).predict(more_images)
+        array(['boot', 'bag'], dtype='<U4')
+        >>> Classifier.train("baseline", data="sketches", epochs=5).predict("shoe.png")
+        array([7])
 
     Args:
         recipe: name of a recipe, or a ``.toml`` file.
