@@ -359,3 +359,17 @@ def test_color_images_are_trained_in_color(sketches):
     ).fit(images, labels)
     assert trained._fitted.model.spec.preprocessing.channels == 3
     assert trained.score(images, labels) > 0.9
+
+
+def test_settings_of_loading_have_an_effect(tmp_path):
+    for level, name in enumerate(("ant", "bee")):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.new("RGB", (28, 28), (90 * level, i, 7)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "bee" / "0.png").write_bytes(b"broken")
+    settings = {"epochs": 1, "batch_size": 4, "device": "cpu", "track_test": False, "channels": 3}
+    with pytest.raises(DataError, match=r"bee/0\.png: not a .*"):
+        Classifier.train(data=tmp_path, **settings)
+    with pytest.warns(UserWarning, match=r"skipped .*bee/0\.png: not a"):
+        classifier = Classifier.train(data=tmp_path, skip_broken=True, **settings)
+    assert classifier.class_names == ("ant", "bee")

@@ -84,17 +84,12 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
     arguments = load_arguments(settings.data)
     if data is None or isinstance(data, str | Path):
         source = settings.data.source if data is None else str(data)
-        return load.load_dataset(source, **arguments), None
+        return load.load_data(source, **arguments), None
     if isinstance(data, tuple) and len(data) == PAIR and not isinstance(data[1], tuple):
         images, labels = data
         dataset = dataset_in_memory(images, labels, distinct_labels(labels), settings.data)
         return dataset, classes_as_given(labels, dataset.class_names)
-    dataset = read_objects(data, LoadOptions(**arguments))
-    if settings.data.channels != dataset.channels:
-        raise UsageError(
-            f"channels = {settings.data.channels}: data of type {type(data).__name__} is read as "
-            "grayscale; pass (images, labels), or a folder of images"
-        )
+    dataset = load.load_data(data, **arguments)
     return dataset, classes_as_given(dataset.class_names, dataset.class_names)
 
 
@@ -104,8 +99,8 @@ def dataset_in_memory(
     """Return the dataset of images and labels, converted as the settings say.
 
     Args:
-        images: see `fashioncnn.data.pixels.to_images`, frames as well; in color, or with other
-            views than ``plain``, see `fashioncnn.inference.arrays.as_views`.
+        images: see `fashioncnn.data.pixels.to_images`, frames as well; with other views than
+            ``plain``, see `fashioncnn.inference.arrays.as_views`.
         labels: (n,) integers, strings or booleans.
         class_names: by code.
         config: image size, views and channels.
@@ -116,9 +111,13 @@ def dataset_in_memory(
     """
     images = plain_images(images)
     views = "plain" if config.views == "auto" else config.views
-    if views == "plain" and config.channels == 1:
+    if views == "plain":
         return Dataset.from_arrays(
-            images, labels, class_names=class_names, image_size=config.image_size
+            images,
+            labels,
+            class_names=class_names,
+            image_size=config.image_size,
+            channels=config.channels,
         )
     size = config.image_size or side_of(images) or DEFAULT_IMAGE_SIZE
     preprocessing = Preprocessing(size, 0.0, 1.0, views, config.channels)
