@@ -315,6 +315,52 @@ def describe_state():
     )
 
 
+def test_training_starts_from_a_model_with_other_classes(classifier, small, tmp_path):
+    """Without progress, it predicts as the model to start from among the classes that stay."""
+    classifier.save(tmp_path / "model")
+    is_kept = small.train.labels != small.class_names.index("Coat")
+    images, labels = small.train.images[is_kept], small.train.labels[is_kept]
+    names = np.array(small.class_names)
+    own = Classifier(
+        start=tmp_path / "model",
+        validation=0,
+        optimizer__learning_rate=1e-12,
+        optimizer__adam_learning_rate=1e-12,
+        **TRAINING,
+    ).fit(images, names[labels])
+    probabilities = classifier.predict_proba(images)
+    probabilities[:, small.class_names.index("Coat")] = 0
+    np.testing.assert_array_equal(own.predict(images), names[probabilities.argmax(axis=1)])
+    assert "Coat" not in own.class_names
+    expected = classifier._fitted.model.spec.preprocessing
+    assert own._fitted.model.spec.preprocessing == expected
+
+
+def test_parameters_that_contradict_the_model_to_start_from_are_rejected(classifier, small):
+    images, labels = small.train.images, small.train.labels
+    for name in ("model__hidden", "channels", "data__views"):
+        with pytest.raises(UsageError, match="is that of the model to start from"):
+            Classifier(start="accurate", **{name: 3}).fit(images, labels)
+    with pytest.raises(UsageError, match="start of type Classifier"):
+        Classifier(start=classifier).fit(images, labels)
+    with pytest.raises(UsageError, match="no such run or model folder"):
+        Classifier(start="nowhere").fit(images, labels)
+
+
+def test_color_images_are_trained_in_color(sketches):
+    """A red and a blue shape of the same brightness differ in color only."""
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    images = random.integers(0, 20, (40, 16, 16, 3), np.uint8)
+    images[labels == 0, 4:12, 4:12, 0] = 200
+    images[labels == 1, 4:12, 4:12, 2] = 200
+    trained = Classifier(
+        channels=3, seed=1, batch_size=8, **{**TRAINING, "epochs": 8}, optimizer__learning_rate=3e-3
+    ).fit(images, labels)
+    assert trained._fitted.model.spec.preprocessing.channels == 3
+    assert trained.score(images, labels) > 0.9
+
+
 def test_settings_of_loading_have_an_effect(tmp_path):
     for level, name in enumerate(("ant", "bee")):
         (tmp_path / name).mkdir()

@@ -27,6 +27,7 @@ def test_parameters_are_those_that_were_given():
     classifier = Classifier("honest", epochs=3, optimizer__learning_rate=1e-2)
     expected = {
         "recipe": "honest",
+        "start": None,
         "network": None,
         "callbacks": (),
         "progress": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,15 @@ def row_length(images: Any) -> int | None:
     """Return the number of values of each row, for images given as rows; else None."""
     shape: tuple[int, ...] = getattr(images, "shape", ())
     return int(shape[1]) if len(shape) == 2 else None
+
+
+def side_of(images: Any) -> int | None:
+    """Return the side in pixels of square images in an array, rows included; else None."""
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    if len(shape) == 2:
+        side = math.isqrt(shape[1])
+        return side if side * side == shape[1] else None
+    return int(shape[1]) if len(shape) in (3, 4) and shape[1] == shape[2] else None
 
 
 def images_to_predict(images: Any, size: int, features: int | None) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,33 +11,26 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
-from fashioncnn.api.data import dataset_to_train_on, evaluation_data
+from fashioncnn.api.data import dataset_in_memory, dataset_to_train_on, evaluation_data
 from fashioncnn.api.estimator import PARAMETERS, Estimator
 from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.fitted import fitted_by_training, fitted_model, load_fitted
 from fashioncnn.api.labels import classes_as_given, sorted_class_names
 from fashioncnn.api.messages import python_messages
-from fashioncnn.api.networks import network_to_train
-from fashioncnn.api.parameters import check_names, given_keys, resolve_parameters
+from fashioncnn.api.parameters import check_names
+from fashioncnn.api.training import Plan, carry_out, plan_training
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.artifacts.model_folder import CARD, require_model_folder
-from fashioncnn.config import override
-from fashioncnn.data.dataset import Dataset, Split, validated_split
+from fashioncnn.data.dataset import Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference.arrays import as_named_views, as_views
-from fashioncnn.inference.evaluate import evaluation_splits, model_metrics, predict_split
+from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.inference.explain import draw_explanation
 from fashioncnn.inference.predictor import Prediction
 from fashioncnn.models.trained_model import TrainedModel, save_model
 from fashioncnn.new_folder import NotVacantError, new_folder
-from fashioncnn.reporting.report import write_run_report
-from fashioncnn.runs import new_run
-from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
-from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.progress import live_progress
-from fashioncnn.training.run import TrainingResult, train_model, write_start
 
 
 class Classifier(Estimator):
@@ -54,7 +45,10 @@ class Classifier(Estimator):
         array([7])
 
     Args:
-        recipe: name of a recipe, or a ``.toml`` file.
+        recipe: name of a recipe, or a ``.toml`` file; by default ``baseline``, with `start`
+            ``finetune``.
+        start: run folder, model folder or bundled model, such as ``"photo"``, whose weights to
+            start from; its network and preprocessing are used. Classes may differ.
         network: your own network instead of the recipe's: a `torch.nn.Module`, a class or function
             that returns one, or its name as in ``package.module:Class``.
         callbacks: of the training loop, see `fashioncnn.training.callbacks.Callback`.
@@ -65,7 +59,7 @@ class Classifier(Estimator):
     """
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
-        """Train on images and labels, from new weights, and return the classifier.
+        """Train on images and labels, and return the classifier.
 
         The validation split is held out of them as the setting ``validation`` says.
 
@@ -82,18 +76,13 @@ class Classifier(Estimator):
         with python_messages():
             if self._fitted is not None and self._fitted.loaded:
                 raise UsageError(
-                    "Classifier.fit: a loaded classifier would lose what it has learned, since fit "
-                    "starts from new weights; use Classifier(…).fit"
+                    "Classifier.fit: a loaded classifier is not trained further; to start from its "
+                    "weights, use Classifier(start=…).fit"
                 )
-            settings = self._resolve()
+            plan = self._plan().without_test_curve()
             images = plain_images(X)
-            dataset = Dataset.from_arrays(
-                images,
-                y,
-                class_names=sorted_class_names(y),
-                image_size=settings.data.image_size,
-            )
-            result = self._train(self._without_test_curve(settings), dataset)
+            dataset = dataset_in_memory(images, y, sorted_class_names(y), plan.settings.data)
+            result = carry_out(plan, dataset, self.callbacks, progress=self.progress)
         classes = classes_as_given(y, dataset.class_names)
         self._fitted = fitted_by_training(result, dataset, classes, row_length(images))
         return self
@@ -101,8 +90,9 @@ class Classifier(Estimator):
     @classmethod
     def train(
         cls,
-        recipe: str | Path = "baseline",
+        recipe: str | Path | None = None,
         *,
+        start: str | Path | None = None,
         data: Any = None,
         out: str | Path | None = None,
         network: Any = None,
@@ -118,7 +108,8 @@ class Classifier(Estimator):
         before.
 
         Args:
-            recipe: name of a recipe, or a ``.toml`` file.
+            recipe: name of a recipe, or a ``.toml`` file; see `Classifier`.
+            start: run folder, model folder or bundled model whose weights to start from.
             data: whatever `fashioncnn.load_data` reads, such as a folder, ``"sketches"``, or a pair
                 of images and labels; or a `Dataset`. None searches where the command line does.
             out: run folder to write, as with ``fashioncnn train --out``; None writes nothing.
@@ -133,15 +124,16 @@ class Classifier(Estimator):
                 threads of the process.
             DataError: the data is missing or damaged.
         """
-        own = {"network": network, "callbacks": callbacks, "progress": progress}
+        own = {"start": start, "network": network, "callbacks": callbacks, "progress": progress}
         classifier = cls(recipe, **own, **settings)
         with python_messages():
             source = str(data) if isinstance(data, str | Path) else None
-            resolved = classifier._resolve(source)
-            dataset, classes = dataset_to_train_on(data, resolved)
+            plan = classifier._plan(source)
+            dataset, classes = dataset_to_train_on(data, plan.settings)
             if classes is not None and dataset.test is None:
-                resolved = classifier._without_test_curve(resolved)
-            result = classifier._train(resolved, dataset, None if out is None else Path(out))
+                plan = plan.without_test_curve()
+            folder = None if out is None else Path(out)
+            result = carry_out(plan, dataset, callbacks, progress=progress, out=folder)
         classifier._fitted = fitted_by_training(result, dataset, classes)
         return classifier
 
@@ -308,36 +300,9 @@ class Classifier(Estimator):
         metrics = model_metrics(description, logits, split.labels, name, "test")
         return Evaluation(metrics, logits, split, fitted.history)
 
-    def _train(
-        self, settings: Settings, dataset: Dataset, out: Path | None = None
-    ) -> TrainingResult:
-        """Train, in a run folder if `out` is given."""
-        custom = network_to_train(self.network, self.settings)
-        settings = prepare_settings(settings, dataset, custom=custom)
-        with contextlib.ExitStack() as stack:
-            bars = live_progress() if self.progress else []
-            for bar in bars:
-                stack.callback(bar.close)
-            callbacks = [*bars, *self.callbacks]
-            if out is None:
-                return train_model(settings, dataset, custom=custom, callbacks=callbacks)
-            start = partial(write_start, settings=settings, dataset=dataset, custom=custom)
-            with new_run(out, settings, start) as run:
-                result = train_model(settings, dataset, run=run, custom=custom, callbacks=callbacks)
-                write_run_report(run, evaluation_splits(dataset, settings))
-        for callback in self.callbacks:
-            callback.on_artifacts(run)
-        return result
-
-    def _resolve(self, source: str | None = None) -> Settings:
+    def _plan(self, source: str | None = None) -> Plan:
         check_names(self.settings, PARAMETERS)
-        return resolve_parameters(self.recipe, self.settings, source)
-
-    def _without_test_curve(self, settings: Settings) -> Settings:
-        """Return the settings for data without a test split, unless they ask for its curve."""
-        if "training.track_test" in given_keys(self.settings):
-            return settings
-        return override(settings, {"training.track_test": False})
+        return plan_training(self.recipe, self.start, self.network, self.settings, source)
 
     def _views(self, images: Any) -> list[NDArray[np.uint8]]:
         fitted = self._require_fitted("predict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.api.arrays import images_to_predict, plain_images, side_of
 from fashioncnn.api.labels import classes_as_given
 from fashioncnn.api.messages import python_messages
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import source_from_environment
 from fashioncnn.data import load
 from fashioncnn.data.alignment import align_classes
-from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Dataset, Split
+from fashioncnn.data.dataset import FASHION_MNIST, IN_MEMORY, SKETCHES, Dataset, Split
+from fashioncnn.data.image_files import split_of_views
+from fashioncnn.data.labels import distinct_labels, encode_labels
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.data.tables import read_objects
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import DataError, UsageError
+from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import check_compatible
-from fashioncnn.settings import Settings
+from fashioncnn.settings import DataConfig, Settings
 
 PAIR = 2
 """Images and labels."""
@@ -67,20 +74,60 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
 
     Args:
         data: see `load_data`; None is the source in the settings.
-        settings: with ``data.source`` and how it is loaded.
+        settings: those under ``data`` say how images are converted.
 
     Raises:
         UsageError: `data` is of an unsupported type.
     """
-    if data is None:
-        return load.load_data(settings.data.source, **load_arguments(settings.data)), None
     _reject_empty(data)
-    dataset = load.load_data(data, **load_arguments(settings.data))
-    if isinstance(data, str | Path | Dataset):
-        return dataset, None
-    is_pair = isinstance(data, tuple) and len(data) == PAIR
-    labels = data[1] if is_pair and not isinstance(data[1], tuple) else dataset.class_names
-    return dataset, classes_as_given(labels, dataset.class_names)
+    if isinstance(data, Dataset):
+        return data, None
+    arguments = load_arguments(settings.data)
+    if data is None or isinstance(data, str | Path):
+        source = settings.data.source if data is None else str(data)
+        return load.load_data(source, **arguments), None
+    if isinstance(data, tuple) and len(data) == PAIR and not isinstance(data[1], tuple):
+        images, labels = data
+        dataset = dataset_in_memory(images, labels, distinct_labels(labels), settings.data)
+        return dataset, classes_as_given(labels, dataset.class_names)
+    dataset = load.load_data(data, **arguments)
+    return dataset, classes_as_given(dataset.class_names, dataset.class_names)
+
+
+def dataset_in_memory(
+    images: Any, labels: Any, class_names: Sequence[str], config: DataConfig
+) -> Dataset:
+    """Return the dataset of images and labels, converted as the settings say.
+
+    Args:
+        images: see `fashioncnn.data.pixels.to_images`, frames as well; with other views than
+            ``plain``, see `fashioncnn.inference.arrays.as_views`.
+        labels: (n,) integers, strings or booleans.
+        class_names: by code.
+        config: image size, views and channels.
+
+    Raises:
+        DataError: images and labels do not match, or cannot be used.
+        UsageError: a type is not supported.
+    """
+    images = plain_images(images)
+    views = "plain" if config.views == "auto" else config.views
+    if views == "plain":
+        return Dataset.from_arrays(
+            images,
+            labels,
+            class_names=class_names,
+            image_size=config.image_size,
+            channels=config.channels,
+        )
+    size = config.image_size or side_of(images) or DEFAULT_IMAGE_SIZE
+    preprocessing = Preprocessing(size, 0.0, 1.0, views, config.channels)
+    converted = as_views(images_to_predict(images, size, None), preprocessing)
+    codes = encode_labels(labels, tuple(class_names))
+    if len(converted) != len(codes):
+        raise DataError(f"{len(converted):,} images but {len(codes):,} labels")
+    split = split_of_views(converted, codes)
+    return Dataset("arrays", tuple(class_names), split, None, views, IN_MEMORY)
 
 
 def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple[Dataset, Split]:
@@ -108,6 +155,8 @@ def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple
             image_size=size,
             for_evaluation=True,
             class_names=spec.labels,
+            views=spec.preprocessing.views,
+            channels=spec.preprocessing.channels,
         )
     elif isinstance(data, np.ndarray | list | bytes) or hasattr(data, "detach"):
         raise UsageError(f"Classifier.evaluate: labels are missing for the {type(data).__name__}")

@@ -16,7 +16,7 @@ from fashioncnn.api.parameters import check_names
 from fashioncnn.errors import NotFittedError, UsageError
 from fashioncnn.training.callbacks import Callback
 
-PARAMETERS = ("recipe", "network", "callbacks", "progress")
+PARAMETERS = ("recipe", "start", "network", "callbacks", "progress")
 """Parameters of the constructor that are no settings."""
 
 
@@ -25,8 +25,9 @@ class Estimator:
 
     def __init__(
         self,
-        recipe: str | Path = "baseline",
+        recipe: str | Path | None = None,
         *,
+        start: str | Path | None = None,
         network: Any = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
@@ -34,6 +35,7 @@ class Estimator:
     ) -> None:
         # As scikit-learn requires, values are stored unchanged and checked by `fit`.
         self.recipe = recipe
+        self.start = start
         self.network = network
         self.callbacks = callbacks
         self.progress = progress
@@ -110,7 +112,8 @@ class Estimator:
 
     def __repr__(self) -> str:
         if self._fitted is None:
-            parameters = [f"{self.recipe!r}"]
+            parameters = [] if self.recipe is None else [repr(self.recipe)]
+            parameters += [] if self.start is None else [f"start={self.start!r}"]
             if self.network is not None:
                 parameters.append(f"network={_short_name(self.network)}")
             parameters += [f"{name}={value!r}" for name, value in self.settings.items()]
