@@ -88,8 +88,27 @@ class ResidualCNNConfig(Section):
     """Dropout probability before the linear layer."""
 
 
+NetworkKind = Literal["class", "function", "instance"]
+
+
+class CustomConfig(Section):
+    """A network of your own, given with ``--network`` or ``Classifier(network=…)``.
+
+    These values are recorded; code is never imported because they are in a file.
+    """
+
+    name: Literal["custom"]
+    network: str = Field(min_length=3, max_length=420, pattern=r"^[\w.]+:[\w.<>]+(\([ -~]*)?$")
+    """Where its code is: ``package.module:Class``."""
+    kind: NetworkKind = "class"
+    """What was given: a class or function, which was called, or a module, which was copied."""
+    source_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of the file with its code; empty if it is in no file, as in a notebook."""
+
+
 ModelConfig = Annotated[
-    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig, Field(discriminator="name")
+    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig | CustomConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -392,7 +411,7 @@ class Settings(Section):
 
 
 SECTIONS: dict[str, tuple[type[Section], ...]] = {
-    "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig),
+    "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig, CustomConfig),
     "data": (DataConfig,),
     "augmentation": (AugmentationConfig,),
     "optimizer": (AdamConfig, SGDConfig, MuonConfig),

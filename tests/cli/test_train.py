@@ -362,9 +362,10 @@ def test_loss_that_explodes_is_reported(cli, idx_folder):
 
 def test_modified_training_data_is_named(cli, idx_folder):
     options = ["--fraction", "0.5", "--label-noise", "0.25", "--fold", "2/3"]
-    _, _, err = cli("train", *QUICK, *options, "--data", idx_folder, "--out", "r")
+    _, out, err = cli("train", *QUICK, *options, "--data", idx_folder, "--out", "r")
     name = "own, 50% of the training images, 25% label noise"
     assert f"baseline on {name}: 100 images, 2 epochs" in err
+    assert name in out.split("Per-class performance")[0]
     metrics = cli.json("evaluate", "r", "--split", "validation")
     assert (metrics["dataset"], metrics["n"]) == ("own", 100)
     assert cli.json("evaluate", "r")["dataset"] == "own"

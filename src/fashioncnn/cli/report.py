@@ -14,6 +14,7 @@ from fashioncnn.errors import FashionCNNError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Split
+    from fashioncnn.groups import GroupFolder
     from fashioncnn.reporting.run_report import RunReport
     from fashioncnn.runs import RunFolder
 
@@ -72,7 +73,7 @@ def _expand(paths: tuple[Path, ...]) -> dict[str, RunFolder]:
     from fashioncnn.runs import open_run
 
     # `open_run` rejects a link to itself, which has no target and no name.
-    found = {path: _finished_runs(path) if is_group(path) else [open_run(path)] for path in paths}
+    found = {path: finished_runs(path) if is_group(path) else [open_run(path)] for path in paths}
     named: dict[str, RunFolder] = {}
     for (path, runs), name in zip(found.items(), _names(tuple(found)), strict=True):
         prefix = "" if len(found) == 1 else f"{name}/"
@@ -84,7 +85,8 @@ def _expand(paths: tuple[Path, ...]) -> dict[str, RunFolder]:
     return named
 
 
-def _finished_runs(path: Path) -> list[RunFolder]:
+def finished_runs(path: Path) -> list[RunFolder]:
+    """Return the runs of a group; raise `UsageError` if one is not finished."""
     from fashioncnn.groups import GroupFolder
 
     found = GroupFolder(path).runs
@@ -117,13 +119,21 @@ def _write_page(
         (run,) = named.values()
         with run.lock():
             return write_run_report(run, load_splits(run, data))
-    reports = _read(named, data, images=True)
     if len(paths) == 1 and out is None:
-        with GroupFolder(paths[0]).lock():
-            return write_comparison(reports, paths[0])
+        return write_group_report(GroupFolder(paths[0]), data)
+    reports = _read(named, data, images=True)
     folder = out or _common_folder(paths)
     with writing("--out", folder):
         return write_comparison(reports, folder)
+
+
+def write_group_report(group: GroupFolder, data: str | None = None) -> Path:
+    """Write the report of a finished group into its folder, and return the path of the page."""
+    from fashioncnn.reporting.report import write_comparison
+
+    reports = _read({run.path.name: run for run in group.runs}, data, images=True)
+    with group.lock():
+        return write_comparison(reports, group.path)
 
 
 def _print_or_write(

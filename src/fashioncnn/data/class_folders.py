@@ -41,7 +41,7 @@ def read_class_folders(folder: Path, options: LoadOptions) -> Dataset:
         DataError: fewer than 2 or more than 256 classes, a class without images, a class that is
             not in the training split, or image files that cannot be read; all are listed.
     """
-    folders = find_split_folders(folder)
+    folders = find_split_folders(folder, options.notify)
     _report_loose_files([folder, *folders.values()], options)
     if not folders:
         folders = {"test" if options.for_evaluation else "train": folder}

@@ -86,6 +86,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        height, width = self.images.shape[1:3]
+        return f"Split({len(self):,} images, {height}×{width})"
+
     def subset(self, positions: NDArray[np.int64]) -> Split:
         """Return the images at `positions` of this split, in that order.
 
@@ -205,6 +209,11 @@ class Dataset:
             IN_MEMORY,
             splits.get("validation"),
         )
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name}: {len(split):,}" for name, split in self.splits.items())
+        size, classes = self.image_size, len(self.class_names)
+        return f"Dataset({self.name}, {splits}, {size}×{size} pixels, {classes} classes)"
 
     @property
     def splits(self) -> dict[str, Split]:

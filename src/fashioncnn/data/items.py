@@ -60,7 +60,7 @@ def read_items(
             size = size or _native_size(image)
             image = plain_view(image, size)
         images.append(image)
-        labels.append(_plain_label(label))
+        labels.append(_plain_label(label, position, subject))
     names = _class_names(data)
     return to_images(images, options.image_size, subject), labels, names
 
@@ -84,9 +84,17 @@ def _native_size(image: Image.Image) -> int:
     return image.width if is_small else DEFAULT_IMAGE_SIZE
 
 
-def _plain_label(label: Any) -> Any:
+def _plain_label(label: Any, position: int, subject: str) -> Any:
     """Return the label as a Python value; tensors and arrays of one value have `item`."""
-    return label.item() if hasattr(label, "item") else label
+    if not hasattr(label, "item"):
+        return label
+    try:
+        return label.item()
+    except (ValueError, RuntimeError):
+        raise DataError(
+            f"{subject}: the label of item {position} has several values; should be an integer or "
+            "a name; of one-hot labels, use the argmax"
+        ) from None
 
 
 def _class_names(data: Any) -> tuple[str, ...] | None:

@@ -77,7 +77,7 @@ def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Views]
     elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
         yield from _views_of_array(_tensor_to_array(inputs), preprocessing)
     elif hasattr(inputs, "__array__"):
-        array = inputs if isinstance(inputs, np.ndarray) else np.asarray(inputs)
+        array = inputs if isinstance(inputs, np.ma.MaskedArray) else np.asarray(inputs)
         yield from _views_of_array(array, preprocessing)
     elif isinstance(inputs, Sequence) and _has_numbers(inputs):
         yield from _views_of_array(_numbers_to_array(inputs), preprocessing)
@@ -121,9 +121,13 @@ def _read_file(file: Any) -> ImageSource:
 
 
 def _tensor_to_array(tensor: Any) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    # NumPy has no bfloat16.
-    array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    try:
+        tensor = tensor.detach().cpu()
+        # NumPy has no bfloat16.
+        array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    except (TypeError, RuntimeError, AttributeError) as error:  # sparse, quantized, meta …
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"tensor that cannot be converted ({reason}); should be dense") from None
     return array
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fashioncnn.artifacts.model_card import model_card, training_notes
 from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
 from fashioncnn.inference.evaluate import model_metrics, predict_split
@@ -61,7 +62,7 @@ def finalize(
         by_split[name] = model_metrics(
             description, of_split.logits, of_split.labels, dataset.name_of(name), name
         )
-    summary = _summary(state, best, teacher_seconds)
+    summary = _summary(state, best, teacher_seconds) | _modified_data(dataset, settings)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}
     if run is not None:
         notes = training_notes(settings, summary)
@@ -80,6 +81,11 @@ def _select(state: TrainState, best: KeepBest) -> TrainedModel:
         model.network.load_state_dict(best.tensors)
     model.network.eval().requires_grad_(True)
     return model
+
+
+def _modified_data(dataset: Dataset, settings: Settings) -> dict[str, str]:
+    name = training_data_name(dataset.name, settings.data)
+    return {} if name == dataset.name else {"training_data": name}
 
 
 def _early_stop(state: TrainState) -> dict[str, str]:

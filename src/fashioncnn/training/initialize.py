@@ -21,6 +21,7 @@ from fashioncnn.images.views import ViewMode
 from fashioncnn.models import build_model, place_network, set_kernels
 from fashioncnn.models.backend import normalize, to_tensor
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.models.transfer import freeze_features, transfer_weights
 from fashioncnn.settings import Settings
@@ -41,6 +42,7 @@ def create_state(
     dataset: Dataset,
     device: torch.device,
     initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> TrainState:
     """Return the state before the first step.
 
@@ -50,9 +52,10 @@ def create_state(
         dataset: that contains them.
         device: to train on.
         initial: a model whose weights and preprocessing to start from.
+        custom: the network, if the settings do not describe it.
     """
     spec = _create_spec(settings, train, dataset, initial)
-    network = _create_network(settings, spec, train, initial)
+    network = _create_network(settings, spec, train, initial, custom)
     place_network(network, device)
     set_kernels(network, settings.runtime.kernels)
     training = settings.training
@@ -126,11 +129,18 @@ def _create_spec(
 
 
 def _create_network(
-    settings: Settings, spec: ModelSpec, train: Split, initial: TrainedModel | None
+    settings: Settings,
+    spec: ModelSpec,
+    train: Split,
+    initial: TrainedModel | None,
+    custom: CustomNetwork | None,
 ) -> nn.Module:
     torch.manual_seed(weights_seed(settings.training.seed))
     size, channels = spec.preprocessing.image_size, spec.preprocessing.channels
-    network = build_model(settings.model, size, len(spec.labels), channels)
+    if custom is None:
+        network = build_model(settings.model, size, len(spec.labels), channels)
+    else:
+        network = custom.build(size, len(spec.labels), channels)
     if isinstance(network, BatchNormCNN) and network.whitening:
         count = max(1, WHITENING_PIXELS // size**2)
         sample = train.images[:: max(1, len(train) // count)][:count]

@@ -143,8 +143,8 @@ class Muon(Adam):
 
     def __init__(self, config: MuonConfig, network: nn.Module) -> None:
         layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-        inner = [layer.weight for layer in layers if layer.in_channels > 1]
-        inner = [weight for weight in inner if weight.requires_grad]
+        weights = {id(layer.weight) for layer in layers if layer.in_channels > 1}
+        inner = [p for p in network.parameters() if id(p) in weights and p.requires_grad]
         factor, scale = config.backbone_lr_factor, config.adam_learning_rate / config.learning_rate
         groups: list[dict[str, Any]] = [
             {"params": inner, "scale": factor, "momentum": config.momentum}

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fashioncnn.artifacts.model_folder import bundled_models, find_model
+from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
 from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
@@ -19,13 +19,18 @@ from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.custom import CustomNetwork
+from fashioncnn.models.layers import KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.models.trained_model import TrainedModel, load_model, required_network
 from fashioncnn.models.transfer import check_transfer
+from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
     ConstantSchedule,
+    CustomConfig,
     DistillationConfig,
     ModelConfig,
+    RuntimeConfig,
     Settings,
     TrainingConfig,
 )
@@ -35,7 +40,10 @@ MIN_EPOCHS, MIN_STEPS = 15, 200
 
 
 def prepare_settings(
-    settings: Settings, dataset: Dataset, initial: TrainedModel | None = None
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> Settings:
     """Return the resolved settings: every ``auto`` replaced by its value for this dataset.
 
@@ -45,6 +53,7 @@ def prepare_settings(
         settings: as given.
         dataset: to train on.
         initial: a model to start from; its architecture and preprocessing replace the recipe's.
+        custom: a network that replaces the recipe's; that of `initial` if this has one.
 
     Raises:
         UsageError: device, kernels or validation split are not possible, the network cannot be
@@ -53,23 +62,39 @@ def prepare_settings(
         ModelError: a teacher is damaged.
     """
     _check_freeze(settings, initial)
-    return _resolve(settings, dataset, initial)
+    return _resolve(settings, dataset, initial, custom)
 
 
-def _resolve(settings: Settings, dataset: Dataset, initial: TrainedModel | None) -> Settings:
+def _resolve(
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None,
+    custom: CustomNetwork | None,
+) -> Settings:
     _check_data(settings, dataset)
     data, model = settings.data, settings.model
+    if custom is not None:
+        model = custom.config
+    elif isinstance(model, CustomConfig) and initial is None:
+        raise UsageError(
+            f"model.network = {model.network}: settings import no code; give the network itself"
+        )
     views = dataset.views if data.views == "auto" else data.views
     if initial is not None:
         _check_no_teachers(settings)
-        model = initial.spec.architecture
+        required_network("the model to start from", initial.spec.architecture, custom)
+        model = initial.spec.architecture if custom is None else custom.config
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
     train, validation = training_splits(dataset, data)  # raises if it is not possible
     held_out = 0 if validation is None else len(validation)
     _check_patience(settings, held_out)
     training = _resolve_epochs(settings.training, len(train))
-    network = _check_network(settings, model, dataset, len(train))
+    runtime = resolve_runtime(settings.runtime)
+    if custom is None:
+        network = _check_network(settings, model, dataset, len(train))
+    else:
+        network, runtime = _check_custom(settings, runtime, custom, dataset, len(train))
     if initial is not None:
         _check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
@@ -81,7 +106,7 @@ def _resolve(settings: Settings, dataset: Dataset, initial: TrainedModel | None)
         "model": model,
         "training": training,
         "distillation": _resolve_distillation(settings, training, dataset),
-        "runtime": resolve_runtime(settings.runtime),
+        "runtime": runtime,
     }
     return validate(settings.model_copy(update=changes).model_dump())
 
@@ -132,7 +157,9 @@ def check_extension(settings: Settings, epochs: int, path: Path) -> None:
         )
 
 
-def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
+def prepare_resumed(
+    settings: Settings, dataset: Dataset, custom: CustomNetwork | None = None
+) -> Settings:
     """Return the settings of a resumed run for this machine, which may have no native kernels.
 
     Raises:
@@ -140,7 +167,7 @@ def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
     """
     if settings.runtime.kernels == "native":
         settings = override(settings, {"runtime.kernels": "auto"})
-    return _resolve(settings, dataset, None)
+    return _resolve(settings, dataset, None, custom)
 
 
 def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
@@ -155,7 +182,10 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     for name in names:
         try:
             path = expand_user(name, "distillation.teachers")
-            model, folder = load_model(path), find_model(path)
+            folder = find_model(path)
+            if isinstance(read_description(folder).architecture, CustomConfig):
+                raise UsageError("a custom network cannot be a teacher")
+            model = load_model(path)
             check_compatible(model.spec, dataset)
         except FashionCNNError as error:
             raise type(error)(f"distillation.teachers = {name}: {error}") from None
@@ -269,6 +299,28 @@ def _check_network(settings: Settings, model: ModelConfig, dataset: Dataset, n: 
             "few for batch norm; use another --batch-size"
         )
     return network
+
+
+def _check_custom(
+    settings: Settings,
+    runtime: RuntimeConfig,
+    custom: CustomNetwork,
+    dataset: Dataset,
+    n: int,
+) -> tuple[nn.Module, RuntimeConfig]:
+    """Try a custom network out for `n` images; return it and the runtime without unused kernels."""
+    batch_size = settings.training.batch_size
+    network = check_network(
+        custom,
+        dataset.train.images.shape[1],
+        len(dataset.class_names),
+        in_channels=dataset.channels,
+        batch_sizes={2, *({1} & {n, n % batch_size, batch_size})},
+        precision=str(runtime.precision),
+    )
+    if any(isinstance(layer, KernelLayer) for layer in network.modules()):
+        return network, runtime
+    return network, runtime.model_copy(update={"kernels": "torch"})
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:

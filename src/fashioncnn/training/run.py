@@ -26,6 +26,7 @@ from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.evaluation.predictions import Predictions
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.models.backend import to_tensor, torch_predictor
+from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
@@ -77,6 +78,7 @@ def train_model(
     *,
     run: RunFolder | None = None,
     initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopReason = lambda: None,
     notify: Notify = _warn,
@@ -92,6 +94,7 @@ def train_model(
         run: where everything is written; training resumes from its newest checkpoint. None keeps
             everything in memory.
         initial: a model whose weights to start from, unless the run has a checkpoint.
+        custom: the network, if `settings` were resolved with one.
         callbacks: of the training loop.
         stop: called after every step.
         notify: called with a one-line message about each damaged checkpoint, and about a training
@@ -104,7 +107,7 @@ def train_model(
         OutOfMemoryError: there is not enough memory.
     """
     if run is not None and initial is not None:
-        write_start(run, settings, dataset, initial)
+        write_start(run, settings, dataset, initial, custom)
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
         train, validation = training_splits(dataset, settings.data)
@@ -113,8 +116,9 @@ def train_model(
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
         checkpoints = Checkpoints(run, settings, dataset.training_sha256, hashes, best, notify)
-        state = _restore(checkpoints, create_state(settings, train, dataset, device, initial))
-        trained = _train_teachers(settings, dataset, run, callbacks, stop, notify)
+        start = create_state(settings, train, dataset, device, initial, custom)
+        state = _restore(checkpoints, start)
+        trained = _train_teachers(settings, dataset, custom, run, callbacks, stop, notify)
         state.name = name or ("student" if trained else "")
         if run is not None:
             _begin(run, settings, dataset, hashes)
@@ -141,7 +145,7 @@ def train_model(
             dataset,
             validation,
             splits,
-            folds=_cross_validate(settings, train, dataset, run, initial, callbacks, stop),
+            folds=_cross_validate(settings, train, dataset, run, initial, custom, callbacks, stop),
             run=run,
             teachers=hashes,
             teacher_seconds=sum(result.metrics["summary"]["seconds"] for result in trained),
@@ -150,7 +154,11 @@ def train_model(
 
 
 def write_start(
-    run: RunFolder, settings: Settings, dataset: Dataset, initial: TrainedModel | None = None
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> None:
     """Write what a new run needs beside its settings: the environment and any initial weights.
 
@@ -161,6 +169,7 @@ def write_start(
         settings: resolved.
         dataset: to train on.
         initial: a model whose weights to start from.
+        custom: the network, if `settings` were resolved with one.
     """
     used = {} if initial is None else {"initialized_from": initial.sha256}
     _write_environment(run, settings, dataset, **used)
@@ -175,7 +184,7 @@ def write_start(
         teachers = {teacher: model.sha256 for teacher, model in models.items()}
         best = KeepBest(settings.training)
         checkpoints = Checkpoints(run, settings, dataset.training_sha256, teachers, best)
-        state = create_state(settings, train, dataset, device, initial)
+        state = create_state(settings, train, dataset, device, initial, custom)
         checkpoints.save(state)
 
 
@@ -223,6 +232,7 @@ def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **m
 def _train_teachers(
     settings: Settings,
     dataset: Dataset,
+    custom: CustomNetwork | None,
     run: RunFolder | None,
     callbacks: Sequence[Callback],
     stop: StopReason,
@@ -239,6 +249,7 @@ def _train_teachers(
                 teacher_settings(settings, number),
                 dataset,
                 run=folder,
+                custom=custom,
                 callbacks=callbacks,
                 stop=stop,
                 notify=notify,
@@ -254,6 +265,7 @@ def _cross_validate(
     dataset: Dataset,
     run: RunFolder | None,
     initial: TrainedModel | None,
+    custom: CustomNetwork | None,
     callbacks: Sequence[Callback],
     stop: StopReason,
 ) -> list[HeldOut]:
@@ -273,6 +285,7 @@ def _cross_validate(
             fold_settings(settings),
             replace(dataset, train=train.subset(others), test=None, validation=None),
             initial=initial,
+            custom=custom,
             callbacks=callbacks,
             stop=stop,
             name=f"fold {number} of {len(partition)}",
