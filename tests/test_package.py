@@ -87,7 +87,8 @@ def test_signatures_have_types_and_documentation(name):
     """The API page of the documentation is generated from them."""
     thing = getattr(fashioncnn, name)
     assert thing.__doc__
-    assert inspect.signature(thing)
+    if name != "Comparison":  # only created by `compare`
+        assert inspect.signature(thing)
 
 
 def test_unknown_attribute_is_rejected():

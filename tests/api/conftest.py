@@ -1,25 +1,10 @@
-"""Fixtures: parameters of a quick training, and a classifier that was fitted on names."""
+"""Fixtures: a classifier that was fitted on names."""
 
 import numpy as np
 import pytest
 
 from fashioncnn import Classifier
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
-
-QUICK = {
-    "model__channels": [4, 8],
-    "model__hidden": 16,
-    "epochs": 1,
-    "batch_size": 32,
-    "device": "cpu",
-    "kernels": "torch",
-}
-
-
-@pytest.fixture
-def quick():
-    """Return parameters of a training that takes a fraction of a second on 100 images."""
-    return dict(QUICK)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +20,6 @@ def names(sketches):
 
 
 @pytest.fixture(scope="session")
-def fitted(images, names):
+def fitted(images, names, quick_parameters):
     """Return a classifier that was fitted on names; tests must not change it."""
-    return Classifier(**QUICK).fit(images, names)
+    return Classifier(**quick_parameters).fit(images, names)

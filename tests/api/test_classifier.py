@@ -94,14 +94,13 @@ def test_training_on_arrays_is_training_on_these_arrays(small):
 
 @pytest.mark.parametrize(
     "data",
-    [3, {}, [1, 2], (1, 2, 3), "", b"folder", np.zeros((4, 28, 28)), object()],
+    [3, {}, (1, 2, 3), "", b"folder", np.zeros((4, 28, 28)), object()],
     ids=lambda data: type(data).__name__,
 )
 def test_unsupported_data_is_rejected_by_its_type(data):
     """It never falls back to Fashion-MNIST."""
-    with pytest.raises((UsageError, DataError)) as raised:
+    with pytest.raises(UsageError, match=f"data of type {type(data).__name__}"):
         Classifier.train(data=data, **TRAINING)
-    assert type(data).__name__ in str(raised.value)
 
 
 def test_messages_name_arguments_not_options(small):
@@ -314,3 +313,17 @@ def describe_state():
         torch.get_num_threads(),
         np.random.get_state()[1].tolist(),
     )
+
+
+def test_settings_of_loading_have_an_effect(tmp_path):
+    for level, name in enumerate(("ant", "bee")):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.new("RGB", (28, 28), (90 * level, i, 7)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "bee" / "0.png").write_bytes(b"broken")
+    settings = {"epochs": 1, "batch_size": 4, "device": "cpu", "track_test": False, "channels": 3}
+    with pytest.raises(DataError, match=r"bee/0\.png: not a .*"):
+        Classifier.train(data=tmp_path, **settings)
+    with pytest.warns(UserWarning, match=r"skipped .*bee/0\.png: not a"):
+        classifier = Classifier.train(data=tmp_path, skip_broken=True, **settings)
+    assert classifier.class_names == ("ant", "bee")

@@ -4,17 +4,10 @@ from fashioncnn import Classifier, DataError, UsageError, compare
 
 
 @pytest.fixture(scope="module")
-def pair(quick_module, images, names):
+def pair(quick_parameters, images, names):
     return [
-        Classifier(**{**quick_module, "epochs": epochs}).fit(images, names) for epochs in (1, 3)
+        Classifier(**{**quick_parameters, "epochs": epochs}).fit(images, names) for epochs in (1, 3)
     ]
-
-
-@pytest.fixture(scope="module")
-def quick_module():
-    from .conftest import QUICK
-
-    return QUICK
 
 
 def test_classifiers_are_compared_on_the_same_images(pair, images, names):

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from fashioncnn import DataError, Evaluation, MissingExtraError, UsageError, environment
+from fashioncnn import Classifier, DataError, Evaluation, MissingExtraError, UsageError, environment
 from fashioncnn.api.classifier import classifier_of_model
 
 
@@ -75,8 +76,6 @@ def test_page_of_a_perfect_model_has_no_mistakes(tiny_result, small):
 
 
 def test_class_names_are_escaped(quick, images, names):
-    from fashioncnn import Classifier
-
     labels = np.where(names == "Coat", "<b>&", names)
     evaluation = Classifier(**quick).fit(images, labels).evaluate(images, labels)
     assert "<b>&<" not in evaluation._repr_html_()
@@ -123,10 +122,40 @@ def test_names_and_integers_are_labels(tiny_result, small):
         classifier.evaluate(small.test.images[:1], ["Coats"])
 
 
-@pytest.mark.parametrize("data", [3, np.zeros((2, 28, 28)), {"a": 1}, "", [1, 2]], ids=repr)
-def test_unsupported_data_is_rejected(data, fitted):
-    with pytest.raises(UsageError, match=r"Classifier\.evaluate"):
+@pytest.mark.parametrize(
+    "data",
+    [3, np.zeros((2, 28, 28)), {"a": 1}, "", [1, 2], b"bytes", (1, 2, 3)],
+    ids=lambda data: type(data).__name__,
+)
+def test_unsupported_data_is_rejected_by_its_type(data, fitted):
+    with pytest.raises(UsageError, match=type(data).__name__):
         fitted.evaluate(data)
+
+
+def test_data_has_to_be_named_for_a_model_of_users_own(fitted):
+    """It is not evaluated on Fashion-MNIST."""
+    with pytest.raises(UsageError, match="trained on 'arrays', so name the data"):
+        fitted.evaluate()
+
+
+def test_a_folder_is_evaluated_as_a_whole(fitted, images, names, tmp_path):
+    for position, (image, name) in enumerate(zip(images[:30], names[:30], strict=True)):
+        folder = tmp_path / name.replace("/", " ")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / f"{position}.png")
+    evaluation = fitted.evaluate(tmp_path)
+    assert evaluation["n"] == 30
+    assert evaluation.accuracy == fitted.score(images[:30], names[:30])
+
+
+def test_images_of_the_training_are_not_evaluated(quick, images, names, tmp_path):
+    for position, (image, name) in enumerate(zip(images, names, strict=True)):
+        folder = tmp_path / "data" / name.replace("/", " ")
+        folder.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(image).save(folder / f"{position}.png")
+    Classifier.train(data=tmp_path / "data", out=tmp_path / "run", **quick)
+    loaded = Classifier.load(tmp_path / "run", device="cpu")
+    assert loaded.evaluate(tmp_path / "data")["n"] == 16
 
 
 def test_evaluations_are_of_the_public_type(evaluation):

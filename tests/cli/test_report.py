@@ -32,6 +32,17 @@ def test_out_names_the_output_folder(cli, trained):
     assert Path("elsewhere/report.md").exists()
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_a_file_of_the_user_is_never_replaced(name, cli, trained, second):
+    Path(name).write_text("my own report")
+    assert f"{name}: exists and is no report" in cli.fails(2, "report", trained, second)
+    assert Path(name).read_text() == "my own report"
+    assert not Path({"report.md", "report.html"}.difference([name]).pop()).exists()
+    Path(name).unlink()
+    for _ in range(2):  # its own reports are replaced
+        cli.ok("report", trained, second)
+
+
 def test_report_without_the_data_shows_no_mistakes_and_prints_a_note(cli, trained):
     code, _, err = cli("report", trained, "--data", "missing")
     assert code == 0

@@ -343,3 +343,20 @@ class TestObjects:
 def test_idx_file_is_rejected_with_its_folder(idx_folder):
     with pytest.raises(UsageError, match="a file, not a dataset; an IDX file; give its folder"):
         load_dataset(str(idx_folder / "train-images-idx3-ubyte"))
+
+
+def test_colors_are_kept_with_three_channels(tmp_path):
+    colors = np.repeat(IMAGES[..., None], 3, axis=3)
+    colors[..., 0] //= 2
+    np.savez(tmp_path / "a.npz", images=colors, labels=LABELS)
+    for i in range(2):
+        Image.fromarray(colors[i]).save(tmp_path / f"{i}.png")
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], [["0.png", 0], ["1.png", 1]])
+    for source in (tmp_path / "a.npz", (colors, LABELS)):
+        data = load_data(source, channels=3)
+        assert data.channels == 3
+        assert data.train.images[0].tolist() == colors[data.train.indices[0]].tolist()
+        assert load_data(source).channels == 1
+    assert load_dataset(str(path), channels=3, for_evaluation=True).test.images.tolist() == (
+        colors[:2].tolist()
+    )

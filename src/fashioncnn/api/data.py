@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.api.labels import classes_as_given
@@ -15,7 +16,7 @@ from fashioncnn.config import source_from_environment
 from fashioncnn.data import load
 from fashioncnn.data.alignment import align_classes
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Dataset, Split
-from fashioncnn.data.options import LoadOptions, warn
+from fashioncnn.data.options import LoadOptions, load_arguments, warn
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.data.tables import read_objects
 from fashioncnn.errors import UsageError
@@ -65,15 +66,15 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
 
     Args:
         data: see `load_data`; None is the source in the settings.
-        settings: with ``data.source`` and ``data.image_size``.
+        settings: with ``data.source`` and how it is loaded.
 
     Raises:
         UsageError: `data` is of an unsupported type.
     """
     if data is None:
-        return load.load_data(settings.data.source, image_size=settings.data.image_size), None
+        return load.load_data(settings.data.source, **load_arguments(settings.data)), None
     _reject_empty(data)
-    dataset = load.load_data(data, image_size=settings.data.image_size)
+    dataset = load.load_data(data, **load_arguments(settings.data))
     if isinstance(data, str | Path | Dataset):
         return dataset, None
     is_pair = isinstance(data, tuple) and len(data) == PAIR
@@ -107,6 +108,8 @@ def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple
             for_evaluation=True,
             class_names=spec.labels,
         )
+    elif isinstance(data, np.ndarray | list | bytes) or hasattr(data, "detach"):
+        raise UsageError(f"Classifier.evaluate: labels are missing for the {type(data).__name__}")
     else:
         options = LoadOptions(size, for_evaluation=True, class_names=spec.labels)
         dataset = read_objects(data, options)

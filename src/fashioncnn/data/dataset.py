@@ -171,6 +171,7 @@ class Dataset:
         validation: tuple[Any, Any] | None = None,
         name: str = "arrays",
         image_size: int | None = None,
+        channels: int = 1,
         views: ViewMode = "plain",
     ) -> Dataset:
         """Return the dataset of images and labels in memory.
@@ -187,6 +188,7 @@ class Dataset:
                 training split.
             name: of the dataset.
             image_size: side in pixels to which images are resized.
+            channels: 1 converts color images to grayscale, 3 keeps their colors.
             views: how image files become arrays of this kind when the model predicts.
 
         Raises:
@@ -196,7 +198,9 @@ class Dataset:
         names = distinct_labels(labels) if class_names is None else tuple(class_names)
         given = {"train": (images, labels), "test": test, "validation": validation}
         splits = {
-            split: _split_of_arrays(pair, names, image_size, "" if split == "train" else split)
+            split: _split_of_arrays(
+                pair, names, image_size, channels, "" if split == "train" else split
+            )
             for split, pair in given.items()
             if pair is not None
         }
@@ -325,12 +329,12 @@ def empty_split(like: Split) -> Split:
 
 
 def _split_of_arrays(
-    pair: Any, class_names: tuple[str, ...], image_size: int | None, prefix: str
+    pair: Any, class_names: tuple[str, ...], image_size: int | None, channels: int, prefix: str
 ) -> Split:
     """Return a split of images and labels; `prefix` names it in messages."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise DataError(f"{prefix} of type {type(pair).__name__}: should be (images, labels)")
-    images = to_images(pair[0], image_size, f"{prefix} images".strip())
+    images = to_images(pair[0], image_size, f"{prefix} images".strip(), channels)
     labels = encode_labels(pair[1], class_names, f"{prefix} labels".strip())
     if len(images) != len(labels):
         where = f"{prefix}: " if prefix else ""

@@ -138,7 +138,7 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[NDArray[np.uint8], NDA
         paths = [Path(str(p)) for p in frame[names[columns.path]].to_numpy()]
         return _read_paths(paths, labels, Path(), options)
     pixels = frame[[names[i] for i in columns.pixels]].to_numpy()
-    return to_images(pixels, options.image_size, subject), labels
+    return to_images(pixels, options.image_size, subject, options.channels), labels
 
 
 def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | None:
@@ -254,10 +254,10 @@ def _read_paths(
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     if not paths:
         raise DataError(f"{table}: no rows below the first line")
-    if options.views != "plain" or options.channels != 1:
+    if options.views != "plain":
         raise DataError(
-            f"{table}: files of a table are read as grayscale 'plain' images, but data.views = "
-            f"'{options.views}' and data.channels = {options.channels}; use a folder per class"
+            f"{table}: files of a table are read as 'plain' images, but data.views = "
+            f"'{options.views}'; use a folder per class"
         )
     views, kept = read_images(paths, options)
     parsed = _parse_labels(list(labels), str(table)) if isinstance(labels, list) else labels

@@ -37,6 +37,9 @@ def load_data(
     offline: bool = False,
     skip_broken: bool = False,
     notify: Notify = warn,
+    views: ViewMode = "plain",
+    channels: int = 1,
+    hold_out_min: int = 0,
 ) -> Dataset:
     """Return the dataset of a source of any supported kind.
 
@@ -52,6 +55,9 @@ def load_data(
         offline: never download.
         skip_broken: leave out image files that cannot be read, with a warning.
         notify: called with messages about what was skipped; by default Python warnings.
+        views: see `LoadOptions`.
+        channels: 1 for grayscale, 3 for color.
+        hold_out_min: see `LoadOptions`.
 
     Raises:
         UsageError: the source does not exist or is of another type.
@@ -66,9 +72,15 @@ def load_data(
             offline=offline,
             skip_broken=skip_broken,
             notify=notify,
+            views=views,
+            channels=channels,
+            hold_out_min=hold_out_min,
         )
     check_image_size(image_size)
-    return read_objects(source, LoadOptions(image_size, skip_broken=skip_broken, notify=notify))
+    options = LoadOptions(
+        image_size, skip_broken=skip_broken, notify=notify, views=views, channels=channels
+    )
+    return read_objects(source, options)
 
 
 def load_dataset(
