@@ -78,6 +78,7 @@ def test_another_optimizer_replaces_the_section():
     assert settings.optimizer.model_dump() == {
         "name": "sgd",
         "learning_rate": 0.1,
+        "backbone_lr_factor": 1.0,
         "weight_decay": 0.0,
         "momentum": 0.9,
     }

@@ -45,6 +45,8 @@ FLAGS = {
     "track_test": "training.track_test",
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
+    "channels": "data.channels",
+    "freeze": "training.freeze",
     "skip_broken": "data.skip_broken",
 }
 """Settings with a flag of their own: its name, and the dotted key it sets."""
@@ -70,7 +72,7 @@ def resolve(
     Args:
         recipe: name of a recipe, or path of a recipe file ending in ``.toml``.
         config: a TOML file with some of the settings.
-        flags: values by the names in `FLAGS`; None is not given.
+        flags: values by the names in `FLAGS`, or by dotted key; None is not given.
         flag_names: what messages call a flag that was given, such as ``--epochs``; by default its
             dotted key.
         assignments: ``key=value`` with dotted keys, values in TOML notation.
@@ -85,7 +87,7 @@ def resolve(
     layers.append(from_file)
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
-    given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
+    given = {setting_key(k): v for k, v in (flags or {}).items() if v not in (None, "")}
     assigned = dict(_parse_assignment(a) for a in assignments or [])
     given |= assigned
     layers.append(_nested(given))

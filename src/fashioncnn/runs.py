@@ -87,6 +87,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def initial(self) -> Path:
+        """Model folder with the weights that the folds of a cross-validation start from."""
+        return self.path / "initial"
+
+    @property
     def trained(self) -> bool:
         """Whether the run was trained to its end: it has metrics and a model."""
         return self.metrics.exists()

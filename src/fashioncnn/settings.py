@@ -88,8 +88,27 @@ class ResidualCNNConfig(Section):
     """Dropout probability before the linear layer."""
 
 
+NetworkKind = Literal["class", "function", "instance"]
+
+
+class CustomConfig(Section):
+    """A network of your own, given with ``--network`` or ``Classifier(network=…)``.
+
+    These values are recorded; code is never imported because they are in a file.
+    """
+
+    name: Literal["custom"]
+    network: str = Field(min_length=3, max_length=420, pattern=r"^[\w.]+:[\w.<>]+(\([ -~]*)?$")
+    """Where its code is: ``package.module:Class``."""
+    kind: NetworkKind = "class"
+    """What was given: a class or function, which was called, or a module, which was copied."""
+    source_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of the file with its code; empty if it is in no file, as in a notebook."""
+
+
 ModelConfig = Annotated[
-    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig, Field(discriminator="name")
+    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig | CustomConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -115,8 +134,14 @@ class DataConfig(Section):
     label_noise: float = Field(0.0, ge=0, lt=1)
     """Probability that a training label is replaced by one of the other classes, uniformly
     (arXiv:1712.09482); the same for all training seeds. Validation and test labels are kept."""
+    hold_out_min: int = Field(0, ge=0)
+    """Images per class, on average, below which neither a test nor (with ``auto``) a validation
+    split is cut from the training images."""
     image_size: int | None = Field(None, ge=8, le=256)
-    """Side in pixels to which images of class folders are resized; 28 by default."""
+    """Side in pixels to which image files are resized; by default that of the model that training
+    starts from, else 28."""
+    channels: Literal[1, 3] = 1
+    """Channels of image files: 1 for grayscale, 3 for color (RGB)."""
     scaling: Literal["unit", "symmetric", "standard"] = "unit"
     """Pixel scaling: to [0, 1], to [-1, 1], or to mean 0 and standard deviation 1 on the training
     split."""
@@ -199,6 +224,8 @@ class AdamConfig(Section):
     name: Literal["adam", "adamw"]
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
+    backbone_lr_factor: float = Field(1.0, ge=0, le=1000)
+    """The learning rate of every layer but the last is multiplied by this."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay: an L2 penalty for ``adam``, decoupled for ``adamw``."""
     betas: Annotated[
@@ -214,6 +241,8 @@ class SGDConfig(Section):
     name: Literal["sgd"]
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
+    backbone_lr_factor: float = Field(1.0, ge=0, le=1000)
+    """The learning rate of every layer but the last is multiplied by this."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -229,6 +258,8 @@ class MuonConfig(Section):
     sqrt(max(1, rows / columns))."""
     adam_learning_rate: float = Field(gt=0)
     """Peak learning rate of AdamW; follows the same schedule."""
+    backbone_lr_factor: float = Field(1.0, ge=0, le=1000)
+    """The learning rate of every layer but the last is multiplied by this."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -255,23 +286,30 @@ class DecaySchedule(Section):
 class TrainingConfig(Section):
     """Duration, loss and selection of weights."""
 
-    epochs: int = Field(20, ge=1, le=1_000_000)
-    """Passes over the training split."""
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = 20
+    """Passes over the training split; ``auto`` is 15, and more where that is fewer than 200
+    optimizer steps."""
     batch_size: int = Field(128, ge=1, le=1_000_000)
     """Images per optimizer step."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, data order, dropout and augmentation."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of the cross-entropy (arXiv:1512.00567)."""
+    freeze: Literal["none", "features"] = "none"
+    """``features`` trains only the last layer; all others, their batch norm statistics included,
+    stay as they are in the model that training starts from."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay per step of an exponential moving average (EMA) of the weights, which is then
     evaluated and kept; 0 keeps the raw weights."""
     temperature: Annotated[float, Field(ge=0.001, le=1000)] | Literal["auto"] = "auto"
     """Softmax temperature of the model (arXiv:1706.04599); ``auto`` fits it to the validation
-    split, 1 without one."""
+    split, else by cross-validation (``calibration_folds``), else it is 1."""
+    calibration_folds: int = Field(0, ge=0, le=20)
+    """Without a validation split, ``auto`` temperature and abstention threshold are fitted in a
+    cross-validation with this many folds, each trained with the same settings; 0 for none."""
     abstain_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Confidence below which ``predict`` abstains; ``auto`` is the threshold that loses one tenth
-    of the correct answers on the validation split, 0 without one."""
+    of the correct answers on the validation split or in the cross-validation, 0 without one."""
     patience: int = Field(0, ge=0, le=1_000_000)
     """Early stopping: training ends after this many epochs without a new best value of
     ``select_by`` on the validation split; 0 is off. ``select`` decides which weights are kept."""
@@ -373,7 +411,7 @@ class Settings(Section):
 
 
 SECTIONS: dict[str, tuple[type[Section], ...]] = {
-    "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig),
+    "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig, CustomConfig),
     "data": (DataConfig,),
     "augmentation": (AugmentationConfig,),
     "optimizer": (AdamConfig, SGDConfig, MuonConfig),

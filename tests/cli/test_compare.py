@@ -83,14 +83,9 @@ def test_folders_of_seeds_are_compared_by_their_means(cli, make_run):
 
 
 def test_groups_of_the_same_seeds_are_paired_by_seed(cli, make_run):
-    for number, name in enumerate("ab"):
+    for name, learning_rate in (("a", 0.001), ("b", 0.002)):
         for seed in (2, 10):
-            run = make_run(f"{name}/seed-{seed}", 100 * number + seed)
-            config = Path(run, "config.toml")
-            config.write_text(
-                config.read_text().replace(f"seed = {100 * number + seed}", f"seed = {seed}")
-            )
-            RunFolder(Path(run)).write_metrics(NO_METRICS)
+            make_run(f"{name}/seed-{seed}", seed, learning_rate=learning_rate)
     comparison = cli.json("compare", "a", "b")
     assert comparison["paired_by_seed"]
     assert comparison["method"].endswith("paired by seed")

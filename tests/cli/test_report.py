@@ -32,6 +32,17 @@ def test_out_names_the_output_folder(cli, trained):
     assert Path("elsewhere/report.md").exists()
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_a_file_of_the_user_is_never_replaced(name, cli, trained, second):
+    Path(name).write_text("my own report")
+    assert f"{name}: exists and is no report" in cli.fails(2, "report", trained, second)
+    assert Path(name).read_text() == "my own report"
+    assert not Path({"report.md", "report.html"}.difference([name]).pop()).exists()
+    Path(name).unlink()
+    for _ in range(2):  # its own reports are replaced
+        cli.ok("report", trained, second)
+
+
 def test_report_without_the_data_shows_no_mistakes_and_prints_a_note(cli, trained):
     code, _, err = cli("report", trained, "--data", "missing")
     assert code == 0
@@ -93,7 +104,7 @@ def group(trained):
         config.write_text(config.read_text().replace("seed = 0", f"seed = {seed}"))
         content = json.loads(metrics.read_text())
         content["test"]["accuracy"] = accuracy
-        metrics.write_text(json.dumps(content))
+        metrics.write_text(json.dumps({**content, "checksum": None, "sha256": None}))
     return "g_1"
 
 
@@ -174,7 +185,7 @@ def test_table_is_written_to_a_file(cli, trained, out, path):
 def test_runs_that_were_not_evaluated_are_reported(cli, trained):
     metrics = Path(trained, "metrics.json")
     content = json.loads(metrics.read_text())
-    metrics.write_text(json.dumps({**content, "test": None, "validation": None}))
+    metrics.write_text(json.dumps({**content, "checksum": None, "test": None, "validation": None}))
     code, out, err = cli("report", trained, "--format", "csv")
     assert (code, out) == (2, "")
     assert "run: skipped, it was not evaluated on any split" in err

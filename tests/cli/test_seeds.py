@@ -181,3 +181,30 @@ def test_missing_report_of_a_run_is_written(cli, group, monkeypatch):
     Path("g/seed-0/report.html").unlink()
     cli.ok("train", "--resume", "g")
     assert Path("g/seed-0/report.html").exists()
+
+
+def test_evaluating_a_group_evaluates_every_run(cli, group, monkeypatch):
+    monkeypatch.setattr(
+        "fashioncnn.reporting.report.write_comparison",
+        lambda reports, folder: folder / str(len(reports)),
+    )
+    code, out, err = cli("evaluate", "g")
+    assert code == 0
+    stored = [json.loads(Path(f"g/seed-{s}/metrics.json").read_text())["test"] for s in (0, 3)]
+    accuracy = [of_run["accuracy"] for of_run in stored]
+    lines = out.splitlines()
+    assert lines[1].startswith(f"seed 3: test accuracy {100 * accuracy[1]:.2f}%")
+    assert lines[2].startswith(
+        f"mean ± sd (n = 2): test accuracy {100 * statistics.fmean(accuracy):.2f} ± "
+    )
+    assert "report: g/2" in err
+    document = cli.json("evaluate", "g")
+    assert [run["test"] for run in document["runs"]] == stored
+    assert document["mean"]["test"]["accuracy"]["mean"] == statistics.fmean(accuracy)
+    assert "is below --min-accuracy 0.999" in cli("evaluate", "g", "--min-accuracy", "0.999")[2]
+
+
+def test_unfinished_group_is_not_evaluated(cli, group):
+    Path("g/seed-3/metrics.json").unlink()
+    message = cli.fails(2, "evaluate", "g")
+    assert message.endswith("g: seed-3 not finished; resume with: fashioncnn train --resume g")

@@ -196,11 +196,11 @@ def test_missing_optuna_is_reported_with_the_install_command(cli, monkeypatch):
 def test_signal_stops_the_search_with_a_report(cli, fake_tune, monkeypatch, number, code):
     trained = []
 
-    def send_signal(settings, dataset, *, callbacks):
+    def send_signal(settings, dataset, **options):
         trained.append(settings)
         if len(trained) == 3:
             os.kill(os.getpid(), number)
-        return fake_train_model(settings, dataset, callbacks=callbacks)
+        return fake_train_model(settings, dataset, **options)
 
     monkeypatch.setattr("fashioncnn.tuning.worker.train_model", send_signal)
     result, out, err = cli(*fake_tune, "--trials", "50")

@@ -191,3 +191,10 @@ class TestFromArrays:
         with pytest.raises(DataError, match=message) as caught:
             Dataset.from_arrays(**arguments)
         assert "\n" not in str(caught.value)
+
+
+def test_representations_are_short(sketches):
+    assert (
+        repr(sketches) == "Dataset(sketches, train: 3,000, test: 1,000, 28×28 pixels, 10 classes)"
+    )
+    assert repr(sketches.test) == "Split(1,000 images, 28×28)"

@@ -88,3 +88,11 @@ def test_other_types_are_rejected(images):
 
 def test_no_images_are_an_empty_array():
     assert to_images(np.empty((0, 9, 9))).shape == (0, 9, 9)
+
+
+def test_color_is_kept_with_three_channels(tmp_path):
+    np.testing.assert_array_equal(to_images(COLORS, channels=3), COLORS)
+    np.testing.assert_array_equal(to_images(COLORS.transpose(0, 3, 1, 2), channels=3), COLORS)
+    assert to_images(IMAGES, channels=3).shape == (3, 9, 9)
+    assert to_images(COLORS[:2], 8, channels=3).shape == (2, 8, 8, 3)
+    assert to_images([Image.fromarray(COLORS[0])], 8, channels=3).shape == (1, 8, 8, 3)

@@ -75,12 +75,16 @@ def test_train_can_be_a_class(tmp_path):
 def test_train_with_subfolders_can_be_a_class(tmp_path):
     fill(tmp_path, ["car", "plane"])
     fill(tmp_path / "train", ["red", "blue"])
-    assert load(tmp_path)[0].class_names == ("car", "plane", "train")
+    data, messages = load(tmp_path)
+    assert data.class_names == ("car", "plane", "train")
+    assert messages == [f"{tmp_path}: read as classes, not as splits: train"]
 
 
 def test_folders_named_as_splits_without_folders_are_classes(tmp_path):
     fill(tmp_path, ["train", "test"])
-    assert load(tmp_path)[0].class_names == ("test", "train")
+    data, messages = load(tmp_path)
+    assert data.class_names == ("test", "train")
+    assert messages == [f"{tmp_path}: read as classes, not as splits: test, train"]
 
 
 @pytest.mark.parametrize("names", [("train", "Training"), ("train", "test", "test_set")])

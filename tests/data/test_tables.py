@@ -1,5 +1,7 @@
 """Datasets of CSV files, NumPy archives, frames and datasets of other libraries."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -119,6 +121,15 @@ class TestCSV:
         assert data.class_names == ("bag", "shoe")
         assert data.test.labels.tolist() == [0, 1] * 6
 
+    def test_columns_without_effect_are_reported(self, tmp_path):
+        for i in range(2):
+            Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+        rows = [[f"{i}.png", i, 5] for i in range(2)]
+        path = write_csv(tmp_path / "a.csv", ["path", "label", "price"], rows)
+        messages = []
+        load_dataset(str(path), notify=messages.append)
+        assert messages == [f"{path}: columns without effect: price"]
+
     def test_broken_images_are_skipped_with_their_labels(self, tmp_path):
         for i in range(4):
             Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
@@ -146,6 +157,7 @@ class TestCSV:
             (["label", *PIXELS], [["", *[9] * 784]], "line 2 has no label"),
             (["path", "label"], [], "no rows below the first line"),
             (["label", *PIXELS], [], "no rows below the first line"),
+            (["path", "label", "split"], [["a", 1, "test"]], "column 'split' is not supported"),
             (["path", "label"], [["a"]], "line 2 has only 1 columns"),
         ],
     )
@@ -192,12 +204,31 @@ class TestNPZ:
         with pytest.raises(DataError, match=r"a\.npz: no images and labels among .* \(foo\); exp"):
             load_dataset(str(tmp_path / "a.npz"))
         np.savez(tmp_path / "b.npz", images=np.array([{}]), labels=LABELS)
-        with pytest.raises(DataError, match=r"b\.npz: not a readable \.npz file \(Object arrays"):
+        with pytest.raises(
+            DataError, match=r"b\.npz: not a readable \.npz file \(array of type object"
+        ):
             load_dataset(str(tmp_path / "b.npz"))
         content = (tmp_path / "a.npz").read_bytes()
         (tmp_path / "c.npz").write_bytes(content[: len(content) // 2])
         with pytest.raises(DataError, match=r"c\.npz: not a readable \.npz file"):
             load_dataset(str(tmp_path / "c.npz"))
+
+    def test_header_that_declares_more_than_the_file_contains_is_rejected(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+        with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+            images, labels = archive.read("images.npy"), archive.read("labels.npy")
+        changed = images.replace(b"(60, 28, 28)", b"(99, 99, 99)")
+        assert changed != images
+        with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+            archive.writestr("images.npy", changed)
+            archive.writestr("labels.npy", labels)
+        with pytest.raises(DataError, match=r"b\.npz: .* bytes for an array of shape \(99, 99, 99"):
+            load_dataset(str(tmp_path / "b.npz"))
+
+    def test_fortran_order_is_read(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=np.asfortranarray(IMAGES), labels=LABELS)
+        data = load_dataset(str(tmp_path / "a.npz"), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
 
     def test_lengths_must_agree(self, tmp_path):
         np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS[:50])
@@ -296,6 +327,10 @@ class TestObjects:
             ((IMAGES, LABELS * 0), "1 distinct labels"),
             ((IMAGES[0], LABELS), "28 columns|shape|images but"),
             (torch.utils.data.TensorDataset(torch.zeros(2, 4)), "item 0 of type tuple; should be"),
+            (
+                torch.utils.data.TensorDataset(torch.zeros(2, 9, 9), torch.eye(2)),
+                "item 0 has several",
+            ),
             (torch.utils.data.TensorDataset(torch.zeros(0, 4)), "TensorDataset: no images"),
             (((IMAGES, LABELS % 5), (IMAGES, LABELS)), "test labels: label 5 at position 5"),
         ],
@@ -308,3 +343,20 @@ class TestObjects:
 def test_idx_file_is_rejected_with_its_folder(idx_folder):
     with pytest.raises(UsageError, match="a file, not a dataset; an IDX file; give its folder"):
         load_dataset(str(idx_folder / "train-images-idx3-ubyte"))
+
+
+def test_colors_are_kept_with_three_channels(tmp_path):
+    colors = np.repeat(IMAGES[..., None], 3, axis=3)
+    colors[..., 0] //= 2
+    np.savez(tmp_path / "a.npz", images=colors, labels=LABELS)
+    for i in range(2):
+        Image.fromarray(colors[i]).save(tmp_path / f"{i}.png")
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], [["0.png", 0], ["1.png", 1]])
+    for source in (tmp_path / "a.npz", (colors, LABELS)):
+        data = load_data(source, channels=3)
+        assert data.channels == 3
+        assert data.train.images[0].tolist() == colors[data.train.indices[0]].tolist()
+        assert load_data(source).channels == 1
+    assert load_dataset(str(path), channels=3, for_evaluation=True).test.images.tolist() == (
+        colors[:2].tolist()
+    )

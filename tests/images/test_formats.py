@@ -76,6 +76,7 @@ def test_first_bytes_decide_the_format(head, name):
         (b"\0\0\1\0\1\0", "an icon (ICO)"),
         (b"<!DOCTYPE html><html>", "a web page (HTML)"),
         (b"PK\3\4", "a ZIP file"),
+        (b"\x93NUMPY\1\0", "a NumPy array"),
         (b"\x1f\x8b\x08", "a gzip file"),
         (b"hello", None),
     ],

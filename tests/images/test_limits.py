@@ -3,6 +3,8 @@
 import os
 import socket
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 
@@ -255,6 +257,44 @@ def test_jpeg_of_a_phone_is_read_without_a_warning():
     at = content.index(b"\xff\xc0") + 5
     content[at : at + 4] = struct.pack(">HH", 16320, 12240)
     assert read_image(BytesIO(bytes(content)), "a", min_side=512).size == (510, 680)
+
+
+def test_images_that_need_much_memory_are_decoded_one_at_a_time(monkeypatch):
+    taken = []
+
+    class Recorder:
+        def __enter__(self):
+            taken.append(True)
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("fashioncnn.images.decoding._LARGE_IMAGE", Recorder())
+    progressive, baseline = jpeg(400, 400, progressive=True), jpeg(400, 400)
+    read_image(BytesIO(progressive), "a", max_pixels=160_000)
+    read_image(BytesIO(baseline), "a", max_pixels=80_000)
+    assert not taken
+    read_image(BytesIO(progressive), "a", max_pixels=80_000)
+    assert taken
+
+
+@pytest.mark.slow
+def test_jpeg_of_48_megapixels_needs_little_memory(tmp_path):
+    Image.new("RGB", (6048, 8064), (90, 60, 30)).save(tmp_path / "a.jpg")
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from fashioncnn.images.decoding import read_image\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
+        "image = read_image(Path(sys.argv[1]), min_side=512)\n"
+        "print(*image.size, peak() - before)\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "a.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    width, height, kilobytes = map(int, done.stdout.split())
+    assert (width, height) == (756, 1008)
+    assert kilobytes < 60_000  # all pixels are 146 MB
 
 
 def test_remedy_is_that_of_the_caller():

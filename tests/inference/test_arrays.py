@@ -291,6 +291,18 @@ def test_views_do_not_depend_on_how_an_image_is_passed(tmp_path, image_format, m
     assert difference < 0.5 if image_format == "JPEG" else difference == 0
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
+@pytest.mark.parametrize("highest", [200, 40_000])
+def test_16_bit_files_are_equal_by_path_and_opened(tmp_path, image_format, highest):
+    """Also dark ones: in a file, white is 65535, whatever the highest value."""
+    values = np.linspace(0, highest, 100 * 60).reshape(100, 60).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a", image_format)
+    expected = of_image(np.round(values / 257).astype(np.uint8))
+    np.testing.assert_array_equal(as_images(tmp_path / "a", FASHION)[0], expected)
+    with Image.open(tmp_path / "a") as image:
+        np.testing.assert_array_equal(as_images(image, FASHION)[0], expected)
+
+
 class PathLike:
     def __init__(self, path):
         self.path = path
@@ -309,6 +321,14 @@ def test_orientation_is_applied_once():
     converted = Image.open(buffer).convert("RGB")
     for image in (upright, converted):
         assert np.abs(as_images(image, FASHION).astype(int) - expected).mean() < 0.5
+
+
+def test_files_that_pillow_opened_are_closed(tmp_path):
+    """As by `Image.load`; thousands of images may be passed like this."""
+    photograph().save(tmp_path / "a.jpg")
+    image = Image.open(tmp_path / "a.jpg")
+    as_views(image, FASHION)
+    assert image.fp is None
 
 
 def test_opened_image_is_not_changed():
@@ -361,7 +381,7 @@ def test_patterns_and_idx_files_are_read(tmp_path):
         ("gone/*.png", "no matching file"),
         ("https://example.com/a.png", "no such file"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, BytesIO) else str(value),
 )
 def test_what_is_not_an_image_is_rejected_in_one_line(tmp_path, monkeypatch, content, reason):
     monkeypatch.chdir(tmp_path)
@@ -408,6 +428,8 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path):
         np.ones((28, 28), int),
         np.ma.masked_array(IMAGE, mask=IMAGE > 9),
         torch.zeros(2, 2, 2, 2, 2),
+        torch.eye(28).to_sparse(),
+        torch.zeros(28, 28, device="meta"),
         IMAGE / 127.5 - 1,
         [[1, 2], [3]],
         {"a": 1},
@@ -419,7 +441,9 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path):
         object(),
         range(3),
     ],
-    ids=lambda value: f"{getattr(value, 'shape', value)} {getattr(value, 'dtype', '')}"[:40],
+    ids=lambda value: (
+        f"{type(value).__name__} {getattr(value, 'shape', '')} {getattr(value, 'dtype', '')}"
+    ),
 )
 def test_unsupported_inputs_are_rejected_in_one_line(invalid):
     with pytest.raises(UsageError, match=r"should be|images of type|masked values") as caught:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, is_dataset
-from fashioncnn.settings import Settings
+from fashioncnn.settings import CustomConfig, Settings
 
 PHOTOGRAPH_VIEWS = ("photo", "cutout")
 """Kinds of views that segment a garment."""
@@ -120,13 +120,29 @@ def _head(description: ModelDescription, title: str) -> list[str]:
         "---",
         f"# {title} on {description.dataset}",
         "",
-        f"- **Network**: `{description.architecture.name}`, {description.parameters:,} parameters, "
-        f"{description.multiply_adds:,} multiply-adds per image",
+        f"- **Network**: {_network(description)}",
         f"- **Temperature**: {description.temperature:.4g}{tta}",
         *_abstention(description),
-        f"- **Input**: grey, {size}×{size}, uint8",
+        f"- **Input**: {_color(description)}, {size}×{size}, uint8",
         f"- **Classes**: {', '.join(description.labels)}",
     ]
+
+
+def _color(description: ModelDescription) -> str:
+    return "grey" if description.preprocessing.channels == 1 else "color (RGB)"
+
+
+def _network(description: ModelDescription) -> str:
+    architecture = description.architecture
+    parts = [f"`{architecture.name}`", f"{description.parameters:,} parameters"]
+    if description.multiply_adds is not None:
+        parts.append(f"{description.multiply_adds:,} multiply-adds per image")
+    text = ", ".join(parts)
+    if not isinstance(architecture, CustomConfig):
+        return text
+    code = f"`{architecture.network}` ({architecture.kind})"
+    digest = f", SHA-256 of its file {architecture.source_sha256}"
+    return f"{text}; needs the code of {code}{digest if architecture.source_sha256 else ''}"
 
 
 def _abstention(description: ModelDescription) -> list[str]:

@@ -21,14 +21,23 @@ from fashioncnn.checksum import (
     without_checksum,
 )
 from fashioncnn.errors import ModelError, UsageError
-from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
+from fashioncnn.files import (
+    is_temporary,
+    make_folder,
+    remove_temporary_files,
+    write_atomic,
+    write_json,
+)
 from fashioncnn.migration import migrate_model_description
 from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
-from fashioncnn.settings import SCHEMA
+from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
+MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD})
+OPTIONAL_KEYS = ("predicts_names",)
+"""Keys of ``config.json`` that are only written with a value, as they were added later."""
 MAX_FEATURE_VALUES = 1 << 28
 """Limit on the values of one feature map for one image, 1 GiB in fp32; 4096 channels at 256×256
 pixels, the maximum of the settings, reach it."""
@@ -40,8 +49,8 @@ class ModelDescription(ModelSpec):
     schema_: int = Field(SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     parameters: int = Field(0, ge=0)
     """Trainable parameters."""
-    multiply_adds: int = Field(0, ge=0)
-    """Multiply-add operations of convolutions and linear layers per view."""
+    multiply_adds: int | None = Field(0, ge=0)
+    """Multiply-add operations of convolutions and linear layers per view; None if unknown."""
     weights_sha256: str
     """SHA-256 of ``model.safetensors``."""
 
@@ -52,7 +61,10 @@ class ModelDescription(ModelSpec):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``config.json``."""
-        values = self.model_dump(mode="json", by_alias=True)
+        unset = {name for name in OPTIONAL_KEYS if not getattr(self, name)}
+        values = self.model_dump(mode="json", by_alias=True, exclude=unset)
+        if values["preprocessing"]["channels"] == 1:  # as written before there were color images
+            del values["preprocessing"]["channels"]
         return {"schema": values.pop("schema"), **values}
 
     @property
@@ -120,6 +132,8 @@ def _verified(values: Any) -> Any:
 
 def _require_bounded_features(description: ModelDescription) -> None:
     """Raise `ModelError` if one feature map of the network needs more than 1 GiB."""
+    if isinstance(description.architecture, CustomConfig):  # built by the caller's own code
+        return
     for stage, channels in enumerate(description.architecture.channels):
         side = max(1, description.preprocessing.image_size >> stage)
         if channels * side**2 > MAX_FEATURE_VALUES:
@@ -176,6 +190,24 @@ def find_model(path: Path) -> Path:
         names = f", and no bundled model of that name ({', '.join(bundled)})" if bundled else ""
         raise UsageError(f"{path}: no such run or model folder{names}")
     raise UsageError(f"{path}: neither a run nor a model folder (it has no {CONFIG})")
+
+
+def require_model_folder(folder: Path) -> None:
+    """Raise `UsageError` unless a folder contains a model of this package and nothing else.
+
+    Anything else in the folder was not written by `write_model_folder`, and may be a user's.
+    """
+    try:
+        others = {path.name for path in folder.iterdir() if not is_temporary(path)} - MODEL_FILES
+        if not others:
+            read_description(folder)
+            return
+    except (OSError, ModelError):
+        others = set()
+    found = f" (it contains {min(others)})" if others else ""
+    raise UsageError(
+        f"{folder}: exists and is not a model folder{found}; name a new folder to save into"
+    )
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

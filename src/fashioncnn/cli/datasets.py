@@ -12,6 +12,7 @@ from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.image_files import UnreadableImagesError
 from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import DataError
+from fashioncnn.images.views import ViewMode
 
 
 def load_for(
@@ -22,6 +23,9 @@ def load_for(
     for_evaluation: bool = False,
     skip_broken: bool = False,
     class_names: tuple[str, ...] = (),
+    views: ViewMode = "plain",
+    channels: int = 1,
+    hold_out_min: int = 0,
 ) -> Dataset:
     """Return the dataset at `source`; download Fashion-MNIST, with a progress bar, for None.
 
@@ -40,6 +44,9 @@ def load_for(
             skip_broken=skip_broken,
             class_names=class_names,
             notify=note,
+            views=views,
+            channels=channels,
+            hold_out_min=hold_out_min,
         )
     except UnreadableImagesError as error:
         if error.count > 1:

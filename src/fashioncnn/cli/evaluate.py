@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fashioncnn.settings import Settings
 
 Metrics = dict[str, Any]
+TTA = Literal["auto", "none", "flip"]
 
 
 def evaluate(
@@ -31,7 +33,8 @@ def evaluate(
     *,
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
-    tta: Literal["auto", "none", "flip"] = "auto",
+    tta: TTA = "auto",
+    network: str | None = None,
     device: str = "auto",
     map_: Annotated[
         list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
@@ -44,12 +47,13 @@ def evaluate(
     """Evaluate a model on one split of the data.
 
     Args:
-        model: A run folder, a model folder, or a bundled model (accurate, photo).
+        model: A run folder, a group of runs, a model folder, or a bundled model (accurate, photo).
         data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
             splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
             in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
@@ -59,30 +63,56 @@ def evaluate(
         json: Print the metrics as one JSON document.
     """
     from fashioncnn.environment import require_modules
+    from fashioncnn.groups import is_group
 
     require_modules("train")
+    mapping = tuple(map_ or [])
+    load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
+    if is_group(model):
+        from fashioncnn.cli.evaluate_group import evaluate_group
+
+        accuracy = evaluate_group(model, split, tta, load, json)
+    else:
+        metrics, summary = evaluate_one(model, split, tta, load)
+        _print(metrics, summary, json)
+        accuracy = metrics["accuracy"]
+    if min_accuracy is not None and accuracy < min_accuracy:
+        raise QualityGateError(f"accuracy {accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How model and data are loaded; see `evaluate`."""
+
+    data: str | None
+    device: str
+    network: str | None
+    mapping: tuple[str, ...]
+    skip_broken: bool
+    offline: bool
+
+
+def evaluate_one(
+    model: Path, split: str, tta: TTA, load: Loading
+) -> tuple[Metrics, Metrics | None]:
+    """Return the metrics of one model; for a run, update its files and return its summary, too."""
     from fashioncnn.cli.evaluate_data import is_data_of, load_data, parse_mapping, with_classes_of
     from fashioncnn.cli.models import load_for
     from fashioncnn.data.alignment import allowed_classes
 
-    trained = load_for(model, device)
+    trained = load_for(model, load.device, load.network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()
     settings = run.settings() if run else None
-    loaded = load_data(data, trained, run, skip_broken=skip_broken, offline=offline)
-    mapping = parse_mapping(map_ or [], trained.spec.labels)
+    loaded = load_data(load.data, trained, run, skip_broken=load.skip_broken, offline=load.offline)
+    mapping = parse_mapping(list(load.mapping), trained.spec.labels)
     dataset = with_classes_of(trained, loaded, mapping)
     splits = _splits(model, dataset, settings, split)
     allowed = allowed_classes(loaded, dataset, split, mapping)
     if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
-    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
-    _print(metrics, summary, json)
-    if min_accuracy is not None and metrics["accuracy"] < min_accuracy:
-        raise QualityGateError(
-            f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
-        )
+    return _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
 
 
 def _find_run(model: Path) -> RunFolder | None:
@@ -124,7 +154,7 @@ def _evaluate(
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
-    tta: Literal["auto", "none", "flip"],
+    tta: TTA,
     run: RunFolder | None,
     settings: Settings | None,
     allowed: NDArray[np.bool_] | None,

@@ -61,6 +61,9 @@ def load_data(
         skip_broken=skip_broken
         or (data is None and settings is not None and settings.data.skip_broken),
         class_names=model.spec.labels,
+        views=model.spec.preprocessing.views,
+        channels=model.spec.preprocessing.channels,
+        hold_out_min=0 if settings is None else settings.data.hold_out_min,
     )
     if data is not None and not len(dataset.train) and dataset.test is not None:
         dataset = _without_training_images(dataset, dataset.test, model, run)
@@ -75,14 +78,14 @@ def _without_training_images(
     """Return the dataset that is evaluated as a whole, or as the run split it if it is its own."""
     from fashioncnn.data.splits import hold_out_test
 
-    train, test = hold_out_test(whole)
-    as_trained = replace(dataset, train=train, test=test)
-    if run is not None and is_data_of(run, as_trained):
-        note(
-            f"{dataset.source}: {run.path} was trained on it; only its test split is evaluated "
-            f"({0 if test is None else len(test):,} of {len(whole):,} images)"
-        )
-        return as_trained
+    for train, test in (hold_out_test(whole), (whole, None)):
+        as_trained = replace(dataset, train=train, test=test)
+        if run is not None and is_data_of(run, as_trained):
+            note(
+                f"{dataset.source}: {run.path} was trained on it; only its test split is evaluated "
+                f"({0 if test is None else len(test):,} of {len(whole):,} images)"
+            )
+            return as_trained
     if dataset.name == model.spec.dataset:
         note(
             f"{dataset.source}: all {len(whole):,} images are evaluated; if the model was trained "

@@ -45,6 +45,7 @@ def predict(
     save_views: Path | None = None,
     explain: Path | None = None,
     max_megapixels: Annotated[float, number(float, above=0, maximum=MAX_MEGAPIXELS)] = 16,
+    network: str | None = None,
     device: str = "auto",
     json: Switch = False,
 ) -> None:
@@ -73,6 +74,7 @@ def predict(
             folder.
         max_megapixels: Reject larger images before they are decoded. JPEGs are decoded at a
             reduced size, and may have 16 times as many pixels, HEIC 4 times.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         json: The same as --format json.
     """
@@ -81,7 +83,7 @@ def predict(
         check_out(out, sources, from_file)
     format_name = output_format(format_, json, out)
     create_folders(save_views, explain, sources)
-    name, predictor = _load(model, sources, from_file, device, views, abstain_below)
+    name, predictor = _load(model, network, sources, from_file, device, views, abstain_below)
     counts = _predict(
         predictor,
         name,
@@ -145,6 +147,7 @@ def _predict(
 
 def _load(
     model: Path | None,
+    network: str | None,
     sources: tuple[str, ...],
     from_file: str | None,
     device: str,
@@ -164,7 +167,7 @@ def _load(
     if model is None:
         model = Path("accurate" if from_file is None and only_idx(sources) else "photo")
         note(f"model: {model} (bundled)")
-    trained = load_for(model, device)
+    trained = load_for(model, device, network)
     spec = _with_options(trained.spec, views, abstain_below)
     return str(model), Predictor(TorchBackend(trained), spec)
 

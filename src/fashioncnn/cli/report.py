@@ -14,6 +14,7 @@ from fashioncnn.errors import FashionCNNError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Split
+    from fashioncnn.groups import GroupFolder
     from fashioncnn.reporting.run_report import RunReport
     from fashioncnn.runs import RunFolder
 
@@ -72,7 +73,7 @@ def _expand(paths: tuple[Path, ...]) -> dict[str, RunFolder]:
     from fashioncnn.runs import open_run
 
     # `open_run` rejects a link to itself, which has no target and no name.
-    found = {path: _finished_runs(path) if is_group(path) else [open_run(path)] for path in paths}
+    found = {path: finished_runs(path) if is_group(path) else [open_run(path)] for path in paths}
     named: dict[str, RunFolder] = {}
     for (path, runs), name in zip(found.items(), _names(tuple(found)), strict=True):
         prefix = "" if len(found) == 1 else f"{name}/"
@@ -84,7 +85,8 @@ def _expand(paths: tuple[Path, ...]) -> dict[str, RunFolder]:
     return named
 
 
-def _finished_runs(path: Path) -> list[RunFolder]:
+def finished_runs(path: Path) -> list[RunFolder]:
+    """Return the runs of a group; raise `UsageError` if one is not finished."""
     from fashioncnn.groups import GroupFolder
 
     found = GroupFolder(path).runs
@@ -117,13 +119,21 @@ def _write_page(
         (run,) = named.values()
         with run.lock():
             return write_run_report(run, load_splits(run, data))
-    reports = _read(named, data, images=True)
     if len(paths) == 1 and out is None:
-        with GroupFolder(paths[0]).lock():
-            return write_comparison(reports, paths[0])
+        return write_group_report(GroupFolder(paths[0]), data)
+    reports = _read(named, data, images=True)
     folder = out or _common_folder(paths)
     with writing("--out", folder):
         return write_comparison(reports, folder)
+
+
+def write_group_report(group: GroupFolder, data: str | None = None) -> Path:
+    """Write the report of a finished group into its folder, and return the path of the page."""
+    from fashioncnn.reporting.report import write_comparison
+
+    reports = _read({run.path.name: run for run in group.runs}, data, images=True)
+    with group.lock():
+        return write_comparison(reports, group.path)
 
 
 def _print_or_write(
@@ -164,7 +174,7 @@ def _evaluated(reports: list[RunReport]) -> list[RunReport]:
 def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     """Return the images that the run was evaluated on, or nothing and print a note."""
     from fashioncnn.data.load import load_dataset
-    from fashioncnn.data.options import ignore
+    from fashioncnn.data.options import ignore, load_arguments
     from fashioncnn.evaluation.predictions import load_predictions
     from fashioncnn.inference.evaluate import evaluation_splits
     from fashioncnn.reporting.mistakes import evaluated_split, has_evaluated_images
@@ -174,10 +184,9 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     try:
         dataset = load_dataset(
             source,
-            image_size=settings.data.image_size,
             offline=True,
-            skip_broken=settings.data.skip_broken,
             notify=ignore,
+            **load_arguments(settings.data),
         )
     except FashionCNNError as error:
         note(f"{run.path}: the report shows no mistakes, their images are not available ({error})")

@@ -24,11 +24,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
 
-def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) -> None:
+def train_run(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    json: bool,
+    custom: CustomNetwork | None = None,
+) -> None:
     """Train, write the report, and print metrics.
 
     Args:
@@ -36,12 +43,13 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
         settings: resolved.
         dataset: to train on.
         json: print the metrics as one JSON document instead of tables.
+        custom: the network given with ``--network``.
 
     Raises:
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    metrics, page = train_and_report(run, settings, dataset)
+    metrics, page = train_and_report(run, settings, dataset, custom)
     if json:
         print_json({"run": str(run.path), **metrics})
         return
@@ -50,13 +58,14 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
         [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
     )
     note(f"report: {page}")
-    _note_evaluation(run, metrics, has_test=dataset.test is not None)
+    _note_evaluation(run, metrics, _options(custom), has_test=dataset.test is not None)
 
 
 def train_and_report(
     run: RunFolder,
     settings: Settings,
     dataset: Dataset,
+    custom: CustomNetwork | None = None,
     *,
     resumable: Path | None = None,
     name: str = "",
@@ -67,6 +76,7 @@ def train_and_report(
         run: where everything is written; locked by this process.
         settings: resolved.
         dataset: to train on.
+        custom: the network given with ``--network``.
         resumable: what messages say to resume; the run by default.
         name: of the run among several, for progress.
 
@@ -75,7 +85,7 @@ def train_and_report(
     """
     _note_start(run, settings, dataset)
     path = resumable or run.path
-    command = shlex.join(["fashioncnn", "train", "--resume", str(path)])
+    command = shlex.join(["fashioncnn", "train", "--resume", str(path), *_options(custom)])
     stop = StopSignals(f"resume with: {command}")
     with suggest_resuming(path):
         with stop, contextlib.closing(make_progress()) as progress:
@@ -83,6 +93,7 @@ def train_and_report(
                 settings,
                 dataset,
                 run=run,
+                custom=custom,
                 callbacks=[progress],
                 stop=stop.reason,
                 notify=note,
@@ -91,6 +102,10 @@ def train_and_report(
         page = write_run_report(run, evaluation_splits(dataset, settings))
     _note_early_stop(settings, result.metrics["summary"])
     return result.metrics, page
+
+
+def _options(custom: CustomNetwork | None) -> list[str]:
+    return [] if custom is None else ["--network", custom.name]
 
 
 @contextlib.contextmanager
@@ -154,9 +169,11 @@ def _note_early_stop(settings: Settings, summary: dict[str, Any]) -> None:
     )
 
 
-def _note_evaluation(run: RunFolder, metrics: dict[str, Any], *, has_test: bool) -> None:
-    """Print how to evaluate the test split if that was not done."""
-    command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+def _note_evaluation(
+    run: RunFolder, metrics: dict[str, Any], given: list[str], *, has_test: bool
+) -> None:
+    """Print how to evaluate the test split, with the options `given`, if that was not done."""
+    command = shlex.join(["fashioncnn", "evaluate", str(run.path), *given])
     if metrics["test"] is not None:
         return
     if metrics["validation"] is not None:

@@ -116,15 +116,11 @@ def _plan(
     offline: bool,
 ) -> SearchConfig:
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.tuning.plan import plan_search, trial_threads
 
     resolve_device(settings.runtime.device)  # before a download
     configure_process(trial_threads(settings, jobs))
-    dataset = load_for(
-        settings.data.source,
-        settings.data.image_size,
-        offline=offline,
-        skip_broken=settings.data.skip_broken,
-    )
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     return plan_search(settings, space, space_name, dataset, sampler=sampler, seed=seed, jobs=jobs)

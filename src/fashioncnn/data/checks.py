@@ -54,3 +54,18 @@ def check_labels(labels: NDArray[np.uint8], classes: int, name: str) -> None:
             f"{name}: label {labels[position]} at position {position}, expected 0 to {classes - 1} "
             f"({classes} classes)"
         )
+
+
+def check_views(views: tuple[NDArray[np.uint8], ...], images: NDArray[np.uint8]) -> None:
+    """Raise `DataError` unless there are views of each image, of its size."""
+    if len(views) != len(images):
+        raise DataError(
+            f"views of {len(views):,} images but {len(images):,} images; should be views of each"
+        )
+    for position, of_image in enumerate(views):
+        require_uint8("views", of_image, dimensions=(images.ndim,))
+        if not len(of_image) or of_image.shape[1:] != images.shape[1:]:
+            raise DataError(
+                f"views of shape {of_image.shape} at position {position}: should be one or more "
+                f"of {images.shape[1:]}"
+            )

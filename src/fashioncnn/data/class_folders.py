@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fashioncnn.data.dataset import Dataset, Split, custom_dataset_name, empty_split
-from fashioncnn.data.image_files import read_images
+from fashioncnn.data.image_files import read_images, split_of_views
 from fashioncnn.data.labels import MAX_CLASSES, MIN_CLASSES
 from fashioncnn.data.options import LoadOptions
 from fashioncnn.data.split_folders import ROLES, find_split_folders, loose_files, subfolders
@@ -41,7 +41,7 @@ def read_class_folders(folder: Path, options: LoadOptions) -> Dataset:
         DataError: fewer than 2 or more than 256 classes, a class without images, a class that is
             not in the training split, or image files that cannot be read; all are listed.
     """
-    folders = find_split_folders(folder)
+    folders = find_split_folders(folder, options.notify)
     _report_loose_files([folder, *folders.values()], options)
     if not folders:
         folders = {"test" if options.for_evaluation else "train": folder}
@@ -54,13 +54,13 @@ def read_class_folders(folder: Path, options: LoadOptions) -> Dataset:
     splits = _read_splits(files, class_names, options)
     train, test = splits.get("train"), splits.get("test")
     if train is not None and folders["train"] == folder:
-        train, test = hold_out_test(train)
+        train, test = hold_out_test(train, options.hold_out_min * len(class_names))
     return Dataset(
         custom_dataset_name(folder),
         class_names,
         train or empty_split(splits[first]),
         test,
-        "plain",
+        options.views,
         str(folder),
         splits.get("validation"),
     )
@@ -130,7 +130,7 @@ def _read_splits(
     files: dict[str, LabeledFiles], class_names: tuple[str, ...], options: LoadOptions
 ) -> dict[str, Split]:
     """Read the files of all splits together, so that all unreadable ones are reported at once."""
-    images, kept = read_images([p for of_split in files.values() for p in of_split.paths], options)
+    views, kept = read_images([p for of_split in files.values() for p in of_split.paths], options)
     splits: dict[str, Split] = {}
     start = 0
     for role, of_split in files.items():
@@ -141,7 +141,7 @@ def _read_splits(
         if missing:
             empty = of_split.folder / class_names[missing[0]]
             raise DataError(f"{empty}: no readable images; add some, or remove the folder")
-        splits[role] = Split(images[first:last], labels)
+        splits[role] = split_of_views(views[first:last], labels)
         start = stop
     return splits
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.checks import check_labels, checked_class_names, require_uint8
+from fashioncnn.data.checks import check_labels, check_views, checked_class_names, require_uint8
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError
@@ -53,6 +53,8 @@ class Split:
         labels: (n,) uint8, each below the number of classes.
         indices: (n,) int64, the position of each image in the split that was loaded; by default
             0 to n - 1. `subset` keeps them.
+        views: for each image (views, height, width[, 3]) uint8, at least one view; None if `images`
+            has the only one. Else `images` has the first of each.
 
     Raises:
         DataError: types or shapes are not these, or their lengths differ.
@@ -61,10 +63,13 @@ class Split:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     indices: NDArray[np.int64] = None  # type: ignore[assignment]  # replaced by __post_init__
+    views: tuple[NDArray[np.uint8], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.indices is None:
             object.__setattr__(self, "indices", np.arange(len(self.labels), dtype=np.int64))
+        if self.views is not None:
+            check_views(self.views, self.images)
         require_uint8("images", self.images, dimensions=(3, 4))
         require_uint8("labels", self.labels, dimensions=(1,))
         if self.images.ndim == 4 and self.images.shape[3] != 3:
@@ -81,13 +86,28 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        height, width = self.images.shape[1:3]
+        return f"Split({len(self):,} images, {height}×{width})"
+
     def subset(self, positions: NDArray[np.int64]) -> Split:
         """Return the images at `positions` of this split, in that order.
 
         Args:
             positions: (m,) int64, from 0 to n - 1.
         """
-        return Split(self.images[positions], self.labels[positions], self.indices[positions])
+        views = None if self.views is None else tuple(self.views[i] for i in positions)
+        return Split(self.images[positions], self.labels[positions], self.indices[positions], views)
+
+    @property
+    def all_views(self) -> Sequence[NDArray[np.uint8]] | NDArray[np.uint8]:
+        """The views of each image, (views, height, width[, 3]) uint8."""
+        return self.images[:, None] if self.views is None else self.views
+
+    @property
+    def stacked_views(self) -> NDArray[np.uint8]:
+        """The views of all images, one after the other, (all views, height, width[, 3]) uint8."""
+        return self.images if self.views is None else np.concatenate(self.views)
 
     @cached_property
     def sha256(self) -> str:
@@ -95,6 +115,9 @@ class Split:
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
+        for views in self.views or ():
+            digest.update(repr(views.shape).encode())
+            digest.update(np.ascontiguousarray(views).data)
         return digest.hexdigest()
 
 
@@ -148,6 +171,7 @@ class Dataset:
         validation: tuple[Any, Any] | None = None,
         name: str = "arrays",
         image_size: int | None = None,
+        channels: int = 1,
         views: ViewMode = "plain",
     ) -> Dataset:
         """Return the dataset of images and labels in memory.
@@ -164,6 +188,7 @@ class Dataset:
                 training split.
             name: of the dataset.
             image_size: side in pixels to which images are resized.
+            channels: 1 converts color images to grayscale, 3 keeps their colors.
             views: how image files become arrays of this kind when the model predicts.
 
         Raises:
@@ -173,7 +198,9 @@ class Dataset:
         names = distinct_labels(labels) if class_names is None else tuple(class_names)
         given = {"train": (images, labels), "test": test, "validation": validation}
         splits = {
-            split: _split_of_arrays(pair, names, image_size, "" if split == "train" else split)
+            split: _split_of_arrays(
+                pair, names, image_size, channels, "" if split == "train" else split
+            )
             for split, pair in given.items()
             if pair is not None
         }
@@ -186,6 +213,11 @@ class Dataset:
             IN_MEMORY,
             splits.get("validation"),
         )
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name}: {len(split):,}" for name, split in self.splits.items())
+        size, classes = self.image_size, len(self.class_names)
+        return f"Dataset({self.name}, {splits}, {size}×{size} pixels, {classes} classes)"
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -204,6 +236,11 @@ class Dataset:
     def image_size(self) -> int:
         """Side of the images, in pixels."""
         return int(self.train.images.shape[1])
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        """Channels of the images: 1 for grayscale, 3 for color."""
+        return 1 if self.train.images.ndim == 3 else 3
 
     @property
     def is_official(self) -> bool:
@@ -292,12 +329,12 @@ def empty_split(like: Split) -> Split:
 
 
 def _split_of_arrays(
-    pair: Any, class_names: tuple[str, ...], image_size: int | None, prefix: str
+    pair: Any, class_names: tuple[str, ...], image_size: int | None, channels: int, prefix: str
 ) -> Split:
     """Return a split of images and labels; `prefix` names it in messages."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise DataError(f"{prefix} of type {type(pair).__name__}: should be (images, labels)")
-    images = to_images(pair[0], image_size, f"{prefix} images".strip())
+    images = to_images(pair[0], image_size, f"{prefix} images".strip(), channels)
     labels = encode_labels(pair[1], class_names, f"{prefix} labels".strip())
     if len(images) != len(labels):
         where = f"{prefix}: " if prefix else ""

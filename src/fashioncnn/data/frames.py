@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 
 from fashioncnn.data.image_files import read_images
 from fashioncnn.data.labels import as_labels
-from fashioncnn.data.options import LoadOptions
-from fashioncnn.data.pixels import to_images
+from fashioncnn.data.options import LoadOptions, Notify
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, to_images
 from fashioncnn.errors import DataError
 from fashioncnn.reading import open_regular, reason
 
@@ -50,12 +51,13 @@ class Columns:
     pixels: tuple[int, ...]
 
 
-def find_columns(names: Sequence[Any], subject: str) -> Columns:
+def find_columns(names: Sequence[Any], subject: str, notify: Notify) -> Columns:
     """Return the columns of a table by their names.
 
     Args:
         names: of all columns.
         subject: what messages call the table.
+        notify: called if columns beside labels and paths are not used.
 
     Raises:
         DataError: there is not exactly one column of labels, or neither a column of paths nor the
@@ -70,6 +72,7 @@ def find_columns(names: Sequence[Any], subject: str) -> Columns:
         )
     path = _only([n if i != label else "" for i, n in enumerate(lower)], PATH_COLUMNS, subject)
     if path is not None:
+        _report_unused([n for i, n in enumerate(lower) if i not in (label, path)], subject, notify)
         return Columns(label, path, ())
     pixels = tuple(i for i, name in enumerate(lower) if i != label)
     other = [names[i] for i in pixels if not _PIXEL.fullmatch(lower[i])]
@@ -102,9 +105,13 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[NDArray[np.uint8], NDArr
     """
     try:
         with open_regular(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
+            if os.fstat(file.fileno()).st_size > MAX_CSV_BYTES:
+                raise DataError(f"{path}: over the limit of 4 GiB; make a .npz file of it")
             header = text.readline(MAX_LINE)
             delimiter = max(DELIMITERS, key=header.count)
-            columns = find_columns(next(csv.reader([header], delimiter=delimiter), []), str(path))
+            columns = find_columns(
+                next(csv.reader([header], delimiter=delimiter), []), str(path), options.notify
+            )
             if columns.path is not None:
                 rows = list(_labeled_paths(text, delimiter, columns, path))
             else:
@@ -124,14 +131,14 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[NDArray[np.uint8], NDA
     Paths are relative to the working folder.
     """
     subject = type(frame).__name__
-    columns = find_columns(list(frame.columns), subject)
+    columns = find_columns(list(frame.columns), subject, options.notify)
     names = list(frame.columns)
     labels = as_labels(frame[names[columns.label]].to_numpy(), f"{subject}: labels")
     if columns.path is not None:
         paths = [Path(str(p)) for p in frame[names[columns.path]].to_numpy()]
         return _read_paths(paths, labels, Path(), options)
     pixels = frame[[names[i] for i in columns.pixels]].to_numpy()
-    return to_images(pixels, options.image_size, subject), labels
+    return to_images(pixels, options.image_size, subject, options.channels), labels
 
 
 def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | None:
@@ -144,11 +151,26 @@ def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | Non
     return found[0] if found else None
 
 
+def _lines(text: TextIOWrapper) -> Iterator[str]:
+    """Yield lines; of one that is too long to be valid, pieces, which have too few columns."""
+    return iter(lambda: text.readline(MAX_LINE), "")
+
+
+def _report_unused(names: Sequence[str], subject: str, notify: Notify) -> None:
+    if "split" in names:
+        raise DataError(
+            f"{subject}: column 'split' is not supported; make a table for each split, such as "
+            "train.csv and test.csv in one folder"
+        )
+    if names:
+        notify(f"{subject}: columns without effect: {', '.join(names[:5])}")
+
+
 def _labeled_paths(
     text: TextIOWrapper, delimiter: str, columns: Columns, path: Path
 ) -> Iterable[tuple[str, str]]:
     assert columns.path is not None  # noqa: S101 - for the type checker
-    for number, row in enumerate(csv.reader(text, delimiter=delimiter), start=2):
+    for number, row in enumerate(csv.reader(_lines(text), delimiter=delimiter), start=2):
         if not row:
             continue
         if len(row) <= max(columns.path, columns.label):
@@ -183,7 +205,7 @@ def _parse_rows(
     labels: list[str] = []
 
     def without_label() -> Iterable[str]:
-        for line in text:
+        for line in _lines(text):
             if not line.strip():
                 continue
             label, pixels = _take_label(line.rstrip("\r\n"), delimiter, columns)
@@ -232,6 +254,14 @@ def _read_paths(
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     if not paths:
         raise DataError(f"{table}: no rows below the first line")
-    images, kept = read_images(paths, options)
+    if options.views != "plain":
+        raise DataError(
+            f"{table}: files of a table are read as 'plain' images, but data.views = "
+            f"'{options.views}'; use a folder per class"
+        )
+    views, kept = read_images(paths, options)
     parsed = _parse_labels(list(labels), str(table)) if isinstance(labels, list) else labels
-    return images, np.asarray(parsed)[kept]
+    images = [of_image[0] for of_image in views]
+    size = options.image_size or DEFAULT_IMAGE_SIZE
+    stacked = np.stack(images) if images else np.empty((0, size, size), np.uint8)
+    return stacked, np.asarray(parsed)[kept]

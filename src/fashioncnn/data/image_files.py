@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.data.dataset import Split
 from fashioncnn.data.options import LoadOptions
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
 from fashioncnn.environment import available_cores
 from fashioncnn.errors import DataError, ImageError
 from fashioncnn.images.decoding import decoded_side, read_image
-from fashioncnn.images.views import plain_view
+from fashioncnn.images.views import check_color_views, compute_views
 
 MAX_PIXELS = 64_000_000
 """Limit per decoded image: higher than for prediction, since a user's own photographs are trusted
@@ -50,26 +51,29 @@ class UnreadableImagesError(DataError):
 
 def read_images(
     paths: Sequence[Path], options: LoadOptions
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the images of files, and which files these are.
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Return the views of files, and which files these are.
 
     Each thread holds one decoded image at a time; only the resized ones are kept.
 
     Args:
         paths: of n files.
-        options: `LoadOptions.skip_broken` decides whether an unreadable file is an error.
+        options: `LoadOptions.skip_broken` decides whether an unreadable file is an error;
+            `image_size`, `views` and `channels` apply.
 
     Returns:
-        (m, size, size) uint8 and (m,) int64 positions in `paths`, ascending; without skipped files
+        For each of m files (views, size, size) uint8, or (views, size, size, 3) in color; and (m,)
+        int64 positions in `paths`, ascending; without skipped files
         m is n.
 
     Raises:
         UnreadableImagesError: files cannot be read; it lists all of them.
     """
-    size = options.image_size or DEFAULT_IMAGE_SIZE
+    if options.channels == 3:
+        check_color_views(options.views)
     with ThreadPoolExecutor(available_cores()) as pool:
         try:
-            results = list(pool.map(lambda path: _read_or_error(path, size), paths))
+            results = list(pool.map(lambda path: _read_or_error(path, options), paths))
         except BaseException:  # such as KeyboardInterrupt
             pool.shutdown(cancel_futures=True)
             raise
@@ -81,14 +85,21 @@ def read_images(
         for message in error.listed:
             options.notify(f"skipped {message}")
     kept = [i for i, result in enumerate(results) if not isinstance(result, ImageError)]
-    images = [result for result in results if not isinstance(result, ImageError)]
-    stacked = np.stack(images) if images else np.empty((0, size, size), np.uint8)
-    return stacked, np.array(kept, np.int64)
+    views = [result for result in results if not isinstance(result, ImageError)]
+    return views, np.array(kept, np.int64)
 
 
-def _read_or_error(path: Path, size: int) -> NDArray[np.uint8] | ImageError:
+def split_of_views(views: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> Split:
+    """Return the split of at least one image, given as its views."""
+    images = np.stack([of_image[0] for of_image in views])
+    single = all(len(of_image) == 1 for of_image in views)
+    return Split(images, labels, views=None if single else tuple(views))
+
+
+def _read_or_error(path: Path, options: LoadOptions) -> NDArray[np.uint8] | ImageError:
+    size = options.image_size or DEFAULT_IMAGE_SIZE
     try:
         image = read_image(path, max_pixels=MAX_PIXELS, min_side=decoded_side(size))
-        return plain_view(image, size)
+        return compute_views(image, options.views, size, options.channels)
     except ImageError as error:
         return error

@@ -16,7 +16,7 @@ from PIL import Image
 from fashioncnn.data.options import LoadOptions
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, to_images
 from fashioncnn.errors import DataError
-from fashioncnn.images.views import plain_view
+from fashioncnn.images.views import compute_views
 
 IMAGE_KEYS, LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 MAX_NATIVE_SIZE = 256
@@ -58,11 +58,11 @@ def read_items(
         image, label = _pair(data[position], position, subject)
         if isinstance(image, Image.Image):
             size = size or _native_size(image)
-            image = plain_view(image, size)
+            image = compute_views(image, "plain", size, options.channels)[0]
         images.append(image)
-        labels.append(_plain_label(label))
+        labels.append(_plain_label(label, position, subject))
     names = _class_names(data)
-    return to_images(images, options.image_size, subject), labels, names
+    return to_images(images, options.image_size, subject, options.channels), labels, names
 
 
 def _pair(item: Any, position: int, subject: str) -> tuple[Any, Any]:
@@ -84,9 +84,17 @@ def _native_size(image: Image.Image) -> int:
     return image.width if is_small else DEFAULT_IMAGE_SIZE
 
 
-def _plain_label(label: Any) -> Any:
+def _plain_label(label: Any, position: int, subject: str) -> Any:
     """Return the label as a Python value; tensors and arrays of one value have `item`."""
-    return label.item() if hasattr(label, "item") else label
+    if not hasattr(label, "item"):
+        return label
+    try:
+        return label.item()
+    except (ValueError, RuntimeError):
+        raise DataError(
+            f"{subject}: the label of item {position} has several values; should be an integer or "
+            "a name; of one-hot labels, use the argmax"
+        ) from None
 
 
 def _class_names(data: Any) -> tuple[str, ...] | None:

@@ -22,6 +22,7 @@ from fashioncnn.data.tables import (
 )
 from fashioncnn.errors import DataError, UsageError, nearest
 from fashioncnn.files import expand_user
+from fashioncnn.images.views import ViewMode
 
 SUPPORTED = (
     "a folder of IDX files, a folder with a subfolder of images per class, a .csv or .npz file, "
@@ -36,6 +37,9 @@ def load_data(
     offline: bool = False,
     skip_broken: bool = False,
     notify: Notify = warn,
+    views: ViewMode = "plain",
+    channels: int = 1,
+    hold_out_min: int = 0,
 ) -> Dataset:
     """Return the dataset of a source of any supported kind.
 
@@ -51,6 +55,9 @@ def load_data(
         offline: never download.
         skip_broken: leave out image files that cannot be read, with a warning.
         notify: called with messages about what was skipped; by default Python warnings.
+        views: see `LoadOptions`.
+        channels: 1 for grayscale, 3 for color.
+        hold_out_min: see `LoadOptions`.
 
     Raises:
         UsageError: the source does not exist or is of another type.
@@ -65,9 +72,15 @@ def load_data(
             offline=offline,
             skip_broken=skip_broken,
             notify=notify,
+            views=views,
+            channels=channels,
+            hold_out_min=hold_out_min,
         )
     check_image_size(image_size)
-    return read_objects(source, LoadOptions(image_size, skip_broken=skip_broken, notify=notify))
+    options = LoadOptions(
+        image_size, skip_broken=skip_broken, notify=notify, views=views, channels=channels
+    )
+    return read_objects(source, options)
 
 
 def load_dataset(
@@ -79,6 +92,9 @@ def load_dataset(
     skip_broken: bool = False,
     class_names: tuple[str, ...] = (),
     notify: Notify = warn,
+    views: ViewMode = "plain",
+    channels: int = 1,
+    hold_out_min: int = 0,
 ) -> Dataset:
     """Return the dataset at `source`.
 
@@ -94,6 +110,9 @@ def load_dataset(
         skip_broken: see `LoadOptions`.
         class_names: see `LoadOptions`.
         notify: see `LoadOptions`.
+        views: see `LoadOptions`.
+        channels: see `LoadOptions`.
+        hold_out_min: see `LoadOptions`.
 
     Raises:
         UsageError: `source` does not exist or is not a dataset, or `image_size` is out of range.
@@ -110,7 +129,16 @@ def load_dataset(
     if idx_folder is not None:
         return read_idx_folder(idx_folder, notify=notify)
     check_image_size(image_size)
-    options = LoadOptions(image_size, for_evaluation, skip_broken, class_names, notify)
+    options = LoadOptions(
+        image_size,
+        for_evaluation,
+        skip_broken,
+        class_names,
+        notify,
+        views,
+        channels,
+        hold_out_min,
+    )
     if path.is_file():
         return read_table_file(path, options)
     if tables := find_tables(path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.data.npy import parse_npy
 from fashioncnn.errors import DataError
 from fashioncnn.reading import open_regular, reason
 
@@ -22,6 +24,15 @@ PAIRS = {
 """Names of images and labels, as Keras, MedMNIST and scikit-learn's documentation call them."""
 WHOLE = (("images", "labels"), ("x", "y"), ("X", "y"), ("data", "target"), ("arr_0", "arr_1"))
 """Names where there is one split; NumPy calls arrays without a name ``arr_0`` …"""
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+)
+"""Exceptions of `zipfile` and NumPy for malformed files; encrypted ones raise RuntimeError."""
 CLASS_NAMES = "class_names"
 ALL = "all"
 """Key of images and labels that are not split."""
@@ -36,23 +47,20 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...] | None]:
         DataError: the file is damaged or too large, or has no such arrays.
     """
     try:
-        with open_regular(path) as file:
-            with zipfile.ZipFile(file) as archive:
-                size = sum(info.file_size for info in archive.infolist())
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            size = sum(info.file_size for info in archive.infolist())
             if size > MAX_BYTES:
                 raise DataError(f"{path}: {size:,} bytes of arrays, over the limit of 4 GiB")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                return _find_pairs(arrays, path), _class_names(arrays)
+            return _find_pairs(archive, path), _class_names(archive)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from None
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError) as error:
+    except DAMAGED as error:
         first_line = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable .npz file ({first_line})") from None
 
 
-def _find_pairs(arrays: Any, path: Path) -> dict[str, Pair]:
-    names = set(arrays.files)
+def _find_pairs(archive: zipfile.ZipFile, path: Path) -> dict[str, Pair]:
+    names = {name.removesuffix(".npy") for name in archive.namelist()}
     found = {
         split: pair for split, pairs in PAIRS.items() for pair in pairs if names.issuperset(pair)
     }
@@ -64,8 +72,17 @@ def _find_pairs(arrays: Any, path: Path) -> dict[str, Pair]:
             f"{path}: no images and labels among its arrays ({', '.join(sorted(names)[:4])}); "
             "expected images and labels, or x_train, y_train, x_test and y_test"
         )
-    return {split: (arrays[images], arrays[labels]) for split, (images, labels) in found.items()}
+    return {
+        split: (_read_array(archive, images), _read_array(archive, labels))
+        for split, (images, labels) in found.items()
+    }
 
 
-def _class_names(arrays: Any) -> tuple[str, ...] | None:
-    return tuple(map(str, arrays[CLASS_NAMES])) if CLASS_NAMES in arrays.files else None
+def _class_names(archive: zipfile.ZipFile) -> tuple[str, ...] | None:
+    if f"{CLASS_NAMES}.npy" not in archive.namelist():
+        return None
+    return tuple(map(str, _read_array(archive, CLASS_NAMES)))
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    return parse_npy(archive.read(f"{name}.npy"))

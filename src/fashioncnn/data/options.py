@@ -5,6 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from fashioncnn.images.views import ViewMode
+from fashioncnn.settings import DataConfig
 
 Notify = Callable[[str], None]
 """Called with a one-line message about what was skipped or could be mistaken."""
@@ -32,6 +36,9 @@ class LoadOptions:
         class_names: the order of the classes of a source that has exactly these; by default natural
             order.
         notify: called with messages for the user.
+        views: how image files are converted, see `fashioncnn.images.views`.
+        channels: of image files: 1 for grayscale, 3 for color.
+        hold_out_min: images per class, on average, below which no test split is held out.
     """
 
     image_size: int | None = None
@@ -39,3 +46,17 @@ class LoadOptions:
     skip_broken: bool = False
     class_names: tuple[str, ...] = ()
     notify: Notify = warn
+    views: ViewMode = "plain"
+    channels: int = 1
+    hold_out_min: int = 0
+
+
+def load_arguments(data: DataConfig) -> dict[str, Any]:
+    """Return the arguments of `fashioncnn.data.load.load_dataset` that settings decide."""
+    return {
+        "image_size": data.image_size,
+        "skip_broken": data.skip_broken,
+        "views": "plain" if data.views == "auto" else data.views,
+        "channels": data.channels,
+        "hold_out_min": data.hold_out_min,
+    }

@@ -1,4 +1,4 @@
-"""Images of users in memory as arrays: (n, size, size) uint8, grayscale."""
+"""Images of users in memory as arrays, (n, size, size[, 3]) uint8."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.images.decoding import decoded_side, read_image
 from fashioncnn.images.pixels import PixelValueError, to_levels
-from fashioncnn.images.views import plain_view
+from fashioncnn.images.views import compute_views
 
 DEFAULT_IMAGE_SIZE = 28
 """Side in pixels to which image files are resized."""
@@ -26,18 +26,20 @@ LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 
 def to_images(
-    images: Any, image_size: int | None = None, subject: str = "images"
+    images: Any, image_size: int | None = None, subject: str = "images", channels: int = 1
 ) -> NDArray[np.uint8]:
-    """Return images as (n, size, size) uint8, grayscale.
+    """Return images as (n, size, size) uint8, or (n, size, size, 3) in color.
 
     Args:
         images: an array, tensor or frame with the shape (n, size, size), (n, 1, size, size),
             (n, size, size, 1), (n, size · size), or for color images (n, 3, size, size) or
-            (n, size, size, 3), which are converted to luma; or a list of paths or PIL images.
+            (n, size, size, 3); or a list of paths or PIL images.
             Values are those of `fashioncnn.images.pixels.to_levels`.
         image_size: side in pixels; images of another size are padded to a square and resized. By
             default the size of arrays, which must be square, and 28 for paths and PIL images.
         subject: what messages call the images.
+        channels: 1 converts color images to luma, 3 keeps their colors; grayscale arrays remain
+            grayscale.
 
     Raises:
         DataError: a shape is not supported, or an image cannot be read.
@@ -48,11 +50,11 @@ def to_images(
         isinstance(x, str | Path | Image.Image) for x in images
     ):
         size = image_size or DEFAULT_IMAGE_SIZE
-        return _stack((_view_of(one, size) for one in images), len(images), size)
+        return _stack([_view_of(one, size, channels) for one in images], size)
     array = _to_uint8(_with_three_dimensions(_as_array(images, subject), subject), subject)
-    if array.ndim == 4:
+    if array.ndim == 4 and channels == 1:
         array = _to_luma(array)
-    _, height, width = array.shape
+    height, width = array.shape[1:3]
     if image_size is None and height != width:
         raise DataError(
             f"{subject} of {height}×{width} pixels: only square images are supported; pad them, or "
@@ -61,7 +63,8 @@ def to_images(
     size = image_size or height
     if (height, width) == (size, size):
         return array
-    return _stack((plain_view(Image.fromarray(one), size) for one in array), len(array), size)
+    channels = 1 if array.ndim == 3 else 3
+    return _stack([_view_of(Image.fromarray(one), size, channels) for one in array], size)
 
 
 def check_image_size(image_size: int | None) -> None:
@@ -131,18 +134,16 @@ def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (array[start : start + CHUNK] for start in range(0, len(array), CHUNK))
 
 
-def _view_of(image: Any, size: int) -> NDArray[np.uint8]:
+def _view_of(image: Any, size: int, channels: int) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         image = read_image(Path(image), min_side=decoded_side(size))
     if not isinstance(image, Image.Image):
         raise UsageError(
             f"images of type {type(image).__name__} among paths or PIL images; make them all alike"
         )
-    return plain_view(image, size)
+    view: NDArray[np.uint8] = compute_views(image, "plain", size, channels)[0]
+    return view
 
 
-def _stack(views: Iterator[NDArray[np.uint8]], n: int, size: int) -> NDArray[np.uint8]:
-    images = np.empty((n, size, size), np.uint8)
-    for i, view in enumerate(views):
-        images[i] = view
-    return images
+def _stack(views: list[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
+    return np.stack(views) if views else np.empty((0, size, size), np.uint8)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 # One stream per purpose: seeds of different purposes never coincide.
-INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER, LABEL_NOISE = range(6)
+INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER, LABEL_NOISE, VIEW = range(7)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """Return the order of `n` images in an epoch, a permutation (n,) int64."""
     return np.random.default_rng([ORDER, seed, epoch]).permutation(n)
+
+
+@lru_cache(maxsize=2)
+def view_draws(seed: int, epoch: int, n: int) -> NDArray[np.float64]:
+    """Return what selects the view of each of `n` images in an epoch, (n,) uniform in [0, 1)."""
+    return np.random.default_rng([VIEW, seed, epoch]).random(n)
 
 
 def augmentation_generator(seed: int, epoch: int, stream: int) -> np.random.Generator:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fashioncnn.data.labels import natural_key
+from fashioncnn.data.options import Notify
 from fashioncnn.errors import DataError
 from fashioncnn.images.files import SYSTEM_FILES
 from fashioncnn.reading import reason
@@ -51,11 +52,15 @@ def loose_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.is_dir() and not _is_hidden(p))
 
 
-def find_split_folders(folder: Path) -> dict[str, Path]:
+def find_split_folders(folder: Path, notify: Notify) -> dict[str, Path]:
     """Return the folders of the splits by role; nothing if the subfolders are classes.
 
     A name means a split only if all subfolders have such names and contain folders, so that
     ``train`` can be a class of toys.
+
+    Args:
+        folder: of the dataset.
+        notify: called if names of splits could be mistaken.
 
     Raises:
         DataError: two folders have the same role; only some of the splits contain folders; or
@@ -66,8 +71,10 @@ def find_split_folders(folder: Path) -> dict[str, Path]:
     nested = [path for path in folders if subfolders(path)]
     if None in roles:
         _reject_split_among_classes(folders, nested)
-        return {}
-    if not nested:
+    named = [path.name for path, role in zip(folders, roles, strict=True) if role]
+    if None in roles or not nested:
+        if len(named) > 1 or any(path.name in named for path in nested):
+            notify(f"{folder}: read as classes, not as splits: {', '.join(named)}")
         return {}
     without = next((path for path in folders if path not in nested), None)
     if without is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,11 +111,23 @@ def subset_indices(labels: NDArray[np.uint8], size: int) -> Indices:
     return np.sort(by_class[np.argsort(rank, kind="stable")][:size])
 
 
-def hold_out_test(split: Split) -> tuple[Split, Split | None]:
-    """Return the training split and one sixth as the test split, each with its own indices."""
-    train, test = stratified_split_indices(split.labels, len(split) // 6)
-    test_split = Split(split.images[test], split.labels[test]) if len(test) else None
-    return Split(split.images[train], split.labels[train]), test_split
+def hold_out_test(split: Split, min_images: int = 0) -> tuple[Split, Split | None]:
+    """Return the training split and one sixth as the test split, each with its own indices.
+
+    Args:
+        split: all images.
+        min_images: with fewer, there is no test split.
+    """
+    held_out = 0 if len(split) < min_images else len(split) // 6
+    train, test = stratified_split_indices(split.labels, held_out)
+    if not len(test):
+        return split, None
+    return _renumbered(split.subset(train)), _renumbered(split.subset(test))
+
+
+def _renumbered(split: Split) -> Split:
+    """Return a split whose indices are its own positions."""
+    return replace(split, indices=np.arange(len(split), dtype=np.int64))
 
 
 def validation_size(validation: float | str, n: int) -> int:

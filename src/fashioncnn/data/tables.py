@@ -121,7 +121,7 @@ def _assemble(
     }
     train, test = splits.get("train"), splits.get("test")
     if whole and train is not None:
-        train, test = hold_out_test(train)
+        train, test = hold_out_test(train, options.hold_out_min * len(names))
     return Dataset(
         name,
         names,
@@ -136,7 +136,7 @@ def _assemble(
 def _split(
     images: Any, labels: Any, names: tuple[str, ...], subject: str, options: LoadOptions
 ) -> Split:
-    pixels = to_images(images, options.image_size, f"{subject} images")
+    pixels = to_images(images, options.image_size, f"{subject} images", options.channels)
     encoded = encode_labels(labels, names, f"{subject} labels")
     if len(pixels) != len(encoded):
         raise DataError(f"{subject}: {len(pixels):,} images but {len(encoded):,} labels")

@@ -54,7 +54,9 @@ def hold_out(dataset: Dataset, config: DataConfig) -> tuple[Split, Split | None]
         _check_given_validation(dataset.source, len(dataset.validation), config)
         return train, dataset.validation
     if config.fold is None:
-        return split_validation(train, validation_size(config.validation, len(train)))
+        few = len(train) < config.hold_out_min * len(dataset.class_names)
+        validation = 0 if few and config.validation == "auto" else config.validation
+        return split_validation(train, validation_size(validation, len(train)))
     number, k = map(int, config.fold.split("/"))
     if k > len(train):
         raise UsageError(f"fold = {config.fold}: there are only {len(train):,} training images")

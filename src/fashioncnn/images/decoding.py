@@ -7,8 +7,9 @@ the limits of `fashioncnn.images.limits`. Color profiles are ignored.
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -42,6 +43,7 @@ MIN_DECODED_SIDE = 512
 Views of photographs of 2,100 pixels decoded to this size differ by 0.1 to 0.2 gray levels from
 those of the full image (median of 29), in a fifth of the time (docs/LOG.md).
 """
+_LARGE_IMAGE = threading.Lock()
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -146,17 +148,19 @@ def _load(
 ) -> Image.Image:
     content = cast(BinaryIO, file)
     image: ImageFile
+    is_large = False
     if image_format == "JPEG":
         image = jpeg = open_jpeg(content)
         file.end_metadata()
-        draft_jpeg(jpeg, name, _reduction(jpeg.size, min_side), max_pixels, remedy)
+        is_large = draft_jpeg(jpeg, name, _reduction(jpeg.size, min_side), max_pixels, remedy)
     else:
         image = Image.open(content, formats=(image_format,))
         file.end_metadata()
         check_pixels(name, *image.size, max_pixels, remedy)  # a GIF's frame may exceed its header
         if image_format == "PPM" and image.tile[0][0] != "raw":
             check_pixels(name, *image.size, min(max_pixels, MAX_SLOW_PIXELS), SLOW_PPM)
-    image.load()
+    with _one_at_a_time(is_large):
+        image.load()
     return image
 
 
@@ -166,7 +170,13 @@ def _load_heif(
     heif = open_heif(file.read(), name)
     width, height = heif.size
     check_pixels(name, width, height, HEIF_FACTOR * max_pixels, remedy)
-    return heif.to_pillow()
+    with _one_at_a_time(width * height > max_pixels):
+        return heif.to_pillow()
+
+
+def _one_at_a_time(is_large: bool) -> AbstractContextManager[object]:
+    """Return a lock for images that need hundreds of megabytes, which threads would multiply."""
+    return _LARGE_IMAGE if is_large else nullcontext()
 
 
 def _reduction(size: tuple[int, int], min_side: int | None) -> int:

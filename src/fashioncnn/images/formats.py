@@ -41,6 +41,7 @@ UNSUPPORTED_SIGNATURES = {
     b"\0\0\0\x0cJXL ": "a JPEG XL image",
     b"\0\0\1\0": "an icon (ICO)",
     b"\0\0\x08\3": "an IDX file",
+    b"\x93NUMPY": "a NumPy array",
     b"\x1f\x8b": "a gzip file",
     b"PK\3\4": "a ZIP file",
 }

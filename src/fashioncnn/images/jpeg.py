@@ -31,8 +31,8 @@ def open_jpeg(file: BinaryIO) -> JpegImageFile:
     return JpegImageFile(file, "")
 
 
-def draft_jpeg(image: JpegImageFile, name: str, factor: int, max_pixels: int, remedy: str) -> None:
-    """Let an image decode at a reduced size.
+def draft_jpeg(image: JpegImageFile, name: str, factor: int, max_pixels: int, remedy: str) -> bool:
+    """Let an image decode at a reduced size, and return whether it still needs much memory.
 
     Args:
         image: just opened.
@@ -41,16 +41,21 @@ def draft_jpeg(image: JpegImageFile, name: str, factor: int, max_pixels: int, re
         max_pixels: limit on width × height after reduction.
         remedy: what to do about an image that is too large.
 
+    Returns:
+        Whether more than `max_pixels` pixels are kept as coefficients.
+
     Raises:
         ImageError: the image is over a limit.
     """
     width, height = image.size
-    times = MAX_BUFFERED_FACTOR if _is_buffered(image) else MAX_FACTOR
+    is_buffered = _is_buffered(image)
+    times = MAX_BUFFERED_FACTOR if is_buffered else MAX_FACTOR
     check_pixels(name, width, height, times * max_pixels, remedy)
     fitting = (s for s in SCALES if -(-width // s) * -(-height // s) <= max_pixels)
     factor = max(factor, next(fitting, SCALES[-1]))
     image.draft(None, (max(1, width // factor), max(1, height // factor)))
     check_pixels(name, *image.size, max_pixels, remedy)
+    return is_buffered and width * height > max_pixels
 
 
 def _is_buffered(image: JpegImageFile) -> bool:

@@ -48,6 +48,8 @@ def _read_again(image: JpegImageFile, name: str, min_side: int | None) -> Image.
     assert file is not None  # noqa: S101, see _is_untouched
     position = file.tell()
     try:
-        return read_image(file, name, min_side=min_side)  # type: ignore[arg-type]
+        reduced = read_image(file, name, min_side=min_side)  # type: ignore[arg-type]
     finally:
         file.seek(position)
+    image.load()  # closes a file that Pillow has opened
+    return reduced

@@ -59,10 +59,9 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the first view of each image, (n, size, size) uint8; see `as_views`."""
-    views = as_views(inputs, preprocessing)
-    size = preprocessing.image_size
-    return np.stack([one[0] for one in views]) if views else np.empty((0, size, size), np.uint8)
+    """Return the first view of each image, (n, size, size[, 3]) uint8; see `as_views`."""
+    views, shape = as_views(inputs, preprocessing), preprocessing.input_shape
+    return np.stack([one[0] for one in views]) if views else np.empty((0, *shape), np.uint8)
 
 
 def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Views]:
@@ -78,7 +77,7 @@ def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Views]
     elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
         yield from _views_of_array(_tensor_to_array(inputs), preprocessing)
     elif hasattr(inputs, "__array__"):
-        array = inputs if isinstance(inputs, np.ndarray) else np.asarray(inputs)
+        array = inputs if isinstance(inputs, np.ma.MaskedArray) else np.asarray(inputs)
         yield from _views_of_array(array, preprocessing)
     elif isinstance(inputs, Sequence) and _has_numbers(inputs):
         yield from _views_of_array(_numbers_to_array(inputs), preprocessing)
@@ -122,9 +121,13 @@ def _read_file(file: Any) -> ImageSource:
 
 
 def _tensor_to_array(tensor: Any) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    # NumPy has no bfloat16.
-    array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    try:
+        tensor = tensor.detach().cpu()
+        # NumPy has no bfloat16.
+        array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    except (TypeError, RuntimeError, AttributeError) as error:  # sparse, quantized, meta …
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"tensor that cannot be converted ({reason}); should be dense") from None
     return array
 
 
@@ -152,7 +155,7 @@ def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterat
         return
     size = preprocessing.image_size
     images = to_levels(as_stack(array, size))
-    if images.shape[1:] == (size, size):
+    if images.shape[1:] == preprocessing.input_shape:
         yield from images[:, None]
         return
     for pixels in images:

@@ -64,7 +64,7 @@ def evaluate_split(
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
     """Return the predictions for the images of a split."""
-    logits = predictor.logits(split.images[:, None])
+    logits = predictor.logits(split.all_views)
     return SplitPredictions(logits, split.labels, split.indices)
 
 
@@ -124,6 +124,11 @@ def check_compatible(spec: ModelSpec, dataset: Dataset) -> None:
         raise DataError(
             f"{dataset.source}: its classes ({', '.join(dataset.class_names[:3])} …) differ from "
             f"the model's ({', '.join(spec.labels[:3])} …)"
+        )
+    if dataset.channels != spec.preprocessing.channels:
+        raise DataError(
+            f"{dataset.source}: images of {dataset.channels} channels, but the model needs "
+            f"{spec.preprocessing.channels}"
         )
     size = dataset.train.images.shape[1]
     if size != spec.preprocessing.image_size:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import FashionCNNError, ImageError, UsageError
+from fashioncnn.images import views
 from fashioncnn.images.decoding import MAX_PIXELS, decoded_side, finish_image, read_image
 from fashioncnn.images.limits import HOW_TO_REDUCE
-from fashioncnn.images.views import VIEW_FUNCTIONS
 from fashioncnn.inference.sources import ImageSource
 
 SINGLE_TASKS, TASK_SIZE = 64, 8
@@ -51,13 +51,14 @@ class LoadedImage:
 
 
 def compute_views(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the views of a decoded image, (views, size, size) uint8.
+    """Return the views of a decoded image, (views, size, size[, 3]) uint8.
 
     Args:
         image: of any mode.
         preprocessing: of the model.
     """
-    return VIEW_FUNCTIONS[preprocessing.views](image, preprocessing.image_size)
+    size, channels = preprocessing.image_size, preprocessing.channels
+    return views.compute_views(image, preprocessing.views, size, channels)
 
 
 def load_views(
@@ -81,7 +82,7 @@ def load_views(
     size = preprocessing.image_size
     try:
         if isinstance(content, np.ndarray):
-            if content.shape == (size, size):
+            if content.shape == preprocessing.input_shape:
                 return LoadedImage(source.name, content[None])
             image = finish_image(Image.fromarray(content), decoded_side(size))
         else:

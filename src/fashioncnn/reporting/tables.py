@@ -153,6 +153,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
     """
     epochs = str(summary["epochs"])
     rows: list[tuple[str, str, str, str]] = []
+    if summary.get("training_data"):
+        rows.append(("Training data", "", "", one_line(summary["training_data"])))
     for split in ("validation", "test"):
         if f"final_{split}_accuracy" not in summary:
             continue
@@ -200,7 +202,7 @@ def metrics_table(evaluation: dict[str, Any]) -> Table:
         ("Images", f"{evaluation['n']:,}"),
         ("Parameters", f"{evaluation['parameters']:,}"),
     ]
-    if "multiply_adds" in evaluation:  # not in files of the first versions
+    if evaluation.get("multiply_adds") is not None:  # not in files of the first versions
         multiply_adds = (2 if flip_tta else 1) * evaluation["multiply_adds"]
         rows.append(("Multiply-adds per image", f"{multiply_adds:,}"))
     title = f"{evaluation['dataset']}, {evaluation['split']} split"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fashioncnn.errors import DivergedError, FashionCNNError
 from fashioncnn.evaluation.metrics import Labels, accuracy, cross_entropy
-from fashioncnn.models.backend import compute_logits
+from fashioncnn.inference.predictor import Views
+from fashioncnn.models.backend import compute_logits, torch_predictor
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import TrainingConfig
 from fashioncnn.training.state import Record, TrainState
@@ -45,20 +46,24 @@ class EvaluateSplits(Callback):
     """Adds loss and accuracy of other splits to the record of each epoch.
 
     Attributes:
-        splits: images (n, 1, size, size) uint8 on the device, and labels, by the prefix of their
+        splits: images (n, channels, size, size) uint8 on the device, or several views of each
+            image, see `fashioncnn.data.dataset.Split.views`; and labels, by the prefix of their
             keys in the history (``val``, ``test``).
     """
 
-    splits: Mapping[str, tuple[Tensor, Labels]]
+    splits: Mapping[str, tuple[Tensor | Views, Labels]]
 
     def on_epoch(self, state: TrainState, record: Record) -> None:
         """Evaluate the weights that would be kept."""
         state.require_finite_weights()
         model = state.model
         for name, (images, labels) in self.splits.items():
-            logits = compute_logits(
-                model.network, model.spec.preprocessing, images, state.precision
-            )
+            if isinstance(images, Tensor):
+                logits = compute_logits(
+                    model.network, model.spec.preprocessing, images, state.precision
+                )
+            else:
+                logits = torch_predictor(model, state.precision).logits(images)
             loss = cross_entropy(logits, labels)
             if not math.isfinite(loss):
                 split, epoch = SPLIT_NAMES[name], record["epoch"]

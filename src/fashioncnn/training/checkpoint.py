@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from fashioncnn.checksum import json_sha256
 from fashioncnn.errors import RunError
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.migration import resuming_error
+from fashioncnn.models.trained_model import serialize
 from fashioncnn.reading import HISTORY_BYTES, read_bytes
 from fashioncnn.settings import SCHEMA
 
@@ -49,7 +50,7 @@ def save_checkpoint(
         state: JSON types.
     """
     make_folder(folder)
-    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    content = serialize({name: t.detach().cpu() for name, t in tensors.items()})
     weights = folder / f"{checkpoint_name(step)}.safetensors"
     write_atomic(weights, content)
     manifest = {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from fashioncnn.data.seeding import dropout_seed
+from fashioncnn.models.transfer import set_training_mode
 from fashioncnn.training.batches import Batches
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.state import TrainState
@@ -26,7 +27,7 @@ def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ())
         DivergedError: the loss is not finite.
     """
     progress = state.progress
-    state.network.train()
+    set_training_mode(state.network)
     step = make_step(state)
     for callback in callbacks:
         callback.on_start(state, len(batches))

@@ -162,7 +162,7 @@ def check_epochs(before: int, settings: Settings, path: Path) -> None:
     Raises:
         RunError: the run cannot be resumed with this number of epochs.
     """
-    epochs = settings.training.epochs
+    epochs = int(settings.training.epochs)
     if epochs < before or (epochs > before and not can_extend(settings)):
         raise RunError(f"{path}: was started with {before} epochs, not {epochs}; start a new run")
 

@@ -61,7 +61,7 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
     validation = recipe.data.validation if recipe.data.holds_out else "auto"
     return recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"validation": validation}),
+            "data": recipe.data.model_copy(update={"validation": validation, "hold_out_min": 0}),
             "training": recipe.training.model_copy(update={"track_test": False}),
             "runtime": recipe.runtime.model_copy(update={"threads": trial_threads(recipe, jobs)}),
             "distillation": DistillationConfig(),
