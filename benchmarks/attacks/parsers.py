@@ -115,8 +115,7 @@ def _fuzz(folder: Path, name: str, seconds: int) -> tuple[int, str | None]:
     except subprocess.TimeoutExpired:
         return 0, "no end"
     found = re.search(r"stat::number_of_executed_units: (\d+)", ended.stderr)
-    lines = [
-        line for line in ended.stderr.splitlines() if re.match(r"\s*\w*(Error|Exception)", line)
-    ]
+    output = f"{ended.stdout}\n{ended.stderr}"  # Atheris prints exceptions to stdout
+    lines = [line for line in output.splitlines() if re.match(r"\s*\w*(Error|Exception)", line)]
     problem = " | ".join(lines[-2:]) or ended.stderr[-300:]
     return int(found[1]) if found else 0, problem if ended.returncode else None
