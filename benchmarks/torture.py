@@ -131,7 +131,7 @@ ATTACKS = {
     ),
     "fuzz": Attack(
         "No input of a parser ends in another exception",
-        "inputs that reach new code of nine parsers (atheris)",
+        "inputs that reach new code of eleven parsers (atheris)",
         parsers.fuzz,
         0.04,
     ),

@@ -16,7 +16,9 @@ import atheris
 with atheris.instrument_imports(include=["fashioncnn"], enable_loader_override=False):
     from fashioncnn.artifacts.model_folder import read_description
     from fashioncnn.config import read_settings
+    from fashioncnn.data import npz, tables
     from fashioncnn.data.idx import read_idx, stream_idx_images
+    from fashioncnn.data.options import LoadOptions, ignore
     from fashioncnn.errors import FashionCNNError
     from fashioncnn.evaluation.predictions import load_predictions
     from fashioncnn.images.decoding import read_image
@@ -79,6 +81,10 @@ PARSERS = {
     "predictions": from_file("predictions.npz", load_predictions),
     "journal": from_file("journal.log", repair_journal),
     "list": parse_list,
+    "table": from_file(
+        "table.csv", lambda path: tables.read_table_file(path, LoadOptions(notify=ignore))
+    ),
+    "archive": from_file("arrays.npz", npz.read_npz),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-FORMATS = ("png", "jpeg", "gif", "bmp", "webp", "tiff")
+FORMATS = ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm", "avif")
 EXTREMES: list[Any] = [
     None, True, -1, 0, 1, 10**9, 10**30, 1e308, -1e-308, float("nan"), float("inf"), "", "\0",
     "x" * 10**5, [], {}, [[]] * 100, {"a": 1},

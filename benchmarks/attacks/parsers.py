@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from attacks import mutations
 from attacks.lab import Lab, Outcome, require
 from attacks.scenarios import FIRST, SCENARIOS
@@ -29,6 +31,8 @@ SEEDS = {
     "predictions": "first/predictions.npz",
     "journal": "search/journal.log",
     "list": "list",
+    "table": "table.csv",
+    "archive": "arrays.npz",
 }
 """A valid file of each parser but that of images."""
 PATIENCE = 60
@@ -76,9 +80,13 @@ def fuzz(lab: Lab) -> Outcome:
 def write_seeds(lab: Lab, work: Path) -> None:
     """Write small valid files, from which the mutations start, to ``PARSER/seeds``."""
     (work / "list").write_text("a.png\nb c.jpg\nfolder/d.webp\n")
+    pixels = [[label, *range(label, label + 9)] for label in (0, 1, 2, 0, 1, 2)]
+    lines = [["label", *(f"pixel{n}" for n in range(9))], *pixels]
+    (work / "table.csv").write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+    images = np.arange(6 * 9, dtype=np.uint8).reshape(6, 3, 3)
+    np.savez(work / "arrays.npz", images=images, labels=np.array([0, 1, 2] * 2))
     contents = {name: [(work / path).read_bytes()] for name, path in SEEDS.items() if name != "idx"}
-    images = lab.data / SEEDS["idx"]
-    contents["idx"] = [images.read_bytes()[: 16 + 784 * 2]]
+    contents["idx"] = [(lab.data / SEEDS["idx"]).read_bytes()[: 16 + 784 * 2]]
     contents["image"] = [mutations.intact_image(lab.random)[1] for _ in range(30)]
     (work / "list").unlink()
     for name, files in contents.items():
@@ -107,8 +115,7 @@ def _fuzz(folder: Path, name: str, seconds: int) -> tuple[int, str | None]:
     except subprocess.TimeoutExpired:
         return 0, "no end"
     found = re.search(r"stat::number_of_executed_units: (\d+)", ended.stderr)
-    lines = [
-        line for line in ended.stderr.splitlines() if re.match(r"\s*\w*(Error|Exception)", line)
-    ]
+    output = f"{ended.stdout}\n{ended.stderr}"  # Atheris prints exceptions to stdout
+    lines = [line for line in output.splitlines() if re.match(r"\s*\w*(Error|Exception)", line)]
     problem = " | ".join(lines[-2:]) or ended.stderr[-300:]
     return int(found[1]) if found else 0, problem if ended.returncode else None

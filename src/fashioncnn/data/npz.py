@@ -55,7 +55,7 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...] | None]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from None
     except DAMAGED as error:
-        first_line = str(error).splitlines()[0]
+        first_line = (str(error).splitlines() or ["damaged"])[0]
         raise DataError(f"{path}: not a readable .npz file ({first_line})") from None
 
 
@@ -68,8 +68,9 @@ def _find_pairs(archive: zipfile.ZipFile, path: Path) -> dict[str, Pair]:
     if not found and whole is not None:
         found = {ALL: whole}
     if not found:
+        shown = ", ".join(sorted(names)[:4]).encode("unicode_escape").decode()
         raise DataError(
-            f"{path}: no images and labels among its arrays ({', '.join(sorted(names)[:4])}); "
+            f"{path}: no images and labels among its arrays ({shown}); "
             "expected images and labels, or x_train, y_train, x_test and y_test"
         )
     return {
