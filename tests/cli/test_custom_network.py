@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fashioncnn.models.custom import as_custom_network
-from fashioncnn.models.trained_model import load_model
+from fashioncnn.models.trained_model import load_model, save_model
 from fashioncnn.training.callbacks import EvaluateSplits
 
 from .conftest import PLACE
@@ -180,7 +181,8 @@ def test_changed_code_is_noted(cli, trained):
 
 
 def test_training_starts_from_a_run(cli, trained):
-    cli.ok("train", *QUICK, "--from", trained, "--network", "mynetworks:Net", "--out", "more")
+    start = "--from", trained, "--network", "mynetworks:Net"
+    cli.ok("train", "baseline", *QUICK, *start, "--out", "more")
     histories = [
         json.loads(Path(run, "history.jsonl").read_text().splitlines()[0])["train_loss"]
         for run in (trained, "more")
@@ -199,12 +201,12 @@ def test_an_object_and_an_object_of_a_script_say_what_to_give(cli, small):
     cli.ok("train", *QUICK, "--network", "mynetworks:net", "--out", "object")
     message = cli.fails(2, "evaluate", "object")
     assert "was an object of type mynetworks:net: write a function that returns one" in message
-    assert load_model(Path("object"), network=as_custom_network("mynetworks:net"))
-    path = Path("object/model/config.json")
-    path.write_text(path.read_text().replace("mynetworks:net", "__main__:Net"))
-    assert "was in a notebook or script: copy it into a module" in cli.fails(
-        2, "evaluate", "object"
-    )
+    model = load_model(Path("object"), network=as_custom_network("mynetworks:net"))
+    architecture = model.spec.architecture.model_copy(update={"network": "__main__:Net"})
+    script = replace(model, spec=model.spec.replace(architecture=architecture))
+    save_model(script, Path("script"), "card")
+    message = cli.fails(2, "evaluate", "script")
+    assert "__main__:Net was in a notebook or script: copy it into a module" in message
 
 
 def test_tune_and_bench_train_import_nothing(cli):

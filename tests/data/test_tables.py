@@ -314,7 +314,19 @@ class TestObjects:
         assert load_data(str(idx_folder)).hashes == small.hashes
 
     @pytest.mark.parametrize(
-        "data", [5, {"train": 1}, b"abc", IMAGES, [IMAGES], {1, 2}, iter([]), [IMAGES] * 3]
+        "data",
+        [
+            5,
+            {"train": 1},
+            b"abc",
+            IMAGES,
+            [IMAGES],
+            {1, 2},
+            iter([]),
+            [IMAGES] * 3,
+            [1, 2],
+            ("a", "b"),
+        ],
     )
     def test_other_types_are_rejected_by_name(self, data):
         with pytest.raises(UsageError, match=f"data of type {type(data).__name__}: should be"):

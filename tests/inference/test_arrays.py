@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import ImageError, UsageError
-from fashioncnn.inference.arrays import as_images, as_views
+from fashioncnn.inference.arrays import as_images, as_named_views, as_views
 
 from ..idx import write_idx
 
@@ -176,6 +176,10 @@ def test_three_axes_are_images_or_one_color_image():
     assert len(as_views(COLOR[0, ..., :1], FASHION)) == 1
     assert len(as_views(COLOR[:4, ..., 0], FASHION)) == 4
     assert len(as_views(COLOR[:1, ..., 0], FASHION)) == 1
+    color = Preprocessing(28, 0.0, 1.0, "plain", channels=3)
+    with pytest.raises(UsageError, match=r"shape \(3, 28, 28\): unclear"):
+        as_views(IMAGES[:3], color)  # or one image, channels first
+    assert as_images(COLOR, color).shape == (5, 28, 28, 3)
     with pytest.raises(UsageError, match=r"shape \(3, 40, 30\): unclear, \(1, 3, 40, 30\) is one"):
         as_views(COLOR[:3, ..., 0], FASHION)
 
@@ -358,6 +362,16 @@ def test_images_of_a_folder_are_read_in_order(tmp_path):
     (tmp_path / "in" / "d.png").write_bytes(b"broken")
     with pytest.raises(ImageError, match=r"d\.png: not a JPEG"):
         as_views(tmp_path, FASHION)
+
+
+def test_names_are_paths_or_positions(tmp_path):
+    for name, image in zip(("b.png", "a.bmp"), IMAGES, strict=False):
+        Image.fromarray(image).save(tmp_path / name)
+    inputs = [IMAGES[:2], str(tmp_path), tmp_path / "b.png", Image.fromarray(IMAGE)]
+    names, views = as_named_views(inputs, FASHION)
+    paths = [str(tmp_path / name) for name in ("a.bmp", "b.png", "b.png")]
+    assert names == ["image 0", "image 1", *paths, "image 5"]
+    assert len(views) == 6
 
 
 def test_patterns_and_idx_files_are_read(tmp_path):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fashioncnn.config import read_settings, resolve
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import InterruptedRun, ModelError, RunError, UsageError
 from fashioncnn.models.custom import as_custom_network
 from fashioncnn.models.layers import Convolution
@@ -225,3 +226,74 @@ def test_a_batch_of_one_image_that_the_network_rejects_is_reported_before_traini
         settings_for(dataset, "data.validation=0", custom=norm, recipe="baseline")
     assert settings_for(dataset, "data.validation=0", recipe="baseline")
     assert not Path("runs").exists()
+
+
+def test_color_images_reach_the_network_in_the_usual_layout(tmp_path):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
+    labels = np.repeat(np.arange(3, dtype=np.uint8), 20)
+    train, test = Split(images, labels), Split(images[::3], labels[::3])
+    dataset = Dataset("own", ("a", "b", "c"), train, test, "plain", "own")
+
+    def small(in_channels, classes):
+        class View(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first = nn.Conv2d(in_channels, 4, 3, padding=1)
+                self.output = nn.Linear(4 * 256, classes)
+
+            def forward(self, images):
+                return self.output(self.first(images).view(len(images), -1))
+
+        return View()
+
+    custom = as_custom_network(small)
+    settings = settings_for(dataset, "data.channels=3", custom=custom, recipe="baseline")
+    model = train_model(settings, dataset, custom=custom).model
+    assert model.network.first.in_channels == 3
+    save_model(model, tmp_path, "card")
+    assert load_model(tmp_path, network=custom).sha256 == model.sha256
+    assert model.multiply_adds == 256 * 27 * 4 + 4 * 256 * 3
+
+
+def test_finetuning_with_few_images_resumes_to_the_same_bytes(mini, tmp_path, stop_after, files_of):
+    """The temperature comes from folds, for which a resumed run reads the initial weights."""
+    model = train_model(settings_for(mini), mini, custom=CUSTOM).model
+    few = replace(mini, train=mini.train.subset(np.arange(60)))
+    assignments = ["training.calibration_folds=2", "data.validation=0"]
+    prepared = prepare_settings(
+        resolve(
+            "finetune",
+            flags={"epochs": 2, "batch_size": 16, "device": "cpu", "kernels": "torch"},
+            assignments=assignments,
+            environment={},
+        ),
+        few,
+        model,
+        CUSTOM,
+    )
+    runs = [create_run(tmp_path / name, prepared) for name in ("complete", "resumed")]
+    for run in runs:
+        write_start(run, prepared, few, model, CUSTOM)
+    train_model(prepared, few, run=runs[0], custom=CUSTOM)
+    with pytest.raises(InterruptedRun):
+        train_model(prepared, few, run=runs[1], custom=CUSTOM, stop=stop_after(2))
+    train_model(prepared, few, run=runs[1], custom=CUSTOM)
+    assert files_of(runs[1]) == files_of(runs[0])
+
+
+def test_the_layer_that_stays_trainable_has_to_be_the_last_one(mini):
+    class Unordered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.output = nn.Linear(784, 10)
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, images):
+            return self.output(self.norm(images).flatten(1))
+
+    unordered = as_custom_network(Unordered)
+    assert settings_for(mini, custom=unordered)
+    with pytest.raises(UsageError, match="its last layer in order of registration is norm"):
+        settings_for(mini, "optimizer.backbone_lr_factor=0.1", custom=unordered)
+    assert settings_for(mini, "optimizer.backbone_lr_factor=0.1")

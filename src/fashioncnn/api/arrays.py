@@ -30,7 +30,7 @@ def row_length(images: Any) -> int | None:
 
 
 def images_to_predict(images: Any, size: int, features: int | None) -> Any:
-    """Return images for a model of `size` pixels; (n, size²) rows become (n, size, size).
+    """Return images for a model of `size` pixels; rows become (n, size, size).
 
     Args:
         images: see `plain_images`.
@@ -46,4 +46,5 @@ def images_to_predict(images: Any, size: int, features: int | None) -> Any:
         return images
     if features is not None and length != features:
         raise UsageError(f"images have {length} features, but the classifier expects {features}")
-    return images.reshape(-1, size, size) if length == size * size else images
+    is_row = features is not None and length == size * size  # else `as_views` decides
+    return images.reshape(-1, size, size) if is_row else images

@@ -27,7 +27,7 @@ from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset, Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
 from fashioncnn.errors import DataError, UsageError
-from fashioncnn.inference.arrays import as_views
+from fashioncnn.inference.arrays import as_named_views, as_views
 from fashioncnn.inference.evaluate import evaluation_splits, model_metrics, predict_split
 from fashioncnn.inference.explain import draw_explanation
 from fashioncnn.inference.predictor import Prediction
@@ -45,12 +45,13 @@ from fashioncnn.training.run import TrainingResult, train_model, write_start
 class Classifier(Estimator):
     """A convolutional classifier of small images, with the protocol of scikit-learn.
 
-    >>> from fashioncnn import Classifier
-    >>> classifier = Classifier("honest", epochs=10, optimizer__learning_rate=1e-3)
-    >>> classifier.fit(images, labels).predict(more_images)
-    array(['boot', 'bag'], dtype='<U4')
-    >>> Classifier.train("baseline", data="sketches", epochs=5).predict("shoe.png")
-    array([7])
+    Examples:
+        >>> from fashioncnn import Classifier
+        >>> classifier = Classifier("honest", epochs=10, optimizer__learning_rate=1e-3)
+        >>> classifier.fit(images, labels).predict(more_images)
+        array(['boot', 'bag'], dtype='<U4')
+        >>> Classifier.train("baseline", data="sketches", epochs=5).predict("shoe.png")
+        array([7])
 
     Args:
         recipe: name of a recipe, or a ``.toml`` file.
@@ -219,11 +220,14 @@ class Classifier(Estimator):
         Args:
             images: see `predict_proba`.
         """
-        fitted, views = self._require_fitted("predictions"), self._views(images)
+        fitted = self._require_fitted("predictions")
+        preprocessing = fitted.model.spec.preprocessing
+        images = images_to_predict(images, preprocessing.image_size, fitted.features)
+        names, views = as_named_views(images, preprocessing)
         predicted = fitted.predictor.predict_views(views)
         return [
             Prediction(
-                source=_source(images, i),
+                source=names[i],
                 probabilities=predicted.probabilities[i],
                 error=None,
                 views=views[i],
@@ -367,11 +371,3 @@ def classifier_of_model(model: TrainedModel, history: Sequence[dict[str, Any]] =
 def _numbers(classes: NDArray[Any]) -> NDArray[Any]:
     """Return classes that are integers, and the codes of names."""
     return classes if classes.dtype.kind in "iub" else np.arange(len(classes))
-
-
-def _source(images: Any, position: int) -> str:
-    """Return the path of an image that was given as a path, else its position."""
-    if isinstance(images, str | Path):
-        return str(images)
-    one = images[position] if isinstance(images, list | tuple) else None
-    return str(one) if isinstance(one, str | Path) else f"image {position}"

@@ -37,8 +37,9 @@ def load_data(
 ) -> Dataset:
     """Return a dataset, for training or to look at.
 
-    >>> dataset = load_data("closet/")
-    >>> dataset = load_data((images, labels))
+    Examples:
+        >>> dataset = load_data("closet/")
+        >>> dataset = load_data((images, labels))
 
     Args:
         source: ``"sketches"``; a folder, CSV file or NumPy archive, as for ``--data``; a pair of

@@ -176,7 +176,8 @@ class Dataset:
     ) -> Dataset:
         """Return the dataset of images and labels in memory.
 
-        >>> dataset = Dataset.from_arrays(X_train, y_train, test=(X_test, y_test))
+        Examples:
+            >>> dataset = Dataset.from_arrays(X_train, y_train, test=(X_test, y_test))
 
         Args:
             images: of the training split, see `fashioncnn.data.pixels.to_images`.

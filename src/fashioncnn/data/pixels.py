@@ -13,6 +13,7 @@ from PIL import Image
 
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.images.decoding import decoded_side, read_image
+from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import PixelValueError, to_levels
 from fashioncnn.images.views import compute_views
 
@@ -137,6 +138,8 @@ def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 def _view_of(image: Any, size: int, channels: int) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         image = read_image(Path(image), min_side=decoded_side(size))
+    elif isinstance(image, Image.Image):
+        image = from_pil(image, decoded_side(size))
     if not isinstance(image, Image.Image):
         raise UsageError(
             f"images of type {type(image).__name__} among paths or PIL images; make them all alike"

@@ -87,7 +87,7 @@ def read_objects(data: Any, options: LoadOptions) -> Dataset:
     pairs: Pairs
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         pairs = {ALL: read_frame(data, options)}
-    elif isinstance(data, tuple | list) and len(data) == 2:
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(map(_has_length, data)):
         nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
         nested = nested and all(hasattr(one[0], "shape") for one in data)
         pairs = {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}
@@ -102,6 +102,10 @@ def read_objects(data: Any, options: LoadOptions) -> Dataset:
     if ALL in pairs:
         pairs = {"test" if options.for_evaluation else "train": pairs[ALL]}
     return _assemble(pairs, names, "arrays", IN_MEMORY, options)
+
+
+def _has_length(data: Any) -> bool:
+    return hasattr(data, "__len__") and not isinstance(data, str | bytes)
 
 
 def _assemble(

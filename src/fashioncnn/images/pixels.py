@@ -17,7 +17,6 @@ WHITE_8_BIT, WHITE_16_BIT = 255, 65535
 MIN_FLOAT_LEVELS = 8.0
 """Floats whose highest value is below this and above 1 are rejected: they may be fractions that
 overshot or were normalized, and as gray levels the image would be black."""
-HOW_TO_SCALE = "scale it to uint8 in [0, 255] or float in [0, 1]"
 
 
 class PixelValueError(UsageError):
@@ -55,7 +54,7 @@ def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise PixelValueError(f"values of {values.dtype} contain NaN or infinity; should be finite")
     if low < 0:
-        raise _out_of_range(values, low, high, "undo its normalization, and ")
+        raise _out_of_range(values, low, high, "undo the normalization")
     if kind == "f":
         return _from_floats(values, low, high)
     return _from_integers(values, low, high)
@@ -79,7 +78,7 @@ def _from_floats(values: NDArray[Any], low: float, high: float) -> NDArray[np.ui
 
 def _from_integers(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     if high == 1:
-        raise _out_of_range(values, low, high, "a mask? multiply it by 255, or ")
+        raise _out_of_range(values, low, high, "multiply a mask by 255")
     if high <= WHITE_8_BIT:
         levels: NDArray[np.uint8] = values.astype(np.uint8, copy=False)
         return levels
@@ -95,9 +94,9 @@ def _without_mask(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
 
 
 def _out_of_range(
-    values: NDArray[Any], low: float, high: float, remedy: str = ""
+    values: NDArray[Any], low: float, high: float, remedy: str = "scale the values"
 ) -> PixelValueError:
     return PixelValueError(
         f"values of {values.dtype} in [{low:g}, {high:g}]: should be uint8 in [0, 255] or float in "
-        f"[0, 1]; {remedy}{HOW_TO_SCALE}"
+        f"[0, 1]; {remedy}"
     )

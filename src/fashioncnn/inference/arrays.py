@@ -26,6 +26,8 @@ from fashioncnn.inference.shapes import as_stack
 from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
+Named = tuple[str | None, Views]
+"""A path, if there is one, and the views of an image."""
 SUPPORTED = "paths, PIL images, arrays, tensors, or the content of image files"
 PATHS_OR_OBJECTS = "OU"
 """Kinds of arrays whose elements are images."""
@@ -55,7 +57,24 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
         UsageError: a type, shape or value range is not supported.
         ImageError: a file cannot be read.
     """
-    return list(_iterate_views(inputs, preprocessing))
+    return as_named_views(inputs, preprocessing)[1]
+
+
+def as_named_views(inputs: Any, preprocessing: Preprocessing) -> tuple[list[str], list[Views]]:
+    """Return a name and the views of each image in `inputs`.
+
+    The name is the path of the image, also of one in a folder, else such as ``image 3``.
+
+    Args:
+        inputs: see `as_views`.
+        preprocessing: of the model.
+
+    Raises:
+        UsageError, ImageError: see `as_views`.
+    """
+    named = list(_iterate_views(inputs, preprocessing))
+    names = [name or f"image {position}" for position, (name, _) in enumerate(named)]
+    return names, [views for _, views in named]
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -64,16 +83,17 @@ def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return np.stack([one[0] for one in views]) if views else np.empty((0, *shape), np.uint8)
 
 
-def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Views]:
+def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Named]:
     if isinstance(inputs, str | os.PathLike):
         yield from _views_of_path(os.fsdecode(inputs), preprocessing)
     elif isinstance(inputs, bytes | bytearray | memoryview):
-        yield _load(ImageSource(type(inputs).__name__, bytes(inputs)), preprocessing)
+        source = ImageSource(type(inputs).__name__, bytes(inputs))
+        yield None, _load(source, preprocessing)
     elif isinstance(inputs, Image.Image):
         image = from_pil(inputs, decoded_side(preprocessing.image_size))
-        yield compute_views(image, preprocessing)
+        yield None, compute_views(image, preprocessing)
     elif hasattr(inputs, "read"):
-        yield _load(_read_file(inputs), preprocessing)
+        yield None, _load(_read_file(inputs), preprocessing)
     elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
         yield from _views_of_array(_tensor_to_array(inputs), preprocessing)
     elif hasattr(inputs, "__array__"):
@@ -88,12 +108,12 @@ def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Views]
         raise UsageError(f"images of type {type(inputs).__name__}; should be {SUPPORTED}")
 
 
-def _views_of_path(path: str, preprocessing: Preprocessing) -> Iterator[Views]:
+def _views_of_path(path: str, preprocessing: Preprocessing) -> Iterator[Named]:
     """Yield the views of an image, of all images in a folder or an IDX file, or of matches."""
     skipped = SkippedFiles()
     name = str(Path(".", STDIN).absolute()) if path == STDIN else path  # not standard input
     for source in find_sources([name], BytesIO(), 0, skipped):
-        yield _load(source, preprocessing)
+        yield path if source.name == name else source.name, _load(source, preprocessing)
     if message := skipped.describe():
         warnings.warn(message, stacklevel=2)
 
@@ -146,18 +166,17 @@ def _numbers_to_array(inputs: Sequence[Any]) -> NDArray[Any]:
         raise UsageError("lists of numbers of unequal lengths; should be images") from None
 
 
-def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[Views]:
+def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[Named]:
     if array.dtype.kind in PATHS_OR_OBJECTS and array.ndim == 1:
         for one in array.tolist():
             yield from _iterate_views(one, preprocessing)
         return
     if array.shape == (0,):
         return
-    size = preprocessing.image_size
-    images = to_levels(as_stack(array, size))
-    if images.shape[1:] == preprocessing.input_shape:
-        yield from images[:, None]
-        return
-    for pixels in images:
+    size, channels = preprocessing.image_size, preprocessing.channels
+    for pixels in to_levels(as_stack(array, size, channels)):
+        if pixels.shape == preprocessing.input_shape:
+            yield None, pixels[None]
+            continue
         image = finish_image(Image.fromarray(np.ascontiguousarray(pixels)), decoded_side(size))
-        yield compute_views(image, preprocessing)
+        yield None, compute_views(image, preprocessing)

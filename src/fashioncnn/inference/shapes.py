@@ -20,7 +20,7 @@ EXPECTED = (
 )
 
 
-def as_stack(array: NDArray[Any], size: int) -> NDArray[Any]:
+def as_stack(array: NDArray[Any], size: int, channels: int = 1) -> NDArray[Any]:
     """Return the images in an array: (n, height, width), or (n, height, width, 3 or 4) in color.
 
     | shape | read as |
@@ -34,10 +34,11 @@ def as_stack(array: NDArray[Any], size: int) -> NDArray[Any]:
     Args:
         array: of any type and shape.
         size: of the model input, in pixels.
+        channels: of the model input.
 
     Raises:
         UsageError: another shape, or one that may mean several of these: (3, h, w) is read as three
-            gray images only if they have the model's size.
+            gray images only if they have the size of a model with one channel.
     """
     shape = array.shape
     if array.ndim in (1, 2) and shape[-1] == size * size:
@@ -50,7 +51,7 @@ def as_stack(array: NDArray[Any], size: int) -> NDArray[Any]:
         stack = array[None]
     elif array.ndim == 3:
         stack = array
-        if shape[0] == 3 and shape[1:] != (size, size):
+        if shape[0] == 3 and not (channels == 1 and shape[1:] == (size, size)):
             remedy = (
                 f"(1, {', '.join(map(str, shape))}) is one color image, (3, 1, …) three gray ones"
             )

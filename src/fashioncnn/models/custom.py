@@ -88,6 +88,7 @@ class CustomNetwork:
                 "be a torch.nn.Module"
             )
         network = network.to("cpu").float()
+        network.register_forward_pre_hook(_make_contiguous)
         if any(map(is_lazy, [*network.parameters(), *network.buffers()])):
             with report_failure(self.name, "fails on an image"), torch.no_grad():
                 network.eval()(torch.zeros(1, in_channels, image_size, image_size))
@@ -161,6 +162,11 @@ def _reason(error: BaseException) -> str:
     """Return type and first line of an exception's message."""
     first, *_ = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _make_contiguous(_network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the inputs in the usual layout; color images are in channels_last (`view` fails)."""
+    return tuple(one.contiguous() if isinstance(one, torch.Tensor) else one for one in inputs)
 
 
 def _accepted(source: Any, values: dict[str, int]) -> dict[str, int]:

@@ -188,8 +188,9 @@ def _load_network(folder: Path, description: ModelDescription) -> nn.Module:
 
 
 def _load_custom(folder: Path, description: ModelDescription, network: CustomNetwork) -> nn.Module:
+    size, channels = description.preprocessing.image_size, description.preprocessing.channels
     with isolated_torch_state():
-        module = network.build(description.preprocessing.image_size, len(description.labels))
+        module = network.build(size, len(description.labels), channels)
     state = _read_state(
         module,
         folder,

@@ -23,6 +23,22 @@ def last_layer(network: nn.Module) -> tuple[str, nn.Module]:
     return layers[-1]
 
 
+def require_head(network: nn.Module, classes: int, name: str) -> None:
+    """Raise `UsageError` unless the last layer has a row for each class.
+
+    Args:
+        network: of any code, whose layers may be in another order than they are called.
+        classes: number of logits.
+        name: of the network.
+    """
+    layer, module = last_layer(network)
+    if any(p.shape[:1] != (classes,) for p in module.parameters(recurse=False)):
+        raise UsageError(
+            f"network {name}: its last layer in order of registration is {layer}, which does not "
+            f"compute {classes} logits; create the layer that does last"
+        )
+
+
 def split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the trainable parameters of the backbone, and those of the last layer."""
     head = list(last_layer(network)[1].parameters())

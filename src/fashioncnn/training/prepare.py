@@ -23,7 +23,7 @@ from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.layers import KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.models.trained_model import TrainedModel, load_model, required_network
-from fashioncnn.models.transfer import check_transfer
+from fashioncnn.models.transfer import check_transfer, require_head
 from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
     ConstantSchedule,
@@ -318,6 +318,8 @@ def _check_custom(
         batch_sizes={2, *({1} & {n, n % batch_size, batch_size})},
         precision=str(runtime.precision),
     )
+    if settings.training.freeze != "none" or settings.optimizer.backbone_lr_factor != 1:
+        require_head(network, len(dataset.class_names), custom.name)
     if any(isinstance(layer, KernelLayer) for layer in network.modules()):
         return network, runtime
     return network, runtime.model_copy(update={"kernels": "torch"})

@@ -277,7 +277,8 @@ def _cross_validate(
     if not needs_cross_validation(settings):
         return []
     if initial is None and run is not None and "initialized_from" in run.read_environment():
-        initial = load_model(run.initial, resolve_device(settings.runtime.device))
+        device = resolve_device(settings.runtime.device)
+        initial = load_model(run.initial, device, network=custom)
     held_out = []
     partition = folds(train.labels, min(settings.training.calibration_folds, len(train)))
     for number, (others, fold) in enumerate(partition, 1):
