@@ -114,7 +114,7 @@ class Scenario:
 FIRST = [*TRAIN, "--out", "first", *NETWORK]
 GROUP = [
     "train", *STEPS, "--data", "{data}", "--seeds", "0-1", "--out", "group", *NETWORK,
-    "training.epochs=1",
+    "training.epochs=1", "training.track_test=false",
 ]  # fmt: skip
 SCENARIOS = {
     "train": Scenario([*TRAIN, "--out", "run", *NETWORK, EVERY_STEP]),
@@ -138,6 +138,7 @@ SCENARIOS = {
         before=([*GROUP, "schedule.name=constant"],),
         proceed=same_command,
     ),
+    "evaluate GROUP": Scenario(["evaluate", "group"], before=(GROUP,), proceed=same_command),
     "report GROUP": Scenario(["report", "group"], before=(GROUP,), proceed=same_command),
     "tune": Scenario(
         SEARCH, proceed=same_command, ignored=("journal.log", "report.html", "report.md")

@@ -28,13 +28,16 @@ def evaluate_group(path: Path, split: str, tta: TTA, load: Loading, json: bool) 
     group, metrics = GroupFolder(path), []
     runs = finished_runs(path)
     before = [run.read_metrics() for run in runs]
+    if any(of_run[split] is None for of_run in before):
+        group.report.unlink(missing_ok=True)  # so that it is written even after an interruption
     for seed, run in zip(group.seeds(), runs, strict=True):
         evaluation, _ = evaluate_one(run.path, split, tta, load)
         by_split: Metrics = {"validation": None, "test": None, split: evaluation}
         metrics.append(by_split)
         if not json:
             print_text(result_line(seed, by_split, run.path))
-    if [run.read_metrics() for run in runs] != before:  # a run stores metrics of its own data only
+    is_new = [run.read_metrics() for run in runs] != before  # they store those of their own data
+    if is_new or not group.report.exists():
         note(f"report: {write_group_report(group)}")
     print_group(group, metrics, json)
     mean: float = summarize_runs(metrics)[split]["accuracy"]["mean"]
