@@ -32,6 +32,15 @@ READABLE_SCHEMAS = (1, SCHEMA)
 """Versions of JSON documents that are read; 1 was written by fashioncnn 0.1."""
 
 
+KEYS_OF_0_2_0 = {
+    "metrics.json": {"schema", "validation", "test", "summary"},
+    "environment.json": {
+        *("schema", "python", "platform", "packages", "git_commit"),
+        *("cpu", "cores", "gpu", "device", "precision", "threads", "kernels"),
+        *("data", "initialized_from", "teachers"),
+    },
+}
+"""Keys of the documents that version 0.2.0 wrote, without a checksum."""
 CONFIG = "config.toml"
 """Name of the file that makes a folder a run."""
 SHA256 = "sha256"
@@ -159,7 +168,7 @@ class RunFolder:
         """
         values = read_json(self.metrics, "validation", "test", "summary")
         expected = values.pop(SHA256, None)
-        if expected is None:  # version 0.1
+        if expected is None:  # versions 0.1 and 0.2.0
             return values
         for path, sha256 in self._hashes().items():
             if expected.get(path.name) != sha256:
@@ -322,7 +331,7 @@ def open_run(path: Path) -> RunFolder:
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a run, without its checksum; version 0.1 wrote none.
+    """Return the content of a JSON file of a run, without its checksum; before 0.3 it had none.
 
     Raises:
         OtherVersionError: its schema is not one of `READABLE_SCHEMAS`.
@@ -340,7 +349,7 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
                 f"reads {' and '.join(map(str, READABLE_SCHEMAS))}); use that version"
             )
         if schema != 1 or CHECKSUM in value:
-            value = without_checksum(value)
+            value = without_checksum(value, KEYS_OF_0_2_0.get(path.name, ()))
         values: dict[str, Any] = value
         missing = [key for key in required if key not in values]
         if missing:

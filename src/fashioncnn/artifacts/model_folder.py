@@ -43,6 +43,16 @@ MAX_FEATURE_VALUES = 1 << 28
 pixels, the maximum of the settings, reach it."""
 
 
+KEYS_OF_0_2_0 = frozenset(
+    {
+        *("schema", "architecture", "labels", "preprocessing", "dataset", "temperature"),
+        *("abstain_below", "ood_detector", "tta", "parameters", "multiply_adds"),
+        "weights_sha256",
+    }
+)
+"""Keys of a ``config.json`` that version 0.2.0 wrote, without a checksum."""
+
+
 class ModelDescription(ModelSpec):
     """The content of ``config.json``."""
 
@@ -118,7 +128,7 @@ def read_description(folder: Path) -> ModelDescription:
 
 
 def _verified(values: Any) -> Any:
-    """Return the values of a ``config.json`` in schema 2; version 0.1 wrote no checksum.
+    """Return the values of a ``config.json`` in schema 2; before 0.3 it had no checksum.
 
     Raises:
         ChecksumError: the checksum is missing or does not match.
@@ -126,7 +136,7 @@ def _verified(values: Any) -> Any:
     if not isinstance(values, dict):
         return values  # which validation reports
     if values.get("schema") != 1:
-        return without_checksum(values)
+        return without_checksum(values, KEYS_OF_0_2_0)
     return migrate_model_description(without_checksum(values) if CHECKSUM in values else values)
 
 
