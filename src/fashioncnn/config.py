@@ -20,7 +20,7 @@ from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.migration import RENAMED, migrate_settings
 from fashioncnn.reading import parse_toml, reason
 from fashioncnn.reading import read_toml as read_toml_file
-from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, Settings
+from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, CustomConfig, Settings
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
 NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
@@ -370,5 +370,6 @@ def known_keys() -> list[str]:
     """Return every section and dotted key."""
     keys = ["recipe", "description"]
     for section, kinds in SECTIONS.items():
-        keys += [section, *(f"{section}.{field}" for kind in kinds for field in kind.model_fields)]
+        given = (kind for kind in kinds if kind is not CustomConfig)  # which --network sets
+        keys += [section, *(f"{section}.{field}" for kind in given for field in kind.model_fields)]
     return keys

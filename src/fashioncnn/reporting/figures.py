@@ -113,7 +113,7 @@ def figure_style(**settings: Any) -> Iterator[None]:
         **settings: further settings of matplotlib, with ``_`` for ``.``; see `STYLE`.
     """
     named = {name.replace("_", "."): value for name, value in settings.items()}
-    with matplotlib_style.context(["default", {**STYLE, **named}]):
+    with matplotlib_style.context(["default", {**STYLE, **named}]), _ignore_missing_glyphs():
         yield
 
 
@@ -130,7 +130,7 @@ def write_png(figure: Figure, path: Path) -> None:
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
     """Return a figure as PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()
-    with figure_style(), _ignore_missing_glyphs():
+    with figure_style():
         figure.savefig(
             buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
         )
