@@ -90,13 +90,13 @@ def test_damaged_json_is_reported(tmp_path, content):
         read_json(tmp_path / "metrics.json", "test")
 
 
-@pytest.mark.parametrize("end", ["1", '1, "checksum": null', '2, "checksum": null'])
+@pytest.mark.parametrize("end", ["1", "2", '1, "checksum": null', '2, "checksum": null'])
 def test_json_of_known_schemas_is_read(tmp_path, end):
     (tmp_path / "metrics.json").write_text(f'{{"test": null, "schema": {end}}}')
     assert read_json(tmp_path / "metrics.json", "test")["test"] is None
 
 
-@pytest.mark.parametrize("end", ["2", '1, "checksum": "0"', '2, "checksum": "0"'])
+@pytest.mark.parametrize("end", ['2, "chfcksum": "0"', '1, "checksum": "0"', '2, "checksum": "0"'])
 def test_json_without_the_right_checksum_is_rejected(tmp_path, end):
     (tmp_path / "metrics.json").write_text(f'{{"test": null, "schema": {end}}}')
     with pytest.raises(RunError, match=r"metrics\.json: damaged or edited \((no|wrong) checksum\)"):
