@@ -4,7 +4,7 @@
     python benchmarks/finetune.py clothing-dataset-small/train --from photo --report
     python benchmarks/finetune.py --table
 
-The photographs are the train part of https://github.com/alexeygrigorev/clothing-dataset-small
+The photographs are the train split of https://github.com/alexeygrigorev/clothing-dataset-small
 (CC0). Those whose file name has a SHA-256 divisible by 5 are the report set. Settings are selected
 on the others: without ``--report``, one of five stratified folds of them is evaluated and the rest
 is trained on. With it, the others are trained on and the report set is evaluated, once per final
