@@ -17,6 +17,8 @@ from fashioncnn.errors import ConfigError, DataError, UsageError
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.training.callbacks import Callback
 
+from ..torch_state import describe_state, two_threads
+
 TRAINING = {"epochs": 1, "device": "cpu", "kernels": "torch"}
 
 
@@ -269,15 +271,6 @@ def float64():
         torch.set_default_dtype(torch.float32)
 
 
-@contextlib.contextmanager
-def two_threads():
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(1)
-
-
 STATES = {
     "float64": float64,
     "no_grad": torch.no_grad,
@@ -301,18 +294,6 @@ def test_calls_ignore_and_keep_the_callers_state_of_torch(
     np.testing.assert_allclose(results[0], expected[0], rtol=1e-4)
     assert results[1] == pytest.approx(expected[1], rel=1e-5)
     assert len(trained.history) == 1
-
-
-def describe_state():
-    return (
-        torch.get_rng_state().tolist(),
-        torch.get_default_dtype(),
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.get_num_threads(),
-        np.random.get_state()[1].tolist(),
-    )
 
 
 def test_training_starts_from_a_model_with_other_classes(classifier, small, tmp_path):

@@ -24,6 +24,8 @@ from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 
+from ..torch_state import two_threads
+
 
 @pytest.fixture
 def train(mini, tiny_settings):
@@ -232,15 +234,6 @@ def default_dtype(dtype):
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
-def two_threads():
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(1)
 
 
 CALLER_STATES = {
