@@ -29,13 +29,14 @@ from fashioncnn.files import (
     write_json,
 )
 from fashioncnn.migration import migrate_model_description
-from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
+from fashioncnn.reading import CONFIG_BYTES, parse_json, read_bytes, reason
 from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD})
+ONNX = "model.onnx"
+MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX})
 OPTIONAL_KEYS = ("predicts_names",)
 """Keys of ``config.json`` that are only written with a value, as they were added later."""
 MAX_FEATURE_VALUES = 1 << 28
@@ -109,21 +110,36 @@ def read_description(folder: Path) -> ModelDescription:
     """
     path = folder / CONFIG
     try:
-        values = read_json(path, CONFIG_BYTES)
-        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
-        _require_bounded_features(description)
+        content = read_bytes(path, CONFIG_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({reason(error)})") from None
+    return parse_description(content, path)
+
+
+def parse_description(content: bytes, source: str | Path) -> ModelDescription:
+    """Return the validated description in a JSON text, the content of a ``config.json``.
+
+    Args:
+        content: JSON, with a checksum.
+        source: where it is from, for messages.
+
+    Raises:
+        ModelError: it is not valid.
+    """
+    try:
+        values = parse_json(content)
+        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
+        _require_bounded_features(description)
     except ChecksumError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{source}: {error}") from None
     except ModelError as error:
-        raise ModelError(f"{path}: invalid ({error})") from None
+        raise ModelError(f"{source}: invalid ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"]) or "JSON"
-        raise ModelError(f"{path}: invalid ({key}: {first['msg']})") from None
+        raise ModelError(f"{source}: invalid ({key}: {first['msg']})") from None
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: invalid (JSON: {error})") from None
+        raise ModelError(f"{source}: invalid (JSON: {error})") from None
     return description
 
 
