@@ -89,10 +89,10 @@ class ExportRecord(BaseModel):
     def activation_weight(self, classes: int) -> NDArray[np.float32] | None:
         """Return the weight of each feature in class activation maps, (classes, channels).
 
-        The map of class k is ``relu(sum_c weight[k, c] * features[:, c])``, Grad-CAM's. It exists
-        where the head of the network is a global mean and one linear layer: the gradient of a logit
-        is then the same for all images and positions. The graph has the output `FEATURES` if and
-        only if this is not None.
+        It exists where the logits are a linear function of the mean of the features over all
+        positions. The map of class k, ``relu(sum_c weight[k, c] * features[:, c])`` divided by the
+        number of positions, is then Grad-CAM's. The graph has the output `FEATURES` if and only if
+        this is not None.
 
         Args:
             classes: number of logits.
