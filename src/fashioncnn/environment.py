@@ -20,8 +20,8 @@ RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "p
 EXTRAS = {
     "compare": ("scipy",),
     "pandas": ("pandas",),
-    "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
+    "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fashioncnn.artifacts.model_folder import ModelDescription, parse_description
+from fashioncnn.artifacts.onnx_metadata import find_metadata
 from fashioncnn.checksum import ChecksumError, with_checksum, without_checksum
 from fashioncnn.errors import ModelError
 from fashioncnn.reading import CONFIG_BYTES, parse_json, read_bytes, reason
@@ -144,7 +145,7 @@ def parse_metadata(
     missing = {DESCRIPTION_KEY, EXPORT_KEY} - metadata.keys()
     if missing:
         raise ModelError(
-            f"{source}: not a model that fashioncnn exported (its metadata have no '{min(missing)}')"
+            f"{source}: not a model of fashioncnn (its metadata have no '{min(missing)}')"
         )
     for key, limit in ((DESCRIPTION_KEY, CONFIG_BYTES), (EXPORT_KEY, MAX_RECORD_BYTES)):
         if len(metadata[key]) > limit:
@@ -199,3 +200,19 @@ def verify_graph(content: bytes, record: ExportRecord, source: str | Path) -> No
         record.graph_sha256
     ):
         raise ModelError(f"{source}: damaged, or edited after the export (SHA-256 of its graph)")
+
+
+def read_onnx_model(path: Path) -> tuple[bytes, ModelDescription, ExportRecord]:
+    """Return content, description and export record of an ONNX file.
+
+    Raises:
+        ModelError: it cannot be read, is not a model of this package, or is damaged.
+    """
+    content = read_onnx(path)
+    try:
+        metadata = find_metadata(content)
+    except ValueError as error:
+        raise ModelError(f"{path}: not an ONNX file, or damaged ({error})") from None
+    description, record = parse_metadata(metadata, path)
+    verify_graph(content, record, path)
+    return content, description, record
