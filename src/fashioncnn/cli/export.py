@@ -109,10 +109,9 @@ def _report(exported: ExportedModel, path: Path, json: bool) -> None:
         )
         return
     print_text(f"{path}: {record.precision}, {len(exported.content) / 1e6:.2f} MB")
-    compared = f"compared with PyTorch on {verification.images:,} images of {verification.data}"
     print_text(
-        f"{compared}: logits differ by at most {verification.max_difference:.2g}, "
-        f"{verification.agreement:.2%} of the classes agree"
+        f"compared with PyTorch on {verification}: logits differ by at most "
+        f"{verification.max_difference:.2g}, {verification.agreement:.2%} of the classes agree"
     )
     if exported.speedup is not None and verification.accuracy is not None:
         print_text(

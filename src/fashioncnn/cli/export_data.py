@@ -14,7 +14,7 @@ from fashioncnn.cli.evaluate_data import is_data_of, with_classes_of
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.splits import subset_indices
 from fashioncnn.data.training_data import hold_out
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import DataError, UsageError
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import DataConfig
 
@@ -79,7 +79,7 @@ class Source:
 
     def _load(self, spec: ModelSpec, *, for_evaluation: bool) -> Dataset:
         preprocessing = spec.preprocessing
-        return load_for(
+        dataset = load_for(
             self.data,
             preprocessing.image_size,
             offline=self.offline,
@@ -89,6 +89,17 @@ class Source:
             views=preprocessing.views,
             channels=preprocessing.channels,
         )
+        found, expected = dataset.train.images.shape[1:], preprocessing.input_shape
+        if found != expected:
+            raise DataError(
+                f"{dataset.source}: images of {_shown(found)}, but the model needs "
+                f"{_shown(expected)}"
+            )
+        return dataset
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _data_config(model: Path, dataset: Dataset) -> DataConfig:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fashioncnn._version import __version__
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.onnx_file import (
+    GENERATED,
     ExportRecord,
     Verification,
     encode_metadata,
@@ -33,8 +34,6 @@ from fashioncnn.models.onnx_graph import Graph, export_graph
 from fashioncnn.models.onnx_int8 import METHODS, quantize
 from fashioncnn.models.trained_model import TrainedModel
 
-GENERATED = "generated"
-"""Name of the images that are generated for verification."""
 GENERATED_IMAGES = 1000
 BATCH_SIZE = 250
 MAX_ACCURACY_LOSS = 0.002

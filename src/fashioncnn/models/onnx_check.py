@@ -30,10 +30,15 @@ class GraphBackend:
 
     def logits(self, images: NDArray[np.uint8]) -> Floats:
         """Return logits, (n, classes) float32, for (n, size, size[, 3]) uint8 images, n > 0."""
+        return self.run(LOGITS, images)
+
+    def run(self, output: str, images: NDArray[np.uint8]) -> Floats:
+        """Return an output of the graph, (n, ...) float32, for images as in `logits`."""
         batches = [images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE)]
-        outputs = [self._session.run([LOGITS], {IMAGES: batch})[0] for batch in batches]
-        logits: Floats = np.concatenate(outputs)
-        return logits
+        values: Floats = np.concatenate(
+            [self._session.run([output], {IMAGES: batch})[0] for batch in batches]
+        )
+        return values
 
 
 def compare(
@@ -84,7 +89,7 @@ def require_within_limits(verification: Verification, within: bool) -> None:
     """Raise `QualityGateError` with the differences unless they are within the limits."""
     if not within:
         raise QualityGateError(
-            f"the ONNX file differs from PyTorch on {verification.images:,} images of "
-            f"{verification.data}: a logit by {verification.max_difference:.2g}, "
+            f"the ONNX file differs from PyTorch on {verification}: a logit by "
+            f"{verification.max_difference:.2g}, "
             f"{1 - verification.agreement:.2%} of the classes; it was not written"
         )
