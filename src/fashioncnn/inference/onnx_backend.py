@@ -70,7 +70,7 @@ class OnnxBackend:
         self._arguments = content, description, record, source, threads
         self._classes = len(description.labels)
         self._weight: Weight | None = record.activation_weight(self._classes)
-        self._session = _open_session(content, self.threads, self.source)
+        self._session = open_session(content, self.threads, self.source)
         _check_graph(self._session, description, self._weight, self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -168,7 +168,17 @@ def open_onnx_backend(
     return OnnxBackend(content, description, record, path, threads), description
 
 
-def _open_session(content: bytes, threads: int, source: str) -> InferenceSession:
+def open_session(content: bytes, threads: int, source: str) -> InferenceSession:
+    """Return a session of ONNX Runtime that prints nothing.
+
+    Args:
+        content: of an ONNX file.
+        threads: of ONNX Runtime.
+        source: name of the file, for messages.
+
+    Raises:
+        ModelError: the graph cannot be used.
+    """
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # which exist on Windows only
