@@ -19,6 +19,7 @@ from fashioncnn.settings import SCHEMA, RuntimeConfig
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
     "compare": ("scipy",),
+    "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
     "report": ("matplotlib", "jinja2", "scipy"),
     "torch": ("torch",),
@@ -28,7 +29,13 @@ EXTRAS = {
 """Modules that each task needs beyond the base install."""
 
 
-EXTRA_OF_MODULE = {"optuna": "tune", "torch": "train", "pandas": None}
+EXTRA_OF_MODULE = {
+    "onnx": "train",
+    "onnxscript": "train",
+    "optuna": "tune",
+    "pandas": None,
+    "torch": "train",
+}
 """The extra that installs a module of `EXTRAS`, ``report`` if it is not named here; None if it has
 to be installed by itself."""
 

@@ -36,6 +36,8 @@ IMAGES, LOGITS, FEATURES = "images", "logits", "features"
 """Names of the input and of the outputs."""
 DESCRIPTION_KEY, EXPORT_KEY = "fashioncnn", "fashioncnn_export"
 """Keys of the metadata."""
+GENERATED = "generated"
+"""Name of the images that are drawn for a verification without data."""
 MAX_ONNX_BYTES = (1 << 31) - 1
 """Limit on a file, that of the format (protobuf)."""
 MAX_RECORD_BYTES = 16 << 20
@@ -65,6 +67,12 @@ class Verification(BaseModel):
     """Of the file on the validation split; only int8."""
     accuracy_fp32: Fraction | None = None
     """Of PyTorch in fp32 on the same images; only int8."""
+
+    def __str__(self) -> str:
+        """Return which images were compared, such as ``1,000 generated images``."""
+        if self.data == GENERATED:
+            return f"{self.images:,} generated images"
+        return f"{self.images:,} images of {self.data}"
 
 
 class ExportRecord(BaseModel):

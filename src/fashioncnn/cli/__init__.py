@@ -53,6 +53,13 @@ Example: fashioncnn predict closet/ shoe.jpg --out predictions.csv
 Predictions are written as they are made. Files that cannot be read are reported and skipped; the
 exit code is then 1, or 2 if there was no image at all.
 """,
+    "export": """Write a model as one ONNX file, for other programs and to predict without PyTorch.
+
+Example: fashioncnn export runs/train-1
+
+The file is compared with PyTorch before it is written. If it differs, the exit code is 3 and
+nothing is written.
+""",
     "data": """Locate, download and verify the data; draw a contact sheet.
 
 Example: fashioncnn data --sheet sheet.png

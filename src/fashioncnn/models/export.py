@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from fashioncnn._version import __version__
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.onnx_file import (
+    GENERATED,
     ExportRecord,
     Verification,
     encode_metadata,
     encode_weight,
 )
+from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.data.dataset import Split
 from fashioncnn.data.generated import generate_images
 from fashioncnn.errors import QualityGateError
+from fashioncnn.inference.backend import Backend
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import TorchBackend
 from fashioncnn.models.onnx_bytes import append_metadata
@@ -31,8 +34,6 @@ from fashioncnn.models.onnx_graph import Graph, export_graph
 from fashioncnn.models.onnx_int8 import METHODS, quantize
 from fashioncnn.models.trained_model import TrainedModel
 
-GENERATED = "generated"
-"""Name of the images that are generated for verification."""
 GENERATED_IMAGES = 1000
 BATCH_SIZE = 250
 MAX_ACCURACY_LOSS = 0.002
@@ -121,12 +122,12 @@ def export_int8(
         fp32.content[: fp32.record.graph_bytes], fp32.record.activation_weight(_classes(model))
     )
     reference = TorchBackend(model)
-    accuracy_fp32 = _accuracy(Predictor(reference, model.spec), validation)
+    accuracy_fp32 = _accuracy(reference, model.spec, validation)
     accuracies = {}
     for method in METHODS:
         quantized = Graph(quantize(graph.content, calibration, method), graph.activation_weight)
         backend = GraphBackend(quantized.content)
-        accuracies[method] = _accuracy(Predictor(backend, model.spec), validation)
+        accuracies[method] = _accuracy(backend, model.spec, validation)
         if accuracies[method] < accuracy_fp32 - MAX_ACCURACY_LOSS:
             continue
         compared, _ = compare(backend, reference, [validation.stacked_views], data)
@@ -159,9 +160,9 @@ def _record(
     )
 
 
-def _accuracy(predictor: Predictor, split: Split) -> float:
+def _accuracy(backend: Backend | GraphBackend, spec: ModelSpec, split: Split) -> float:
     """Return the accuracy of predictions, which include views and test-time augmentation."""
-    predictions = predictor.predict_views(split.all_views)
+    predictions = Predictor(cast("Backend", backend), spec).predict_views(split.all_views)
     return float((predictions.probabilities.argmax(axis=1) == split.labels).mean())
 
 

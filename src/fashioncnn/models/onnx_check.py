@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.onnx_file import IMAGES, LOGITS, Verification
+from fashioncnn.environment import available_cores
 from fashioncnn.errors import QualityGateError
 from fashioncnn.inference.backend import Backend
+from fashioncnn.inference.onnx_backend import open_session
 
 TOLERANCE = 1e-3
 """Limit on the difference of a logit, relative to ``max(1, |logit|)``."""
 MIN_MARGIN = 2e-3
 """Difference of the two largest logits above which the class must be the same."""
 BATCH_SIZE = 250
-ERRORS_ONLY = 3
-"""Severity of ONNX Runtime's messages."""
 
 Floats = NDArray[np.float32]
 
@@ -27,23 +26,19 @@ class GraphBackend:
     """Computes logits with a graph, exactly as it will be written; for verification."""
 
     def __init__(self, graph: bytes) -> None:
-        self._session = onnxruntime.InferenceSession(
-            graph, session_options(), providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(graph, available_cores(), "exported graph")
 
     def logits(self, images: NDArray[np.uint8]) -> Floats:
         """Return logits, (n, classes) float32, for (n, size, size[, 3]) uint8 images, n > 0."""
+        return self.run(LOGITS, images)
+
+    def run(self, output: str, images: NDArray[np.uint8]) -> Floats:
+        """Return an output of the graph, (n, ...) float32, for images as in `logits`."""
         batches = [images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE)]
-        outputs = [self._session.run([LOGITS], {IMAGES: batch})[0] for batch in batches]
-        logits: Floats = np.concatenate(outputs)
-        return logits
-
-
-def session_options() -> onnxruntime.SessionOptions:
-    """Return the options of a session that prints no warnings."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    return options
+        values: Floats = np.concatenate(
+            [self._session.run([output], {IMAGES: batch})[0] for batch in batches]
+        )
+        return values
 
 
 def compare(
@@ -94,7 +89,7 @@ def require_within_limits(verification: Verification, within: bool) -> None:
     """Raise `QualityGateError` with the differences unless they are within the limits."""
     if not within:
         raise QualityGateError(
-            f"the ONNX file differs from PyTorch on {verification.images:,} images of "
-            f"{verification.data}: a logit by {verification.max_difference:.2g}, "
+            f"the ONNX file differs from PyTorch on {verification}: a logit by "
+            f"{verification.max_difference:.2g}, "
             f"{1 - verification.agreement:.2%} of the classes; it was not written"
         )

@@ -20,8 +20,8 @@ from onnxruntime.quantization import (
 )
 
 from fashioncnn.artifacts.onnx_file import IMAGES
+from fashioncnn.inference.onnx_backend import FATAL
 from fashioncnn.models.onnx_bytes import serialize_graph
-from fashioncnn.models.onnx_check import session_options
 from fashioncnn.models.onnx_graph import quiet
 from fashioncnn.reading import read_bytes
 
@@ -83,7 +83,8 @@ def quantize(graph: bytes, images: NDArray[np.uint8], method: str) -> bytes:
 
 def _optimize(graph: bytes, path: Path) -> None:
     """Write a graph whose constants are computed and whose normalizations are merged."""
-    options = session_options()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
     onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
