@@ -167,7 +167,7 @@ def test_predict_measures_a_run(cli, trained):
 def test_predict_without_a_model_measures_an_untrained_network(cli):
     code, out, err = cli(*PREDICT)
     assert code == 0
-    assert "untrained baseline: cpu; a warm-up" in err
+    assert "untrained baseline: torch on cpu; a warm-up" in err
     for text in ("untrained baseline", "1 array", "1,000 arrays", "PNG files", "ms per call (p95)"):
         assert text in out
 
