@@ -9,7 +9,10 @@ test does.
 A plan is a TOML file whose sections are run in their order: ``[tests]``, ``[throughput]``
 (``recipes``, ``batch_sizes``), ``[speed]`` (``recipes``, ``n``), and any number of ``[[train]]``
 (``name``, ``recipe``, ``seeds``, ``set``; ``validation = true`` evaluates on the validation split
-and never reads the test split; ``teachers`` names earlier trainings of this call).
+and never reads the test split; ``teachers`` names earlier trainings, in ``models/``, or bundled
+models).
+
+Calls share a GPU when each trains what ``--only`` and ``--seeds`` name, with one ``--models``.
 """
 
 from __future__ import annotations
@@ -120,6 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
     session.say(f"{session.results['gpu'] or session.results['cpu']}, torch {torch.__version__}")
     for section, content in plan.items():
         for entry in content if isinstance(content, list) else [content]:
+            if options.only and entry.get("name", section) not in options.only:
+                continue
             try:
                 PARTS[section](session, dataset, **entry)
             except FashionCNNError as error:  # the other parts still run
@@ -192,14 +197,14 @@ def run_trainings(
     every: int = 20,
 ) -> None:
     """Train one entry of the plan with each of its seeds."""
-    models = session.options.out / "models"
+    models = session.options.models
     split = "validation" if validation else "test"
-    for seed in seeds:
+    for seed in session.options.seeds or seeds:
         assignments = [f"training.seed={seed}", *set]
         if validation:
             assignments.append("data.validation=auto")
         if teachers:
-            paths = [str(models / teacher) for teacher in teachers]
+            paths = [str(folder if (folder := models / t).exists() else t) for t in teachers]
             assignments.append(f"distillation.teachers={json.dumps(paths)}")
         settings = prepare(session, dataset, recipe, assignments)
         run_name = f"{name}-seed{seed}"
@@ -268,6 +273,7 @@ def prepare(session: Session, dataset: Dataset, recipe: str, assignments: list[s
     if session.options.tiny:
         given += [f"training.{key}={value}" for key, value in TINY.items()]
         given += ["model.channels=[8, 8, 8]"]
+    given += session.options.set
     settings = resolve(str(path) if path.exists() else recipe, assignments=given, environment={})
     return prepare_settings(settings, dataset)
 
@@ -287,10 +293,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--plan", type=Path, default=ROOT / "benchmarks" / "recipes" / "gpu.toml")
     parser.add_argument("--data", type=Path, help="folder of the official files")
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
+    parser.add_argument("--models", type=Path, help="folder of the models; OUT/models by default")
     parser.add_argument("--minutes", type=float, default=8.5, help="time limit")
+    parser.add_argument("--only", nargs="+", help="sections or names of trainings; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of those of the plan")
+    parser.add_argument("--set", nargs="+", default=[], help="further settings")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="everything in miniature, on sketches")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.models = options.models or options.out / "models"
+    return options
 
 
 if __name__ == "__main__":
