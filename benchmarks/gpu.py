@@ -2,7 +2,8 @@
 
     python benchmarks/gpu.py --plan benchmarks/recipes/gpu.toml --data DIR --out DIR
 
-Results are written to ``results.json`` as they are made, models to ``models/``; nothing is
+Results are written to ``results.json`` as they are made, models to ``models/``, runs to ``runs/``,
+where a call with the same ``--out`` continues those that the time limit stopped; nothing is
 downloaded. ``--tiny`` runs every part in miniature on any device, on the built-in sketches, as its
 test does.
 
@@ -44,6 +45,7 @@ from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, pre
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import save_model
+from fashioncnn.runs import RunFolder, create_run
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
@@ -108,10 +110,11 @@ class Watch(Callback):
                 f"{record['train_loss']:.4f}{validation}, {record['seconds']:.2f} s"
             )
 
-    def on_step(self, state: TrainState) -> None:  # noqa: ARG002
-        """Stop at the time limit."""
-        if self.session.left() < 0:
-            raise OutOfTimeError(f"{self.name}: stopped at the time limit")
+    def out_of_time(self) -> OutOfTimeError | None:
+        """Return an error at the time limit, which stops the training after a checkpoint."""
+        if self.session.left() > 0:
+            return None
+        return OutOfTimeError(f"{self.name}: stopped at the time limit; a later call continues it")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -209,7 +212,13 @@ def run_trainings(
         settings = prepare(session, dataset, recipe, assignments)
         run_name = f"{name}-seed{seed}"
         start = time.perf_counter()
-        result = train_model(settings, dataset, callbacks=[Watch(session, run_name, every)])
+        path = session.options.out / "runs" / run_name
+        run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
+        watch = Watch(session, run_name, every)
+        with run.lock():
+            result = train_model(
+                settings, dataset, run=run, callbacks=[watch], stop=watch.out_of_time
+            )
         seconds = time.perf_counter() - start
         metrics = {tta: evaluate(result, dataset, split, settings, tta) for tta in ("none", "flip")}
         save(result, models / run_name, evaluation_splits(dataset, settings)[split], split)

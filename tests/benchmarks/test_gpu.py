@@ -57,3 +57,14 @@ def test_calls_that_share_a_gpu_train_what_they_are_given(plan, tmp_path):
     assert [training["name"] for training in results["trainings"]] == ["distilled-seed3"]
     assert len(results["trainings"][0]["history"]) == 2
     assert results["speed"] == []
+
+
+@pytest.mark.slow
+def test_a_training_is_continued_after_the_time_limit(plan, tmp_path):
+    out, options = tmp_path / "out", ["--only", "alone", "--set", "training.epochs=2"]
+    assert run(plan, out, *options, "--minutes", "0")["trainings"] == []
+    results = run(plan, out, *options)
+    whole = run(plan, tmp_path / "whole", *options)
+    losses = [[r["train_loss"] for r in x["trainings"][0]["history"]] for x in (results, whole)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 2
