@@ -10,6 +10,7 @@ const DEFAULT_WAIT = 2; // seconds, where a response has no Retry-After
 const MAX_WAIT = 30;
 const BUSY = [429, 503];
 const ABOUT_THE_IMAGES = [400, 413, 415, 422];
+const NO_HEAT_MAPS = "explain: "; // start of the message if the model has none
 
 export class Uploads {
   /**
@@ -22,7 +23,7 @@ export class Uploads {
     this.api = api;
     this.listener = listener;
     this.limits = { images: MAX_REQUEST_IMAGES, bytes: MAX_REQUEST_BYTES };
-    this.wanted = { top: 10, explain: false };
+    this.wanted = { top: 10, explain: true };
     this.session = []; // all items since there was nothing to do
     this.waiting = []; // those without a result or an error
     this.isRunning = false;
@@ -30,11 +31,11 @@ export class Uploads {
     this.controller = new AbortController();
   }
 
-  /** Take over what the server accepts in one request, and what the model offers. */
-  useModel({ labels, can_explain: explain, limits }) {
+  /** Take over what the server accepts in one request, and ask for all classes. */
+  useModel({ labels, limits }) {
     const bytes = Math.min(largestFile(limits), MAX_REQUEST_BYTES);
     this.limits = { images: Math.min(limits.max_images, MAX_REQUEST_IMAGES), bytes };
-    this.wanted = { top: labels.length, explain };
+    this.wanted = { top: labels.length, explain: true };
   }
 
   /** Add items, `{file: File}`; each gets a result or an error later. */
@@ -117,6 +118,8 @@ export class Uploads {
     if (error.status === 401) {
       this.needsToken = true;
       this.listener.onToken();
+    } else if (error.status === 422 && error.message.startsWith(NO_HEAT_MAPS)) {
+      this.wanted.explain = false; // the images are sent again
     } else if (batch.length > 1 && ABOUT_THE_IMAGES.includes(error.status)) {
       batch.forEach((item) => Object.assign(item, { isAlone: true })); // find out which one
     } else {
