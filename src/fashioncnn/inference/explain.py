@@ -67,7 +67,8 @@ def _normalized_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> 
 
 def _drawn_side(views: NDArray[np.uint8]) -> int:
     """Return the side of a drawn view: a whole multiple of that of the view."""
-    return MIN_SIDE // views.shape[1] * views.shape[1] or views.shape[1]
+    size: int = views.shape[1]
+    return MIN_SIDE // size * size or size
 
 
 def _enlarge(view: NDArray[np.uint8], side: int) -> Image.Image:

@@ -110,7 +110,7 @@ class DeadlineProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Restart the deadline if something else is missing than before."""
-        state = cast("type[h11._util.Sentinel]", self.conn.their_state)
+        state = self.conn.their_state
         waiting_for = state if state in WAITING else None
         if waiting_for is self._waiting_for and self._read_timer is not None:
             return
