@@ -20,7 +20,7 @@ export function setUpCanvas(announce) {
   const undo = document.getElementById("undo");
   const eraseAll = document.getElementById("erase-all");
   const drawing = new Drawing();
-  const cursor = { x: SIDE / 2, y: SIDE / 2, isVisible: false };
+  const cursor = { x: SIDE / 2 + 0.5, y: SIDE / 2 + 0.5, isVisible: false }; // in a pixel's center
 
   const paint = () => {
     drawPixels(context, drawing.pixels);

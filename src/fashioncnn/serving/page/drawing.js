@@ -3,7 +3,6 @@
 export const SIDE = 28;
 const MAX_UNDO = 100;
 const FILL_TOLERANCE = 40; // gray levels, so that the soft edge of a stroke stops a fill
-const STEPS_PER_PIXEL = 4;
 
 export class Drawing {
   constructor() {
@@ -34,14 +33,12 @@ export class Drawing {
 
   /** Continue the stroke to a point; pixel (0, 0) is the square from 0 to 1. */
   extend(x, y) {
-    const from = this.last ?? { x, y };
-    const distance = Math.hypot(x - from.x, y - from.y);
-    const steps = Math.max(1, Math.ceil(distance * STEPS_PER_PIXEL));
-    for (let step = 1; step <= steps; step += 1) {
-      const t = step / steps;
-      this.stamp(from.x + (x - from.x) * t, from.y + (y - from.y) * t);
+    const end = { x, y };
+    this.cover(this.last ?? end, end);
+    if (this.brush.mirror) {
+      this.cover(mirrored(this.last ?? end), mirrored(end));
     }
-    this.last = { x, y };
+    this.last = end;
     for (let i = 0; i < this.pixels.length; i += 1) {
       const level = this.below[i] + (this.brush.level - this.below[i]) * this.coverage[i];
       this.pixels[i] = Math.round(level);
@@ -71,27 +68,13 @@ export class Drawing {
     this.history.splice(0, this.history.length - MAX_UNDO);
   }
 
-  /** Cover a disk with a soft edge; of overlapping disks, the higher coverage counts. */
-  stamp(x, y) {
-    this.stampDisk(x, y);
-    if (this.brush.mirror) {
-      this.stampDisk(SIDE - x, y);
-    }
-  }
-
-  stampDisk(x, y) {
+  /** Cover a line with a soft edge; where lines of a stroke overlap, the higher coverage counts. */
+  cover(from, to) {
     const radius = this.brush.width / 2;
-    const reach = Math.ceil(radius) + 1;
-    for (let row = Math.floor(y) - reach; row <= y + reach; row += 1) {
-      for (let column = Math.floor(x) - reach; column <= x + reach; column += 1) {
-        if (row < 0 || row >= SIDE || column < 0 || column >= SIDE) {
-          continue;
-        }
-        const distance = Math.hypot(column + 0.5 - x, row + 0.5 - y);
-        const covered = Math.min(1, Math.max(0, radius + 0.5 - distance));
-        const i = row * SIDE + column;
-        this.coverage[i] = Math.max(this.coverage[i], covered);
-      }
+    for (let i = 0; i < this.coverage.length; i += 1) {
+      const center = { x: (i % SIDE) + 0.5, y: Math.floor(i / SIDE) + 0.5 };
+      const covered = radius + 0.5 - distanceToLine(center, from, to);
+      this.coverage[i] = Math.max(this.coverage[i], Math.min(1, covered));
     }
   }
 
@@ -112,4 +95,16 @@ export class Drawing {
       }
     }
   }
+}
+
+function mirrored({ x, y }) {
+  return { x: SIDE - x, y };
+}
+
+/** Return the distance of a point from the line between two points, which may be the same. */
+function distanceToLine(point, from, to) {
+  const [dx, dy] = [to.x - from.x, to.y - from.y];
+  const along = (point.x - from.x) * dx + (point.y - from.y) * dy;
+  const t = Math.min(1, Math.max(0, along / (dx * dx + dy * dy || 1)));
+  return Math.hypot(point.x - from.x - t * dx, point.y - from.y - t * dy);
 }

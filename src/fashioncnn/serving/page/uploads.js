@@ -2,7 +2,7 @@
 
 import { ApiError } from "./api.js";
 
-const MAX_REQUEST_IMAGES = 8; // small requests show results and progress early
+const MAX_REQUEST_IMAGES = 4; // small requests show results and progress early
 const MAX_REQUEST_BYTES = 32e6;
 const MULTIPART_BYTES = 16e3; // headers of the parts
 const MAX_RETRIES = 5;
