@@ -24,6 +24,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, number(int, minimum=0, maximum=65535)] = 8000,
+    workers: Annotated[int, number(int, minimum=1, maximum=64)] = 1,
     token_file: Path | None = None,
     allowed_host: Annotated[list[str] | None, Parameter(negative=())] = None,
     max_megapixels: Annotated[float, number(float, above=0, maximum=MAX_MEGAPIXELS)] = 16,
@@ -36,6 +37,8 @@ def serve(
         host: Address to listen on; 0.0.0.0 is all of this machine, for which --token-file is
             advisable.
         port: Port to listen on; 0 chooses a free one.
+        workers: Processes that serve, each with its own model and decoders. One uses several cores
+            for decoding, so that more are useful from about 8 cores.
         token_file: A file with a token that requests to /v1/ need, as Authorization: Bearer TOKEN.
         allowed_host: A name under which the server is reached, such as images.example.org or
             *.example.org; repeat it for several. IP addresses and localhost are always allowed.
@@ -49,7 +52,6 @@ def serve(
     use_passive_waiting()
     from fashioncnn.serving.options import MIB, ServerOptions
     from fashioncnn.serving.run import listen, url_of
-    from fashioncnn.serving.run import serve as serve_model
     from fashioncnn.serving.security import read_token
 
     options = ServerOptions(
@@ -57,11 +59,19 @@ def serve(
         allowed_hosts=tuple(allowed_host or ()),
         max_pixels=round(max_megapixels * 1e6),
         max_body_bytes=round(max_body_mb * MIB),
-        decoders=available_cores(),
+        decoders=max(1, available_cores() // workers),
     )
+    load = partial(load_predictor, model)
     with listen(host, port) as listening:
         note(f"{model} at {url_of(listening)}; end it with Ctrl-C")
-        serve_model(partial(load_predictor, model), str(model), options, listening)
+        if workers == 1:
+            from fashioncnn.serving.run import serve as serve_here
+
+            serve_here(load, str(model), options, listening)
+        else:
+            from fashioncnn.serving.workers import serve_with_workers
+
+            serve_with_workers(load, str(model), options, listening, workers)
 
 
 def load_predictor(model: Path) -> Predictor:

@@ -23,6 +23,8 @@ from fashioncnn.serving.security import HEADERS
 MAX_DISCARDED_BYTES = 64 << 20
 """Rest of a body that is read and discarded after its request was rejected, so that the client gets
 to see the answer; beyond that the connection is closed."""
+LINGER_SECONDS = 2.0
+"""Time for a client that was rejected to read the answer, and to close the connection."""
 WAITING = (h11.IDLE, h11.SEND_BODY)
 """States of a client that has to send something: a header, or a body."""
 
@@ -45,6 +47,7 @@ class DeadlineProtocol(H11Protocol):
         self._waiting_for: type[h11._util.Sentinel] | None = None
         self._since = 0.0
         self._received = 0
+        self._is_rejected = False
         self._read_timer: asyncio.TimerHandle | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
 
@@ -60,9 +63,10 @@ class DeadlineProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Continue with the deadline of what is missing."""
         self._received += len(data)
-        super().data_received(data)
-        self._watch()
-        if self._received > MAX_DISCARDED_BYTES and self._is_answered():
+        if not self._is_rejected:
+            super().data_received(data)
+            self._watch(len(data))
+        if self._received > MAX_DISCARDED_BYTES and (self._is_rejected or self._is_answered()):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,19 +106,26 @@ class DeadlineProtocol(H11Protocol):
         """Answer a request that is not HTTP."""
         self._reject(400, f"malformed request: {msg[:1].lower()}{msg[1:].rstrip('.')}")
 
-    def waits_for_request(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no request is in progress."""
-        return self._waiting_for is h11.IDLE
+        return self._waiting_for is h11.IDLE or self._is_rejected
 
     # Deadlines
 
-    def _watch(self) -> None:
-        """Restart the deadline if something else is missing than before."""
+    def _watch(self, received: int = 0) -> None:
+        """Restart the deadline if something else is missing than before.
+
+        Args:
+            received: bytes that have just arrived, the first of what is missing among them.
+        """
+        if self._is_rejected:
+            return
         state = self.conn.their_state
         waiting_for = state if state in WAITING else None
         if waiting_for is self._waiting_for and self._read_timer is not None:
             return
-        self._waiting_for, self._since, self._received = waiting_for, self.loop.time(), 0
+        self._waiting_for, self._since = waiting_for, self.loop.time()
+        self._received = received
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
@@ -131,10 +142,10 @@ class DeadlineProtocol(H11Protocol):
         if self.loop.time() < deadline:  # bytes have arrived meanwhile
             self._read_timer = self.loop.call_at(deadline, self._expire)
             return
-        if self._is_answered() or (self.waits_for_request() and not self._received):
+        if self._is_answered() or (self._waiting_for is h11.IDLE and not self._received):
             self.transport.abort()
             return
-        what = "header" if self.waits_for_request() else "body"
+        what = "header" if self._waiting_for is h11.IDLE else "body"
         self._reject(408, f"the {what} of the request did not arrive in time")
 
     def _is_answered(self) -> bool:
@@ -147,15 +158,15 @@ class DeadlineProtocol(H11Protocol):
 
     def _make_room(self) -> None:
         """Close the connection that has waited longest for a request, or else this one."""
-        waiting = [
+        idle = [
             connection
             for connection in self.connections
             if isinstance(connection, DeadlineProtocol)
             and connection is not self
-            and connection.waits_for_request()
+            and connection.is_idle()
         ]
-        if waiting:
-            min(waiting, key=lambda connection: connection._since).transport.abort()
+        if idle:
+            min(idle, key=lambda connection: connection._since).transport.abort()
         else:
             self._reject(503, "too many connections; try again later")
 
@@ -168,8 +179,14 @@ class DeadlineProtocol(H11Protocol):
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             for event in _problem_events(status, detail):
                 self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-        self._abort_later()
+        # Closing at once would reset the connection, and a client that still sends would not get to
+        # read the answer.
+        self._is_rejected = True
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
 def _problem_events(status: int, detail: str) -> list[h11.Event]:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fashioncnn.serving.logs import log
 from fashioncnn.serving.metrics import Metrics
 from fashioncnn.serving.options import ServerOptions
-from fashioncnn.serving.problems import ProblemError, problem_response
+from fashioncnn.serving.problems import ProblemError, internal_error, problem_response
 from fashioncnn.serving.security import HEADERS, host_check
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -24,6 +24,8 @@ MAX_PATH_LENGTH = 200
 """Characters of a path in the log."""
 OTHER_ROUTE = "other"
 """Route, in metrics, of the page's files and of paths that do not exist."""
+ABORTED = "none"
+"""Status, in metrics, of a request that was cancelled without an answer."""
 
 
 @dataclass
@@ -110,7 +112,7 @@ class RequestMiddleware:
     def _record(self, scope: Scope, method: str, exchange: _Exchange) -> None:
         seconds = time.perf_counter() - exchange.started
         route = getattr(scope.get("route"), "path", None) or OTHER_ROUTE
-        self._metrics.requests.labels(route, str(exchange.status)).inc()
+        self._metrics.requests.labels(route, str(exchange.status or ABORTED)).inc()
         self._metrics.latency.labels(route).observe(seconds)
         client = scope.get("client")
         log(
@@ -134,4 +136,4 @@ def _to_problem(error: Exception, exchange: _Exchange) -> ProblemError:
     if isinstance(error, ProblemError):
         return error
     log("error", logging.ERROR, request_id=exchange.request_id)
-    return ProblemError(500, "an error in the server; its log has the details under this id")
+    return internal_error()

@@ -39,6 +39,11 @@ def try_again(status: int, detail: str, seconds: float) -> ProblemError:
     return ProblemError(status, detail, {"Retry-After": str(max(1, round(seconds)))})
 
 
+def internal_error() -> ProblemError:
+    """Return the problem of an error in the server, without its cause."""
+    return ProblemError(500, "an error in the server; its log has the details under this id")
+
+
 def problem_body(status: int, detail: str, request_id: str) -> bytes:
     """Return the document of a problem."""
     problem = schemas.Problem(
@@ -59,6 +64,10 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(ProblemError)
     async def on_problem(request: Request, error: ProblemError) -> Response:
         return problem_response(error, request.state.request_id)
+
+    @app.exception_handler(Exception)  # the middleware logs it
+    async def on_error(request: Request, _: Exception) -> Response:
+        return problem_response(internal_error(), request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:

@@ -107,16 +107,20 @@ class PredictionService:
     async def _predict(self, upload: Upload) -> Prediction:
         loaded = await self._decoders.decode(upload.name, upload.content)
         if loaded.views is None:
-            self._metrics.unreadable.inc()
             return Prediction(loaded.name, None, loaded.error)
-        prediction = await self._batcher.predict(loaded)
+        return await self._batcher.predict(loaded)
+
+    def _count(self, prediction: Prediction) -> None:
+        if prediction.error:
+            self._metrics.unreadable.inc()
+            return
         self._metrics.predictions.labels(prediction.name).inc()
         self._metrics.abstentions.inc(prediction.abstained)
-        return prediction
 
     async def _to_answer(
         self, prediction: Prediction, top: int, *, explain: bool, views: bool
     ) -> ImagePrediction:
+        self._count(prediction)
         record = to_record(prediction, self._predictor.spec.labels, top)
         if prediction.views is None or not (explain or views):
             return ImagePrediction(**record)

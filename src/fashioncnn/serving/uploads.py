@@ -97,9 +97,10 @@ async def _read_form(
         form = await parser.parse()
     except MultiPartException as error:
         raise ProblemError(400, f"malformed {MULTIPART} body: {error.message}") from None
-    if not parser.is_complete:
-        raise ProblemError(400, f"malformed {MULTIPART} body: its end is missing")
-    uploads = [await _read_part(name, part) for name, part in form.multi_items()]
+    try:
+        uploads = [await _read_part(name, part) for name, part in form.multi_items()]
+    finally:
+        await form.close()
     if not uploads:
         raise ProblemError(422, f"the form has no files; send images as files named {FIELD}")
     return uploads
@@ -112,20 +113,18 @@ async def _read_part(name: str, part: UploadFile | str) -> Upload:
             f"part '{name[:MAX_NAME_LENGTH]}' of the form: should be a file named {FIELD}, with a "
             "file name",
         )
-    content = await part.read()
-    await part.close()
-    return Upload((part.filename or FIELD)[:MAX_NAME_LENGTH], content)
+    return Upload((part.filename or FIELD)[:MAX_NAME_LENGTH], await part.read())
 
 
 class _Parser(MultiPartParser):
-    """Parses a form in memory, since the body is limited, and notices whether its end is there."""
+    """Parses a form in memory, since the body is limited, and rejects one whose end is missing."""
 
     def __init__(
         self, headers: Headers, chunks: AsyncGenerator[bytes, None], options: ServerOptions
     ) -> None:
-        super().__init__(headers, chunks)
+        super().__init__(headers, self._check_end(chunks))
         self.spool_max_size = options.max_body_bytes
-        self.is_complete = False
+        self._is_complete = False
         self._parts, self._max_parts = 0, options.max_images
 
     def on_part_begin(self) -> None:
@@ -138,7 +137,13 @@ class _Parser(MultiPartParser):
 
     def on_end(self) -> None:
         super().on_end()
-        self.is_complete = True
+        self._is_complete = True
+
+    async def _check_end(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in chunks:
+            yield chunk
+        if not self._is_complete:
+            raise MultiPartException("its end is missing")
 
 
 def _too_large(limit: int) -> ProblemError:
