@@ -1,15 +1,14 @@
 """Example images of the web page of ``fashioncnn serve``, drawn without any dataset.
 
-Garments, and a key, which is none of the classes, are SVG paths with a texture and a soft shadow on a
-surface, rendered by Chromium to JPEG; sketches are images of `fashioncnn.data.sketches`. Needs Debian's ``chromium`` and the extra
-``[dev]``::
+Garments, and a key, which is none of the classes, are SVG paths with a texture and a soft shadow
+on a surface, rendered by Chromium to JPEG; sketches are images of `fashioncnn.data.sketches`.
+Needs Debian's ``chromium`` and the extra ``[dev]``::
 
     python benchmarks/page_examples.py --out src/fashioncnn/serving/page/examples
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,12 +16,21 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from common import make_parser
 from fashioncnn.data.sketches import draw_sketches
 
 SIDE = 480
 QUALITY = 82
 CHROMIUM = "/usr/bin/chromium"
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-component-update", "--disable-sync"]
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SKETCHES = {"sketch-shirt": (6, 8), "sketch-sandal": (5, 0)}
 """By file name: label, and number among the training images of this label."""
 
@@ -129,7 +137,8 @@ EXTRAS = {
     '<path d="M34 38 C34 6 66 6 66 38" fill="none" stroke="#9a6236" stroke-width="2.4"/>',
 }
 """Elements behind a silhouette."""
-PAGE = """<svg xmlns="http://www.w3.org/2000/svg" width="{side}" height="{side}" viewBox="0 0 100 100">
+PAGE = """<svg xmlns="http://www.w3.org/2000/svg" width="{side}" height="{side}"
+viewBox="0 0 100 100">
 <defs>
 <filter id="surface" x="0" y="0" width="100%" height="100%">
 <feTurbulence type="fractalNoise" baseFrequency="0.03 0.5" numOctaves="4" seed="3"/>
@@ -168,7 +177,7 @@ def draw(garment: Garment, extra: str) -> str:
 
 def main() -> None:
     """Write all examples."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the images")
     folder: Path = parser.parse_args().out
     with sync_playwright() as playwright:

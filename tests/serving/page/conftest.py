@@ -22,10 +22,15 @@ from fashioncnn.models.trained_model import load_model, save_model  # noqa: E402
 from fashioncnn.serving.app import PAGE  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-OPTIONS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 EXAMPLES = PAGE / "examples"
 TOKEN = "correct-horse"
 RECORD_VIOLATIONS = """
@@ -34,6 +39,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 });
 """
 START_SECONDS = 60
+playwright.expect.set_options(timeout=30_000)  # a condition that holds later; machines may be slow
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +151,7 @@ def page(open_page, server):
 def await_answers(page, count: int) -> None:
     """Wait until there are `count` cards, all with an answer or an error."""
     playwright.expect(page.locator(".card")).to_have_count(count)
-    playwright.expect(page.locator(".waiting")).to_have_count(0, timeout=30_000)
+    playwright.expect(page.locator(".waiting")).to_have_count(0)
     playwright.expect(page.locator("#progress")).to_be_hidden()
 
 

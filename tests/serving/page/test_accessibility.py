@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import EXAMPLES, axe_source, await_answers
+from .conftest import EXAMPLES, await_answers, axe_source
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,8 @@ def test_every_control_is_reached_and_shows_the_focus(page):
               const element = document.activeElement;
               const shown = element.matches("[type=file], [type=radio]")
                 ? element.nextElementSibling : element;
-              return [element.id || element.textContent.trim(), getComputedStyle(shown).outlineStyle];
+              const { outlineStyle } = getComputedStyle(shown);
+              return [element.id || element.textContent.trim(), outlineStyle];
             }"""
         )
         reached[name] = outline

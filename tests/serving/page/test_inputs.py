@@ -62,9 +62,9 @@ def test_a_chosen_image_has_classes_views_and_heat_maps(page):
     assert sum(values) == pytest.approx(100, abs=1)
     views = card.locator(".view img:not(.heat)")
     assert views.count() == card.locator(".view img.heat").count() >= 4
-    assert views.evaluate_all("all => all.map((image) => image.naturalWidth)") == [
-        28
-    ] * views.count()
+    assert (
+        views.evaluate_all("all => all.map((image) => image.naturalWidth)") == [28] * views.count()
+    )
     expect(page.locator("#status")).to_have_text(re.compile(r"boot\.jpg: Ankle boot, \d"))
 
 
@@ -139,9 +139,7 @@ def test_many_images_are_sent_in_several_requests_and_keep_their_order(page):
     assert len([url for url in sent if "/v1/predict" in url]) == 3
     expect(page.locator(".card .name")).to_have_text([file["name"] for file in files])
     expect(page.locator(".card .label")).to_have_text(["Sandal", "Shirt"] * 5)
-    expect(page.locator("#status")).to_have_text(
-        "10 images: 10 classified, 0 not sure, 0 failed."
-    )
+    expect(page.locator("#status")).to_have_text("10 images: 10 classified, 0 not sure, 0 failed.")
 
 
 def test_a_heic_that_the_browser_cannot_show_is_sent(page, tmp_path):

@@ -79,22 +79,39 @@ export class Drawing {
   }
 
   fillArea(column, row, level) {
+    const area = this.similarArea(column, row);
     const seed = this.pixels[row * SIDE + column];
+    area.forEach(([x, y]) => (this.pixels[y * SIDE + x] = level));
+    for (const [x, y] of level > seed ? area.flatMap(surrounding) : []) {
+      const i = y * SIDE + x;
+      this.pixels[i] = Math.max(this.pixels[i], level); // the soft edge of strokes around the area
+    }
+  }
+
+  /** Return the connected pixels, [column, row], of similar gray levels. */
+  similarArea(column, row) {
+    const seed = this.pixels[row * SIDE + column];
+    const area = [];
     const visited = new Uint8Array(SIDE * SIDE);
     const open = [[column, row]];
     while (open.length) {
       const [x, y] = open.pop();
       const i = y * SIDE + x;
-      if (x < 0 || x >= SIDE || y < 0 || y >= SIDE || visited[i]) {
-        continue;
+      if (!visited[i] && Math.abs(this.pixels[i] - seed) <= FILL_TOLERANCE) {
+        area.push([x, y]);
+        open.push(...surrounding([x, y]).filter(([a, b]) => a === x || b === y));
       }
       visited[i] = 1;
-      if (Math.abs(this.pixels[i] - seed) <= FILL_TOLERANCE) {
-        this.pixels[i] = level;
-        open.push([x + 1, y], [x - 1, y], [x, y + 1], [x, y - 1]);
-      }
     }
+    return area;
   }
+}
+
+/** Return the up to eight pixels around one. */
+function surrounding([x, y]) {
+  const columns = [x - 1, x, x + 1].filter((column) => column >= 0 && column < SIDE);
+  const rows = [y - 1, y, y + 1].filter((row) => row >= 0 && row < SIDE);
+  return rows.flatMap((row) => columns.map((column) => [column, row]));
 }
 
 function mirrored({ x, y }) {
