@@ -9,17 +9,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi")
-playwright = pytest.importorskip("playwright.sync_api")
-
-from fashioncnn.artifacts.model_folder import find_model  # noqa: E402
-from fashioncnn.models.trained_model import load_model, save_model  # noqa: E402
-from fashioncnn.serving.app import PAGE  # noqa: E402
+import fashioncnn
+from fashioncnn.artifacts.model_folder import find_model
+from fashioncnn.models import build_model
+from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 OPTIONS = [
@@ -31,7 +28,7 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-EXAMPLES = PAGE / "examples"
+EXAMPLES = Path(fashioncnn.__file__).parent / "serving" / "page" / "examples"
 TOKEN = "correct-horse"
 RECORD_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -39,13 +36,16 @@ document.addEventListener("securitypolicyviolation", (event) => {
 });
 """
 START_SECONDS = 60
-playwright.expect.set_options(timeout=30_000)  # a condition that holds later; machines may be slow
+SECONDS = 30
+"""Limit on the time until an expected state of the page; machines may be slow."""
 
 
 @pytest.fixture(scope="session")
 def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
     if not Path(CHROMIUM).exists():
-        pytest.skip("chromium is not installed (apt-get install chromium)")
+        pytest.skip("chromium is not installed (make browser)")
+    playwright.expect.set_options(timeout=1000 * SECONDS)
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield chromium
@@ -55,6 +55,7 @@ def browser():
 @contextlib.contextmanager
 def running_server(*arguments: str) -> Iterator[str]:
     """Run ``fashioncnn serve`` and yield its address when it is ready."""
+    pytest.importorskip("fastapi")
     command = [sys.executable, "-m", "fashioncnn", "serve", *arguments, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -84,12 +85,17 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def strict_server(tmp_path_factory) -> Iterator[str]:
-    """Return the address of a server with a token, low limits and a model that always abstains."""
+    """Return the address of a server with a token and low limits.
+
+    Its model is not trained, has twelve classes and no OOD detector, and always abstains.
+    """
     folder = tmp_path_factory.mktemp("strict")
-    model = load_model(find_model(Path("photo")))
-    labels = tuple(f"kind {i}" for i in range(10))
-    strict = replace(model, spec=model.spec.replace(labels=labels, abstain_below=0.9999))
-    save_model(strict, folder / "model", "A model that always abstains.")
+    spec = load_model(find_model(Path("photo"))).spec
+    labels = tuple(f"kind {i}" for i in range(12))
+    tiny = spec.architecture.model_copy(update={"channels": (4, 8, 8)})
+    spec = spec.replace(architecture=tiny, labels=labels, abstain_below=0.9999, ood_detector=None)
+    network = build_model(tiny, spec.preprocessing.image_size, len(labels)).eval()
+    save_model(TrainedModel(network, spec), folder / "model", "A model that always abstains.")
     (folder / "token").write_text(TOKEN)
     limits = ("--max-body-mb", "1", "--token-file", str(folder / "token"))
     with running_server(str(folder / "model"), *limits) as address:
@@ -144,15 +150,17 @@ def open_page(browser):
 def page(open_page, server):
     """Return the page of the model photo."""
     opened = open_page(server)
-    playwright.expect(opened.locator("#about")).to_be_visible()
+    opened.locator("#about").wait_for()
     return opened
 
 
 def await_answers(page, count: int) -> None:
     """Wait until there are `count` cards, all with an answer or an error."""
-    playwright.expect(page.locator(".card")).to_have_count(count)
-    playwright.expect(page.locator(".waiting")).to_have_count(0)
-    playwright.expect(page.locator("#progress")).to_be_hidden()
+    from playwright.sync_api import expect
+
+    expect(page.locator(".card")).to_have_count(count)
+    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator("#progress")).to_be_hidden()
 
 
 def axe_source() -> str:

@@ -6,10 +6,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 
 from .conftest import await_answers
 
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.slow
 
 T_SHIRT = [(0.4, 0.1), (0.3, 0.15), (0.1, 0.35), (0.2, 0.45), (0.3, 0.38), (0.3, 0.9), (0.52, 0.9)]

@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import expect
 
 from .conftest import EXAMPLES, TOKEN, await_answers
 
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.slow
 
 BOOT = EXAMPLES / "boot.jpg"
@@ -34,10 +34,20 @@ def test_an_abstention_is_explained_with_confidence_and_threshold(strict_page):
     await_answers(strict_page, 1)
     card = strict_page.locator(".card")
     expect(card.locator("h3")).to_have_text("Not sure")
-    expect(card).to_contain_text("The model is not sure that this is one of its classes")
-    expect(card).to_contain_text(re.compile(r"Confidence 9\d\.\d%, below the threshold of >99\.9%"))
-    expect(card.locator("tbody tr")).to_have_count(10)
+    expect(card).to_contain_text("The model is not sure which of its classes this is")
+    expect(card).to_contain_text(re.compile(r"Confidence \d+\.\d%, below the threshold of >99\.9%"))
     expect(strict_page.locator("#status")).to_contain_text("the model is not sure. Best guess kind")
+
+
+def test_of_many_classes_all_can_be_shown(strict_page):
+    enter_token(strict_page, TOKEN)
+    strict_page.set_input_files("#choose", BOOT)
+    await_answers(strict_page, 1)
+    rows = strict_page.locator(".card tbody tr:visible")
+    expect(rows).to_have_count(10)
+    strict_page.get_by_role("button", name="Show all 12 classes").press("Enter")
+    expect(rows).to_have_count(12)
+    expect(rows.nth(10).locator("th")).to_be_focused()
 
 
 def test_a_token_is_asked_for_and_kept_in_memory_only(strict_page, strict_server):
@@ -50,7 +60,7 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(strict_page, strict_server
     enter_token(strict_page, TOKEN)
     await_answers(strict_page, 1)
     expect(strict_page.locator("#token-form")).to_be_hidden()
-    expect(strict_page.locator("#classes")).to_contain_text("kind 8 and kind 9.")
+    expect(strict_page.locator("#classes")).to_contain_text("kind 10 and kind 11.")
     stored = strict_page.evaluate(
         "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
     )

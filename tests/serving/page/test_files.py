@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-pytest.importorskip("fastapi")
+from .conftest import EXAMPLES
 
-from fashioncnn.serving.app import PAGE
-
+PAGE = EXAMPLES.parent
 FILES = sorted(path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*") if path.is_file())
 TEXTS = [name for name in FILES if name.endswith((".html", ".css", ".js", ".svg"))]
 EXTERNAL = re.compile(r"(?:https?:)?//[\w-]+\.\w+")

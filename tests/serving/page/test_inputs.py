@@ -4,10 +4,10 @@ import base64
 import re
 
 import pytest
-from playwright.sync_api import expect
 
 from .conftest import EXAMPLES, await_answers
 
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.slow
 
 BOOT = EXAMPLES / "boot.jpg"
@@ -80,6 +80,9 @@ def test_the_key_shows_an_abstention_and_the_sketches_their_class(page):
         page.get_by_role("button", name=name).click()
     await_answers(page, 2)
     expect(page.locator(".card .label")).to_have_text(["Sandal", "Not sure"])
+    expect(page.locator(".card").last).to_contain_text(
+        "The model is not sure that this is one of its classes"
+    )
 
 
 def test_a_photograph_can_be_taken_where_there_is_a_touch_screen(page, open_page, server):
