@@ -23,6 +23,7 @@ export function setUpCanvas(announce) {
   const cursor = { x: SIDE / 2 + 0.5, y: SIDE / 2 + 0.5, isVisible: false }; // in a pixel's center
 
   const paint = () => {
+    fitResolution(canvas);
     drawPixels(context, drawing.pixels);
     drawLines(context, document.getElementById("mirror").checked);
     if (cursor.isVisible) {
@@ -57,7 +58,7 @@ export function setUpCanvas(announce) {
     announce("Drawing erased");
   });
   document.getElementById("mirror").addEventListener("change", paint);
-  paint();
+  new ResizeObserver(paint).observe(canvas);
   return {
     isEmpty: () => drawing.isEmpty,
     toPng: () => encodePng(drawing.pixels, SIDE),
@@ -166,6 +167,15 @@ function disable(button, isDisabled, other) {
   button.disabled = isDisabled;
 }
 
+/** Give the canvas the resolution of the screen, a whole number of its pixels per pixel. */
+function fitResolution(canvas) {
+  const size = Math.max(4, Math.round((canvas.clientWidth * devicePixelRatio) / SIDE)) * SIDE;
+  if (canvas.width !== size) {
+    canvas.width = size;
+    canvas.height = size;
+  }
+}
+
 function drawPixels(context, pixels) {
   const size = context.canvas.width / SIDE;
   pixels.forEach((level, i) => {
@@ -184,8 +194,8 @@ function drawLines(context, mirror) {
   }
   if (mirror) {
     context.fillStyle = CURSOR;
-    for (let y = 0; y < width; y += 12) {
-      context.fillRect(width / 2, y, 1, 6);
+    for (let y = 0; y < width; y += size) {
+      context.fillRect(width / 2, y, 1, size / 2);
     }
   }
 }
@@ -193,6 +203,6 @@ function drawLines(context, mirror) {
 function drawCursor(context, { x, y }) {
   const size = context.canvas.width / SIDE;
   context.strokeStyle = CURSOR;
-  context.lineWidth = 3;
-  context.strokeRect(Math.floor(x) * size - 0.5, Math.floor(y) * size - 0.5, size + 2, size + 2);
+  context.lineWidth = size / 5;
+  context.strokeRect(Math.floor(x) * size, Math.floor(y) * size, size, size);
 }

@@ -98,6 +98,7 @@ function showProblems(problems) {
   list.append(...problems.map((problem) => element("li", "", toSentence(problem))));
   byId("alert").hidden = problems.length === 0;
   byId("alert").replaceChildren(list);
+  byId("alert").scrollIntoView({ block: "nearest" });
 }
 
 function showProgress() {
@@ -107,7 +108,7 @@ function showProgress() {
   byId("progress-bar").max = Math.max(1, session.length);
   byId("progress-bar").value = done;
   byId("progress-text").textContent = `${done} of ${session.length} images`;
-  byId("clear").hidden = !items.length;
+  byId("clear").hidden = !items.length || !byId("progress").hidden;
   byId("empty").hidden = items.length > 0;
   if (!isRunning && session.length && !waiting.length) {
     announce(summarizeAll(session));
@@ -186,7 +187,7 @@ async function useToken(event) {
     return;
   }
   byId("token-form").hidden = true;
-  byId("results").focus({ preventScroll: true });
+  byId(items.length ? "results" : "choose").focus({ preventScroll: true });
   showProblems([]);
   api.token = token;
   await loadModel();
