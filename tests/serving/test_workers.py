@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import httpx
 import pytest
@@ -61,7 +60,7 @@ def test_signal_under_load(tmp_path, png):
         load.join()
         assert load.failures == []
         assert set(load.answers) <= {200, 429}
-        assert not any(is_running(process) for process in processes)
+        wait_until(lambda: not any(is_running(process) for process in processes))
 
 
 def test_workers_end_with_their_parent(tmp_path):
@@ -69,7 +68,4 @@ def test_workers_end_with_their_parent(tmp_path):
         processes = children(server.process.pid)
         server.process.kill()
         server.process.wait()
-        limit = time.monotonic() + TIMEOUT
-        while any(is_running(process) for process in processes):
-            assert time.monotonic() < limit
-            time.sleep(0.05)
+        wait_until(lambda: not any(is_running(process) for process in processes))
