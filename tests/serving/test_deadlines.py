@@ -11,7 +11,7 @@ from fashioncnn.serving.options import Deadlines
 from .conftest import TIMEOUT, encode, running, shirt, wait_until
 from .test_problems import PREDICT, check_raw, read_response
 
-SHORT = Deadlines(header=0.5, body=0.5, body_rate=1e6, write=0.5, keep_alive=1)
+SHORT = Deadlines(header=1.0, body=1.0, body_rate=1e6, write=1.0, keep_alive=1)
 
 
 @pytest.fixture(scope="module")

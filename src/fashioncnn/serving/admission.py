@@ -27,6 +27,7 @@ class Admission:
         self._images = 0
         self._bytes = 0
         self._seconds_per_image = 0.0
+        self._recorded = 0
 
     @property
     def expected_wait(self) -> float:
@@ -75,9 +76,9 @@ class Admission:
 
     def record(self, seconds: float) -> None:
         """Record how long a process needed for one image."""
-        if not self._seconds_per_image:
-            self._seconds_per_image = seconds
-        self._seconds_per_image += SMOOTHING * (seconds - self._seconds_per_image)
+        self._recorded += 1
+        weight = max(SMOOTHING, 1 / self._recorded)  # the first ones are averaged
+        self._seconds_per_image += weight * (seconds - self._seconds_per_image)
 
     def _require_place(self, count: int) -> None:
         if not self._images:

@@ -31,7 +31,7 @@ from fashioncnn.settings import SCHEMA
 
 PAGE = Path(__file__).parent / "page"
 """Static files of the page."""
-BEARER = HTTPBearer(auto_error=False, description="Needed if the server has a token.")
+BEARER = HTTPBearer(auto_error=False, description="The token of the server.")
 """Declares the token in the OpenAPI document."""
 INDEX = "index.html"
 MAX_TOP = 256
@@ -130,12 +130,10 @@ class Server:
         def authorize(request: Request) -> None:
             check_token(request.headers.get("authorization"), self._options.token)
 
-        router = APIRouter(
-            prefix="/v1",
-            tags=["model"],
-            dependencies=[Depends(BEARER), Depends(authorize)],
-            responses=describe_problems(401),
-        )
+        router = APIRouter(prefix="/v1", tags=["model"])
+        if self._options.token is not None:
+            router.dependencies += [Depends(BEARER), Depends(authorize)]
+            router.responses |= describe_problems(401)
 
         @router.get("/model", response_model=schemas.ModelInfo)
         async def model() -> Response:

@@ -135,6 +135,10 @@ class _Decoder:
                 target=_run, args=(theirs, *arguments), name="decoder", daemon=True
             )
             self._process.start()
+        try:
+            self._pipe.recv()  # once its imports are done
+        except EOFError:
+            raise OSError("the process of a decoder ended at its start") from None
 
     def decode(self, name: str, content: bytes) -> LoadedImage:
         """Wait for the views of an image; raises `EOFError` or `OSError` if the process ends."""
@@ -155,6 +159,7 @@ def _run(pipe: Connection, preprocessing: Preprocessing, max_pixels: int, memory
         signal.signal(number, signal.SIG_IGN)
     _limit_resources(memory)
     with contextlib.suppress(EOFError, OSError):
+        pipe.send(None)
         while True:
             name, content = pipe.recv()
             pipe.send(load_views(ImageSource(name, content), preprocessing, max_pixels))

@@ -49,7 +49,10 @@ def serve_with_workers(
     with _metrics_folder(), _recorded_signals() as stop:
         listener = start_logging()
         try:
-            _Workers((load, name, options, listening), count).run(stop)
+            workers = _Workers((load, name, options, listening), count)
+            workers.run(stop)
+            listening.close()  # so that no connection is accepted once the workers have closed it
+            workers.end()
         finally:
             listener.stop()
 
@@ -63,6 +66,7 @@ class _Workers:
         self._processes = [self._start() for _ in range(count)]
 
     def run(self, stop: threading.Event) -> None:
+        """Replace workers that die, until `stop` is set."""
         while not stop.wait(POLL_SECONDS):
             for position, process in enumerate(self._processes):
                 if process.exitcode is not None:
@@ -70,15 +74,9 @@ class _Workers:
                     forget_process(process.pid or 0)
                     stop.wait(RESTART_SECONDS)
                     self._processes[position] = self._start()
-        self._end()
 
-    def _start(self) -> BaseProcess:
-        process = self._context.Process(target=_work, args=self._arguments)
-        process.start()
-        log("worker started", process=process.pid)
-        return process
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let the workers answer what was accepted, and end."""
         for process in self._processes:
             process.terminate()
         limit = time.monotonic() + END_SECONDS
@@ -86,6 +84,12 @@ class _Workers:
             process.join(max(0.0, limit - time.monotonic()))
             process.kill()
             process.join()
+
+    def _start(self) -> BaseProcess:
+        process = self._context.Process(target=_work, args=self._arguments)
+        process.start()
+        log("worker started", process=process.pid)
+        return process
 
 
 def _work(

@@ -131,10 +131,11 @@ function announce(message) {
   byId("status").textContent = message;
 }
 
+/** Scroll to the results, if the newest one is not visible. */
 function reveal(card) {
   const { top, bottom } = card.getBoundingClientRect();
   if (top < 0 || Math.min(bottom, top + 160) > window.innerHeight) {
-    card.scrollIntoView({ block: "start" });
+    byId("results").scrollIntoView({ block: "start" });
   }
 }
 
