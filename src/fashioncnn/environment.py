@@ -22,13 +22,22 @@ EXTRAS = {
     "pandas": ("pandas",),
     "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }
 """Modules that each task needs beyond the base install."""
 
 
-EXTRA_OF_MODULE = {"optuna": "tune", "torch": "train", "pandas": None}
+EXTRA_OF_MODULE = {
+    "fastapi": "serve",
+    "optuna": "tune",
+    "pandas": None,
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "torch": "train",
+    "uvicorn": "serve",
+}
 """The extra that installs a module of `EXTRAS`, ``report`` if it is not named here; None if it has
 to be installed by itself."""
 
