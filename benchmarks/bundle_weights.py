@@ -2,11 +2,14 @@
 
     python benchmarks/bundle_weights.py photo
     python benchmarks/bundle_weights.py photo --card    rewrite the model card only
+    python benchmarks/bundle_weights.py photo --onnx    write the ONNX file only
     python benchmarks/bundle_weights.py medium --gpu medium-distilled-seed1 --models DIR/models
 
 Trains seed 0 of the recipe as ``benchmarks/seeds.py`` does (or uses its finished run), writes
 ``src/fashioncnn/weights/<recipe>`` in fp16, reads it back, and records in the model card the test
-metrics of exactly these weights. The seed is fixed in advance: it is not selected by its metrics.
+metrics of exactly these weights. Then it writes their ONNX file, whose logits it compares with
+PyTorch's on all images of the test split. The seed is fixed in advance: it is not selected by its
+metrics. ``--onnx`` needs no run, only the bundled weights.
 ``--card`` needs no run, only the bundled weights and ``benchmarks/results/<recipe>/seed0.json``.
 ``--gpu`` bundles a model that ``benchmarks/gpu.py`` has trained, named as in
 ``benchmarks/results/gpu``, from its folder of models.
@@ -100,6 +103,26 @@ def bundle_from_gpu(name: str, trained: str, models: Path) -> Path:
     return folder
 
 
+def write_onnx(name: str) -> Path:
+    """Write the ONNX file of bundled weights, verified on the test split; return their folder."""
+    from fashioncnn.artifacts.model_folder import ONNX, read_description
+    from fashioncnn.config import source_from_environment
+    from fashioncnn.data.load import load_dataset
+    from fashioncnn.files import write_atomic
+    from fashioncnn.models.export import export_model
+    from fashioncnn.models.trained_model import load_model
+
+    folder = WEIGHTS / name
+    model = load_model(folder)
+    test = load_dataset(source_from_environment()).require_test()
+    exported = export_model(
+        model, read_description(folder), test.images, f"{model.spec.dataset}, test split"
+    )
+    write_atomic(folder / ONNX, exported.content)
+    print(exported.record.verification)
+    return folder
+
+
 def create_card(
     recipe: str, folder: Path, settings: Settings, environment: Result, created: str | None = None
 ) -> str:
@@ -143,6 +166,7 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--threads", type=int, default=1, help="as in seeds.py")
     parser.add_argument("--card", action="store_true", help="rewrite the model card only")
+    parser.add_argument("--onnx", action="store_true", help="write the ONNX file only")
     parser.add_argument("--gpu", metavar="NAME", help="bundle a model that gpu.py has trained")
     parser.add_argument("--models", type=Path, help="folder of the models of gpu.py")
     options = parser.parse_args()
@@ -151,8 +175,10 @@ def main() -> None:
         folder = bundle_from_gpu(options.recipe, options.gpu, options.models)
     elif options.card:
         folder = rewrite_card(options.recipe)
-    else:
+    elif not options.onnx:
         folder = bundle(options.recipe, options.threads)
+    if not options.card:
+        folder = write_onnx(options.recipe)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: {size / 1e6:.2f} MB")
 

@@ -19,10 +19,11 @@ from fashioncnn.settings import SCHEMA, RuntimeConfig
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
     "compare": ("scipy",),
+    "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
-    "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }
@@ -31,6 +32,8 @@ EXTRAS = {
 
 EXTRA_OF_MODULE = {
     "fastapi": "serve",
+    "onnx": "train",
+    "onnxscript": "train",
     "optuna": "tune",
     "pandas": None,
     "prometheus_client": "serve",

@@ -60,6 +60,13 @@ Example: fashioncnn serve photo --port 8000
 The page is at http://127.0.0.1:8000, the API at /v1/predict; /openapi.json describes it. SIGTERM
 and Ctrl-C end the server when it has answered what it accepted; the exit code is then 0.
 """,
+    "export": """Write a model as one ONNX file, for other programs and to predict without PyTorch.
+
+Example: fashioncnn export runs/train-1
+
+The file is compared with PyTorch before it is written. If it differs, the exit code is 3 and
+nothing is written.
+""",
     "data": """Locate, download and verify the data; draw a contact sheet.
 
 Example: fashioncnn data --sheet sheet.png

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fashioncnn.cli.console import print_json, print_tables
-from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, QualityGateError
+from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.options import Backend, Switch, number
+from fashioncnn.errors import DataError, MissingExtraError, QualityGateError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fashioncnn.artifacts.model_folder import ModelDescription
     from fashioncnn.data.dataset import Dataset, Split
-    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.loading import LoadedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -34,6 +34,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: TTA = "auto",
+    backend: Backend = "auto",
     network: str | None = None,
     device: str = "auto",
     map_: Annotated[
@@ -47,14 +48,18 @@ def evaluate(
     """Evaluate a model on one split of the data.
 
     Args:
-        model: A run folder, a group of runs, a model folder, or a bundled model (accurate, photo).
+        model: A run folder, a group of runs, a model folder, an .onnx file, or a bundled model
+            (accurate, photo).
         data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
             splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
-        network: The code of a custom network, as package.module:Class.
-        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        backend: onnx is ONNX Runtime, torch is PyTorch; auto is onnx if the model has an ONNX
+            file, else torch. The metrics of an int8
+            file are not stored in its run.
+        network: The code of a custom network, as package.module:Class, for torch.
+        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1. Others than cpu need torch.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
             in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
         skip_broken: Leave out image files that cannot be read.
@@ -65,10 +70,12 @@ def evaluate(
     from fashioncnn.environment import require_modules
     from fashioncnn.groups import is_group
 
-    require_modules("train")
     mapping = tuple(map_ or [])
-    load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
+    load = Loading(
+        data, backend, device, network, mapping, skip_broken=skip_broken, offline=offline
+    )
     if is_group(model):
+        require_modules("report")
         from fashioncnn.cli.evaluate_group import evaluate_group
 
         accuracy = evaluate_group(model, split, tta, load, json)
@@ -85,6 +92,7 @@ class Loading:
     """How model and data are loaded; see `evaluate`."""
 
     data: str | None
+    backend: Backend
     device: str
     network: str | None
     mapping: tuple[str, ...]
@@ -100,19 +108,24 @@ def evaluate_one(
     from fashioncnn.cli.models import load_for
     from fashioncnn.data.alignment import allowed_classes
 
-    trained = load_for(model, load.device, load.network)
+    loaded = load_for(model, load.backend, load.device, load.network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()
     settings = run.settings() if run else None
-    loaded = load_data(load.data, trained, run, skip_broken=load.skip_broken, offline=load.offline)
-    mapping = parse_mapping(list(load.mapping), trained.spec.labels)
-    dataset = with_classes_of(trained, loaded, mapping)
+    spec = loaded.spec
+    data = load_data(load.data, spec, run, skip_broken=load.skip_broken, offline=load.offline)
+    mapping = parse_mapping(list(load.mapping), spec.labels)
+    dataset = with_classes_of(spec, data, mapping)
     splits = _splits(model, dataset, settings, split)
-    allowed = allowed_classes(loaded, dataset, split, mapping)
+    allowed = allowed_classes(data, dataset, split, mapping)
+    if settings is not None:
+        loaded = loaded.in_precision(settings.runtime.precision)
     if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
-    return _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
+    if run is not None and not _can_store(run, loaded):
+        run = None
+    return _evaluate(loaded, dataset, splits, split, tta, run, settings, allowed)
 
 
 def _find_run(model: Path) -> RunFolder | None:
@@ -130,6 +143,20 @@ def _find_run(model: Path) -> RunFolder | None:
         ):
             return run
     return None
+
+
+def _can_store(run: RunFolder, model: LoadedModel) -> bool:
+    """Return whether metrics can be stored in a run; print a note if packages are missing."""
+    from fashioncnn.environment import require_modules
+
+    if model.precision != run.settings().runtime.precision:  # other weights, or other rounding
+        return False
+    try:
+        require_modules("report")
+    except MissingExtraError as error:
+        note(f"{run.path}: the metrics are not stored, since its report cannot be drawn ({error})")
+        return False
+    return True
 
 
 def _splits(
@@ -150,7 +177,7 @@ def _splits(
 
 
 def _evaluate(
-    model: TrainedModel,
+    model: LoadedModel,
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
@@ -162,11 +189,9 @@ def _evaluate(
     """Return the metrics; for a run, update its files and return its summary as well."""
     from fashioncnn.inference.evaluate import evaluate_split
     from fashioncnn.inference.predictor import Predictor
-    from fashioncnn.models.backend import TorchBackend
 
-    precision = str(settings.runtime.precision) if settings else "fp32"
     spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
-    predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
+    predictor, description = Predictor(model.predictor.backend, spec), model.description
     with run.lock() if run else nullcontext():
         metrics = evaluate_split(
             predictor,
@@ -175,7 +200,7 @@ def _evaluate(
             splits[split],
             split,
             run=run,
-            precision=precision,
+            precision=model.precision,
             allowed=allowed,
         )
         if run is None or settings is None:

@@ -9,8 +9,8 @@ from fashioncnn.cli.console import note
 from fashioncnn.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.artifacts.spec import ModelSpec
     from fashioncnn.data.dataset import Dataset, Split
-    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -42,7 +42,7 @@ def _split(names: str) -> list[str]:
 
 def load_data(
     data: str | None,
-    model: TrainedModel,
+    spec: ModelSpec,
     run: RunFolder | None,
     *,
     skip_broken: bool,
@@ -54,26 +54,26 @@ def load_data(
 
     settings = run.settings() if run else None
     dataset = load_for(
-        data or _default_source(model, settings),
-        model.spec.preprocessing.image_size,
+        data or _default_source(spec, settings),
+        spec.preprocessing.image_size,
         offline=offline,
         for_evaluation=data is not None,
         skip_broken=skip_broken
         or (data is None and settings is not None and settings.data.skip_broken),
-        class_names=model.spec.labels,
-        views=model.spec.preprocessing.views,
-        channels=model.spec.preprocessing.channels,
+        class_names=spec.labels,
+        views=spec.preprocessing.views,
+        channels=spec.preprocessing.channels,
         hold_out_min=0 if settings is None else settings.data.hold_out_min,
     )
     if data is not None and not len(dataset.train) and dataset.test is not None:
-        dataset = _without_training_images(dataset, dataset.test, model, run)
-    if not is_dataset(model.spec.dataset, dataset.name):
-        note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
+        dataset = _without_training_images(dataset, dataset.test, spec, run)
+    if not is_dataset(spec.dataset, dataset.name):
+        note(f"the model was trained on {spec.dataset} and is evaluated on {dataset.name}")
     return dataset
 
 
 def _without_training_images(
-    dataset: Dataset, whole: Split, model: TrainedModel, run: RunFolder | None
+    dataset: Dataset, whole: Split, spec: ModelSpec, run: RunFolder | None
 ) -> Dataset:
     """Return the dataset that is evaluated as a whole, or as the run split it if it is its own."""
     from fashioncnn.data.splits import hold_out_test
@@ -86,7 +86,7 @@ def _without_training_images(
                 f"({0 if test is None else len(test):,} of {len(whole):,} images)"
             )
             return as_trained
-    if dataset.name == model.spec.dataset:
+    if dataset.name == spec.dataset:
         note(
             f"{dataset.source}: all {len(whole):,} images are evaluated; if the model was trained "
             "on some of them, its accuracy on others is lower"
@@ -94,30 +94,29 @@ def _without_training_images(
     return dataset
 
 
-def with_classes_of(model: TrainedModel, dataset: Dataset, mapping: Mapping) -> Dataset:
+def with_classes_of(spec: ModelSpec, dataset: Dataset, mapping: Mapping) -> Dataset:
     """Return the dataset with the classes of the model; see `align_classes`."""
     from fashioncnn.data.alignment import UnknownClassError, align_classes
 
     try:
-        return align_classes(dataset, model.spec.labels, mapping, note)
+        return align_classes(dataset, spec.labels, mapping, note)
     except UnknownClassError as error:
         raise DataError(f"{error} with --map '{error.name}=CLASS'") from None
 
 
-def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:
+def _default_source(spec: ModelSpec, settings: Settings | None) -> str | None:
     """Return the source of the data that the model was trained on; None is the cache."""
     from fashioncnn.config import source_from_environment
     from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, is_dataset
 
     if settings is not None:
         return settings.data.source
-    if is_dataset(model.spec.dataset, SKETCHES):
+    if is_dataset(spec.dataset, SKETCHES):
         return SKETCHES
     source = source_from_environment()
-    if source is None and not is_dataset(model.spec.dataset, FASHION_MNIST):
+    if source is None and not is_dataset(spec.dataset, FASHION_MNIST):
         raise UsageError(
-            f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
-            "--data"
+            f"the model was trained on '{spec.dataset}'; give the folder of this data with --data"
         )
     return source
 

@@ -15,7 +15,6 @@ from typing import TextIO
 
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
-from fashioncnn.cli.progress import image_bar
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file, remove_temporary_files, write_png
 from fashioncnn.images.formats import SUFFIXES
@@ -107,6 +106,8 @@ def show_progress(
     if not sys.stderr.isatty() or (out is None and sys.stdout.isatty()):
         yield lambda predictions: predictions
         return
+    from fashioncnn.cli.image_bar import image_bar
+
     with image_bar() as bar:
         total = count_sources(sources) if is_complete else None
         yield lambda predictions: bar.track(predictions, total, description="predicting")
