@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +151,8 @@ def _cpuinfo(key: str) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # which imports the package email
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

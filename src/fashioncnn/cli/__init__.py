@@ -139,7 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_command(arguments: list[str]) -> None:
+    import os
     import warnings
+
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # which are searched on every start
 
     from cyclopts import CycloptsError
 
