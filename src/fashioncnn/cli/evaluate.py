@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
+from fashioncnn.cli.class_map import ClassMapOption
 from fashioncnn.cli.console import print_json, print_tables
 from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, QualityGateError
+from fashioncnn.errors import DataError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fashioncnn.artifacts.model_folder import ModelDescription
+    from fashioncnn.data.alignment import ClassMapping
     from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
@@ -36,10 +33,9 @@ def evaluate(
     tta: TTA = "auto",
     network: str | None = None,
     device: str = "auto",
-    map_: Annotated[
-        list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
-    ] = None,
+    map_: ClassMapOption = None,
     skip_broken: Switch = False,
+    page: Path | None = None,
     min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
     offline: Switch = False,
     json: Switch = False,
@@ -56,8 +52,11 @@ def evaluate(
         network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
-            in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
+            in --map shoes=Sandal,Sneaker, each is correct; without any, as in --map hat=, the
+            images are outside of the classes, and the confidence should be low.
         skip_broken: Leave out image files that cannot be read.
+        page: Write an HTML page with the metrics, accuracy against coverage and the most confident
+            mistakes.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
         json: Print the metrics as one JSON document.
@@ -69,11 +68,13 @@ def evaluate(
     mapping = tuple(map_ or [])
     load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
     if is_group(model):
+        if page is not None:
+            raise UsageError(f"--page {page}: of one run, not of a group; name one of its runs")
         from fashioncnn.cli.evaluate_group import evaluate_group
 
         accuracy = evaluate_group(model, split, tta, load, json)
     else:
-        metrics, summary = evaluate_one(model, split, tta, load)
+        metrics, summary = evaluate_one(model, split, tta, load, page)
         _print(metrics, summary, json)
         accuracy = metrics["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
@@ -93,26 +94,62 @@ class Loading:
 
 
 def evaluate_one(
-    model: Path, split: str, tta: TTA, load: Loading
+    model: Path, split: str, tta: TTA, load: Loading, page: Path | None = None
 ) -> tuple[Metrics, Metrics | None]:
-    """Return the metrics of one model; for a run, update its files and return its summary, too."""
-    from fashioncnn.cli.evaluate_data import is_data_of, load_data, parse_mapping, with_classes_of
+    """Return the metrics of one model; for a run, update its files and return its summary, too.
+
+    Args:
+        model: see `evaluate`.
+        split: see `evaluate`.
+        tta: see `evaluate`.
+        load: see `evaluate`.
+        page: HTML file to write, or None.
+    """
+    from fashioncnn.cli.class_map import parse_mapping
+    from fashioncnn.cli.evaluate_data import is_data_of, load_data, with_classes_of
     from fashioncnn.cli.models import load_for
-    from fashioncnn.data.alignment import allowed_classes
 
     trained = load_for(model, load.device, load.network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()
     settings = run.settings() if run else None
-    loaded = load_data(load.data, trained, run, skip_broken=load.skip_broken, offline=load.offline)
-    mapping = parse_mapping(list(load.mapping), trained.spec.labels)
-    dataset = with_classes_of(trained, loaded, mapping)
+    mapping = parse_mapping(load.mapping, trained.spec.labels)
+    own: ClassMapping = {} if settings is None else settings.data.map or {}
+    loaded = load_data(
+        load.data,
+        trained,
+        run,
+        mapping or own,
+        skip_broken=load.skip_broken,
+        offline=load.offline,
+    )
+    used: ClassMapping = mapping or {name: own[name] for name in own if name in loaded.class_names}
+    dataset = with_classes_of(trained, loaded, used)
     splits = _splits(model, dataset, settings, split)
-    allowed = allowed_classes(loaded, dataset, split, mapping)
     if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
-    return _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
+    is_other = load.data is not None and run is None
+    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings, is_other)
+    if page is not None:
+        write_page(page, metrics, trained, splits[split], tta)
+    return metrics, summary
+
+
+def write_page(path: Path, metrics: Metrics, model: TrainedModel, split: Split, tta: TTA) -> None:
+    """Write the page of one evaluation."""
+    from fashioncnn.cli.console import note
+    from fashioncnn.inference.evaluate import confidence_metrics
+    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.models.backend import TorchBackend
+    from fashioncnn.reporting.evaluation_page import write_evaluation_page
+
+    spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
+    predictor = Predictor(TorchBackend(model), spec)
+    predictions = predictor.predict_views(split.all_views)
+    confidence = confidence_metrics(predictions, split, spec.abstain_below)
+    write_evaluation_page(path, {**metrics, **confidence}, predictions, split, spec.labels)
+    note(f"page: {path}")
 
 
 def _find_run(model: Path) -> RunFolder | None:
@@ -157,10 +194,10 @@ def _evaluate(
     tta: TTA,
     run: RunFolder | None,
     settings: Settings | None,
-    allowed: NDArray[np.bool_] | None,
+    is_other: bool,
 ) -> tuple[Metrics, Metrics | None]:
     """Return the metrics; for a run, update its files and return its summary as well."""
-    from fashioncnn.inference.evaluate import evaluate_split
+    from fashioncnn.inference.evaluate import confidence_metrics, evaluate_split
     from fashioncnn.inference.predictor import Predictor
     from fashioncnn.models.backend import TorchBackend
 
@@ -176,9 +213,11 @@ def _evaluate(
             split,
             run=run,
             precision=precision,
-            allowed=allowed,
         )
         if run is None or settings is None:
+            if is_other:
+                predictions = predictor.predict_views(splits[split].all_views)
+                metrics |= confidence_metrics(predictions, splits[split], spec.abstain_below)
             return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
         return metrics, _update_run(run, settings, description, metrics, dataset, splits)
 

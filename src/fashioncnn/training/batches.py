@@ -23,6 +23,9 @@ class Batch:
         targets: (b, classes) float32 target probabilities; None where the labels are the targets.
         teacher_probabilities: (b, classes) float32, or None without teachers.
         teacher_weights: (b,) float32, weight of the teachers in the target of each image.
+        allowed: (b, classes) bool, the correct classes of each image, see
+            `fashioncnn.data.dataset.Split`; an outlier has none. None where the labels or the
+            targets are to be used.
     """
 
     images: Tensor
@@ -30,9 +33,17 @@ class Batch:
     targets: Tensor | None = None
     teacher_probabilities: Tensor | None = None
     teacher_weights: Tensor | None = None
+    allowed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def count_correct(self, logits: Tensor) -> Tensor:
+        """Return the number of images whose highest logit is that of a correct class, (), int64."""
+        predicted = logits.argmax(1)
+        if self.allowed is None:
+            return (predicted == self.labels).sum()
+        return self.allowed.gather(1, predicted.unsqueeze(1)).sum()
 
     def rows(self, start: int, step: int) -> Batch:
         """Return every `step`-th row, from row `start`."""
@@ -67,6 +78,7 @@ class Batches:
         world_size: number of processes; each gets every `world_size`-th image of a batch.
         view_counts: (n,) int64 number of views of each image; None if each has one. In each epoch
             one view of an image is drawn.
+        allowed: (n, classes) bool, see `Batch`; None if each image has one class.
     """
 
     images: Tensor
@@ -80,6 +92,7 @@ class Batches:
     rank: int = 0
     world_size: int = 1
     view_counts: Tensor | None = None
+    allowed: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -105,8 +118,13 @@ class Batches:
             outliers = self.augmentation.is_outlier(indices, epoch)
             if self.augmentation.mixes:
                 images, mixing = self.augmentation.mix(images, indices, epoch)
-            targets = target_probabilities(batch.labels, self.classes, outliers, mixing)
-            batch = replace(batch, images=images, targets=targets)
+            batch = replace(batch, images=images)
+        if self.allowed is not None:
+            allowed = self.allowed[indices]
+            allowed = allowed if outliers is None else allowed & ~outliers.unsqueeze(1)
+            return replace(batch, allowed=allowed)
+        targets = target_probabilities(batch.labels, self.classes, outliers, mixing)
+        batch = replace(batch, targets=targets)
         if self.teacher is None:
             return batch
         return replace(

@@ -24,12 +24,13 @@ from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.models.transfer import freeze_features, transfer_weights
-from fashioncnn.settings import Settings
+from fashioncnn.settings import AugmentationConfig, Settings
 from fashioncnn.training.batches import Batches
 from fashioncnn.training.distillation import TeacherEnsemble
 from fashioncnn.training.ema import EMA
 from fashioncnn.training.losses import Loss
 from fashioncnn.training.optimizers import build_optimizer, scheduled_learning_rate
+from fashioncnn.training.rehearsal import RehearsalBatches
 from fashioncnn.training.state import TrainState
 
 WHITENING_PIXELS = 2000 * 28 * 28
@@ -81,7 +82,7 @@ def create_batches(
     dataset: Dataset,
     device: torch.device,
     teachers: TeacherEnsemble | None = None,
-) -> Batches:
+) -> Batches | RehearsalBatches:
     """Return the batches of a training, with images and labels on `device`.
 
     Args:
@@ -91,22 +92,36 @@ def create_batches(
         device: to train on.
         teachers: for knowledge distillation, or None.
     """
+    batches = _create_batches(settings, settings.data_augmentation, train, dataset, device)
+    batches = replace(batches, teacher=teachers, alpha=settings.distillation.alpha)
+    if dataset.rehearsal is None:
+        return batches
+    added = _create_batches(settings, settings.augmentation, dataset.rehearsal, dataset, device)
+    return RehearsalBatches(batches, replace(added, batch_size=int(settings.data.rehearsal or 0)))
+
+
+def _create_batches(
+    settings: Settings,
+    augmentation: AugmentationConfig,
+    split: Split,
+    dataset: Dataset,
+    device: torch.device,
+) -> Batches:
     training, names = settings.training, dataset.class_names
-    view_counts = None
-    if train.views is not None:
-        view_counts = torch.tensor([len(views) for views in train.views], device=device)
+    view_counts, allowed = None, split.allowed
+    if split.views is not None:
+        view_counts = torch.tensor([len(views) for views in split.views], device=device)
+    if allowed is None and dataset.rehearsal is not None:  # both splits need it, or none
+        allowed = np.eye(len(names), dtype=bool)[split.labels]
     return Batches(
-        images=to_tensor(train.stacked_views, device),
-        labels=torch.from_numpy(train.labels.astype(np.int64)).to(device),
+        images=to_tensor(split.stacked_views, device),
+        labels=torch.from_numpy(split.labels.astype(np.int64)).to(device),
         classes=len(names),
         batch_size=training.batch_size,
         seed=training.seed,
-        augmentation=create_augmentation(
-            settings.augmentation, train.labels, names, training.seed, device
-        ),
-        teacher=teachers,
-        alpha=settings.distillation.alpha,
+        augmentation=create_augmentation(augmentation, split.labels, names, training.seed, device),
         view_counts=view_counts,
+        allowed=None if allowed is None else torch.from_numpy(allowed).to(device),
     )
 
 
