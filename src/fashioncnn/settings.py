@@ -315,6 +315,9 @@ class TrainingConfig(Section):
     """Seed of initial weights, data order, dropout and augmentation."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of the cross-entropy (arXiv:1512.00567)."""
+    logit_adjustment: Annotated[float, Field(gt=0, le=2)] | None = None
+    """Weight of the logarithm of the class frequencies that is added to the logits in the loss
+    (arXiv:2007.07314), for classes of different size; 1 trains for balanced classes."""
     freeze: Literal["none", "features"] = "none"
     """``features`` trains only the last layer; all others, their batch norm statistics included,
     stay as they are in the model that training starts from."""

@@ -157,3 +157,9 @@ def test_gradients_of_images_outside_are_finite():
     assert logits.grad.isfinite().all()
     uniform = (LOGITS.softmax(1) - 1 / CLASSES)[3]
     torch.testing.assert_close(logits.grad[3], uniform)
+
+
+def test_offsets_are_added_to_the_logits():
+    offsets = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64).expand(N, CLASSES)
+    adjusted = Loss(0.1)(LOGITS, Batch(IMAGES, LABELS, offsets=offsets))
+    torch.testing.assert_close(adjusted, Loss(0.1)(LOGITS + offsets, batch()))

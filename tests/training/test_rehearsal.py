@@ -11,7 +11,7 @@ from fashioncnn.errors import UsageError
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import new_run
 from fashioncnn.training.batches import Batches
-from fashioncnn.training.initialize import create_batches
+from fashioncnn.training.initialize import class_frequencies, create_batches
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.rehearsal import RehearsalBatches
 from fashioncnn.training.run import train_model, write_start
@@ -116,3 +116,24 @@ def test_detector_and_temperature_are_fitted_on_images_outside(partial, tiny_set
     held_out = result.predictions["validation"]
     assert result.metrics["validation"]["n"] == len(held_out.labels) < len(dataset.train) // 6
     assert 8 not in held_out.labels
+
+
+def test_logits_are_adjusted_by_the_frequencies_of_the_split_of_an_image(partial, tiny_settings):
+    settings = tiny_settings("data.rehearsal=8", "training.logit_adjustment=0.5")
+    batch = next(create_batches(settings, partial.train, partial, CPU).epoch(0))
+    inside = batch.allowed.any(1)
+    assert (batch.offsets[~inside] == 0).all()
+    for split, rows in ((partial.train, slice(0, -8)), (partial.rehearsal, slice(-8, None))):
+        expected = torch.from_numpy(0.5 * np.log(class_frequencies(split, 10))).float()
+        for offsets in batch.offsets[rows][inside[rows]]:
+            torch.testing.assert_close(offsets, expected)
+
+
+def test_frequencies_of_sets_are_shared_among_their_classes():
+    allowed = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0]], bool)
+    split = Split(
+        np.zeros((4, 8, 8), np.uint8), allowed.argmax(1).astype(np.uint8), allowed=allowed
+    )
+    frequencies = class_frequencies(split, 4)
+    np.testing.assert_allclose(frequencies[:3], [2 / 3, 1 / 6, 1 / 6])
+    np.testing.assert_allclose(frequencies[3], frequencies[:3].mean())

@@ -26,6 +26,8 @@ class Batch:
         allowed: (b, classes) bool, the correct classes of each image, see
             `fashioncnn.data.dataset.Split`; an outlier has none. None where the labels or the
             targets are to be used.
+        offsets: (b, classes) float32, added to the logits in the loss, 0 for outliers; None for
+            none.
     """
 
     images: Tensor
@@ -34,6 +36,7 @@ class Batch:
     teacher_probabilities: Tensor | None = None
     teacher_weights: Tensor | None = None
     allowed: Tensor | None = None
+    offsets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,6 +82,7 @@ class Batches:
         view_counts: (n,) int64 number of views of each image; None if each has one. In each epoch
             one view of an image is drawn.
         allowed: (n, classes) bool, see `Batch`; None if each image has one class.
+        offsets: (classes,) float32, see `Batch`; None for none.
     """
 
     images: Tensor
@@ -93,6 +97,7 @@ class Batches:
     world_size: int = 1
     view_counts: Tensor | None = None
     allowed: Tensor | None = None
+    offsets: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -122,7 +127,10 @@ class Batches:
         if self.allowed is not None:
             allowed = self.allowed[indices]
             allowed = allowed if outliers is None else allowed & ~outliers.unsqueeze(1)
-            return replace(batch, allowed=allowed)
+            return replace(batch, allowed=allowed, offsets=self._offsets(~allowed.any(1)))
+        if self.offsets is not None:
+            none = torch.zeros_like(indices, dtype=torch.bool)
+            batch = replace(batch, offsets=self._offsets(none if outliers is None else outliers))
         targets = target_probabilities(batch.labels, self.classes, outliers, mixing)
         batch = replace(batch, targets=targets)
         if self.teacher is None:
@@ -141,6 +149,11 @@ class Batches:
         counts = self.view_counts
         rows = counts.cumsum(0) - counts + (draws * counts).long()
         return rows[indices]
+
+    def _offsets(self, outliers: Tensor) -> Tensor | None:
+        if self.offsets is None:
+            return None
+        return self.offsets * (~outliers).unsqueeze(1)
 
     def _teacher_weights(
         self, batch: Batch, outliers: Tensor | None, mixing: Tensor | None

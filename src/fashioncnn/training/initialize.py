@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fashioncnn.artifacts.preprocessing import Preprocessing, fit_preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
@@ -122,6 +122,7 @@ def _create_batches(
         augmentation=create_augmentation(augmentation, split.labels, names, training.seed, device),
         view_counts=view_counts,
         allowed=None if allowed is None else torch.from_numpy(allowed).to(device),
+        offsets=_logit_offsets(training.logit_adjustment, split, len(names), device),
     )
 
 
@@ -173,6 +174,28 @@ def _create_loss(settings: Settings, train: Split, classes: int, device: torch.d
     if settings.data.class_weights == "auto":
         weights = torch.from_numpy(class_weights(train.labels, classes)).to(device)
     return Loss(settings.training.label_smoothing, weights, settings.distillation.temperature)
+
+
+def _logit_offsets(
+    weight: float | None, split: Split, classes: int, device: torch.device
+) -> Tensor | None:
+    if weight is None:
+        return None
+    return torch.from_numpy(weight * np.log(class_frequencies(split, classes))).float().to(device)
+
+
+def class_frequencies(split: Split, classes: int) -> NDArray[np.float64]:
+    """Return the fraction of the images in each class, (classes,) float64.
+
+    An image of several correct classes counts for each in equal parts. A class without images has
+    the mean of the others, which favors it as little as it disfavors it.
+    """
+    allowed = np.eye(classes)[split.labels] if split.allowed is None else split.allowed * 1.0
+    sizes = allowed.sum(axis=1, keepdims=True)
+    frequencies: NDArray[np.float64] = (allowed / np.maximum(sizes, 1)).sum(axis=0)
+    frequencies /= frequencies.sum()
+    present = frequencies > 0
+    return np.where(present, frequencies, frequencies[present].mean())
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:

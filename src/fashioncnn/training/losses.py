@@ -33,6 +33,8 @@ class Loss:
             logits: (b, classes) float32.
             batch: with (b,) labels.
         """
+        if batch.offsets is not None:
+            logits = logits + batch.offsets
         if batch.allowed is not None:
             return partial_label_losses(logits, batch.allowed, self.label_smoothing).mean()
         if batch.teacher_probabilities is not None:

@@ -234,6 +234,12 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
 
 def _check_partial_labels(settings: Settings, dataset: Dataset) -> None:
     """Reject what is not defined for images of several classes or of none."""
+    adjustment = settings.training.logit_adjustment
+    if adjustment is not None and not settings.distillation.is_off:
+        raise UsageError(
+            f"training.logit_adjustment = {adjustment:g}: not possible together with distillation, "
+            "whose teachers see no class frequencies; remove one of them"
+        )
     if dataset.train.allowed is None and dataset.rehearsal is None:
         return
     _check_rehearsal(settings.data.rehearsal, dataset)

@@ -69,8 +69,12 @@ class RehearsalBatches:
 def concatenate(first: Batch, second: Batch) -> Batch:
     """Return one batch of the images of two, as float32 in [0, 255]."""
     assert first.allowed is not None and second.allowed is not None  # noqa: S101
+    offsets = None
+    if first.offsets is not None and second.offsets is not None:
+        offsets = torch.cat([first.offsets, second.offsets])
     return Batch(
         torch.cat([first.images.float(), second.images.float()]),
         torch.cat([first.labels, second.labels]),
         allowed=torch.cat([first.allowed, second.allowed]),
+        offsets=offsets,
     )
