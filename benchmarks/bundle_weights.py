@@ -1,8 +1,8 @@
 """Create the weights that are bundled with the package: train, evaluate, write the model folder.
 
-    python benchmarks/bundle_weights.py photo
-    python benchmarks/bundle_weights.py photo --card    rewrite the model card only
-    python benchmarks/bundle_weights.py photo --onnx    write the ONNX file only
+    python benchmarks/bundle_weights.py photo-zero-shot
+    python benchmarks/bundle_weights.py photo-zero-shot --card    rewrite the model card only
+    python benchmarks/bundle_weights.py photo --onnx              write the ONNX file only
     python benchmarks/bundle_weights.py medium --gpu medium-distilled-seed1 --models DIR/models
 
 Trains seed 0 of the recipe as ``benchmarks/seeds.py`` does (or uses its finished run), writes
@@ -40,7 +40,7 @@ GPU_RESULTS = RESULTS / "gpu"
 NO_SOURCE = {"source": None}
 WEIGHTS = ROOT / "src" / "fashioncnn" / "weights"
 NOTES = {
-    "photo": (
+    "photo-zero-shot": (
         "- **Accuracy on photographs**: 66.3% [64.5 – 68.1] of 2,631 phone photographs that "
         "influenced no choice (benchmarks/photos.py)",
     )
