@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
 from fashioncnn.training.batches import Batch
+from fashioncnn.training.shards import ShardedStep, supports_shards
 from fashioncnn.training.state import TrainState
 
 Step = Callable[[Batch], tuple[Tensor, Tensor]]
@@ -27,6 +28,9 @@ def make_step(state: TrainState) -> Step:
     has_dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in state.network.modules())
     if state.device.type == "cuda" and not has_dropout:
         return GraphedStep(state)
+    threads = torch.get_num_threads()
+    if state.device.type == "cpu" and threads > 1 and supports_shards(state.network):
+        return ShardedStep(state, threads)
     return lambda batch: train_step(state, batch)
 
 
