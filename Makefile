@@ -11,6 +11,7 @@
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make licenses                              licences of all packages that are needed
 #   make settings                              docs/guide/settings.md from the settings' models
+#   make docs                                  the documentation as a site, in site/
 #   make clean
 
 PYTHON ?= python3
@@ -21,6 +22,7 @@ SEEDS ?= 0 1 2
 DATA ?=
 OUT ?= gpu-results
 ARGS ?=
+SOURCES := src tests benchmarks notebooks docs/mkdocs_hooks.py
 
 # Official files next to the checkout are used unless the variable is set.
 SHARED := $(abspath ../shared/fashion-mnist)
@@ -31,10 +33,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings licenses clean
+.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings docs licenses clean
 
 help:
-	@sed -n '1,15s/^# \{0,1\}//p' Makefile
+	@sed -n '1,16s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -46,8 +48,8 @@ test-slow: $(VENV)/.dev
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
 
 check: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -76,15 +78,18 @@ gpu: $(VENV)/.train
 settings: $(VENV)/.train
 	$(BIN)/python -m fashioncnn.settings_reference > docs/guide/settings.md
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 licenses: $(VENV)/.dev
 	@$(BIN)/python benchmarks/licenses.py $(ARGS)
 
 format: $(VENV)/.dev
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist site .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.venv:

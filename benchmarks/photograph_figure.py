@@ -113,7 +113,7 @@ def draw_figure(model: str) -> Image.Image:
     Args:
         model: path, or name of a bundled model.
     """
-    from fashioncnn.classifier import Classifier
+    from fashioncnn import Classifier
 
     classifier = Classifier.load(model)
     photographs = draw_photographs()

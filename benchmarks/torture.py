@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks import faults, kills, limits
+from attacks import documents, faults, kills, limits, mirrors, parsers, small_disk
 from attacks.lab import Lab, Outcome
 from attacks.scenarios import (
     constant_times,
@@ -61,73 +61,103 @@ ATTACKS = {
         "A killed command continues, with the same bytes in the end",
         "SIGKILL at a random moment: `train`, `--from`, `--resume`, distillation, `tune`",
         kills.sigkill,
-        0.24,
+        0.25,
     ),
     "worker": Attack(
         "A search replaces a worker that died",
         "SIGKILL of a worker of `tune`",
         kills.sigkill_worker,
-        0.05,
+        0.04,
     ),
     "signals": Attack(
         "SIGTERM and SIGINT end every command cleanly: code 143 or 130, no partial file",
         "signals at five moments of 8 commands, which are then repeated",
         kills.terminate,
-        0.2,
+        0.16,
     ),
     "disk": Attack(
         "A full disk is one error; the command continues once there is space",
         "no space at the n-th file operation, for every n",
         faults.disk_full,
-        0.1,
+        0.06,
+    ),
+    "small": Attack(
+        "The same on a real file system",
+        "file systems in memory of random sizes that are too small",
+        small_disk.small_disk,
+        0.02,
     ),
     "manifest": Attack(
         "A damaged checkpoint is noticed, and the previous one is used",
         "each byte of a manifest changed",
         faults.corrupt_manifest,
-        0.06,
+        0.05,
     ),
     "config": Attack(
         "A damaged `config.json` never changes a result silently",
         "each byte of `config.json` changed",
         faults.corrupt_config,
-        0.03,
+        0.02,
+    ),
+    "documents": Attack(
+        "A damaged document of a run never changes a result silently",
+        "each byte of settings, environment, history, metrics and predictions changed",
+        documents.corrupt_documents,
+        0.05,
     ),
     "weights": Attack(
         "Damaged weights are rejected",
         "2,000 bytes of `model.safetensors` changed",
         faults.corrupt_weights,
-        0.04,
+        0.03,
     ),
     "journal": Attack(
         "A damaged journal is continued or rejected with one error",
         "each byte of `journal.log` changed",
         faults.corrupt_journal,
-        0.05,
+        0.04,
     ),
     "inputs": Attack(
         "Any input is read or rejected with one error, in bounded time and memory",
         "mutated images, IDX and gzip files, model folders, TOML files, journals",
         faults.mutate_inputs,
-        0.08,
+        0.07,
+    ),
+    "properties": Attack(
+        "Files are read as written; anything else is one error",
+        "property tests of all parsers and settings (hypothesis)",
+        parsers.properties,
+        0.04,
+    ),
+    "fuzz": Attack(
+        "No input of a parser ends in another exception",
+        "inputs that reach new code of eleven parsers (atheris)",
+        parsers.fuzz,
+        0.04,
+    ),
+    "mirrors": Attack(
+        "A faulty mirror is given up within its limits, and leaves no file",
+        "mirrors that truncate, stall, drip, redirect or lie about the length",
+        mirrors.faulty_mirrors,
+        0.02,
     ),
     "folders": Attack(
         "A missing, read-only or unusable path is one error",
         "unusable paths for every command",
         limits.unusable_folders,
-        0.02,
+        0.01,
     ),
     "limits": Attack(
         "Limits of the system are one error",
         "little memory, few file descriptors, narrow terminals, closed streams",
         limits.system_limits,
-        0.07,
+        0.05,
     ),
     "two": Attack(
         "Two processes do not disturb each other",
         "every command twice at once",
         limits.two_at_once,
-        0.05,
+        0.04,
     ),
     "clock": Attack(
         "The clock has no influence on results",
@@ -142,11 +172,14 @@ def main() -> None:
     """Run the attacks, store the results and update the table of the guide."""
     options = parse_arguments()
     started = time.monotonic()
-    results = run_attacks(options.only or list(ATTACKS), options.minutes, options.seed)
+    names = options.repeat or options.only or list(ATTACKS)
+    results = run_attacks(names, options.minutes, options.seed)
     command = f"make torture ARGS='--minutes {options.minutes:g} --seed {options.seed}'"
     minutes = round((time.monotonic() - started) / 60, 1)
     document = {"command": command, **measurement_context(), "minutes": minutes, "attacks": results}
-    if not options.only:
+    if options.repeat:
+        document = merged(json.loads(RECORDED.read_text("utf-8")), document)
+    if options.repeat or not options.only:
         RECORDED.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
         write_table(document)
     print(table(document))
@@ -158,7 +191,8 @@ def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of attacks (default: 50)")
-    parser.add_argument("--only", nargs="+", choices=ATTACKS, help="only these attacks")
+    parser.add_argument("--only", nargs="+", choices=ATTACKS, help="these, without recording them")
+    parser.add_argument("--repeat", nargs="+", choices=ATTACKS, help="replace recorded results")
     parser.add_argument("--seed", type=int, default=0, help="of moments and mutations")
     return parser.parse_args()
 
@@ -193,6 +227,19 @@ def run_attacks(names: list[str], minutes: float, seed: int) -> dict[str, dict[s
                 print(f"  {failure}", file=sys.stderr)
         os.chdir(home)
     return results
+
+
+def merged(recorded: dict[str, Any], repeated: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded results with those of attacks that were repeated, and a note of them."""
+    attacks = {**recorded["attacks"], **repeated["attacks"]}
+    names = sorted({*recorded.get("repeated", []), *repeated["attacks"]}, key=list(ATTACKS).index)
+    return {
+        **recorded,
+        "minutes": round(recorded["minutes"] + repeated["minutes"], 1),
+        "repeated": names,
+        "note": f"{', '.join(names)} were repeated alone, after changes",
+        "attacks": {name: attacks[name] for name in ATTACKS if name in attacks},
+    }
 
 
 @contextlib.contextmanager

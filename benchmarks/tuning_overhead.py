@@ -42,7 +42,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Result:
     rates = {}
     for jobs in JOBS:
         out = folder / str(jobs)
-        command = ["tune", "baseline", f"--out={out}", "--space=regularisation", "--sampler=random"]
+        command = ["tune", "baseline", f"--out={out}", "--space=regularization", "--sampler=random"]
         command += [f"--jobs={jobs}", f"--epochs={options.epochs}", f"--trials={options.trials}"]
         run_fashioncnn(*command, *([f"--data={options.data}"] if options.data else []))
         rates[jobs] = trials_per_hour(out)

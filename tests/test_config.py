@@ -78,6 +78,7 @@ def test_another_optimizer_replaces_the_section():
     assert settings.optimizer.model_dump() == {
         "name": "sgd",
         "learning_rate": 0.1,
+        "backbone_lr_factor": 1.0,
         "weight_decay": 0.0,
         "momentum": 0.9,
     }
@@ -117,7 +118,10 @@ def test_invalid_value_is_rejected_with_its_key(assignment, key):
 def test_alternatives_are_joined():
     with pytest.raises(ConfigError) as caught:
         make(assignments=["data.validation=-3"])
-    message = "data.validation = -3: should be greater than or equal to 0, or should be 'auto'"
+    message = (
+        "data.validation = -3: should be greater than or equal to 0, or should be greater than 0, "
+        "or should be 'auto'"
+    )
     assert str(caught.value) == message
 
 
@@ -261,3 +265,36 @@ def test_kernels_can_be_set_by_the_environment(monkeypatch):
     monkeypatch.setenv("FASHIONCNN_KERNELS", "fast")
     with pytest.raises(ConfigError, match="FASHIONCNN_KERNELS = fast: should be one of auto"):
         kernels_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [
+        ({"fold": "1/5", "validation": 10}, {}),
+        ({"fold": "1/5"}, {"FASHIONCNN_VALIDATION": "auto"}),
+        ({"validation": 10}, {"FASHIONCNN_FOLD": "2/5"}),
+    ],
+)
+def test_size_of_the_validation_split_beside_a_fold_is_rejected(flags, environment):
+    with pytest.raises(ConfigError, match=r"VALIDATION|validation: the fold ./5 is the validation"):
+        resolve(flags=flags, environment=environment)
+
+
+def test_fold_replaces_the_validation_split_of_a_recipe(tmp_path):
+    assert resolve("baseline", flags={"fold": "2/5"}, environment={}).data.fold == "2/5"
+    file = tmp_path / "mine.toml"
+    file.write_text("[data]\nvalidation = 5\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml: data\.validation: the fold 1/5"):
+        resolve(config=file, flags={"fold": "1/5"}, environment={})
+
+
+def test_resolved_settings_of_a_run_with_a_fold_can_be_used_again(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('schema = 2\n[data]\nvalidation = 60\nfold = "1/5"\nsource = "x"\n')
+    assert resolve(config=file, environment={}).data.fold == "1/5"
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "1", "a/b", "1/1000", "-1/5", "1 / 5", ""])
+def test_fold_that_does_not_exist_is_rejected(fold):
+    with pytest.raises(ConfigError, match="number of a fold and how many there are, as in 1/5"):
+        resolve(assignments=[f"data.fold='{fold}'"], environment={})

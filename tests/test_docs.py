@@ -6,7 +6,7 @@ Every fenced block of the README and the guide runs, in page order and in one fo
 - ``python``: executed; all blocks of a page share one namespace.
 - ``text`` and ``json`` directly after such a block: its output. The lines have to occur in this
   order; numbers are not compared, and ``…`` stands for any text.
-- ``toml file=NAME``: written to that file.
+- ``file=NAME`` after ``toml`` or ``python``: written to that file.
 
 ``no-run`` after the language switches a block off.
 """
@@ -80,7 +80,7 @@ class Page:
         self.output = ""
 
     def run(self, block: Block) -> None:
-        if block.language == "toml":
+        if block.info.startswith("file="):
             Path(block.info.removeprefix("file=")).write_text(block.content, "utf-8")
         elif block.language == "console":
             self.output = "".join(self._run_command(command) for command in commands_of(block))

@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,8 @@ from fashioncnn.environment import (
 )
 from fashioncnn.errors import MissingExtraError
 from fashioncnn.settings import RuntimeConfig
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the size of the parent is included")
@@ -77,8 +82,38 @@ def test_missing_modules_are_reported_with_the_install_command(task, monkeypatch
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name)
     )
-    with pytest.raises(MissingExtraError, match=f"^{missing} is not installed; .* pip install"):
+    with pytest.raises(MissingExtraError, match=f"^{missing} is not installed; ") as raised:
         require_modules(task)
+    message = str(raised.value)
+    assert "pip install fashioncnn" not in message  # it is in no index, or someone else's
+    if missing != "pandas":
+        extra = {"optuna": "tune", "torch": "train"}.get(missing, "report")
+        assert message.endswith(f"in a checkout of fashioncnn, run: pip install '.[{extra}]'")
+
+
+def test_one_command_installs_all_missing_modules(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for task, extra in {"report": "report", "train": "train", "tune": "tune"}.items():
+        with pytest.raises(MissingExtraError, match=rf"pip install '\.\[{extra}\]'"):
+            require_modules(task)
+
+
+def test_extras_contain_the_modules_that_tasks_need():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+
+    def installed(extra):
+        names = set()
+        for requirement in extras[extra]:
+            nested = re.fullmatch(r"fashioncnn\[(.+)\]", requirement)
+            if nested:
+                names |= set().union(*map(installed, nested[1].split(",")))
+            else:
+                names.add(re.split(r"[<>=]", requirement)[0])
+        return names
+
+    for task, extra in {"report": "report", "train": "train", "tune": "tune"}.items():
+        assert set(EXTRAS[task]) <= installed(extra)
 
 
 def test_passive_waiting_does_not_replace_the_users_choice(monkeypatch):

@@ -18,6 +18,7 @@ from fashioncnn.files import (
     atomic_file,
     cache_folder,
     expand_user,
+    make_folder,
     remove_temporary_files,
     temporary_path,
     write_atomic,
@@ -168,6 +169,25 @@ def test_impossible_path_is_reported_with_a_remedy(path, name, message):
     with pytest.raises(WriteError, match=message):
         write_atomic(path.parent / name, b"new")
     assert sorted(path.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "obstacle"),
+    [
+        ("loop/inner", r"a symbolic link points to itself"),
+        ("dangling", r"dangling is a symbolic link that leads nowhere"),
+        ("metrics.json/inner", r"metrics\.json is not a folder"),
+        ("metrics.json", r"metrics\.json is not a folder"),
+    ],
+)
+def test_folder_where_something_else_is_names_it(path, name, obstacle):
+    (path.parent / "loop").symlink_to("loop")
+    (path.parent / "dangling").symlink_to("missing")
+    message = (
+        rf"{name}: cannot be written \(.*\); .*({obstacle}|a folder in this path is a file); name"
+    )
+    with pytest.raises(WriteError, match=message):
+        make_folder(path.parent / name)
 
 
 def test_file_with_the_longest_possible_name_is_written(tmp_path):

@@ -1,4 +1,4 @@
-"""Run folders of version 0.1 are evaluated and reported; old keys are rejected by the new name."""
+"""Runs of earlier versions are evaluated and reported; old keys are rejected by the new name."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import torch
 from fashioncnn.cli import main
 from fashioncnn.config import read_settings, resolve
 from fashioncnn.data.splits import split_validation
-from fashioncnn.errors import ConfigError
+from fashioncnn.errors import ConfigError, FashionCNNError
 from fashioncnn.evaluation.predictions import load_predictions
 from fashioncnn.migration import (
     RENAMED,
@@ -21,14 +21,15 @@ from fashioncnn.migration import (
 )
 from fashioncnn.models.backend import compute_logits, to_tensor
 from fashioncnn.models.trained_model import load_model
-from fashioncnn.runs import RunFolder
+from fashioncnn.runs import RunFolder, read_json
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 
 FIXTURES = Path(__file__).parent / "fixtures"
-FINISHED = ("run-94955e9", "run-0b4f578")
+OF_0_2_0 = "run-ade2c74"
+FINISHED = ("run-94955e9", "run-0b4f578", OF_0_2_0)
 UNFINISHED = ("unfinished-94955e9", "unfinished-0b4f578")
-PRECISIONS = {"run-94955e9": "fp32", "run-0b4f578": "bf16"}
+PRECISIONS = {"run-94955e9": "fp32", "run-0b4f578": "bf16", OF_0_2_0: "fp32"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +38,21 @@ def _torch_kernels(monkeypatch):
 
 
 def copy_run(name):
-    """Copy a run of version 0.1 into the current folder."""
+    """Copy a run of an earlier version into the current folder."""
     shutil.copytree(FIXTURES / name, name)
     return RunFolder(Path(name))
 
 
 @pytest.mark.parametrize("name", FINISHED)
-def test_model_predicts_as_in_version_0_1(name, sketches):
-    """Stored logits are those that version 0.1 computed."""
+def test_model_predicts_as_in_its_version(name, sketches):
+    """Stored logits are those that the version computed."""
     model = load_model(FIXTURES / name)
     predictions, _ = load_predictions(FIXTURES / name / "predictions.npz")
     settings = read_settings(FIXTURES / name / "config.toml")
     stored = predictions["validation"]
     validation = split_validation(sketches.train, settings.data.validation)[1]
     np.testing.assert_array_equal(validation.labels, stored.labels)
-    assert stored.indices is None
+    assert (stored.indices is None) == (name != OF_0_2_0)
     images = to_tensor(validation.images, torch.device("cpu"))
     logits = compute_logits(
         model.network, model.spec.preprocessing, images, settings.runtime.precision
@@ -68,6 +69,20 @@ def test_specification_of_the_last_version_0_1_has_all_values():
     assert (spec.temperature, spec.abstain_below, spec.ood_detector) == (0.66, 0.3, None)
     assert spec.architecture.flip_equivariant is True
     assert (spec.preprocessing.views, spec.tta) == ("fashion", "none")
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "environment.json", "model/config.json"])
+@pytest.mark.parametrize("damage", ["key", "added"])
+def test_documents_without_checksum_are_those_of_version_0_2_0(file, damage):
+    """A damaged ``"checksum"`` of a later version is a key that version 0.2.0 did not have."""
+    run = copy_run(OF_0_2_0)
+    path = run.path / file
+    text = path.read_text()
+    path.write_text(
+        text.replace('"schema"', '"shema"') if damage == "key" else '{"chfcksum": "a",' + text[1:]
+    )
+    with pytest.raises(FashionCNNError, match="no checksum"):
+        load_model(run.path) if file.startswith("model") else read_json(path)
 
 
 def test_specification_of_the_first_version_has_default_values():

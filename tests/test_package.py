@@ -1,5 +1,6 @@
 """The public API and the exit codes of its exceptions."""
 
+import inspect
 import subprocess
 import sys
 
@@ -9,15 +10,85 @@ import fashioncnn
 from fashioncnn import errors
 
 
+def is_error(thing):
+    return isinstance(thing, type) and issubclass(thing, errors.FashionCNNError)
+
+
 def run_python(code: str) -> str:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+ERRORS = {name for name in dir(errors) if is_error(getattr(errors, name))}
+FUNCTIONS = {
+    "compare",
+    "explain",
+    "load_data",
+    "plot_confusion_matrix",
+    "plot_history",
+    "plot_mistakes",
+}
+CLASSES = {"Classifier", "Comparison", "Dataset", "Evaluation", "Prediction"}
+
+
 def test_public_names():
-    assert sorted(fashioncnn.__all__) == ["Classifier", "FashionCNNError", "__version__"]
-    public = {name for name in vars(fashioncnn.Classifier) if not name.startswith("_")}
-    assert public == {"train", "load", "save", "predict", "predict_proba", "evaluate"}
+    assert set(fashioncnn.__all__) == {*ERRORS, *FUNCTIONS, *CLASSES, "__version__"}
+    assert set(dir(fashioncnn)) == set(fashioncnn.__all__)
+    for name in fashioncnn.__all__:
+        assert getattr(fashioncnn, name) is not None
+
+
+def test_public_methods():
+    def public(kind):
+        return {name for name in dir(kind) if not name.startswith("_")} - set(dir(dict))
+
+    assert public(fashioncnn.Classifier) == {
+        "class_names",
+        "classes_",
+        "evaluate",
+        "explain",
+        "fit",
+        "get_params",
+        "history",
+        "load",
+        "n_features_in_",
+        "predict",
+        "predict_proba",
+        "predictions",
+        "save",
+        "score",
+        "set_params",
+        "train",
+    }
+    assert public(fashioncnn.Evaluation) == {
+        "accuracy",
+        "class_names",
+        "confused_pairs",
+        "confusion_matrix",
+        "interval",
+        "loss",
+        "mistakes",
+        "per_class",
+        "to_latex",
+        "to_pandas",
+        "worst_mistakes",
+    }
+    assert public(fashioncnn.Comparison) == {"difference", "interval", "p", "verdict"}
+
+
+def test_import_is_light():
+    heavy = ("torch", "scipy", "matplotlib", "sklearn", "pandas", "IPython", "numpy")
+    code = f"import sys, fashioncnn; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code) == "[]\n"
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS | CLASSES))
+def test_signatures_have_types_and_documentation(name):
+    """The API page of the documentation is generated from them."""
+    thing = getattr(fashioncnn, name)
+    assert thing.__doc__
+    if name != "Comparison":  # only created by `compare`
+        assert inspect.signature(thing)
 
 
 def test_unknown_attribute_is_rejected():
@@ -38,13 +109,13 @@ def test_exceptions_have_their_exit_codes():
     codes = {
         name: getattr(errors, name).exit_code
         for name in dir(errors)
-        if isinstance(getattr(errors, name), type)
-        and issubclass(getattr(errors, name), errors.FashionCNNError)
+        if is_error(getattr(errors, name))
     }
     assert codes == {
         "FashionCNNError": 1,
         "UsageError": 2,
         "ConfigError": 2,
+        "NotFittedError": 2,
         "DataError": 1,
         "ImageError": 1,
         "ModelError": 1,

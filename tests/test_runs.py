@@ -48,7 +48,7 @@ def test_given_folder_has_the_settings_and_must_be_empty(tmp_path):
 
 def test_folder_that_cannot_be_created_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="not a folder"):
         create_run(tmp_path / "file", resolve())
     with pytest.raises(UsageError, match="file/run: cannot be written"):
         create_run(tmp_path / "file" / "run", resolve())
@@ -90,10 +90,17 @@ def test_damaged_json_is_reported(tmp_path, content):
         read_json(tmp_path / "metrics.json", "test")
 
 
-@pytest.mark.parametrize("schema", ["1", "2"])
-def test_json_of_known_schemas_is_read(tmp_path, schema):
-    (tmp_path / "metrics.json").write_text(f'{{"schema": {schema}, "test": null}}')
+@pytest.mark.parametrize("end", ["1", "2", '1, "checksum": null', '2, "checksum": null'])
+def test_json_of_known_schemas_is_read(tmp_path, end):
+    (tmp_path / "metrics.json").write_text(f'{{"test": null, "schema": {end}}}')
     assert read_json(tmp_path / "metrics.json", "test")["test"] is None
+
+
+@pytest.mark.parametrize("end", ['2, "chfcksum": "0"', '1, "checksum": "0"', '2, "checksum": "0"'])
+def test_json_without_the_right_checksum_is_rejected(tmp_path, end):
+    (tmp_path / "metrics.json").write_text(f'{{"test": null, "schema": {end}}}')
+    with pytest.raises(RunError, match=r"metrics\.json: damaged or edited \((no|wrong) checksum\)"):
+        read_json(tmp_path / "metrics.json", "test")
 
 
 @pytest.mark.parametrize("schema", ["3", '"2"', "null"])
@@ -104,10 +111,11 @@ def test_json_of_other_schemas_is_rejected(tmp_path, schema):
         read_json(tmp_path / "metrics.json", "test")
 
 
-def test_environment_is_empty_if_it_is_missing_or_damaged(run):
+def test_environment_is_empty_if_it_is_missing(run):
     assert run.read_environment() == {}
     run.environment.write_text("{")
-    assert run.read_environment() == {}
+    with pytest.raises(RunError, match=r"environment\.json: damaged"):
+        run.read_environment()
     run.environment.write_text('{"schema": 3}')
     with pytest.raises(OtherVersionError):
         run.read_environment()
@@ -124,16 +132,54 @@ def test_environment_of_version_0_1_has_the_new_keys(run):
     }
 
 
+@pytest.fixture
+def trained(run):
+    """A run with settings, history and metrics."""
+    run.config.write_text("[data]\nsource = 'a'\nvalidation = 20\n")
+    run.write_history([{"epoch": 1, "train_loss": 0.5}])
+    run.write_metrics({"schema": 2, "validation": None, "test": None, "summary": {}})
+    return run
+
+
+def test_metrics_are_read_as_written(trained):
+    expected = {"schema": 2, "validation": None, "test": None, "summary": {}}
+    assert trained.require_intact() == expected
+    trained.config.write_text("# moved\n[data]\nvalidation = 20\nsource = '/b'\n")
+    assert trained.require_intact() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("config.toml", "20", "21"),
+        ("config.toml", "20", "2020-01-01"),
+        ("history.jsonl", "0.5", "0.4"),
+        ("metrics.json", '"test": null', '"test": 1'),
+        ("metrics.json", '"checksum"', '"checksom"'),
+    ],
+)
+def test_document_changed_after_the_training_is_reported(trained, name, before, after):
+    path = trained.path / name
+    path.write_text(path.read_text().replace(before, after, 1))
+    with pytest.raises(RunError, match=rf"{name}: damaged,? or edited"):
+        trained.require_intact()
+    assert not trained.is_complete()
+
+
 def test_complete_run_has_metrics_and_model(run):
     assert not run.trained
     assert not run.is_complete()
-    run.metrics.write_text('{"schema": 2, "validation": null, "test": null, "summary": {}}')
+    run.config.write_text("[data]\nsource = 'a'\n")
+    run.write_history([{"epoch": 1}])
+    run.write_metrics({"schema": 2, "validation": None, "test": None, "summary": {}})
     assert run.trained
     assert not run.is_complete()
     run.model.mkdir()
     for name in ("config.json", "model.safetensors"):
         (run.model / name).write_bytes(b"")
     assert run.is_complete()
+    run.history.write_text('{"epoch": 1, "train_loss": 0.5}\n')
+    assert not run.is_complete()
     run.metrics.write_text('{"schema": 3}')
     with pytest.raises(OtherVersionError):
         run.is_complete()

@@ -23,7 +23,7 @@ def test_every_setting_is_documented():
 @pytest.mark.parametrize(
     ("key", "types", "choices", "bounds", "default"),
     [
-        ("training.epochs", ("integer",), (), "≥ 1, ≤ 1,000,000", "20"),
+        ("training.epochs", ("integer",), ("auto",), "≥ 1, ≤ 1,000,000", "20"),
         ("runtime.threads", ("integer",), ("auto",), "≥ 1, ≤ 1,024", '"auto"'),
         ("optimizer.learning_rate", ("number",), (), "> 0", None),
         ("optimizer.betas", ("2 numbers",), (), "≥ 0, < 1", "[0.9, 0.999]"),

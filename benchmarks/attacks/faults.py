@@ -207,7 +207,9 @@ def _config(lab: Lab, work: Path, outcome: Outcome) -> None:
 def _model(lab: Lab, work: Path, outcome: Outcome) -> None:
     config = work / "first" / "model" / "config.json"
     intact = config.read_bytes()
-    config.write_bytes(json.dumps(mutations.mutate_json(lab.random, json.loads(intact))).encode())
+    values = json.loads(intact)
+    values["checksum"] = None  # edited on purpose, so that the values themselves are validated
+    config.write_bytes(json.dumps(mutations.mutate_json(lab.random, values)).encode())
     ended = lab.run_here(["predict", "{data}/images", "--model", "first/model"], work)
     outcome.add("model folder", is_error(ended))
     config.write_bytes(intact)

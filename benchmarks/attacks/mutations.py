@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-FORMATS = ("png", "jpeg", "gif", "bmp", "webp", "tiff")
+FORMATS = ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm", "avif")
 EXTREMES: list[Any] = [
     None, True, -1, 0, 1, 10**9, 10**30, 1e308, -1e-308, float("nan"), float("inf"), "", "\0",
     "x" * 10**5, [], {}, [[]] * 100, {"a": 1},
@@ -42,12 +42,18 @@ def mutate(random: Random, content: bytes) -> bytes:
 
 def image(random: Random) -> tuple[str, bytes]:
     """Return the format and the mutated bytes of a small image."""
+    name, content = intact_image(random)
+    return name, mutate(random, content)
+
+
+def intact_image(random: Random) -> tuple[str, bytes]:
+    """Return the format and the bytes of a small image."""
     size = (random.choice((1, 28, 60)), random.choice((1, 28, 60)))
     pixels = np.frombuffer(random.randbytes(size[0] * size[1] * 3), np.uint8)
     buffer = io.BytesIO()
     name = random.choice(FORMATS)
     Image.fromarray(pixels.reshape(size[1], size[0], 3)).save(buffer, name)
-    return name, mutate(random, buffer.getvalue())
+    return name, buffer.getvalue()
 
 
 def write_idx_file(random: Random, path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from common import ROOT
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from tests.data.faulty_server import CONTENT, faulty_server
 from tests.robustness.commands import (
     FIRST,
     NETWORK,
@@ -31,6 +32,7 @@ from tests.robustness.faults import full_disk
 from tests.robustness.recorder import Content, read_folder
 
 __all__ = [
+    "CONTENT",
     "FIRST",
     "NETWORK",
     "SCENARIOS",
@@ -40,6 +42,7 @@ __all__ = [
     "Scenario",
     "constant_times",
     "difference",
+    "faulty_server",
     "full_disk",
     "no_figures",
     "products",

@@ -1,28 +1,101 @@
 """fashioncnn: train, evaluate and use convolutional image classifiers.
 
-The Python API is the class `Classifier`; for the command line see ``fashioncnn --help``. Importing
-this package does not import torch.
+For the command line see ``fashioncnn --help``. Importing this package does not import torch.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fashioncnn._version import __version__
-from fashioncnn.errors import FashionCNNError
+from fashioncnn.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    FashionCNNError,
+    ImageError,
+    InterruptedRun,
+    KernelError,
+    MissingExtraError,
+    ModelError,
+    NotFittedError,
+    OtherVersionError,
+    OutOfMemoryError,
+    QualityGateError,
+    RunError,
+    TerminatedRun,
+    UsageError,
+    WriteError,
+)
 
 if TYPE_CHECKING:
-    from fashioncnn.classifier import Classifier
+    from fashioncnn.api.classifier import Classifier
+    from fashioncnn.api.comparison import Comparison, compare
+    from fashioncnn.api.data import load_data
+    from fashioncnn.api.evaluation import Evaluation
+    from fashioncnn.api.plots import explain, plot_confusion_matrix, plot_history, plot_mistakes
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.inference.predictor import Prediction
 
-__all__ = ["Classifier", "FashionCNNError", "__version__"]
+__all__ = [
+    "Classifier",
+    "Comparison",
+    "ConfigError",
+    "DataError",
+    "Dataset",
+    "DivergedError",
+    "Evaluation",
+    "FashionCNNError",
+    "ImageError",
+    "InterruptedRun",
+    "KernelError",
+    "MissingExtraError",
+    "ModelError",
+    "NotFittedError",
+    "OtherVersionError",
+    "OutOfMemoryError",
+    "Prediction",
+    "QualityGateError",
+    "RunError",
+    "TerminatedRun",
+    "UsageError",
+    "WriteError",
+    "__version__",
+    "compare",
+    "explain",
+    "load_data",
+    "plot_confusion_matrix",
+    "plot_history",
+    "plot_mistakes",
+]
+
+_MODULES = {
+    "Classifier": ("train", "api.classifier"),
+    "Comparison": ("train", "api.comparison"),
+    "Dataset": (None, "data.dataset"),
+    "Evaluation": ("train", "api.evaluation"),
+    "Prediction": (None, "inference.predictor"),
+    "compare": ("train", "api.comparison"),
+    "explain": ("train", "api.plots"),
+    "load_data": (None, "api.data"),
+    "plot_confusion_matrix": ("train", "api.plots"),
+    "plot_history": ("train", "api.plots"),
+    "plot_mistakes": ("train", "api.plots"),
+}
+"""What each name needs beyond the base install, and where it is defined."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "Classifier":
+    if name not in _MODULES:
+        raise AttributeError(f"module 'fashioncnn' has no attribute '{name}'")
+    needs, module = _MODULES[name]
+    if needs is not None:
         from fashioncnn.environment import require_modules
 
-        require_modules("train")
-        from fashioncnn.classifier import Classifier
+        require_modules(needs)
+    return getattr(import_module(f"fashioncnn.{module}"), name)
 
-        return Classifier
-    raise AttributeError(f"module 'fashioncnn' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

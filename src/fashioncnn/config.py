@@ -20,7 +20,7 @@ from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.migration import RENAMED, migrate_settings
 from fashioncnn.reading import parse_toml, reason
 from fashioncnn.reading import read_toml as read_toml_file
-from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, Settings
+from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, CustomConfig, Settings
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
 NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
@@ -37,10 +37,17 @@ FLAGS = {
     "threads": "runtime.threads",
     "kernels": "runtime.kernels",
     "validation": "data.validation",
+    "fold": "data.fold",
+    "fraction": "data.fraction",
+    "label_noise": "data.label_noise",
+    "patience": "training.patience",
     "select": "training.select",
     "track_test": "training.track_test",
     "class_weights": "data.class_weights",
     "image_size": "data.image_size",
+    "channels": "data.channels",
+    "freeze": "training.freeze",
+    "skip_broken": "data.skip_broken",
 }
 """Settings with a flag of their own: its name, and the dotted key it sets."""
 
@@ -65,7 +72,7 @@ def resolve(
     Args:
         recipe: name of a recipe, or path of a recipe file ending in ``.toml``.
         config: a TOML file with some of the settings.
-        flags: values by the names in `FLAGS`; None is not given.
+        flags: values by the names in `FLAGS`, or by dotted key; None is not given.
         flag_names: what messages call a flag that was given, such as ``--epochs``; by default its
             dotted key.
         assignments: ``key=value`` with dotted keys, values in TOML notation.
@@ -76,11 +83,11 @@ def resolve(
         UsageError: the recipe or the file does not exist.
     """
     layers = [_read_recipe(recipe)]
-    if config is not None:
-        layers.append(_read_settings_file(config))
+    from_file = {} if config is None else _read_settings_file(config)
+    layers.append(from_file)
     variables = _from_environment(environment)
     layers.append(_nested({key: value for key, (_, value) in variables.items()}))
-    given = {FLAGS[k]: v for k, v in (flags or {}).items() if v not in (None, "")}
+    given = {setting_key(k): v for k, v in (flags or {}).items() if v not in (None, "")}
     assigned = dict(_parse_assignment(a) for a in assignments or [])
     given |= assigned
     layers.append(_nested(given))
@@ -90,7 +97,31 @@ def resolve(
     origins = {key: name for key, (name, _) in variables.items() if key not in given}
     names = {FLAGS[flag]: name for flag, name in (flag_names or {}).items()}
     origins |= {key: name for key, name in names.items() if key not in assigned}
+    explicit = {**_leaf_origins(from_file, config), **{key: key for key in given}, **origins}
+    _reject_validation_with_fold(merged, from_file, explicit)
     return validate(merged, origins)
+
+
+def _leaf_origins(values: Mapping[str, Any], path: Path | None) -> dict[str, str]:
+    return {key: f"{path}: {key}" for key in _leaves(values)}
+
+
+def _reject_validation_with_fold(
+    merged: Mapping[str, Any], from_file: Mapping[str, Any], explicit: Mapping[str, str]
+) -> None:
+    """Reject a size of the validation split beside a fold, which is one.
+
+    That of a recipe is replaced. The resolved settings of a run have both: the fold and its size.
+    """
+    data, in_file = merged.get("data"), from_file.get("data")
+    fold = data.get("fold") if isinstance(data, dict) else None
+    origin = explicit.get("data.validation")
+    is_resolved = isinstance(in_file, dict) and "fold" in in_file and "source" in in_file
+    if fold is None or origin is None or (is_resolved and origin.endswith(": data.validation")):
+        return
+    raise ConfigError(
+        f"{origin}: the fold {fold} is the validation split (data.fold); give only one of them"
+    )
 
 
 def validate(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
@@ -332,12 +363,13 @@ def _why_unknown(key: str, *, in_environment: bool) -> str:
     return f"no such setting{nearest(key, known_keys())}"
 
 
-_UNION_TAGS = frozenset({"int", "constrained-int", "literal['auto']"})
+_UNION_TAGS = frozenset({"int", "constrained-int", "constrained-float", "literal['auto']"})
 
 
 def known_keys() -> list[str]:
     """Return every section and dotted key."""
     keys = ["recipe", "description"]
     for section, kinds in SECTIONS.items():
-        keys += [section, *(f"{section}.{field}" for kind in kinds for field in kind.model_fields)]
+        given = (kind for kind in kinds if kind is not CustomConfig)  # which --network sets
+        keys += [section, *(f"{section}.{field}" for kind in given for field in kind.model_fields)]
     return keys

@@ -55,7 +55,7 @@ class SplitMetrics(Document):
     split: str
     n: Annotated[int, Field(ge=1)]
     parameters: Count
-    multiply_adds: Count = 0
+    multiply_adds: Count | None = 0
     accuracy: Fraction
     accuracy_ci95: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
     loss: float
@@ -91,6 +91,8 @@ class Summary(Document):
 
     epochs: Annotated[int, Field(ge=1)]
     selected_epoch: Annotated[int, Field(ge=1)]
+    stopped_early: str | None = None
+    training_data: str | None = None
     final_train_loss: float
     seconds: Annotated[float, Field(ge=0)]
     peak_memory_bytes: Count | None

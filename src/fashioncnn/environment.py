@@ -19,6 +19,7 @@ from fashioncnn.settings import SCHEMA, RuntimeConfig
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
     "compare": ("scipy",),
+    "pandas": ("pandas",),
     "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
@@ -27,11 +28,19 @@ EXTRAS = {
 """Modules that each task needs beyond the base install."""
 
 
+EXTRA_OF_MODULE = {"optuna": "tune", "torch": "train", "pandas": None}
+"""The extra that installs a module of `EXTRAS`, ``report`` if it is not named here; None if it has
+to be installed by itself."""
+
+
 def require_modules(task: str) -> None:
     """Raise `MissingExtraError` with the install command if a module of `EXTRAS` is missing."""
-    for module in EXTRAS[task]:
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("tune" if module == "optuna" else "train", module)
+    missing = [module for module in EXTRAS[task] if importlib.util.find_spec(module) is None]
+    if not missing:
+        return
+    extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
+    largest = next((extra for extra in ("tune", "train") if extra in extras), extras[0])
+    raise MissingExtraError(largest, missing[0])
 
 
 def use_passive_waiting() -> None:

@@ -2,7 +2,8 @@
 
 FashionCNNError               1   base class
 ├── UsageError                2   invalid call: a missing path, contradicting flags
-│   └── ConfigError           2   unknown settings or invalid values
+│   ├── ConfigError           2   unknown settings or invalid values
+│   └── NotFittedError        2   a classifier that was not trained yet
 ├── DataError                 1   missing, damaged or unsuitable data
 │   └── ImageError            1   an image file that cannot be used
 ├── ModelError                1   a missing, damaged or incompatible model folder
@@ -41,6 +42,13 @@ class UsageError(FashionCNNError):
 
 class ConfigError(UsageError):
     """Settings are unknown or invalid; the message lists all of them."""
+
+
+class NotFittedError(UsageError, ValueError, AttributeError):
+    """A classifier was not trained yet; a `ValueError`, as in scikit-learn.
+
+    It is also an `AttributeError`, so that ``hasattr(classifier, "classes_")`` is False.
+    """
 
 
 class DataError(FashionCNNError):
@@ -93,14 +101,18 @@ class MissingExtraError(FashionCNNError):
     """An optional dependency is not installed.
 
     Args:
-        extra: of the package, such as ``train``.
+        extra: of this package that installs the module, such as ``train``; None if there is none.
         module: that is missing.
     """
 
-    def __init__(self, extra: str, module: str) -> None:
-        super().__init__(
-            f"{module} is not installed; in a checkout of fashioncnn, run: pip install '.[{extra}]'"
+    def __init__(self, extra: str | None, module: str) -> None:
+        # This package is in no index: its own name there would be someone else's package.
+        command = (
+            f"run: pip install {module}"
+            if extra is None
+            else f"in a checkout of fashioncnn, run: pip install '.[{extra}]'"
         )
+        super().__init__(f"{module} is not installed; {command}")
 
 
 class QualityGateError(FashionCNNError):

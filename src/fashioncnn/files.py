@@ -100,8 +100,16 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "check the disk")
-        raise WriteError(path, error.strerror or str(error), remedy) from None
+        raise WriteError(path, error.strerror or str(error), _remedy(error)) from None
+
+
+def _remedy(error: OSError) -> str:
+    """Return what to do about an error of the file system."""
+    if error.errno == errno.EEXIST and error.filename is not None:
+        obstacle = Path(os.fsdecode(error.filename))
+        what = "a symbolic link that leads nowhere" if obstacle.is_symlink() else "not a folder"
+        return f"{obstacle} is {what}; name another place"
+    return REMEDIES.get(error.errno or 0, "check the disk")
 
 
 def make_folder(path: Path) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fashioncnn.checksum import (
+    CHECKSUM,
+    ChecksumError,
+    json_sha256,
+    with_checksum,
+    without_checksum,
+)
 from fashioncnn.config import read_settings, read_toml
 from fashioncnn.documents import DocumentKind, check_document
 from fashioncnn.errors import OtherVersionError, RunError, UsageError, WriteError
-from fashioncnn.files import make_folder, remove_temporary_files, write_atomic
+from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
 from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
 from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
@@ -24,8 +32,21 @@ READABLE_SCHEMAS = (1, SCHEMA)
 """Versions of JSON documents that are read; 1 was written by fashioncnn 0.1."""
 
 
+KEYS_OF_0_2_0 = {
+    "metrics.json": {"schema", "validation", "test", "summary"},
+    "environment.json": {
+        *("schema", "python", "platform", "packages", "git_commit"),
+        *("cpu", "cores", "gpu", "device", "precision", "threads", "kernels"),
+        *("data", "initialized_from", "teachers"),
+    },
+}
+"""Keys of the documents that version 0.2.0 wrote, without a checksum."""
 CONFIG = "config.toml"
 """Name of the file that makes a folder a run."""
+SHA256 = "sha256"
+"""Key in metrics.json of the hashes of what belongs to the metrics."""
+GROUP = "group.toml"
+"""Name of the file that makes a folder a group of runs; see `fashioncnn.groups`."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def initial(self) -> Path:
+        """Model folder with the weights that the folds of a cross-validation start from."""
+        return self.path / "initial"
+
+    @property
     def trained(self) -> bool:
         """Whether the run was trained to its end: it has metrics and a model."""
         return self.metrics.exists()
@@ -96,7 +122,7 @@ class RunFolder:
             OtherVersionError: its metrics were written by a later version.
         """
         try:
-            read_json(self.metrics, "validation", "test", "summary")
+            self.require_intact()
         except OtherVersionError:
             raise
         except RunError:
@@ -121,24 +147,62 @@ class RunFolder:
 
         Raises:
             OtherVersionError: it was written by a later version.
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or does not belong to the settings or history.
         """
-        values = read_json(self.metrics, "validation", "test", "summary")
+        values = self.require_intact()
         require_valid(self.metrics, "metrics", values)
         return values
 
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json, with the hashes of the settings and the history, and a checksum."""
+        hashes = {path.name: sha256 for path, sha256 in self._hashes().items()}
+        write_json(self.metrics, with_checksum({**metrics, SHA256: hashes}))
+
+    def require_intact(self) -> dict[str, Any]:
+        """Return the metrics, not validated, of a trained run whose documents are intact.
+
+        Raises:
+            OtherVersionError: they were written by a later version.
+            RunError: the metrics are missing, or they, the settings or the history were changed
+                since the training.
+        """
+        values = read_json(self.metrics, "validation", "test", "summary")
+        expected = values.pop(SHA256, None)
+        if expected is None:  # versions 0.1 and 0.2.0
+            return values
+        for path, sha256 in self._hashes().items():
+            if expected.get(path.name) != sha256:
+                raise RunError(
+                    f"{path}: damaged, or edited since the training ended; restore it, or resume "
+                    "the run"
+                )
+        return values
+
+    def _hashes(self) -> dict[Path, str]:
+        """Return the SHA-256 of the settings and the history; the folder of the data may change."""
+        settings = read_toml(self.config)
+        data = settings.get("data")
+        if isinstance(data, dict):
+            settings["data"] = {key: value for key, value in data.items() if key != "source"}
+        try:
+            history = read_bytes(self.history, HISTORY_BYTES)
+        except OSError as error:
+            raise RunError(f"{self.history}: damaged ({reason(error)})") from None
+        return {
+            self.config: json_sha256(settings),
+            self.history: hashlib.sha256(history).hexdigest(),
+        }
+
     def read_environment(self) -> dict[str, Any]:
-        """Return the content of environment.json in schema 2; empty if it is missing or damaged.
+        """Return the content of environment.json in schema 2; empty if it is missing.
 
         Raises:
             OtherVersionError: it was written by a later version.
+            RunError: it is damaged.
         """
-        try:
-            return migrate_environment(read_json(self.environment))
-        except OtherVersionError:
-            raise
-        except RunError:
+        if not self.environment.exists():
             return {}
+        return migrate_environment(read_json(self.environment))
 
     def read_history(self) -> list[dict[str, Any]]:
         """Return one record per epoch; empty before the end of the first epoch."""
@@ -206,21 +270,43 @@ def new_run(
             write(run)
         write_atomic(run.config, settings.to_toml().encode())
 
+    with new_output(out, fill, CONFIG, root) as path:
+        yield RunFolder(path)
+
+
+@contextlib.contextmanager
+def new_output(
+    out: Path | None, fill: Callable[[Path], None], last: str, root: Path
+) -> Iterator[Path]:
+    """Create the folder of a run or group, complete, and hold its lock during the block.
+
+    Args:
+        out: the folder, which must be new or empty; None is the next free ``runs/train-N``.
+        fill: writes the content into a folder that is renamed later.
+        last: name of the file that `fill` writes last.
+        root: parent of the numbered folders.
+
+    Raises:
+        UsageError: `out` is not empty, or cannot be created.
+        WriteError: a file cannot be written.
+    """
     with contextlib.ExitStack() as stack:
         path = root if out is None else out
         try:
             if out is None:
-                path = _enter_numbered(root, fill, stack)
+                path = _enter_numbered(root, fill, last, stack)
             else:
-                stack.enter_context(new_folder(out, fill, CONFIG))
+                stack.enter_context(new_folder(out, fill, last))
         except NotVacantError:
-            resume = f", or resume it with --resume {out}" if (path / CONFIG).exists() else ""
-            raise UsageError(f"--out {out}: not empty; name a new folder{resume}") from None
+            can_resume = (path / CONFIG).exists() or (path / GROUP).exists()
+            resume = f", or resume it with --resume {out}" if can_resume else ""
+            what = "not empty" if path.is_dir() else "not a folder"
+            raise UsageError(f"--out {out}: {what}; name a new folder{resume}") from None
         except WriteError as error:
             if error.path in (path, path.parent):
                 raise UsageError(str(error)) from None
             raise
-        yield RunFolder(path)
+        yield path
 
 
 def open_run(path: Path) -> RunFolder:
@@ -234,6 +320,9 @@ def open_run(path: Path) -> RunFolder:
         raise UsageError(f"{path}: no such run folder; start a run there with --out {path}")
     if run.config.exists():
         return run
+    if (path / GROUP).exists():
+        example = next(iter(sorted(path.glob("seed-*"))), path / "seed-0")
+        raise UsageError(f"{path}: a group of runs; name one of them, such as {example}")
     if (path / MARKER).exists():
         raise UsageError(
             f"{path}: the run was not created completely; repeat the command that started it"
@@ -242,11 +331,12 @@ def open_run(path: Path) -> RunFolder:
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:
-    """Return the content of a JSON file of a run.
+    """Return the content of a JSON file of a run, without its checksum; before 0.3 it had none.
 
     Raises:
         OtherVersionError: its schema is not one of `READABLE_SCHEMAS`.
-        RunError: it cannot be read, or lacks one of the `required` keys.
+        RunError: it cannot be read, its checksum does not match, or one of the `required` keys is
+            missing.
     """
     try:
         value = read_json_file(path, METRICS_BYTES)
@@ -258,12 +348,17 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
                 f"{path}: written by another version of fashioncnn (schema {schema}; this version "
                 f"reads {' and '.join(map(str, READABLE_SCHEMAS))}); use that version"
             )
-        missing = [key for key in required if key not in value]
+        if schema != 1 or CHECKSUM in value:
+            value = without_checksum(value, KEYS_OF_0_2_0.get(path.name, ()))
+        values: dict[str, Any] = value
+        missing = [key for key in required if key not in values]
         if missing:
             raise ValueError(f"missing: {', '.join(missing)}")
+    except ChecksumError as error:
+        raise RunError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({reason(error)})") from None
-    return value
+    return values
 
 
 def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:
@@ -274,7 +369,9 @@ def require_valid(path: Path, kind: DocumentKind, values: Any) -> None:
         raise RunError(f"{path}: damaged ({error})") from None
 
 
-def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.ExitStack) -> Path:
+def _enter_numbered(
+    root: Path, fill: Callable[[Path], None], last: str, stack: contextlib.ExitStack
+) -> Path:
     """Create the folder of the next free number, enter its lock, and return its path."""
     make_folder(root)
     taken = [int(p.name[6:]) for p in root.glob("train-*") if p.name[6:].isdecimal()]
@@ -282,6 +379,6 @@ def _enter_numbered(root: Path, fill: Callable[[Path], None], stack: contextlib.
     while True:
         path = root / f"train-{number}"
         with contextlib.suppress(NotVacantError):
-            stack.enter_context(new_folder(path, fill, CONFIG))
+            stack.enter_context(new_folder(path, fill, last))
             return path
         number += 1

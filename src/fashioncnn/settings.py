@@ -17,6 +17,9 @@ SCHEMA = 2
 DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DEVICE_NAMES = "auto, cpu, mps, cuda or, for one GPU of several, cuda:1"
 
+FOLD = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,2})")
+"""A fold of several, such as ``1/5``."""
+
 DEFAULT_NAMES = {"model": "fashion_cnn"}
 """The ``name`` of a section that gives none."""
 
@@ -85,8 +88,27 @@ class ResidualCNNConfig(Section):
     """Dropout probability before the linear layer."""
 
 
+NetworkKind = Literal["class", "function", "instance"]
+
+
+class CustomConfig(Section):
+    """A network of your own, given with ``--network`` or ``Classifier(network=…)``.
+
+    These values are recorded; code is never imported because they are in a file.
+    """
+
+    name: Literal["custom"]
+    network: str = Field(min_length=3, max_length=420, pattern=r"^[\w.]+:[\w.<>]+(\([ -~]*)?$")
+    """Where its code is: ``package.module:Class``."""
+    kind: NetworkKind = "class"
+    """What was given: a class or function, which was called, or a module, which was copied."""
+    source_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of the file with its code; empty if it is in no file, as in a notebook."""
+
+
 ModelConfig = Annotated[
-    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig, Field(discriminator="name")
+    FashionCNNConfig | BatchNormCNNConfig | ResidualCNNConfig | CustomConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -94,12 +116,32 @@ class DataConfig(Section):
     """Training data and preprocessing."""
 
     source: str | None = None
-    """Folder of IDX files, folder of class folders, or ``sketches``; by default the cache, then a
-    download."""
-    validation: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Training images held out as the validation split, stratified; ``auto`` is one sixth."""
+    """Folder of class folders or IDX files, CSV or ``.npz`` file, or ``sketches``; by default the
+    cache, then a download."""
+    validation: (
+        Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Literal["auto"]
+    ) = "auto"
+    """Training images held out as the validation split, stratified: a number of images, or a
+    fraction such as 0.2; ``auto`` is one sixth. Not used where the data has a validation split."""
+    skip_broken: bool = False
+    """Leave out image files that cannot be read, and list them."""
+    fold: str | None = None
+    """Cross-validation: ``2/5`` holds out the second of five stratified folds as the validation
+    split; it replaces ``validation``."""
+    fraction: float = Field(1.0, gt=0, le=1)
+    """Fraction of the training images to train on, stratified; a smaller fraction is a subset of a
+    larger one. The validation split is held out before."""
+    label_noise: float = Field(0.0, ge=0, lt=1)
+    """Probability that a training label is replaced by one of the other classes, uniformly
+    (arXiv:1712.09482); the same for all training seeds. Validation and test labels are kept."""
+    hold_out_min: int = Field(0, ge=0)
+    """Images per class, on average, below which neither a test nor (with ``auto``) a validation
+    split is cut from the training images."""
     image_size: int | None = Field(None, ge=8, le=256)
-    """Side in pixels to which images of class folders are resized; 28 by default."""
+    """Side in pixels to which image files are resized; by default that of the model that training
+    starts from, else 28."""
+    channels: Literal[1, 3] = 1
+    """Channels of image files: 1 for grayscale, 3 for color (RGB)."""
     scaling: Literal["unit", "symmetric", "standard"] = "unit"
     """Pixel scaling: to [0, 1], to [-1, 1], or to mean 0 and standard deviation 1 on the training
     split."""
@@ -109,6 +151,20 @@ class DataConfig(Section):
     of the whole image; ``auto`` depends on the data."""
     class_weights: Literal["none", "auto"] = "none"
     """``auto`` weights the loss of each class by n / (classes · n_class)."""
+
+    @field_validator("fold")
+    @classmethod
+    def _fold_is_one_of_several(cls, fold: str | None) -> str | None:
+        if fold is not None:
+            match = FOLD.fullmatch(fold)
+            if match is None or not int(match[1]) <= int(match[2]) > 1:
+                raise ValueError("should be the number of a fold and how many there are, as in 1/5")
+        return fold
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether a validation split is held out."""
+        return self.fold is not None or self.validation != 0
 
 
 class AugmentationConfig(Section):
@@ -168,6 +224,8 @@ class AdamConfig(Section):
     name: Literal["adam", "adamw"]
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
+    backbone_lr_factor: float = Field(1.0, ge=0, le=1000)
+    """The learning rate of every layer but the last is multiplied by this."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay: an L2 penalty for ``adam``, decoupled for ``adamw``."""
     betas: Annotated[
@@ -183,6 +241,8 @@ class SGDConfig(Section):
     name: Literal["sgd"]
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
+    backbone_lr_factor: float = Field(1.0, ge=0, le=1000)
+    """The learning rate of every layer but the last is multiplied by this."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -198,6 +258,8 @@ class MuonConfig(Section):
     sqrt(max(1, rows / columns))."""
     adam_learning_rate: float = Field(gt=0)
     """Peak learning rate of AdamW; follows the same schedule."""
+    backbone_lr_factor: float = Field(1.0, ge=0, le=1000)
+    """The learning rate of every layer but the last is multiplied by this."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -224,27 +286,37 @@ class DecaySchedule(Section):
 class TrainingConfig(Section):
     """Duration, loss and selection of weights."""
 
-    epochs: int = Field(20, ge=1, le=1_000_000)
-    """Passes over the training split."""
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = 20
+    """Passes over the training split; ``auto`` is 15, and more where that is fewer than 200
+    optimizer steps."""
     batch_size: int = Field(128, ge=1, le=1_000_000)
     """Images per optimizer step."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of initial weights, data order, dropout and augmentation."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of the cross-entropy (arXiv:1512.00567)."""
+    freeze: Literal["none", "features"] = "none"
+    """``features`` trains only the last layer; all others, their batch norm statistics included,
+    stay as they are in the model that training starts from."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay per step of an exponential moving average (EMA) of the weights, which is then
     evaluated and kept; 0 keeps the raw weights."""
     temperature: Annotated[float, Field(ge=0.001, le=1000)] | Literal["auto"] = "auto"
     """Softmax temperature of the model (arXiv:1706.04599); ``auto`` fits it to the validation
-    split, 1 without one."""
+    split, else by cross-validation (``calibration_folds``), else it is 1."""
+    calibration_folds: int = Field(0, ge=0, le=20)
+    """Without a validation split, ``auto`` temperature and abstention threshold are fitted in a
+    cross-validation with this many folds, each trained with the same settings; 0 for none."""
     abstain_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Confidence below which ``predict`` abstains; ``auto`` is the threshold that loses one tenth
-    of the correct answers on the validation split, 0 without one."""
+    of the correct answers on the validation split or in the cross-validation, 0 without one."""
+    patience: int = Field(0, ge=0, le=1_000_000)
+    """Early stopping: training ends after this many epochs without a new best value of
+    ``select_by`` on the validation split; 0 is off. ``select`` decides which weights are kept."""
     select: Literal["last", "best_val"] = "last"
     """Weights to keep: of the last epoch, or of the best validation epoch."""
     select_by: Literal["loss", "accuracy"] = "loss"
-    """Validation metric that ``best_val`` compares."""
+    """Validation metric that ``best_val`` and ``patience`` compare."""
     track_test: bool = False
     """Also record the test curve; it influences nothing."""
     checkpoint_seconds: float = Field(60.0, gt=0)
@@ -328,7 +400,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _best_val_needs_validation(self) -> Settings:
-        if self.training.select == "best_val" and self.data.validation == 0:
+        if self.training.select == "best_val" and not self.data.holds_out:
             raise ValueError("select = 'best_val' needs a validation split; set validation above 0")
         return self
 
@@ -339,7 +411,7 @@ class Settings(Section):
 
 
 SECTIONS: dict[str, tuple[type[Section], ...]] = {
-    "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig),
+    "model": (FashionCNNConfig, BatchNormCNNConfig, ResidualCNNConfig, CustomConfig),
     "data": (DataConfig,),
     "augmentation": (AugmentationConfig,),
     "optimizer": (AdamConfig, SGDConfig, MuonConfig),

@@ -125,7 +125,8 @@ def _to_markdown(text: str) -> str:
 
 
 def _choices(schema: JsonSchema) -> list[str]:
-    return [schema["const"]] if "const" in schema else list(schema.get("enum", []))
+    values = [schema["const"]] if "const" in schema else schema.get("enum", [])
+    return [str(value) for value in values]
 
 
 def _type_name(schema: JsonSchema) -> str:

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 import torture
-from attacks import mutations
+from attacks import mutations, parsers
 from attacks.lab import Outcome
 from attacks.scenarios import Ended
 
@@ -64,10 +64,39 @@ def test_mutations_are_a_function_of_the_seed_and_change_the_input():
     assert sum(m != content for m in mutated) > 40
 
 
+def test_attack_that_ends_with_an_exception_is_a_failure(tmp_path):
+    pytest.importorskip("atheris", reason="not a dependency")
+    (tmp_path / "seeds").mkdir()
+    assert parsers._fuzz(tmp_path, "unknown", 1) == (0, "KeyError: 'unknown'")
+
+
+def test_fuzzing_is_skipped_without_atheris(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert parsers.fuzz(None) == Outcome()
+    assert "atheris: skipped, the module is missing" in capsys.readouterr().out
+
+
+def test_repeated_attacks_replace_recorded_ones_and_are_named():
+    document = json.loads(torture.RECORDED.read_text("utf-8")) | {"repeated": ["clock"]}
+    new = {"attempts": 7, "failed": 0, "failures": []}
+    twice = torture.merged(document, {"minutes": 1.0, "attacks": {"kill": new}})
+    assert twice["attacks"]["kill"] == new
+    assert list(twice["attacks"]) == list(document["attacks"])
+    assert twice["note"].startswith("kill, clock were repeated alone")
+
+
 @pytest.mark.slow
 def test_attacks_within_a_minute_find_no_fault(monkeypatch):
-    # Real processes take longer; a changed value in config.json is known to be accepted.
-    skipped = {"kill", "worker", "signals", "two", "limits", "config"}
+    skipped = {
+        "kill",
+        "worker",
+        "signals",
+        "two",
+        "limits",
+        "small",
+        "fuzz",
+        "properties",
+    }  # real processes take longer
     names = [name for name in torture.ATTACKS if name not in skipped]
     monkeypatch.setenv("FASHIONCNN_HOME", "cache")  # restored after the attacks changed it
     results = torture.run_attacks(names, minutes=1, seed=1)

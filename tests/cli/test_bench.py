@@ -86,7 +86,7 @@ def test_train_uses_the_settings_of_a_recipe(cli):
         (["train", "--batch-size", "0"], "--batch-size 0: should be greater than or equal to 1"),
         (["train", "--threads", "0"], "--threads 0: should be greater than or equal to 1"),
         (["train", "--set", "model.hiden=3"], "did you mean 'model.hidden'"),
-        (["train", "--data", "nowhere"], "no such folder"),
+        (["train", "--data", "nowhere"], "no such file or folder"),
         (["train", "--epochs", "3"], "--epochs: unknown option"),
         (["train", "--set", "distillation.ensemble_size=2"], "only one network is measured"),
         (["train", "--set", "distillation.teachers=accurate"], "only one network is measured"),

@@ -1,5 +1,6 @@
 """``fashioncnn compare``."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fashioncnn.runs import RunFolder
 from fashioncnn.settings import SCHEMA
 
 N = 50
+NO_METRICS = {"validation": None, "test": None, "summary": {}}
 LABELS = (np.arange(N) % 10).astype(np.uint8)
 
 
@@ -28,7 +30,8 @@ def make_run(trained):
         run.path.mkdir(parents=True)
         shutil.copytree(Path(trained, "model"), run.model)
         write_atomic(run.config, settings.model_copy(update=changes).to_toml().encode())
-        write_atomic(run.metrics, b"{}")
+        run.write_history([])
+        run.write_metrics(NO_METRICS)
         logits = np.random.default_rng(seed).normal(size=(N, 10)).astype(np.float32)
         logits[np.arange(N), LABELS] += 1
         identity = {"model_sha256": str(path), "precision": "fp32"}
@@ -77,6 +80,15 @@ def test_folders_of_seeds_are_compared_by_their_means(cli, make_run):
     assert (comparison["a"]["runs"], comparison["b"]["runs"]) == (2, 2)
     assert comparison["method"] == "t test with seeds and images as random factors"
     assert "generalizes to other seeds" in comparison["verdict"]
+
+
+def test_groups_of_the_same_seeds_are_paired_by_seed(cli, make_run):
+    for name, learning_rate in (("a", 0.001), ("b", 0.002)):
+        for seed in (2, 10):
+            make_run(f"{name}/seed-{seed}", seed, learning_rate=learning_rate)
+    comparison = cli.json("compare", "a", "b")
+    assert comparison["paired_by_seed"]
+    assert comparison["method"].endswith("paired by seed")
 
 
 def test_groups_of_the_same_folder_name_are_named_by_their_paths(cli, make_run):
@@ -162,7 +174,8 @@ def test_runs_evaluated_on_different_images_are_rejected(cli, make_run):
 
 def test_runs_with_different_classes_are_rejected(cli, pair):
     path = Path("second/model/config.json")
-    path.write_text(path.read_text().replace('"9"', '"nine"'))
+    config = {**json.loads(path.read_text()), "checksum": None}
+    path.write_text(json.dumps(config).replace('"9"', '"nine"'))
     assert "have different classes" in cli.fails(1, "compare", *pair)
 
 

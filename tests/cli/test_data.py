@@ -56,8 +56,8 @@ def test_contact_sheet_in_a_missing_folder_is_rejected(cli, idx_folder):
 
 
 def test_file_is_rejected_with_the_supported_sources(cli, tmp_path):
-    path = tmp_path / "arr.npz"
-    np.savez(path, x=np.zeros(3))
+    path = tmp_path / "arr.npy"
+    np.save(path, np.zeros(3))
     line = cli.fails(2, "data", path)
     assert f"data = {path}: a file, not a dataset; supported are a folder of IDX files" in line
 
@@ -66,13 +66,16 @@ def test_file_is_rejected_with_the_supported_sources(cli, tmp_path):
     ("arguments", "message"),
     [
         (("sketches", "--split", "all"), "split"),
-        (("nowhere",), "data = nowhere: no such folder"),
+        (("nowhere",), "data = nowhere: no such file or folder"),
         (("sketches", "--data", "elsewhere"), "sketches and --data elsewhere: conflicting sources"),
         (
             ("sketches", "--refresh"),
             "--refresh: applies to the cached Fashion-MNIST, not to sketch",
         ),
-        (("sketches", "--image-size", "64"), "--image-size 64: only images of class folders are"),
+        (
+            ("sketches", "--image-size", "64"),
+            "--image-size 64: only image files and tables are resized",
+        ),
         (("sketches", "--split", "test"), "--split test: applies to the contact sheet"),
     ],
 )

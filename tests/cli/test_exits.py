@@ -60,10 +60,10 @@ MOMENTS = {
         "os.replace",
     ],
     "compare": [
-        "fashioncnn.runs.open_run",
-        "fashioncnn.evaluation.predictions.load_predictions",
-        "fashioncnn.artifacts.model_folder.read_class_names",
-        "fashioncnn.evaluation.comparison.compare_groups",
+        "fashioncnn.reporting.run_comparison.open_run",
+        "fashioncnn.reporting.run_comparison.load_predictions",
+        "fashioncnn.reporting.run_comparison.read_class_names",
+        "fashioncnn.reporting.run_comparison.compare_groups",
         "fashioncnn.cli.compare.print_tables",
     ],
     "predict": [

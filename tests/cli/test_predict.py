@@ -259,6 +259,33 @@ def test_exit_code_is_2_only_if_no_source_exists(cli, trained, images, source):
     assert "images/2.png" in out
 
 
+def test_every_supported_file_is_predicted_and_others_are_named(cli, trained, small):
+    Path("closet").mkdir()
+    image = Image.fromarray(small.test.images[0])
+    suffixes = ["bmp", "gif", "pgm", "png", "tif", "TIFF", "webp", "avif", "jpg", "JPEG", "jfif"]
+    for suffix in suffixes:
+        image.save(f"closet/a.{suffix}", "JPEG" if suffix == "jfif" else None)
+    for name in ("notes.txt", "b.pdf", "c.jp2", "prices", ".hidden", "Thumbs.db"):
+        Path("closet", name).write_text("text")
+    code, out, err = cli("predict", "closet", "--model", trained, "--json")
+    assert code == 0
+    assert len(json.loads(out)["predictions"]) == len(suffixes)
+    names = "closet/b.pdf, closet/c.jp2, closet/notes.txt, …"
+    assert f"skipped 4 files that are not images: {names}\n" in err
+
+
+def test_heic_is_predicted_or_names_the_extra(cli, trained, small, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    image = Image.fromarray(small.test.images[0]).resize((112, 112))
+    pillow_heif.from_pillow(image).save("a.heic")
+    cli.ok("predict", "a.heic", "--model", trained)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    code, out, err = cli("predict", "a.heic", "--model", trained, "--json")
+    assert code == 1
+    assert "pip install '.[heif]'" in json.loads(out)["predictions"][0]["error"]
+    assert "skipped: a.heic: a HEIC image; pillow-heif is not installed" in err
+
+
 def test_untrusted_files_are_reported_and_skipped(cli, trained, images):
     os.mkfifo("images/fifo.png")
     Path("images/circle.png").symlink_to("circle.png")
@@ -299,7 +326,10 @@ def test_a_name_that_is_too_long_is_skipped(cli, trained, images):
 
 def test_images_above_the_limit_of_megapixels_are_skipped(cli, trained, images):
     base = ["predict", images, "--model", trained, "--max-megapixels"]
-    assert "3 of 3 images" in cli.fails(1, *base, "0.0007")
+    code, _, err = cli(*base, "0.0007")
+    assert code == 1
+    assert err.count("megapixels; resize the image, or raise --max-megapixels\n") == 3
+    assert "3 of 3 images could not be read" in err
     cli.ok(*base, "0.000784")
 
 

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from fashioncnn.cli import progress as module
-from fashioncnn.cli.progress import EpochLines, LiveBar, epoch_line
+from fashioncnn.cli.progress import EpochLines
+from fashioncnn.training.progress import LiveBar, epoch_line
 from fashioncnn.training.state import Progress
 
 RECORD = {

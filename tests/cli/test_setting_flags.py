@@ -57,7 +57,7 @@ def test_flags_that_are_not_given_are_not_passed_on():
         (["--set", "a=1", "b=2"], "a: no such setting; b: no such setting"),
         (
             ["--epochs", "0", "--seed", "x"],
-            "--epochs 0: should be greater than or equal to 1; --seed x",
+            "--epochs 0: should be greater than or equal to 1, or should be 'auto'; --seed x",
         ),
     ],
     ids=command_id,

@@ -211,7 +211,7 @@ def test_missing_compiler_is_reported_unless_torch_kernels_were_requested(cli, i
 def test_from_starts_with_the_weights_of_another_run(cli, idx_folder, trained):
     almost_constant = "--learning-rate", "1e-12"
     arguments = [*PLACE, "--epochs", "2", "--data", idx_folder, *almost_constant]
-    cli.ok("train", *arguments, "--from", trained, "--out", "r")
+    cli.ok("train", "baseline", *arguments, "--from", trained, "--out", "r")
     old, new = load_model(Path(trained)), load_model(Path("r"))
     assert new.spec.architecture == old.spec.architecture
     difference = (new.network.output.weight - old.network.output.weight).abs().max()
@@ -256,10 +256,30 @@ def test_from_rejects_settings_that_the_weights_decide(cli, trained, monkeypatch
     assert "--from takes architecture, scaling and views" in cli.fails(2, *arguments)
 
 
-def test_from_rejects_a_model_with_other_classes(cli, trained, tmp_path):
-    fill(tmp_path / "animals", ["ant", "bee"])
-    message = cli.fails(1, "train", *PLACE, "--data", tmp_path / "animals", "--from", trained)
-    assert "classes" in message
+def test_from_keeps_classes_of_the_same_name_and_adds_others(cli, trained, tmp_path):
+    fill(tmp_path / "closet", ["3", "bee"])
+    options = "--epochs", "1", "--freeze", "features", "--set", "optimizer.adam_learning_rate=1e-12"
+    cli.ok(
+        "train", *PLACE, *options, "--data", tmp_path / "closet", "--from", trained, "--out", "r"
+    )
+    old, new = load_model(Path(trained)), load_model(Path("r"))
+    assert new.spec.labels == ("3", "bee")
+    kept = old.network.output.weight[old.spec.labels.index("3")]
+    assert (new.network.output.weight - torch.stack([kept, kept * 0])).abs().max() < 1e-6
+    assert new.network.hidden.weight.equal(old.network.hidden.weight)
+    assert (Path("r") / "initial").exists()  # for the cross-validation
+    assert new.spec.temperature != 1
+
+
+@pytest.mark.parametrize("option", [["--freeze", "features"]])
+def test_frozen_features_need_weights(cli, option):
+    message = cli.fails(2, "train", *QUICK, "--data", "sketches", *option)
+    assert "freeze = 'features': only for a training that starts from the weights" in message
+
+
+def test_channels_with_from_are_rejected(cli, trained):
+    message = cli.fails(2, "train", "--data", "sketches", "--from", trained, "--channels", "3")
+    assert "--channels: --from takes" in message
 
 
 def test_class_folders_train_end_to_end(cli, tmp_path):
@@ -304,3 +324,56 @@ def test_distillation_settings_without_teachers_are_rejected(cli, setting):
 def test_config_of_a_run_is_a_recipe_for_another(cli, trained):
     cli.ok("train", f"{trained}/config.toml", "--out", "again")
     assert Path("again/model/model.safetensors").exists()
+
+
+def test_early_stop_is_reported_and_resuming_does_nothing(cli, idx_folder, monkeypatch):
+    losses = iter([0.5, 0.6, 0.7])
+    monkeypatch.setattr("fashioncnn.training.callbacks.cross_entropy", lambda *_: next(losses))
+    patience = ["--patience", "1", "--validation", "50", "--no-track-test", "--epochs", "5"]
+    _, out, err = cli("train", *NO_EPOCHS, *patience, "--data", idx_folder, "--out", "r")
+    reason = "no better validation loss for 1 epoch"
+    assert f"stopped early after 2 of 5 epochs: {reason}; the last weights are kept" in err
+    assert any(
+        line.split() == ["Stopped", "early", "2", *reason.split()] for line in out.splitlines()
+    )
+    for more in ([], ["--epochs", "9"]):
+        code, _, err = cli("train", "--resume", "r", *more)
+        assert code == 0
+        assert f"r: already finished (stopped early: {reason}); nothing to do" in err
+
+
+def test_patience_without_a_validation_split_is_rejected(cli):
+    message = cli.fails(2, "train", *QUICK, "--patience", "5", "--data", "sketches")
+    assert "patience = 5: early stopping needs a validation split" in message
+    assert not Path("runs").exists()
+
+
+def test_patience_with_a_decaying_learning_rate_is_noted(cli, idx_folder):
+    decay = ["--patience", "5", "--validation", "50", "--set", "schedule.name=linear"]
+    _, _, err = cli("train", *QUICK, *decay, "--data", idx_folder)
+    assert "patience: the learning rate decays over all 2 epochs; where training stops" in err
+
+
+def test_loss_that_explodes_is_reported(cli, idx_folder):
+    code, _, err = cli("train", *QUICK, "--learning-rate", "3", "--data", idx_folder)
+    assert code == 0
+    assert "training diverges; try a lower learning rate" in err
+
+
+def test_modified_training_data_is_named(cli, idx_folder):
+    options = ["--fraction", "0.5", "--label-noise", "0.25", "--fold", "2/3"]
+    _, out, err = cli("train", *QUICK, *options, "--data", idx_folder, "--out", "r")
+    name = "own, 50% of the training images, 25% label noise"
+    assert f"baseline on {name}: 100 images, 2 epochs" in err
+    assert name in out.split("Per-class performance")[0]
+    metrics = cli.json("evaluate", "r", "--split", "validation")
+    assert (metrics["dataset"], metrics["n"]) == ("own", 100)
+    assert cli.json("evaluate", "r")["dataset"] == "own"
+
+
+def test_fold_and_size_of_the_validation_split_are_rejected(cli):
+    options = ["--fold", "1/5", "--validation", "20", "--data", "sketches"]
+    assert cli.fails(2, "train", *QUICK, *options) == (
+        "fashioncnn: --validation: the fold 1/5 is the validation split (data.fold); give only one "
+        "of them"
+    )

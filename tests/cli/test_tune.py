@@ -148,7 +148,7 @@ def test_space_without_remaining_settings_is_rejected(cli, fake_tune):
         (["--jobs", "0"], "--jobs 0: should be greater than or equal to 1"),
         (["--seed", "-1"], "--seed -1: should be greater than or equal to 0"),
         (["--timeout", "soon"], "--timeout soon: should be a time"),
-        (["--space", "regularistion"], "did you mean 'regularisation'"),
+        (["--space", "regularizatin"], "did you mean 'regularization'"),
         (["--space", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--space", "unknown.toml"], "did you mean 'model.hidden'"),
         (["--space", "empty.toml"], "model.hidden: low = 9, high = 3: low should be less"),
@@ -196,11 +196,11 @@ def test_missing_optuna_is_reported_with_the_install_command(cli, monkeypatch):
 def test_signal_stops_the_search_with_a_report(cli, fake_tune, monkeypatch, number, code):
     trained = []
 
-    def send_signal(settings, dataset, *, callbacks):
+    def send_signal(settings, dataset, **options):
         trained.append(settings)
         if len(trained) == 3:
             os.kill(os.getpid(), number)
-        return fake_train_model(settings, dataset, callbacks=callbacks)
+        return fake_train_model(settings, dataset, **options)
 
     monkeypatch.setattr("fashioncnn.tuning.worker.train_model", send_signal)
     result, out, err = cli(*fake_tune, "--trials", "50")

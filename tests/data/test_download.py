@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from fashioncnn.data import download
+from fashioncnn.data import dataset, download
+from fashioncnn.data.dataset import Split
 from fashioncnn.data.download import OfficialFile, fetch_fashion_mnist
 from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import DataError
@@ -30,8 +31,9 @@ def server(tmp_path_factory):
         (folder / mirror).mkdir()
         for official in download.OFFICIAL_FILES:
             shape = (2, 28, 28) if "images" in official.name else (2,)
+            level = 0 if official.name.startswith("train-images") else 1
             path = folder / mirror / f"{official.name}.gz"
-            write_idx(path, np.ones(shape, np.uint8))
+            write_idx(path, np.full(shape, level, np.uint8))
             content = path.read_bytes()
             sha256 = hashlib.sha256(content).hexdigest()
             if mirror == "good":
@@ -51,6 +53,14 @@ def mirrors(server, monkeypatch):
     """The address of the server, whose good files count as the official ones."""
     address, files = server
     monkeypatch.setattr(download, "OFFICIAL_FILES", files)
+    monkeypatch.setattr(
+        dataset,
+        "OFFICIAL_SPLITS",
+        {
+            name: Split(np.full((2, 28, 28), level, np.uint8), np.ones(2, np.uint8)).sha256
+            for level, name in enumerate(("train", "test"))
+        },
+    )
     return address
 
 

@@ -1,11 +1,13 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 
-from fashioncnn.data import download
+from fashioncnn.data import dataset, download
 from fashioncnn.data.download import OfficialFile
-from fashioncnn.data.idx_folders import find_idx_files, read_idx_folder
+from fashioncnn.data.idx_folders import find_idx_files, find_idx_folder, read_idx_folder
+from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import DataError
 
 from ..idx import write_idx
@@ -97,8 +99,9 @@ def test_different_sizes_of_training_and_test_images_are_rejected(idx_folder, sm
 
 
 @pytest.fixture
-def official_folder(idx_folder, monkeypatch):
+def official_folder(idx_folder, small, monkeypatch):
     """A folder whose files count as the official ones."""
+    monkeypatch.setattr(dataset, "OFFICIAL_SPLITS", small.hashes)
     files = [
         OfficialFile(path.name, 0, "", hashlib.sha256(path.read_bytes()).hexdigest())
         for path in idx_folder.iterdir()
@@ -114,10 +117,51 @@ def test_official_files_are_fashion_mnist(official_folder):
     assert data.class_names[0] == "T-shirt/top"
 
 
-def test_one_changed_file_among_official_ones_is_rejected(official_folder, small):
+def test_official_test_split_is_kept_beside_other_training_images(official_folder, small):
+    messages = []
+    write_idx(official_folder / "train-images-idx3-ubyte", 255 - small.train.images)
+    data = read_idx_folder(official_folder, notify=messages.append)
+    assert (data.name, data.name_of("test"), data.views) == ("own", "fashion-mnist", "fashion")
+    assert data.class_names[0] == "T-shirt/top"
+    assert messages == [
+        f"{official_folder}: not the official Fashion-MNIST files: train-images-idx3-ubyte; loaded "
+        "as 'own' with the official test split"
+    ]
+
+
+def test_corrupted_test_images_with_official_labels_have_the_official_classes(
+    official_folder, small
+):
+    messages = []
     write_idx(official_folder / "t10k-images-idx3-ubyte", 255 - small.test.images)
-    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: not the official file"):
-        read_idx_folder(official_folder)
+    data = read_idx_folder(official_folder, notify=messages.append)
+    assert (data.name, data.name_of("test")) == ("own", "own")
+    assert data.class_names[0] == "T-shirt/top"
+    assert messages[0].endswith("t10k-images-idx3-ubyte; loaded as 'own'")
+    for kind in ("images-idx3", "labels-idx1"):
+        (official_folder / f"train-{kind}-ubyte").unlink()
+    alone = read_idx_folder(official_folder, notify=messages.append)
+    assert list(alone.splits) == ["test"]
+    assert alone.test.sha256 == data.test.sha256
+
+
+def test_layout_of_torchvision_is_found(idx_folder, small, tmp_path):
+    raw = tmp_path / "root" / "FashionMNIST" / "raw"
+    raw.parent.mkdir(parents=True)
+    idx_folder.rename(raw)
+    for folder in (tmp_path / "root", raw.parent, raw):
+        assert find_idx_folder(folder) == raw
+    data = load_dataset(str(tmp_path / "root"))
+    assert data.hashes == small.hashes
+    assert data.name == "FashionMNIST"
+
+
+def test_several_datasets_of_torchvision_are_not_confused(idx_folder, tmp_path):
+    for name in ("MNIST", "FashionMNIST"):
+        shutil.copytree(idx_folder, tmp_path / "root" / name / "raw")
+    with pytest.raises(DataError, match=r"several datasets \(FashionMNIST, MNIST\); name one"):
+        load_dataset(str(tmp_path / "root"))
+    assert load_dataset(str(tmp_path / "root" / "MNIST")).name == "MNIST"
 
 
 def test_web_page_among_official_files_is_reported_as_such(official_folder):
@@ -130,7 +174,7 @@ def test_training_files_under_the_names_of_test_files_are_rejected(official_fold
     for kind in ("images-idx3", "labels-idx1"):
         content = (official_folder / f"train-{kind}-ubyte").read_bytes()
         (official_folder / f"t10k-{kind}-ubyte").write_bytes(content)
-    with pytest.raises(DataError, match=r"t10k-.*: not the official file"):
+    with pytest.raises(DataError, match="training and test files have the same content"):
         read_idx_folder(official_folder)
 
 

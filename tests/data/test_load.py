@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.load import load_dataset
+from fashioncnn.data.load import load_data, load_dataset
 from fashioncnn.errors import DataError, UsageError
 
 from ..idx import write_idx
@@ -21,10 +21,12 @@ def test_folder_named_as_a_built_in_dataset_is_not_that_dataset(idx_folder, name
     assert load_dataset(str(folder)).name == f"own {name}"
 
 
-@pytest.mark.parametrize("size", [-5, 0, 7, 257, 100_000])
+@pytest.mark.parametrize("size", [-5, 0, 7, 257, 100_000, 28.5, 28.0, True, "28"])
 def test_image_size_out_of_range_is_rejected(size, tmp_path):
-    with pytest.raises(UsageError, match=f"image_size = {size}: must be from 8 to 256"):
+    with pytest.raises(UsageError, match=f"image_size = {size}: must be an integer from 8"):
         load_dataset(str(tmp_path), image_size=size)
+    with pytest.raises(UsageError, match=f"image_size = {size}: must be an integer from 8"):
+        load_data((np.zeros((2, 9, 9), np.uint8), [0, 1]), image_size=size)
 
 
 def test_range_of_image_size_does_not_apply_to_idx_files(tmp_path):
@@ -34,19 +36,23 @@ def test_range_of_image_size_does_not_apply_to_idx_files(tmp_path):
 
 
 def test_missing_folder_is_rejected():
-    with pytest.raises(UsageError, match="data = nowhere: no such folder; give an existing one"):
+    with pytest.raises(
+        UsageError, match="data = nowhere: no such file or folder; give an existing one"
+    ):
         load_dataset("nowhere")
 
 
 def test_misspelled_sketches_is_reported_with_a_suggestion():
-    with pytest.raises(UsageError, match="data = sketch: no such folder; did you mean 'sketches'"):
+    with pytest.raises(
+        UsageError, match="data = sketch: no such file or folder; did you mean 'sketches'"
+    ):
         load_dataset("sketch")
 
 
 def test_file_is_rejected_with_the_supported_sources(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, x=np.zeros(3))
-    with pytest.raises(UsageError, match=r"arrays\.npz: a file, not a dataset; supported are"):
+    path = tmp_path / "data.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match=r"data\.parquet: a file, not a dataset; supported are"):
         load_dataset(str(path))
 
 

@@ -129,6 +129,7 @@ def test_json_keys_are_unchanged(labels):
         "a",
         "b",
         "method",
+        "paired_by_seed",
         *differences,
         "trusted",
         "per_class",
@@ -146,3 +147,28 @@ def test_json_keys_are_unchanged(labels):
         "difference_p",
         "difference_p_holm",
     ]
+
+
+def test_groups_of_the_same_seeds_are_compared_in_pairs_whatever_their_order():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 200).astype(np.uint8)
+    a = [random_logits(labels, 0.5 + 0.1 * seed, seed) for seed in range(3)]
+    # B makes the predictions of A and corrects 20 more images.
+    b = [logits.copy() for logits in a]
+    for logits in b:
+        incorrect = np.flatnonzero(logits.argmax(1) != labels)[:20]
+        logits[incorrect] = 10 * np.eye(logits.shape[1])[labels[incorrect]]
+    names = [str(n) for n in range(a[0].shape[1])]
+    group_a = Group("a", a, (0, 1, 2))
+    compared = [
+        compare_groups(group_a, Group("b", [b[i] for i in order], order), labels, names)
+        for order in ((0, 1, 2), (2, 0, 1))
+    ]
+    assert compared[0] == compared[1]
+    assert compared[0]["paired_by_seed"]
+    assert compared[0]["method"].endswith("paired by seed")
+    unpaired = compare_groups(group_a, Group("b", b, (3, 4, 5)), labels, names)
+    assert not unpaired["paired_by_seed"]
+    assert unpaired["accuracy_difference"] == compared[0]["accuracy_difference"]
+    widths = [np.ptp(c["accuracy_difference_ci95"]) for c in (compared[0], unpaired)]
+    assert widths[0] < widths[1] / 2

@@ -17,6 +17,7 @@ from fashioncnn.evaluation.statistics import (
     newcombe_interval,
     paired_accuracy_difference,
     paired_mean_difference,
+    seed_paired_difference,
     welch_mean_difference,
 )
 
@@ -168,3 +169,19 @@ def test_difference_is_written_as_json_types():
 def test_holm_multiplies_by_the_number_of_remaining_tests():
     assert holm_adjust([0.01, 0.04, None, 0.03]) == pytest.approx([0.03, 0.06, None, 0.06])
     assert holm_adjust([0.6, 0.9]) == [1.0, 1.0]
+
+
+def test_interval_of_a_mean_is_that_of_scipy():
+    values = [0.91, 0.93, 0.94, 0.9]
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert mean_and_std(values).ci95 == pytest.approx(expected)
+    assert mean_and_std(values[:1]).ci95 is None
+    assert mean_and_std(values).as_dict()["ci95"] == pytest.approx(list(expected))
+
+
+def test_difference_paired_by_seed_without_variance_over_images_is_a_paired_t_test():
+    """Each run has the same value for every image, so only runs vary."""
+    means = [0.1, 0.5, 0.9, 0.4], [0.15, 0.58, 0.93, 0.46]
+    a, b = ([np.full(50, mean) for mean in side] for side in means)
+    difference = seed_paired_difference(a, b)
+    assert difference.p == pytest.approx(stats.ttest_rel(means[1], means[0]).pvalue)

@@ -1,7 +1,10 @@
 import inspect
 import sys
+from pathlib import Path
 
-from fashioncnn.images.files import walk_images
+import pytest
+
+from fashioncnn.images.files import SkippedFiles, walk_images
 
 
 def test_images_are_found_in_order_without_hidden_ones_or_cycles(tmp_path):
@@ -33,3 +36,31 @@ def test_nesting_deeper_than_the_recursion_limit(tmp_path):
     finally:
         sys.setrecursionlimit(limit)
     assert found == [deepest / "a.png"]
+
+
+def test_files_that_are_not_images_are_reported_in_order_and_hidden_ones_are_not(tmp_path):
+    names = ("b.png", "z.txt", "a/notes.docx", ".x.txt", "Thumbs.db", "desktop.ini", "c")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    skipped = []
+    assert list(walk_images(tmp_path, skipped.append)) == [tmp_path / "b.png"]
+    assert skipped == [tmp_path / name for name in ("c", "link", "z.txt", "a/notes.docx")]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ([], None),
+        (["a.txt"], "skipped 1 file that is not an image: a.txt"),
+        (["a.txt", "b"], "skipped 2 files that are not images: a.txt, b"),
+        (list("abcd"), "skipped 4 files that are not images: a, b, c, …"),
+    ],
+)
+def test_skipped_files_are_described_in_one_line(names, line):
+    skipped = SkippedFiles()
+    for name in names:
+        skipped(Path(name))
+    assert skipped.describe() == line
+    assert skipped.count == len(names)

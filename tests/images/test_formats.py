@@ -21,14 +21,45 @@ def encode(image_format, size=(16, 16), **options):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
 def test_supported_format_is_detected(name):
     assert detect_format(encode(name)[:HEAD_BYTES]) == name
 
 
-@pytest.mark.parametrize("name", ["TIFF", "PPM", "ICO", "JPEG2000", "TGA"])
+@pytest.mark.parametrize("name", ["ICO", "JPEG2000", "TGA", "PCX"])
 def test_other_formats_of_pillow_are_not_detected(name):
     assert detect_format(encode(name)[:HEAD_BYTES]) is None
+
+
+def ftyp(brand, *compatible):
+    """Return the box that HEIF, AVIF and video files start with."""
+    content = b"ftyp" + brand + bytes(4) + b"".join(compatible)
+    return (len(content) + 4).to_bytes(4, "big") + content + b"avif"
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"II*\0\x08\0\0\0", "TIFF"),
+        (b"MM\0*\0\0\0\x08", "TIFF"),
+        (b"II+\0\x08\0\0\0", "TIFF"),
+        (ftyp(b"heic", b"mif1", b"heic"), "HEIF"),
+        (ftyp(b"heix"), "HEIF"),
+        (ftyp(b"mif1", b"mif1", b"heic"), "HEIF"),
+        (ftyp(b"mif1", b"mif1", b"avif", b"miaf"), "AVIF"),
+        (ftyp(b"avif", b"avif", b"mif1"), "AVIF"),
+        (ftyp(b"avis"), "AVIF"),
+        (ftyp(b"isom", b"avif"), None),
+        (b"\0\0\0\x18ftyp", None),
+        (b"P6\n8 8\n255\n", "PPM"),
+        (b"P1 8 8", "PPM"),
+        (b"P7\nWIDTH 8", None),
+        (b"P6", None),
+        (b"PK\3\4", None),
+    ],
+)
+def test_first_bytes_decide_the_format(head, name):
+    assert detect_format(head) == name
 
 
 @pytest.mark.parametrize(
@@ -40,15 +71,12 @@ def test_other_formats_of_pillow_are_not_detected(name):
         (b"%PDF-1.7\n", "a PDF"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a -->\n<SVG/>", "an SVG drawing"),
-        (b"II*\0\x08\0\0\0", "a TIFF image"),
-        (b"MM\0*\0\0\0\x08", "a TIFF image"),
         (b"8BPS\0\1", "a Photoshop file"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC image"),
-        (b"\0\0\0\x18ftypavif\0\0\0\0", "an AVIF image"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
         (b"\0\0\1\0\1\0", "an icon (ICO)"),
         (b"<!DOCTYPE html><html>", "a web page (HTML)"),
         (b"PK\3\4", "a ZIP file"),
+        (b"\x93NUMPY\1\0", "a NumPy array"),
         (b"\x1f\x8b\x08", "a gzip file"),
         (b"hello", None),
     ],

@@ -10,6 +10,7 @@ from fashioncnn.images.views import (
     VIEW_FUNCTIONS,
     ViewMode,
     fashion_view,
+    plain_color_view,
     plain_view,
     whole_view,
 )
@@ -131,3 +132,22 @@ def test_whole_view_by_fit(light):
     assert stretched[10, 12] < 60
     assert cropped[10, 1] > 200  # columns 10 to 29 remain
     assert cropped[10, 8] < 60
+
+
+def test_plain_color_view_is_the_plain_view_of_each_channel():
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 60, 3), np.uint8)
+    view = plain_color_view(Image.fromarray(pixels), 28)
+    assert (view.shape, view.dtype) == ((28, 28, 3), np.uint8)
+    for channel in range(3):
+        expected = plain_view(Image.fromarray(pixels[..., channel]), 28)
+        np.testing.assert_array_equal(view[..., channel], expected)
+
+
+def test_plain_color_view_of_a_gray_image_has_equal_channels():
+    view = plain_color_view(Image.fromarray(RANDOM), 28)
+    np.testing.assert_array_equal(view, np.repeat(RANDOM[..., None], 3, axis=2))
+
+
+def test_plain_color_view_is_composited_on_white():
+    view = plain_color_view(Image.new("RGBA", (30, 30), (0, 0, 100, 51)), 28)
+    assert view[14, 14].tolist() == [204, 204, 224]

@@ -142,7 +142,7 @@ def test_other_classes_or_image_sizes_are_rejected(make_predictor, dataset, spli
         check_compatible(spec, replace(dataset, class_names=("x", "y", "z")))
     smaller = Split(split.images[:, :6, :6], split.labels)
     with pytest.raises(DataError, match="images of 6×6, but the model needs 8×8"):
-        check_compatible(spec, replace(dataset, train=smaller))
+        check_compatible(spec, replace(dataset, train=smaller, test=None))
 
 
 def test_validation_split_is_the_one_that_the_run_held_out(small, tiny_settings):

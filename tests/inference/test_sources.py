@@ -61,6 +61,17 @@ def test_files_folders_and_globs_keep_their_order():
     assert names("../*/closet/a.JPG")[0].endswith("closet/a.JPG")
 
 
+def test_files_in_folders_that_are_not_images_are_reported():
+    Path("other").mkdir()
+    Path("other", "a.csv").touch()
+    skipped = []
+    found = find_sources(
+        ["closet", "clos*", "other", "closet/notes.txt"], BytesIO(), 9, skipped.append
+    )
+    assert len(list(found)) == 4 + 4 + 1 + 1
+    assert [str(path) for path in skipped] == ["closet/notes.txt"] * 2 + ["other/a.csv"]
+
+
 def test_name_of_an_existing_file_is_not_a_glob():
     assert names("closet/b[1].png") == ["closet/b[1].png"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fashioncnn.cli import main
 from fashioncnn.config import resolve
+from fashioncnn.data.dataset import FASHION_MNIST
 from fashioncnn.data.load import load_dataset
 from fashioncnn.data.splits import stratified_split_indices
 from fashioncnn.training.prepare import prepare_settings
@@ -62,7 +62,7 @@ def test_validation_split_is_fixed_and_stratified(official):
 
 
 @pytest.mark.real_data
-def test_files_with_one_changed_pixel_are_not_the_official_ones(real_data, tmp_path):
+def test_files_with_one_changed_pixel_are_not_the_official_ones(real_data, official, tmp_path):
     for path in Path(real_data).glob("*ubyte*"):
         content = path.read_bytes()
         if path.name.startswith("t10k-images"):
@@ -71,7 +71,10 @@ def test_files_with_one_changed_pixel_are_not_the_official_ones(real_data, tmp_p
             (tmp_path / "t10k-images-idx3-ubyte").write_bytes(pixels)
         else:
             (tmp_path / path.name).symlink_to(path.resolve())
-    assert main(["data", str(tmp_path)]) == 1
+    with pytest.warns(UserWarning, match="not the official Fashion-MNIST files: t10k-images"):
+        dataset = load_dataset(str(tmp_path))
+    assert dataset.name != FASHION_MNIST
+    assert dataset.hashes["train"] == official.hashes["train"]
 
 
 @pytest.mark.slow

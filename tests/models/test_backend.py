@@ -16,6 +16,8 @@ from fashioncnn.models.backend import (
     torch_predictor,
 )
 
+from ..torch_state import describe_state
+
 CPU = torch.device("cpu")
 
 
@@ -128,14 +130,3 @@ def test_predictions_ignore_and_keep_the_callers_modes(mode, model, small):
         assert describe_state() == before
     np.testing.assert_array_equal(probabilities, expected)
     np.testing.assert_array_equal(maps, expected_maps)
-
-
-def describe_state():
-    return (
-        torch.get_rng_state().tolist(),
-        torch.get_default_dtype(),
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.get_num_threads(),
-    )

@@ -23,8 +23,9 @@ def folder(tmp_path, tiny_result):
 
 
 def change(folder, **values):
+    """Edit the description on purpose."""
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "checksum": None, **values}))
 
 
 def test_loaded_model_equals_the_saved_one(folder, tiny_result, small):
@@ -90,6 +91,17 @@ def test_weights_with_a_changed_byte_are_rejected(folder):
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.safetensors: damaged"):
         load_model(folder)
+
+
+def test_changed_class_name_is_rejected_unless_it_was_edited_on_purpose(folder, tmp_path):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("Ankle boot", "Ankle boat"))
+    with pytest.raises(ModelError, match=r"config\.json: damaged or edited \(wrong checksum\)"):
+        load_model(folder)
+    change(folder, checksum=None)
+    save_model(load_model(folder), tmp_path / "renamed", "")
+    assert json.loads((tmp_path / "renamed" / "config.json").read_text())["checksum"]
+    assert load_model(tmp_path / "renamed").spec.labels[9] == "Ankle boat"
 
 
 def test_weights_of_another_architecture_are_rejected(folder):

@@ -37,7 +37,9 @@ def test_mean_and_std_are_over_the_seeds_of_each_group(reports):
     ]
     mean, std = 100 * expected.mean, 100 * expected.std
     assert table.rows[1][1] == f"{mean:.2f} ± {std:.2f}%"
-    assert table.rows[1][4:] == ("2", "sketches, test", "run-3; run-4")
+    half = 12.706204736 * std / 2**0.5  # t quantile for one degree of freedom
+    assert table.rows[1][2] == f"{mean - half:.2f}–{min(100, mean + half):.2f}%"
+    assert table.rows[1][5:] == ("2", "sketches, test", "run-3; run-4")
 
 
 @pytest.mark.parametrize(

@@ -185,3 +185,17 @@ def test_percent_interval_has_one_unit():
 )
 def test_mean_and_std_are_formatted_in_the_same_unit(value, text):
     assert format_mean_std(value, scale=100, digits=2, unit="%") == text
+
+
+def test_latex_escapes_every_special_character():
+    table = Table(
+        "100%\n\\end{x}", ("a&b", "c"), ((r"x_1 \ {~^} #$<>|", "1 ± 2 – 3"),), "lr", "n\no"
+    )
+    lines = table.to_latex().splitlines()
+    assert lines[0] == "% 100%\N{REPLACEMENT CHARACTER}\\end{x}; needs \\usepackage{booktabs}"
+    assert lines[3] == r"a\&b & c \\"
+    assert lines[5] == (
+        r"x\_1 \textbackslash{} \{\textasciitilde{}\textasciicircum{}\} \#\$\textless{}"
+        r"\textgreater{}\textbar{} & 1 $\pm$ 2 -- 3 \\"
+    )
+    assert lines[-1] == "% n\N{REPLACEMENT CHARACTER}o"

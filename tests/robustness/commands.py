@@ -103,15 +103,24 @@ class Scenario:
         proceed: returns the command that continues, in the folder after a kill.
         ignored: suffixes of names whose content is not compared: an interrupted trial is repeated
             with a new number, which the files of a search contain.
+        stride: the slow tests attack every so many operations.
     """
 
     command: list[str]
     before: tuple[list[str], ...] = ()
     proceed: Callable[[list[str]], list[str]] = resume_if_run
     ignored: tuple[str, ...] = ()
+    stride: int = 1
 
 
 FIRST = [*TRAIN, "--out", "first", *NETWORK]
+GROUP = [
+    "train", *STEPS, "--data", "{data}", "--seeds", "0-1", "--out", "group", *NETWORK,
+    "training.epochs=1", "training.track_test=false",
+]  # fmt: skip
+GROUP_STRIDE = 4
+"""A group consists of runs, each operation of which is attacked in the scenario "train"; of a whole
+group, every fourth is."""
 SCENARIOS = {
     "train": Scenario([*TRAIN, "--out", "run", *NETWORK, EVERY_STEP]),
     "train --from": Scenario(
@@ -128,6 +137,15 @@ SCENARIOS = {
         before=([*FIRST, "schedule.name=constant"],),
         proceed=same_command,
     ),
+    "train --seeds": Scenario(GROUP, proceed=same_command, stride=GROUP_STRIDE),
+    "train --resume GROUP": Scenario(
+        ["train", "--resume", "group", "--epochs", "2"],
+        before=([*GROUP, "schedule.name=constant"],),
+        proceed=same_command,
+        stride=GROUP_STRIDE,
+    ),
+    "evaluate GROUP": Scenario(["evaluate", "group"], before=(GROUP,), proceed=same_command),
+    "report GROUP": Scenario(["report", "group"], before=(GROUP,), proceed=same_command),
     "tune": Scenario(
         SEARCH, proceed=same_command, ignored=("journal.log", "report.html", "report.md")
     ),

@@ -12,7 +12,15 @@ from fashioncnn.errors import DivergedError, InterruptedRun
 from fashioncnn.evaluation.metrics import accuracy, cross_entropy
 from fashioncnn.models.backend import compute_logits, to_tensor
 from fashioncnn.settings import TrainingConfig
-from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
+from fashioncnn.training.callbacks import (
+    Callback,
+    EvaluateSplits,
+    KeepBest,
+    StopEarly,
+    StopOnRequest,
+    WarnOfDivergence,
+)
+from fashioncnn.training.summary import epochs_without_improvement
 
 
 def make_state(network):
@@ -83,3 +91,65 @@ def test_callback_without_methods_does_nothing():
     assert callback.on_epoch(None, {}) is None
     assert callback.on_end(None) is None
     assert callback.on_artifacts(None) is None
+
+
+def history(*losses):
+    """Return the records of epochs with these validation losses."""
+    return [{"epoch": e, "val_loss": v, "val_accuracy": v} for e, v in enumerate(losses, 1)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "select_by", "expected"),
+    [
+        ([], "loss", 0),
+        ([0.5], "loss", 0),
+        ([0.5, 0.4, 0.3], "loss", 0),
+        ([0.5, 0.4, 0.4, 0.6], "loss", 2),
+        ([0.5, 0.4, 0.4, 0.6], "accuracy", 0),
+        ([0.5, 0.4, 0.4, 0.5], "accuracy", 3),
+    ],
+)
+def test_epochs_without_improvement_are_counted_from_the_first_best_one(
+    losses, select_by, expected
+):
+    assert epochs_without_improvement(history(*losses), select_by) == expected
+
+
+@pytest.mark.parametrize(("patience", "stops_at"), [(1, 4), (2, 5), (3, None), (0, None)])
+def test_training_stops_after_the_patience(patience, stops_at):
+    callback = StopEarly(TrainingConfig(patience=patience))
+    records = history(0.5, 0.4, 0.3, 0.35, 0.32, 0.2)
+    for record in records:
+        state = SimpleNamespace(history=records[: record["epoch"]], stop_reason="")
+        callback.on_epoch(state, record)
+        if state.stop_reason:
+            assert record["epoch"] == stops_at
+            assert record["epochs_without_improvement"] == patience
+            assert f"no better validation loss for {patience} epoch" in state.stop_reason
+            return
+    assert stops_at is None
+
+
+def make_loss_state(temperature=1.0):
+    spec, loss = SimpleNamespace(labels=range(10)), SimpleNamespace(temperature=temperature)
+    return SimpleNamespace(spec=spec, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("losses", "temperature", "epochs"),
+    [
+        ([2.4, 1.0, 0.5], 1, []),
+        ([20.0, 2.3], 1, []),
+        ([2.0, 4.5, 4.7, 900.0], 1, [3]),
+        ([24.0, 30.0], 1, [1]),
+        ([2.0, 60.0], 4, []),
+        ([2.0, 80.0], 4, [2]),
+    ],
+)
+def test_loss_far_above_guessing_is_reported_once(losses, temperature, epochs):
+    messages = []
+    callback = WarnOfDivergence(messages.append)
+    for epoch, loss in enumerate(losses, 1):
+        callback.on_epoch(make_loss_state(temperature), {"epoch": epoch, "train_loss": loss})
+    assert [int(m.split("epoch ")[1].split()[0]) for m in messages] == epochs
+    assert all(m.endswith("training diverges; try a lower learning rate") for m in messages)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fashioncnn.config import resolve
+from fashioncnn.data.dataset import Split
 from fashioncnn.errors import DataError, ModelError, UsageError
 from fashioncnn.models.trained_model import save_model
 from fashioncnn.training.prepare import can_extend, prepare_settings
@@ -80,10 +81,15 @@ def test_initial_model_replaces_architecture_and_preprocessing(small, tiny_resul
     assert (settings.data.scaling, settings.data.views) == ("symmetric", "cutout")
 
 
-def test_initial_model_of_other_classes_is_rejected(small, tiny_result):
-    other = replace(small, class_names=tuple("abcdefghij"))
-    with pytest.raises(DataError, match="its classes"):
-        prepare_settings(resolve_with(), other, tiny_result.model)
+def test_initial_model_of_other_classes_and_sizes_needs_fitting_weights(small, tiny_result):
+    two = Split(small.train.images[:2], np.array([0, 1], np.uint8))
+    other = replace(small, class_names=("Bag", "Hat"), train=two, test=two)
+    assert prepare_settings(resolve_with(), other, tiny_result.model)
+    larger = replace(two, images=np.zeros((2, 32, 32), np.uint8))
+    with pytest.raises(UsageError, match=r"image_size = 32: .* fashion_cnn fit only images of 28"):
+        prepare_settings(
+            resolve_with(), replace(other, train=larger, test=larger), tiny_result.model
+        )
 
 
 def test_teachers_trained_first_contradict_an_initial_model(small, tiny_result):

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 from dataclasses import replace
 from functools import partial
 
@@ -393,6 +392,6 @@ def test_saved_model_is_the_result(make_run, mini):
     run = make_run("data.validation=20", "training.select=best_val")
     result = train_model(run.settings(), mini, run=run)
     assert load_model(run.path).sha256 == result.model.sha256
-    assert json.loads(run.metrics.read_bytes()) == result.metrics
+    assert run.read_metrics() == result.metrics
     assert run.read_history() == result.history
     assert "| validation | 20 |" in (run.model / "README.md").read_text()

@@ -71,7 +71,7 @@ class FakeWorkers:
         return Event(worker, "complete", loss=loss, **result)
 
 
-def fake_train_model(settings, dataset, *, callbacks):
+def fake_train_model(settings, dataset, *, callbacks, notify):
     """Stands in for `train_model`, with the losses of `FakeWorkers`."""
     loss = quadratic_loss(settings)
     for epoch in range(1, settings.training.epochs + 1):

@@ -51,11 +51,13 @@ def test_model_and_optimizer_without_space_is_rejected():
 
 
 def test_unknown_space_is_rejected_with_nearest_name():
-    with pytest.raises(UsageError, match="did you mean 'regularisation'"):
-        read_space("regularization")
+    with pytest.raises(UsageError, match="did you mean 'regularization'"):
+        read_space("regularizations")
+    with pytest.raises(UsageError, match=r"space regularisation: renamed to regularization$"):
+        read_space("regularisation")
     with pytest.raises(UsageError, match="no such file"):
         read_space("mine.toml")
-    assert "regularisation" in space_names()
+    assert "regularization" in space_names()
 
 
 def test_space_file_has_the_syntax_of_a_recipe(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fashioncnn.artifacts.model_folder import ModelDescription
-from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
-from fashioncnn.settings import Settings
+from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, is_dataset
+from fashioncnn.settings import CustomConfig, Settings
 
 PHOTOGRAPH_VIEWS = ("photo", "cutout")
 """Kinds of views that segment a garment."""
@@ -41,7 +41,7 @@ def model_card(
     lines = [
         *_head(description, settings.recipe),
         f"- **Training**: {settings.training.epochs} epochs, seed {settings.training.seed}, "
-        f"{settings.data.validation:,} images held out for validation, weights: "
+        f"{settings.data.validation:,} images held out for validation{_fold(settings)}, weights: "
         f"{settings.training.select}",
         *_distillation(settings, teachers or {}),
         *(f"- **Data, {split}**: SHA-256 `{digest}`" for split, digest in data_hashes.items()),
@@ -54,6 +54,19 @@ def model_card(
     if not any(metrics.values()):
         lines.append("| not evaluated yet | | | | | | |")
     return "\n".join([*lines, "", _intended_use(description), ""])
+
+
+def training_notes(settings: Settings, summary: Mapping[str, Any]) -> list[str]:
+    """Return a line about early stopping; none for a training to the last epoch.
+
+    Args:
+        settings: of the run.
+        summary: of metrics.json.
+    """
+    if "stopped_early" not in summary:
+        return []
+    epochs = f"{summary['epochs']} of {settings.training.epochs} epochs"
+    return [f"- **Stopped early**: after {epochs}, {summary['stopped_early']}"]
 
 
 def _metrics_row(split: str, metrics: dict[str, Any]) -> str:
@@ -69,6 +82,10 @@ def _calibrated_ece(metrics: dict[str, Any]) -> str:
     if calibrated is None or calibrated["temperature"] == 1:
         return "–"
     return f"{calibrated['ece']:.4f}"
+
+
+def _fold(settings: Settings) -> str:
+    return f" (fold {settings.data.fold})" if settings.data.fold else ""
 
 
 def _distillation(settings: Settings, teachers: Mapping[str, str]) -> list[str]:
@@ -92,7 +109,8 @@ def _distillation(settings: Settings, teachers: Mapping[str, str]) -> list[str]:
 
 def _head(description: ModelDescription, title: str) -> list[str]:
     size = description.preprocessing.image_size
-    tags = "[fashion-mnist, pytorch]" if description.dataset == FASHION_MNIST else "[pytorch]"
+    is_fashion_mnist = is_dataset(description.dataset, FASHION_MNIST)
+    tags = "[fashion-mnist, pytorch]" if is_fashion_mnist else "[pytorch]"
     tta = "" if description.tta == "none" else ", averaged over horizontal flips"
     return [
         "---",
@@ -102,13 +120,29 @@ def _head(description: ModelDescription, title: str) -> list[str]:
         "---",
         f"# {title} on {description.dataset}",
         "",
-        f"- **Network**: `{description.architecture.name}`, {description.parameters:,} parameters, "
-        f"{description.multiply_adds:,} multiply-adds per image",
+        f"- **Network**: {_network(description)}",
         f"- **Temperature**: {description.temperature:.4g}{tta}",
         *_abstention(description),
-        f"- **Input**: grey, {size}×{size}, uint8",
+        f"- **Input**: {_color(description)}, {size}×{size}, uint8",
         f"- **Classes**: {', '.join(description.labels)}",
     ]
+
+
+def _color(description: ModelDescription) -> str:
+    return "grey" if description.preprocessing.channels == 1 else "color (RGB)"
+
+
+def _network(description: ModelDescription) -> str:
+    architecture = description.architecture
+    parts = [f"`{architecture.name}`", f"{description.parameters:,} parameters"]
+    if description.multiply_adds is not None:
+        parts.append(f"{description.multiply_adds:,} multiply-adds per image")
+    text = ", ".join(parts)
+    if not isinstance(architecture, CustomConfig):
+        return text
+    code = f"`{architecture.network}` ({architecture.kind})"
+    digest = f", SHA-256 of its file {architecture.source_sha256}"
+    return f"{text}; needs the code of {code}{digest if architecture.source_sha256 else ''}"
 
 
 def _abstention(description: ModelDescription) -> list[str]:
@@ -125,19 +159,20 @@ def _abstention(description: ModelDescription) -> list[str]:
 
 def _intended_use(description: ModelDescription) -> str:
     dataset = description.dataset
-    if dataset == FASHION_MNIST and description.preprocessing.views in PHOTOGRAPH_VIEWS:
+    is_fashion_mnist = is_dataset(dataset, FASHION_MNIST)
+    if is_fashion_mnist and description.preprocessing.views in PHOTOGRAPH_VIEWS:
         return (
             "**Intended use**: classifying the garment, or pair of shoes, on a photograph of one "
             "item that lies, hangs or stands before any background. Not for clothing that is worn, "
             "several garments, or items outside the ten classes. It was trained on Fashion-MNIST "
             "alone, the products of one shop; docs/RESULTS.md has its accuracy on photographs."
         )
-    if dataset == FASHION_MNIST:
+    if is_fashion_mnist:
         return (
             "**Intended use**: learning, teaching and comparing on Fashion-MNIST. Images must look "
             "like those of the dataset: 28×28, one garment, light on black. Not for photographs."
         )
-    if dataset == SKETCHES:
+    if is_dataset(dataset, SKETCHES):
         return (
             "**Intended use**: trying the program out. The images are drawn by it; this is not "
             "Fashion-MNIST."

@@ -13,18 +13,44 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from fashioncnn.artifacts.spec import ModelSpec
+from fashioncnn.checksum import (
+    CHECKSUM,
+    ChecksumError,
+    json_sha256,
+    with_checksum,
+    without_checksum,
+)
 from fashioncnn.errors import ModelError, UsageError
-from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, write_json
+from fashioncnn.files import (
+    is_temporary,
+    make_folder,
+    remove_temporary_files,
+    write_atomic,
+    write_json,
+)
 from fashioncnn.migration import migrate_model_description
 from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
-from fashioncnn.settings import SCHEMA
+from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
+MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD})
+OPTIONAL_KEYS = ("predicts_names",)
+"""Keys of ``config.json`` that are only written with a value, as they were added later."""
 MAX_FEATURE_VALUES = 1 << 28
 """Limit on the values of one feature map for one image, 1 GiB in fp32; 4096 channels at 256×256
 pixels, the maximum of the settings, reach it."""
+
+
+KEYS_OF_0_2_0 = frozenset(
+    {
+        *("schema", "architecture", "labels", "preprocessing", "dataset", "temperature"),
+        *("abstain_below", "ood_detector", "tta", "parameters", "multiply_adds"),
+        "weights_sha256",
+    }
+)
+"""Keys of a ``config.json`` that version 0.2.0 wrote, without a checksum."""
 
 
 class ModelDescription(ModelSpec):
@@ -33,8 +59,8 @@ class ModelDescription(ModelSpec):
     schema_: int = Field(SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     parameters: int = Field(0, ge=0)
     """Trainable parameters."""
-    multiply_adds: int = Field(0, ge=0)
-    """Multiply-add operations of convolutions and linear layers per view."""
+    multiply_adds: int | None = Field(0, ge=0)
+    """Multiply-add operations of convolutions and linear layers per view; None if unknown."""
     weights_sha256: str
     """SHA-256 of ``model.safetensors``."""
 
@@ -45,14 +71,16 @@ class ModelDescription(ModelSpec):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``config.json``."""
-        values = self.model_dump(mode="json", by_alias=True)
+        unset = {name for name in OPTIONAL_KEYS if not getattr(self, name)}
+        values = self.model_dump(mode="json", by_alias=True, exclude=unset)
+        if values["preprocessing"]["channels"] == 1:  # as written before there were color images
+            del values["preprocessing"]["channels"]
         return {"schema": values.pop("schema"), **values}
 
     @property
     def sha256(self) -> str:
         """SHA-256 that identifies weights and description together."""
-        content = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return json_sha256(self.to_json())
 
 
 def write_model_folder(
@@ -69,7 +97,7 @@ def write_model_folder(
     make_folder(folder)
     remove_temporary_files(folder)
     write_atomic(folder / WEIGHTS, weights)
-    write_json(folder / CONFIG, description.to_json())
+    write_json(folder / CONFIG, with_checksum(description.to_json()))
     write_atomic(folder / CARD, card.encode())
 
 
@@ -82,12 +110,12 @@ def read_description(folder: Path) -> ModelDescription:
     path = folder / CONFIG
     try:
         values = read_json(path, CONFIG_BYTES)
-        if isinstance(values, dict) and values.get("schema") == 1:
-            values = migrate_model_description(values)
-        description = ModelDescription.model_validate_json(json.dumps(values))
+        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
         _require_bounded_features(description)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({reason(error)})") from None
+    except ChecksumError as error:
+        raise ModelError(f"{path}: {error}") from None
     except ModelError as error:
         raise ModelError(f"{path}: invalid ({error})") from None
     except ValidationError as error:
@@ -99,8 +127,23 @@ def read_description(folder: Path) -> ModelDescription:
     return description
 
 
+def _verified(values: Any) -> Any:
+    """Return the values of a ``config.json`` in schema 2; before 0.3 it had no checksum.
+
+    Raises:
+        ChecksumError: the checksum is missing or does not match.
+    """
+    if not isinstance(values, dict):
+        return values  # which validation reports
+    if values.get("schema") != 1:
+        return without_checksum(values, KEYS_OF_0_2_0)
+    return migrate_model_description(without_checksum(values) if CHECKSUM in values else values)
+
+
 def _require_bounded_features(description: ModelDescription) -> None:
     """Raise `ModelError` if one feature map of the network needs more than 1 GiB."""
+    if isinstance(description.architecture, CustomConfig):  # built by the caller's own code
+        return
     for stage, channels in enumerate(description.architecture.channels):
         side = max(1, description.preprocessing.image_size >> stage)
         if channels * side**2 > MAX_FEATURE_VALUES:
@@ -157,6 +200,24 @@ def find_model(path: Path) -> Path:
         names = f", and no bundled model of that name ({', '.join(bundled)})" if bundled else ""
         raise UsageError(f"{path}: no such run or model folder{names}")
     raise UsageError(f"{path}: neither a run nor a model folder (it has no {CONFIG})")
+
+
+def require_model_folder(folder: Path) -> None:
+    """Raise `UsageError` unless a folder contains a model of this package and nothing else.
+
+    Anything else in the folder was not written by `write_model_folder`, and may be a user's.
+    """
+    try:
+        others = {path.name for path in folder.iterdir() if not is_temporary(path)} - MODEL_FILES
+        if not others:
+            read_description(folder)
+            return
+    except (OSError, ModelError):
+        others = set()
+    found = f" (it contains {min(others)})" if others else ""
+    raise UsageError(
+        f"{folder}: exists and is not a model folder{found}; name a new folder to save into"
+    )
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

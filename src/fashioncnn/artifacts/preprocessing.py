@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,20 @@ class Preprocessing:
         mean: subtracted, in units of [0, 1].
         std: divided by, in units of [0, 1].
         views: how an image file becomes views, see `fashioncnn.images.views`.
+        channels: 1 for grayscale, 3 for color.
     """
 
     image_size: Annotated[int, Field(ge=1, le=4096)]
     mean: Annotated[float, Field(ge=0, le=1)]
     std: Annotated[float, Field(ge=0.001, le=1)]
     views: ViewMode
+    channels: Literal[1, 3] = 1
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a view: (size, size), or (size, size, 3) in color."""
+        size = self.image_size
+        return (size, size) if self.channels == 1 else (size, size, self.channels)
 
     @property
     def scaling(self) -> str:
@@ -35,10 +43,11 @@ class Preprocessing:
 
 
 def fit_preprocessing(images: NDArray[np.uint8], scaling: str, views: ViewMode) -> Preprocessing:
-    """Return the preprocessing for `scaling`, measured on (n, size, size) uint8 images.
+    """Return the preprocessing for `scaling`, measured on images.
 
     Args:
-        images: of the training split.
+        images: (n, size, size) or (n, size, size, 3) uint8, of the training split. Mean and
+            standard deviation are those of all channels together.
         scaling: ``unit`` is [0, 1], ``symmetric`` [-1, 1], ``standard`` mean 0 and standard
             deviation 1.
         views: how an image file becomes views.
@@ -52,4 +61,4 @@ def fit_preprocessing(images: NDArray[np.uint8], scaling: str, views: ViewMode) 
         values = np.arange(256) / 255
         mean = float(np.average(values, weights=counts))
         std = max(float(np.sqrt(np.average((values - mean) ** 2, weights=counts))), 1 / 255)
-    return Preprocessing(images.shape[-1], mean, std, views)
+    return Preprocessing(images.shape[1], mean, std, views, 1 if images.ndim == 3 else 3)

@@ -37,6 +37,8 @@ class ModelSpec(BaseModel):
     """The source of confidences; without one it is the highest probability."""
     tta: TTA = "none"
     """Test-time augmentation that predictions use."""
+    predicts_names: bool = False
+    """Whether `fashioncnn.Classifier.predict` returns class names, with which it was trained."""
 
     @property
     def class_names(self) -> tuple[str, ...]:

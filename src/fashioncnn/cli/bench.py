@@ -82,6 +82,7 @@ def predict(
     model: Path | None = None,
     /,
     *,
+    network: str | None = None,
     device: str = "auto",
     threads: Annotated[int | None, number(int, minimum=1, maximum=MAX_THREADS)] = None,
     rounds: Rounds = 5,
@@ -93,6 +94,7 @@ def predict(
     Args:
         model: A run folder, a model folder, or a bundled model (accurate, photo). Default: an
             untrained network of baseline, which is as fast as a trained one.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         threads: CPU threads. Default: that of PyTorch, as for predict.
         rounds: Measurements after a warm-up.
@@ -108,7 +110,7 @@ def predict(
 
     if threads is not None:
         configure_process(threads)
-    trained = _load_model(model, device)
+    trained = _load_model(model, network, device)
     name = str(model) if model else "untrained baseline"
     note(f"{name}: {trained.device}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
     result = bench_prediction(trained, rounds=rounds, seconds=seconds, report=note)
@@ -116,14 +118,16 @@ def predict(
     _print(result, prediction_table(result), json)
 
 
-def _load_model(model: Path | None, device: str) -> TrainedModel:
+def _load_model(model: Path | None, network: str | None, device: str) -> TrainedModel:
     from fashioncnn.bench.prediction import untrained_model
     from fashioncnn.cli.models import load_for
     from fashioncnn.config import kernels_from_environment
     from fashioncnn.devices import resolve_device, resolve_kernels
 
     if model is not None:
-        return load_for(model, device)
+        return load_for(model, device, network)
+    if network is not None:
+        raise UsageError(f"--network {network}: name the model whose network it is")
     place = resolve_device(device)
     return untrained_model(place, resolve_kernels(kernels_from_environment(), place))
 

@@ -6,23 +6,60 @@ import sys
 from pathlib import Path
 
 from fashioncnn.cli.console import note
-from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Dataset
+from fashioncnn.data.dataset import SKETCHES, Dataset
 from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx_folders import find_idx_files
+from fashioncnn.data.image_files import UnreadableImagesError
 from fashioncnn.data.load import load_dataset
+from fashioncnn.errors import DataError
+from fashioncnn.images.views import ViewMode
 
 
-def load_for(source: str | None, image_size: int | None, *, offline: bool = False) -> Dataset:
+def load_for(
+    source: str | None,
+    image_size: int | None,
+    *,
+    offline: bool = False,
+    for_evaluation: bool = False,
+    skip_broken: bool = False,
+    class_names: tuple[str, ...] = (),
+    views: ViewMode = "plain",
+    channels: int = 1,
+    hold_out_min: int = 0,
+) -> Dataset:
     """Return the dataset at `source`; download Fashion-MNIST, with a progress bar, for None.
 
-    A note is printed if the dataset could be mistaken for Fashion-MNIST. Arguments and errors are
+    Notes are printed about files that were skipped, and about a dataset that could be mistaken for
+    Fashion-MNIST. Files that cannot be read are listed, one per line. Arguments and errors are
     those of `fashioncnn.data.load.load_dataset`.
     """
     if not source:
         fetch_fashion_mnist(offline=offline, notify=note, progress=sys.stderr.isatty())
-    dataset = load_dataset(source, image_size=image_size, offline=offline)
+    try:
+        dataset = load_dataset(
+            source,
+            image_size=image_size,
+            offline=offline,
+            for_evaluation=for_evaluation,
+            skip_broken=skip_broken,
+            class_names=class_names,
+            notify=note,
+            views=views,
+            channels=channels,
+            hold_out_min=hold_out_min,
+        )
+    except UnreadableImagesError as error:
+        if error.count > 1:
+            for message in error.listed:
+                note(message)
+            raise DataError(f"{source}: {error.summary}, or skip them with --skip-broken") from None
+        raise DataError(f"{error.listed[0]}, or skip it with --skip-broken") from None
     if dataset.name == SKETCHES:
         note("sketches: synthetic drawings, this is not Fashion-MNIST")
-    elif dataset.name != FASHION_MNIST and find_idx_files(Path(dataset.source)):
+    elif dataset.views != "fashion" and _has_idx_files(Path(dataset.source)):
         note(f"{dataset.source}: not the official Fashion-MNIST files, loaded as '{dataset.name}'")
     return dataset
+
+
+def _has_idx_files(path: Path) -> bool:
+    return path.is_dir() and bool(find_idx_files(path))

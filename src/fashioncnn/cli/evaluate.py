@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fashioncnn.cli.console import note, print_json, print_tables
+from cyclopts import Parameter
+
+from fashioncnn.cli.console import print_json, print_tables
 from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, QualityGateError, UsageError
+from fashioncnn.errors import DataError, QualityGateError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fashioncnn.artifacts.model_folder import ModelDescription
     from fashioncnn.data.dataset import Dataset, Split
     from fashioncnn.models.trained_model import TrainedModel
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from fashioncnn.settings import Settings
 
 Metrics = dict[str, Any]
+TTA = Literal["auto", "none", "flip"]
 
 
 def evaluate(
@@ -26,8 +33,13 @@ def evaluate(
     *,
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
-    tta: Literal["auto", "none", "flip"] = "auto",
+    tta: TTA = "auto",
+    network: str | None = None,
     device: str = "auto",
+    map_: Annotated[
+        list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
+    ] = None,
+    skip_broken: Switch = False,
     min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
     offline: Switch = False,
     json: Switch = False,
@@ -35,35 +47,72 @@ def evaluate(
     """Evaluate a model on one split of the data.
 
     Args:
-        model: A run folder, a model folder, or a bundled model (accurate, photo).
-        data: Folder of IDX files, folder of class folders, or sketches. Default: the data of the
-            run or model.
+        model: A run folder, a group of runs, a model folder, or a bundled model (accurate, photo).
+        data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
+            splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
+            in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
+        skip_broken: Leave out image files that cannot be read.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
         json: Print the metrics as one JSON document.
     """
     from fashioncnn.environment import require_modules
+    from fashioncnn.groups import is_group
 
     require_modules("train")
-    from fashioncnn.cli.models import load_for
+    mapping = tuple(map_ or [])
+    load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
+    if is_group(model):
+        from fashioncnn.cli.evaluate_group import evaluate_group
 
-    trained = load_for(model, device)
+        accuracy = evaluate_group(model, split, tta, load, json)
+    else:
+        metrics, summary = evaluate_one(model, split, tta, load)
+        _print(metrics, summary, json)
+        accuracy = metrics["accuracy"]
+    if min_accuracy is not None and accuracy < min_accuracy:
+        raise QualityGateError(f"accuracy {accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How model and data are loaded; see `evaluate`."""
+
+    data: str | None
+    device: str
+    network: str | None
+    mapping: tuple[str, ...]
+    skip_broken: bool
+    offline: bool
+
+
+def evaluate_one(
+    model: Path, split: str, tta: TTA, load: Loading
+) -> tuple[Metrics, Metrics | None]:
+    """Return the metrics of one model; for a run, update its files and return its summary, too."""
+    from fashioncnn.cli.evaluate_data import is_data_of, load_data, parse_mapping, with_classes_of
+    from fashioncnn.cli.models import load_for
+    from fashioncnn.data.alignment import allowed_classes
+
+    trained = load_for(model, load.device, load.network)
     run = _find_run(model)
+    if run is not None:
+        run.require_intact()
     settings = run.settings() if run else None
-    dataset = _load_data(data, trained, settings, offline=offline)
+    loaded = load_data(load.data, trained, run, skip_broken=load.skip_broken, offline=load.offline)
+    mapping = parse_mapping(list(load.mapping), trained.spec.labels)
+    dataset = with_classes_of(trained, loaded, mapping)
     splits = _splits(model, dataset, settings, split)
-    if run is not None and (tta != "auto" or not _is_data_of(run, dataset)):
+    allowed = allowed_classes(loaded, dataset, split, mapping)
+    if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
-    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings)
-    _print(metrics, summary, json)
-    if min_accuracy is not None and metrics["accuracy"] < min_accuracy:
-        raise QualityGateError(
-            f"accuracy {metrics['accuracy']:.4f} is below --min-accuracy {min_accuracy:g}"
-        )
+    return _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
 
 
 def _find_run(model: Path) -> RunFolder | None:
@@ -83,36 +132,6 @@ def _find_run(model: Path) -> RunFolder | None:
     return None
 
 
-def _load_data(
-    data: str | None, model: TrainedModel, settings: Settings | None, *, offline: bool
-) -> Dataset:
-    from fashioncnn.cli.datasets import load_for
-
-    source = data or _default_source(model, settings)
-    dataset = load_for(source, model.spec.preprocessing.image_size, offline=offline)
-    if dataset.name != model.spec.dataset:
-        note(f"the model was trained on {model.spec.dataset} and is evaluated on {dataset.name}")
-    return dataset
-
-
-def _default_source(model: TrainedModel, settings: Settings | None) -> str | None:
-    """Return the source of the data that the model was trained on; None is the cache."""
-    from fashioncnn.config import source_from_environment
-    from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
-
-    if settings is not None:
-        return settings.data.source
-    if model.spec.dataset == SKETCHES:
-        return SKETCHES
-    source = source_from_environment()
-    if source is None and model.spec.dataset != FASHION_MNIST:
-        raise UsageError(
-            f"the model was trained on '{model.spec.dataset}'; give the folder of this data with "
-            "--data"
-        )
-    return source
-
-
 def _splits(
     model: Path, dataset: Dataset, settings: Settings | None, split: str
 ) -> dict[str, Split]:
@@ -130,22 +149,15 @@ def _splits(
     return splits
 
 
-def _is_data_of(run: RunFolder, dataset: Dataset) -> bool:
-    from fashioncnn.runs import read_json, require_valid
-
-    environment = read_json(run.environment, "data")
-    require_valid(run.environment, "environment", environment)
-    return bool(environment["data"]["sha256"] == dataset.hashes)
-
-
 def _evaluate(
     model: TrainedModel,
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
-    tta: Literal["auto", "none", "flip"],
+    tta: TTA,
     run: RunFolder | None,
     settings: Settings | None,
+    allowed: NDArray[np.bool_] | None,
 ) -> tuple[Metrics, Metrics | None]:
     """Return the metrics; for a run, update its files and return its summary as well."""
     from fashioncnn.inference.evaluate import evaluate_split
@@ -157,7 +169,14 @@ def _evaluate(
     predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
     with run.lock() if run else nullcontext():
         metrics = evaluate_split(
-            predictor, description, dataset, splits[split], split, run=run, precision=precision
+            predictor,
+            description,
+            dataset,
+            splits[split],
+            split,
+            run=run,
+            precision=precision,
+            allowed=allowed,
         )
         if run is None or settings is None:
             return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
@@ -173,8 +192,8 @@ def _update_run(
     splits: dict[str, Split],
 ) -> Metrics:
     """Update metrics, model card and report of a run if the metrics are new; return the summary."""
-    from fashioncnn.artifacts.model_card import model_card
-    from fashioncnn.files import write_atomic, write_json
+    from fashioncnn.artifacts.model_card import model_card, training_notes
+    from fashioncnn.files import write_atomic
     from fashioncnn.reporting.report import write_run_report
 
     stored = run.read_metrics()
@@ -183,9 +202,10 @@ def _update_run(
         stored[metrics["split"]] = metrics
         by_split = {name: stored[name] for name in ("validation", "test")}
         teachers = run.read_environment().get("teachers")
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, stored["summary"])
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         write_atomic(run.model / "README.md", card.encode())
-        write_json(run.metrics, stored)  # after the card, which is written only with new metrics
+        run.write_metrics(stored)  # after the card, which is written only with new metrics
     if not run.finished:
         write_run_report(run, splits)
     summary: Metrics = stored["summary"]

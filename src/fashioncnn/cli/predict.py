@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 MAX_MEGAPIXELS = 178
 """Pillow itself rejects images of more than twice its `MAX_IMAGE_PIXELS`."""
+HOW_TO_REDUCE = "resize the image, or raise --max-megapixels"
+"""What to do about an image over the limit."""
 
 
 def predict(
@@ -43,14 +45,15 @@ def predict(
     save_views: Path | None = None,
     explain: Path | None = None,
     max_megapixels: Annotated[float, number(float, above=0, maximum=MAX_MEGAPIXELS)] = 16,
+    network: str | None = None,
     device: str = "auto",
     json: Switch = False,
 ) -> None:
     """Predict the classes of images.
 
     Args:
-        sources: Image files (JPEG, PNG, WEBP, GIF, BMP), folders, patterns such as
-            'closet/*.jpg', IDX files of images, and - for one image on standard input.
+        sources: Image files (JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, PPM), folders, patterns
+            such as 'closet/*.jpg', IDX files of images, and - for one image on standard input.
         model: A run folder, a model folder, or a bundled model (accurate, photo). Default:
             accurate if all sources are IDX files, else photo.
         views: How an image becomes model input. cutout segments the garment and places it on
@@ -69,7 +72,9 @@ def predict(
         save_views: Write the model input for each image as PNG into this folder.
         explain: Write a heat map (Grad-CAM) of the predicted class for each image into this
             folder.
-        max_megapixels: Reject larger images before they are decoded.
+        max_megapixels: Reject larger images before they are decoded. JPEGs are decoded at a
+            reduced size, and may have 16 times as many pixels, HEIC 4 times.
+        network: The code of a custom network, as package.module:Class.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
         json: The same as --format json.
     """
@@ -78,7 +83,7 @@ def predict(
         check_out(out, sources, from_file)
     format_name = output_format(format_, json, out)
     create_folders(save_views, explain, sources)
-    name, predictor = _load(model, sources, from_file, device, views, abstain_below)
+    name, predictor = _load(model, network, sources, from_file, device, views, abstain_below)
     counts = _predict(
         predictor,
         name,
@@ -121,17 +126,20 @@ def _predict(
         show_progress,
         write_predictions,
     )
+    from fashioncnn.images.files import SkippedFiles
 
-    counts = Counts()
+    counts, skipped = Counts(), SkippedFiles()
     with (
-        open_images(sources, from_file, max_pixels) as images,
+        open_images(sources, from_file, max_pixels, skipped) as images,
         show_progress(sources, is_complete=from_file is None, out=out) as progress,
         open_output(out) as output,
-        closing(predictor.predict_sources(images, max_pixels)) as predictions,
+        closing(predictor.predict_sources(images, max_pixels, HOW_TO_REDUCE)) as predictions,
     ):
         saved = save_images(predictions, predictor, save_views, explain)
         counted = counts.count(progress(saved))
         write_predictions(counted, output, format_name, name, predictor.spec.labels, top)
+    if message := skipped.describe():
+        note(message)
     if out is not None:
         note(f"wrote {out}: {plural(counts.total, 'image')}")
     return counts
@@ -139,6 +147,7 @@ def _predict(
 
 def _load(
     model: Path | None,
+    network: str | None,
     sources: tuple[str, ...],
     from_file: str | None,
     device: str,
@@ -158,7 +167,7 @@ def _load(
     if model is None:
         model = Path("accurate" if from_file is None and only_idx(sources) else "photo")
         note(f"model: {model} (bundled)")
-    trained = load_for(model, device)
+    trained = load_for(model, device, network)
     spec = _with_options(trained.spec, views, abstain_below)
     return str(model), Predictor(TorchBackend(trained), spec)
 
@@ -176,6 +185,6 @@ def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | Non
 
 
 def _is_trained_on_fashion_mnist_only(spec: ModelSpec) -> bool:
-    from fashioncnn.data.dataset import FASHION_MNIST
+    from fashioncnn.data.dataset import FASHION_MNIST, is_dataset
 
-    return spec.dataset == FASHION_MNIST and spec.preprocessing.views == "fashion"
+    return is_dataset(spec.dataset, FASHION_MNIST) and spec.preprocessing.views == "fashion"

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json
+from fashioncnn.cli.networks import check_resumed, import_given
 from fashioncnn.cli.setting_flags import override_settings
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -19,14 +22,20 @@ RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
 
 
 def resume_run(
-    path: Path, flags: Mapping[str, Any], given: Sequence[str], offline: bool, json: bool
+    path: Path,
+    flags: Mapping[str, Any],
+    given: Sequence[str],
+    network: str | None,
+    offline: bool,
+    json: bool,
 ) -> None:
     """Train an interrupted run to its end, or a finished run for more epochs.
 
     Args:
-        path: of the run.
+        path: of the run or group.
         flags: values of flags for settings, not yet validated.
-        given: all that was given beside ``--resume``, as it is typed.
+        given: all that was given beside ``--resume`` and ``--network``, as it is typed.
+        network: the code of a custom network, which is not imported because a run names it.
         offline: do not download data.
         json: print the metrics as one JSON document.
 
@@ -34,9 +43,10 @@ def resume_run(
         UsageError: there is no run, or it cannot be resumed with these flags.
     """
     from fashioncnn.environment import require_modules
+    from fashioncnn.groups import is_group
     from fashioncnn.runs import open_run
 
-    run = open_run(path)
+    run = None if is_group(path) else open_run(path)
     rejected = sorted(set(given) - set(RESUMABLE_FLAGS))
     if rejected:
         raise UsageError(
@@ -44,29 +54,43 @@ def resume_run(
             f"weights with --from {path}"
         )
     require_modules("train")
+    custom = import_given(network)
+    if run is None:
+        from fashioncnn.cli.train_group import resume_group
+
+        resume_group(path, flags, custom, offline=offline, json=json)
+        return
     before = run.settings()
     settings = override_settings(before, flags)
-    if not _is_done(run, before, settings):
+    if custom is not None:
+        check_resumed(path, settings.model, custom)
+    if not is_done(run, before, settings):
         run.require_resumable()
-        _continue(run, settings, offline, json)
+        check_resumed(path, settings.model, custom)
+        _continue(run, settings, custom, offline, json)
         return
     if not run.finished:
-        _write_report(run)
+        write_missing_report(run)
     else:
         epochs = plural(settings.training.epochs, "epoch")
-        note(f"{run.path}: already finished ({epochs}); nothing to do")
+        reason = _early_stop_reason(run)
+        how = f"stopped early: {reason}" if reason else epochs
+        note(f"{run.path}: already finished ({how}); nothing to do")
     if json:
         _print_metrics(run)
 
 
-def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
+def is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     """Return whether the run needs no more training."""
     from fashioncnn.training.prepare import check_extension
 
     epochs = settings.training.epochs
+    if epochs == "auto":
+        raise UsageError("--epochs auto: a run has a fixed number of epochs; give a number")
     if epochs != before.training.epochs:
         check_extension(before, epochs, run.path)
-        return False
+        if not (run.trained and run.is_complete() and _early_stop_reason(run)):
+            return False
     if not run.trained:
         return False
     complete = run.is_complete()
@@ -75,39 +99,55 @@ def _is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     return complete
 
 
-def _write_report(run: RunFolder) -> None:
+def _early_stop_reason(run: RunFolder) -> str:
+    """Return why a complete run ended before its last epoch; empty if it did not."""
+    return str(run.read_metrics()["summary"].get("stopped_early", ""))
+
+
+def write_missing_report(run: RunFolder) -> None:
     """Write the report of a trained run that ended before it was written."""
     from fashioncnn.cli.report import load_splits
     from fashioncnn.cli.train_run import suggest_resuming
     from fashioncnn.reporting.report import write_run_report
 
     note(f"{run.path}: trained, but its report is missing; writing it")
-    with run.lock(), suggest_resuming(run):
+    with run.lock(), suggest_resuming(run.path):
         page = write_run_report(run, load_splits(run))
     note(f"report: {page}")
 
 
 def _print_metrics(run: RunFolder) -> None:
-    from fashioncnn.runs import read_json
-
-    print_json({"run": str(run.path), **read_json(run.metrics)})
+    print_json({"run": str(run.path), **run.read_metrics()})
 
 
-def _continue(run: RunFolder, settings: Settings, offline: bool, json: bool) -> None:
+def _continue(
+    run: RunFolder, settings: Settings, custom: CustomNetwork | None, offline: bool, json: bool
+) -> None:
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.cli.train_run import note_missing_kernels, train_run
+    from fashioncnn.cli.train_run import train_run
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process
-    from fashioncnn.training.prepare import prepare_resumed
 
     configure_process(settings.runtime.threads)
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
+    settings = prepare_here(run, settings, dataset, custom)
+    with run.lock():
+        train_run(run, settings, dataset, json, custom)
+
+
+def prepare_here(
+    run: RunFolder, settings: Settings, dataset: Dataset, custom: CustomNetwork | None
+) -> Settings:
+    """Return the settings of a run to be resumed on this machine, and note what differs."""
+    from fashioncnn.cli.train_run import note_missing_kernels
+    from fashioncnn.training.prepare import prepare_resumed
+
     kernels = settings.runtime.kernels
-    settings = prepare_resumed(settings, dataset)
+    settings = prepare_resumed(settings, dataset, custom)
     if settings.runtime.kernels != kernels:
         note(
             f"{run.path}: started with native kernels, which are not available here; PyTorch's "
             "round differently"
         )
         note_missing_kernels(settings)
-    with run.lock():
-        train_run(run, settings, dataset, json)
+    return settings

@@ -84,6 +84,7 @@ def _parameter(name: str) -> inspect.Parameter:
     else:
         metavar = "|".join([*(METAVARS[kind] for kind in setting.types), *setting.choices])
         is_number = bool({"integer", "number"} & set(setting.types))
+        is_number |= any(choice.isdecimal() for choice in setting.choices)
         converter = _number_or_text if is_number else None
         types = int | float | str if is_number else str
         parameter = Parameter(help=_help(setting), metavar=metavar, converter=converter)

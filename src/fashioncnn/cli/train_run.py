@@ -10,21 +10,32 @@ from typing import TYPE_CHECKING, Any
 from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.signals import StopSignals
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import has_bf16, resolve_device
 from fashioncnn.errors import WriteError
 from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.training.prepare import can_extend
 from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
 
-def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) -> None:
+def train_run(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    json: bool,
+    custom: CustomNetwork | None = None,
+) -> None:
     """Train, write the report, and print metrics.
 
     Args:
@@ -32,39 +43,78 @@ def train_run(run: RunFolder, settings: Settings, dataset: Dataset, json: bool) 
         settings: resolved.
         dataset: to train on.
         json: print the metrics as one JSON document instead of tables.
+        custom: the network given with ``--network``.
 
     Raises:
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    _note_start(run, settings, dataset)
-    command = shlex.join(["fashioncnn", "train", "--resume", str(run.path)])
-    stop = StopSignals(f"resume with: {command}")
-    with suggest_resuming(run):
-        with stop, contextlib.closing(make_progress()) as progress:
-            result = train_model(
-                settings, dataset, run=run, callbacks=[progress], stop=stop.reason, notify=note
-            )
-        page = write_run_report(run, evaluation_splits(dataset, settings))
+    metrics, page = train_and_report(run, settings, dataset, custom)
     if json:
-        print_json({"run": str(run.path), **result.metrics})
+        print_json({"run": str(run.path), **metrics})
         return
-    metrics = result.metrics
     evaluated = metrics["test"] or metrics["validation"]
     print_tables(
         [summary_table(metrics["summary"]), *(metrics_tables(evaluated) if evaluated else [])]
     )
     note(f"report: {page}")
-    _note_evaluation(run, metrics, has_test=dataset.test is not None)
+    _note_evaluation(run, metrics, _options(custom), has_test=dataset.test is not None)
+
+
+def train_and_report(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    custom: CustomNetwork | None = None,
+    *,
+    resumable: Path | None = None,
+    name: str = "",
+) -> tuple[dict[str, Any], Path]:
+    """Train and write the report; return the metrics and the path of the report.
+
+    Args:
+        run: where everything is written; locked by this process.
+        settings: resolved.
+        dataset: to train on.
+        custom: the network given with ``--network``.
+        resumable: what messages say to resume; the run by default.
+        name: of the run among several, for progress.
+
+    Raises:
+        InterruptedRun, TerminatedRun, WriteError: see `train_run`.
+    """
+    _note_start(run, settings, dataset)
+    path = resumable or run.path
+    command = shlex.join(["fashioncnn", "train", "--resume", str(path), *_options(custom)])
+    stop = StopSignals(f"resume with: {command}")
+    with suggest_resuming(path):
+        with stop, contextlib.closing(make_progress()) as progress:
+            result = train_model(
+                settings,
+                dataset,
+                run=run,
+                custom=custom,
+                callbacks=[progress],
+                stop=stop.reason,
+                notify=note,
+                name=name,
+            )
+        page = write_run_report(run, evaluation_splits(dataset, settings))
+    _note_early_stop(settings, result.metrics["summary"])
+    return result.metrics, page
+
+
+def _options(custom: CustomNetwork | None) -> list[str]:
+    return [] if custom is None else ["--network", custom.name]
 
 
 @contextlib.contextmanager
-def suggest_resuming(run: RunFolder) -> Iterator[None]:
-    """Add to the message about a file that cannot be written how to resume the run."""
+def suggest_resuming(path: Path) -> Iterator[None]:
+    """Add to the message about a file that cannot be written how to resume a run or group."""
     try:
         yield
     except WriteError as error:
-        option = shlex.join(["--resume", str(run.path)])
+        option = shlex.join(["--resume", str(path)])
         remedy, *_ = error.remedy.split(", or name ")  # the place of a run is fixed
         remedy = f"{remedy} and continue with {option}"
         raise WriteError(error.path, error.reason, remedy) from None
@@ -79,7 +129,8 @@ def note_missing_kernels(settings: Settings) -> None:
 
 def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     runtime, distillation = settings.runtime, settings.distillation
-    parts = [plural(len(dataset.train), "image"), plural(settings.training.epochs, "epoch")]
+    train, _ = training_splits(dataset, settings.data)
+    parts = [plural(len(train), "image"), plural(settings.training.epochs, "epoch")]
     if distillation.ensemble_size:
         teachers = plural(distillation.ensemble_size, "teacher")
         parts.append(f"{teachers} of {plural(distillation.epochs, 'epoch')} first")
@@ -87,7 +138,13 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         parts.append(f"teachers {', '.join(distillation.teachers)}")
     parts += [runtime.device, runtime.precision]
     parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
-    note(f"{settings.recipe} on {dataset.name}: {', '.join(parts)} → {run.path}")
+    name = training_data_name(dataset.name, settings.data)
+    note(f"{settings.recipe} on {name}: {', '.join(parts)} → {run.path}")
+    if settings.training.patience and not can_extend(settings):
+        note(
+            f"patience: the learning rate decays over all {settings.training.epochs} epochs; where "
+            "training stops early, it has not reached 0"
+        )
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
     if distillation.teachers and settings.data.validation:
@@ -97,9 +154,26 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         )
 
 
-def _note_evaluation(run: RunFolder, metrics: dict[str, Any], *, has_test: bool) -> None:
-    """Print how to evaluate the test split if that was not done."""
-    command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+def _note_early_stop(settings: Settings, summary: dict[str, Any]) -> None:
+    if "stopped_early" not in summary:
+        return
+    epochs, training = summary["epochs"], settings.training
+    kept = (
+        f"the weights of epoch {summary['selected_epoch']} are kept"
+        if training.select == "best_val"
+        else "the last weights are kept (those of the best epoch with --select best_val)"
+    )
+    note(
+        f"stopped early after {epochs} of {training.epochs} epochs: {summary['stopped_early']}; "
+        f"{kept}"
+    )
+
+
+def _note_evaluation(
+    run: RunFolder, metrics: dict[str, Any], given: list[str], *, has_test: bool
+) -> None:
+    """Print how to evaluate the test split, with the options `given`, if that was not done."""
+    command = shlex.join(["fashioncnn", "evaluate", str(run.path), *given])
     if metrics["test"] is not None:
         return
     if metrics["validation"] is not None:

@@ -50,7 +50,7 @@ def tune(
         timeout: Time limit, as in 90s, 30m, 8h. The next call repeats the trials that it
             interrupts.
         jobs: Trials to train at a time, each in its own process; they share the CPU cores.
-        space: Search space: a name, such as regularisation, or a .toml file. Default: the space for
+        space: Search space: a name, such as regularization, or a .toml file. Default: the space for
             the recipe's model and optimizer.
         sampler: tpe is a tree-structured Parzen estimator, random draws all values independently.
         seed: Seed of the sampler. All trials train with the seed of the recipe.
@@ -116,10 +116,11 @@ def _plan(
     offline: bool,
 ) -> SearchConfig:
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.tuning.plan import plan_search, trial_threads
 
     resolve_device(settings.runtime.device)  # before a download
     configure_process(trial_threads(settings, jobs))
-    dataset = load_for(settings.data.source, settings.data.image_size, offline=offline)
+    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     return plan_search(settings, space, space_name, dataset, sampler=sampler, seed=seed, jobs=jobs)

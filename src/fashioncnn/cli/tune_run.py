@@ -15,6 +15,7 @@ from fashioncnn.cli.console import note, print_json, print_tables
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.cli.tune_progress import make_search_callback
 from fashioncnn.config import source_from_environment
+from fashioncnn.data.options import load_arguments
 from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.reporting.search import SearchReport
 from fashioncnn.reporting.search_tables import best_trials_table
@@ -60,7 +61,9 @@ def run_search_in_folder(
         study = _open_study(folder, config, target)
         _note_start(config, folder, jobs, target)
         callback = make_search_callback(make_dimensions(config.space))
-        pool = WorkerPool(str(data.source), data.image_size, config.data["sha256"])
+        loading = load_arguments(config.recipe.data)
+        image_size = loading.pop("image_size")
+        pool = WorkerPool(str(data.source), image_size, config.data["sha256"], loading)
         with (
             _report_on_error(config, folder, study),
             contextlib.closing(pool) as workers,

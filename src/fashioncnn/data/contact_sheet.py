@@ -43,9 +43,10 @@ def draw_contact_sheet(
         indices = np.flatnonzero(split.labels == label)
         _draw_label(draw, top + side / 2, text, f"{len(indices):,}")
         for column, index in enumerate(indices[:columns]):
-            inverted = Image.fromarray(255 - split.images[index])
+            image = split.images[index]
+            shown = Image.fromarray(255 - image if image.ndim == 2 else image)
             left = MARGIN + label_width + column * (side + GAP)
-            sheet.paste(inverted.resize((side, side), Image.Resampling.NEAREST), (left, top))
+            sheet.paste(shown.resize((side, side), Image.Resampling.NEAREST), (left, top))
     return sheet
 
 

@@ -11,14 +11,18 @@ from fashioncnn.data.dataset import (
     Dataset,
     Split,
     custom_dataset_name,
+    empty_split,
     validated_split,
 )
 from fashioncnn.data.download import is_official_file
 from fashioncnn.data.idx import read_idx
+from fashioncnn.data.options import Notify, ignore
 from fashioncnn.errors import DataError
+from fashioncnn.images.views import ViewMode
 from fashioncnn.reading import CONFIG_BYTES, read_text, reason
 
 FILE_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+CLASSES = "classes.txt"
 PREFIXES = "train-", "t10k-", "test-"
 
 
@@ -41,16 +45,39 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read_idx_folder(folder: Path, *, must_be_official: bool = False) -> Dataset:
+def find_idx_folder(folder: Path) -> Path | None:
+    """Return the folder of the IDX files: `folder`, or where torchvision puts them below it.
+
+    Raises:
+        DataError: there are several such folders below it.
+    """
+    candidates = [folder, folder / "raw"]
+    for candidate in candidates:
+        if candidate.is_dir() and find_idx_files(candidate):
+            return candidate
+    below = sorted(path for path in folder.glob("*/raw") if find_idx_files(path))
+    if len(below) > 1:
+        raise DataError(
+            f"{folder}: several datasets ({', '.join(path.parent.name for path in below)}); name "
+            f"one of them, such as {below[0].parent}"
+        )
+    return below[0] if below else None
+
+
+def read_idx_folder(
+    folder: Path, *, must_be_official: bool = False, notify: Notify = ignore
+) -> Dataset:
     """Return the dataset of a folder of IDX files.
 
-    If all files are the official ones, the dataset is Fashion-MNIST. If none is, it is a user's
-    dataset with the folder's name, and class names from ``classes.txt`` or ``0`` to ``9``. A
-    mixture of both is Fashion-MNIST with a damaged file, and is rejected.
+    If all files are the official ones, the dataset is Fashion-MNIST. If some are, it has the
+    classes of Fashion-MNIST and the folder's name, such as other training images beside the
+    official test split, or corrupted test images with official labels. If none is, class names come
+    from ``classes.txt``, or are ``0`` to ``9``.
 
     Args:
-        folder: of the files.
+        folder: of the files: training images and labels, test images and labels, or both.
         must_be_official: reject everything but Fashion-MNIST.
+        notify: called with a message if only some of the files are official.
 
     Raises:
         DataError: a file is missing, damaged, inconsistent or not official.
@@ -60,28 +87,55 @@ def read_idx_folder(folder: Path, *, must_be_official: bool = False) -> Dataset:
     unofficial = [role for role, path in files.items() if not is_official_file(role, path)]
     if unofficial and must_be_official:
         raise _not_official(files[unofficial[0]])
+    is_fashion = len(unofficial) < len(files) and not (folder / CLASSES).exists()
+    class_names = FASHION_MNIST_CLASSES if is_fashion else _class_names(folder)
+    splits = {
+        split: _read_split(files, split, len(class_names))
+        for split in ("train", "t10k")
+        if f"{split}-images" in files
+    }
+    train, test = splits.get("train"), splits.get("t10k")
+    name = _dataset_name(folder) if unofficial else FASHION_MNIST
+    if train is not None and test is not None:
+        _check_pair(folder, train, test, is_fashion=is_fashion)
     if 0 < len(unofficial) < len(files):
-        role = unofficial[0]
-        read_idx(files[role], dimensions=3 if "images" in role else 1)  # a more specific error
-        raise _not_official(files[role])
-    class_names = _class_names(folder) if unofficial else FASHION_MNIST_CLASSES
-    train = _read_split(files, "train", len(class_names))
-    test = _read_split(files, "t10k", len(class_names)) if "t10k-images" in files else None
-    if test is not None and test.images.shape[1:] != train.images.shape[1:]:
+        notify(_describe_unofficial(folder, files, unofficial, name))
+    views: ViewMode = "fashion" if is_fashion else "plain"
+    if train is None:
+        assert test is not None  # noqa: S101 - for the type checker
+        train = empty_split(test)
+    return Dataset(name, class_names, train, test, views, str(folder))
+
+
+def _check_pair(folder: Path, train: Split, test: Split, *, is_fashion: bool) -> None:
+    if test.images.shape[1:] != train.images.shape[1:]:
         raise DataError(
             f"{folder}: training images are {_size(train)} but test images {_size(test)}; make "
             "them the same size"
         )
-    if unofficial:
-        name = custom_dataset_name(folder)
-        return Dataset(name, class_names, train, test, "plain", str(folder))
-    return Dataset(FASHION_MNIST, class_names, train, test, "fashion", str(folder))
+    if is_fashion and train.sha256 == test.sha256:
+        raise DataError(
+            f"{folder}: training and test files have the same content; get the test files again"
+        )
+
+
+def _describe_unofficial(
+    folder: Path, files: dict[str, Path], unofficial: list[str], name: str
+) -> str:
+    changed = ", ".join(files[role].name for role in unofficial)
+    message = f"{folder}: not the official Fashion-MNIST files: {changed}; loaded as '{name}'"
+    if {"t10k-images", "t10k-labels"} & set(unofficial) or "t10k-images" not in files:
+        return message
+    return f"{message} with the official test split"
+
+
+def _dataset_name(folder: Path) -> str:
+    return custom_dataset_name(folder.parent if folder.name == "raw" else folder)
 
 
 def _require_complete(folder: Path, files: dict[str, Path]) -> None:
-    roles = ["train-images", "train-labels"]
-    if any(role.startswith("t10k") for role in files):
-        roles += ["t10k-images", "t10k-labels"]
+    prefixes = [p for p in ("train", "t10k") if any(role.startswith(p) for role in files)]
+    roles = [f"{prefix}-{kind}" for prefix in prefixes for kind in ("images", "labels")]
     missing = [
         f"{role}-idx{3 if 'images' in role else 1}-ubyte" for role in roles if role not in files
     ]
@@ -98,7 +152,7 @@ def _not_official(path: Path) -> DataError:
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     """Return the lines of ``classes.txt``, or ``0`` to ``9`` if there is no such file."""
-    path = folder / "classes.txt"
+    path = folder / CLASSES
     if not path.exists():
         return tuple(str(label) for label in range(10))
     try:

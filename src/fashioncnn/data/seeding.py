@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 # One stream per purpose: seeds of different purposes never coincide.
-INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER = range(5)
+INITIAL_WEIGHTS, ORDER, DROPOUT, AUGMENTATION, TEACHER, LABEL_NOISE, VIEW = range(7)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """Return the order of `n` images in an epoch, a permutation (n,) int64."""
     return np.random.default_rng([ORDER, seed, epoch]).permutation(n)
+
+
+@lru_cache(maxsize=2)
+def view_draws(seed: int, epoch: int, n: int) -> NDArray[np.float64]:
+    """Return what selects the view of each of `n` images in an epoch, (n,) uniform in [0, 1)."""
+    return np.random.default_rng([VIEW, seed, epoch]).random(n)
 
 
 def augmentation_generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
@@ -32,6 +40,20 @@ def dropout_seed(seed: int, step: int) -> int:
 def teacher_seed(seed: int, number: int) -> int:
     """Return the seed of the teacher with that number in a run with distillation, 32 bits."""
     return _mix(TEACHER, seed, number)
+
+
+def label_noise_values(
+    seed: int, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two uniform random numbers in [0, 1) for each image, (n,) float64.
+
+    Args:
+        seed: of the noise.
+        indices: (n,) of the images; the numbers of an image depend on its index only.
+    """
+    n = int(indices.max(initial=-1)) + 1
+    first, second = (np.random.default_rng([LABEL_NOISE, seed, k]).random(n) for k in range(2))
+    return first[indices], second[indices]
 
 
 def _mix(*words: int) -> int:

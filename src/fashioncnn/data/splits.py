@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,19 +65,91 @@ def folds(labels: NDArray[np.uint8], k: int) -> list[tuple[Indices, Indices]]:
     Raises:
         UsageError: `k` is out of range.
     """
+    _check_folds(k, len(labels))
+    return [fold_indices(labels, k, number) for number in range(1, k + 1)]
+
+
+def fold_indices(labels: NDArray[np.uint8], k: int, number: int) -> tuple[Indices, Indices]:
+    """Return one of the pairs that `folds` returns.
+
+    Args:
+        labels: (n,).
+        k: number of folds, from 2 to n.
+        number: of the fold, from 1 to k.
+
+    Raises:
+        UsageError: `k` is out of range.
+    """
     n = len(labels)
-    if not 2 <= k <= n:
-        raise UsageError(f"folds = {k}: must be from 2 to {n:,}, the number of images")
+    _check_folds(k, n)
     shuffled = _shuffled_positions(n)
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     fold_of = np.empty(n, np.int64)
-    fold_of[by_class] = np.arange(n) % k
-    return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(k)]
+    fold_of[by_class] = np.arange(n) % k + 1
+    return np.flatnonzero(fold_of != number), np.flatnonzero(fold_of == number)
 
 
-def validation_size(validation: int | str, n: int) -> int:
-    """Return the number of `n` images that the setting holds out; ``auto`` is one sixth."""
-    return n // 6 if validation == "auto" else int(validation)
+def subset_indices(labels: NDArray[np.uint8], size: int) -> Indices:
+    """Return the positions of a stratified subset that contains every smaller one.
+
+    All images are put into one order: the shuffled images of a class are spread over it uniformly,
+    and the first image of every class comes first. A subset is the beginning of this order, which
+    depends on the labels and `SPLIT_SEED` only.
+
+    Args:
+        labels: (n,).
+        size: of the subset, from 0 to n.
+
+    Returns:
+        (size,) int64, ascending.
+    """
+    # Another order than that of held-out images, so that a subset is not a validation split.
+    shuffled = np.random.default_rng([SPLIT_SEED, 1]).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.concatenate([np.arange(count) / count for count in counts if count] or [[]])
+    return np.sort(by_class[np.argsort(rank, kind="stable")][:size])
+
+
+def hold_out_test(split: Split, min_images: int = 0) -> tuple[Split, Split | None]:
+    """Return the training split and one sixth as the test split, each with its own indices.
+
+    Args:
+        split: all images.
+        min_images: with fewer, there is no test split.
+    """
+    held_out = 0 if len(split) < min_images else len(split) // 6
+    train, test = stratified_split_indices(split.labels, held_out)
+    if not len(test):
+        return split, None
+    return _renumbered(split.subset(train)), _renumbered(split.subset(test))
+
+
+def _renumbered(split: Split) -> Split:
+    """Return a split whose indices are its own positions."""
+    return replace(split, indices=np.arange(len(split), dtype=np.int64))
+
+
+def validation_size(validation: float | str, n: int) -> int:
+    """Return the number of `n` images that the setting holds out; ``auto`` is one sixth.
+
+    Args:
+        validation: ``auto``, a number of images, or a fraction between 0 and 1.
+        n: images of the training split.
+
+    Raises:
+        UsageError: the fraction is less than one image.
+    """
+    if validation == "auto":
+        return n // 6
+    if isinstance(validation, float):
+        size = round(validation * n)
+        if not size:
+            raise UsageError(
+                f"validation = {validation:g}: no whole image of {n:,}; use a larger fraction"
+            )
+        return size
+    return int(validation)
 
 
 def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
@@ -92,6 +166,11 @@ def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
     if not held_out:
         return train, None
     return train.subset(train_indices), train.subset(held_out_indices)
+
+
+def _check_folds(k: int, n: int) -> None:
+    if not 2 <= k <= n:
+        raise UsageError(f"folds = {k}: must be from 2 to {n:,}, the number of images")
 
 
 def _shuffled_positions(n: int) -> Indices:

@@ -20,15 +20,19 @@ LOG_ODDS_BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
 Floats = NDArray[np.float64]
 
 
-def fit_temperature(logits: Logits, labels: Labels) -> float:
+def fit_temperature(
+    logits: Logits, labels: Labels, view_counts: NDArray[np.int64] | None = None
+) -> float:
     """Return the temperature with the lowest cross-entropy (arXiv:1706.04599).
 
     Above 1 the network was overconfident, below 1 (as after label smoothing) underconfident.
 
     Args:
-        logits: (augmentations, n, classes) float32, of held-out images; probabilities are averaged
-            over the augmentations, as in predictions. Also (n, classes) for one.
+        logits: (augmentations, all views, classes) float32, of held-out images; probabilities are
+            averaged over the augmentations and the views of each image, as in predictions. Also
+            (all views, classes) for one augmentation.
         labels: (n,) uint8.
+        view_counts: (n,) at least 1, number of views of each image; None if each has one.
     """
     from scipy.optimize import minimize_scalar
 
@@ -37,6 +41,10 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     def loss(log_temperature: float) -> float:
         scaled = augmented / np.float32(math.exp(log_temperature))
         log_probabilities = np.logaddexp.reduce([log_softmax(x) for x in scaled], axis=0)
+        if view_counts is not None:
+            starts = np.cumsum(view_counts) - view_counts
+            sums = np.logaddexp.reduceat(log_probabilities, starts, axis=0)
+            log_probabilities = sums - np.log(view_counts)[:, None]
         of_labels = log_probabilities[np.arange(len(labels)), labels]
         return float(math.log(len(scaled)) - of_labels.mean())
 

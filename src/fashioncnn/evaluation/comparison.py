@@ -2,7 +2,7 @@
 
 With one run each, images are the only random factor: McNemar's exact test and Newcombe's interval
 of paired proportions. With several runs each, seeds and images are both random factors; see
-`fashioncnn.evaluation.statistics.mean_difference`.
+`fashioncnn.evaluation.statistics.mean_difference` and `seed_paired_difference`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from fashioncnn.evaluation.statistics import (
     mean_and_std,
     mean_difference,
     paired_accuracy_difference,
+    seed_paired_difference,
 )
 from fashioncnn.settings import SCHEMA
 
 SINGLE_RUNS = "McNemar's exact test, Newcombe's interval"
 SEVERAL_RUNS = "t test with seeds and images as random factors"
+PAIRED_RUNS = "t test with seeds and images as random factors, paired by seed"
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,12 @@ class Group:
     Attributes:
         name: label in tables.
         logits: (n, classes) float32 of each run.
+        seeds: of each run; None if they are not known.
     """
 
     name: str
     logits: Sequence[Logits]
+    seeds: Sequence[int] | None = None
 
 
 def compare_groups(
@@ -55,25 +59,32 @@ def compare_groups(
 
     Raises:
         ValueError: one group has a single run and the other has several.
+
+    Several runs with the same seeds on both sides are compared in pairs of the same seed, which
+    have initial weights, data order and augmentation in common as far as the settings allow.
     """
     if (len(a.logits) == 1) != (len(b.logits) == 1):
         raise ValueError(
             "cannot compare one run with several: the variance over seeds of one side is unknown"
         )
+    paired = _are_paired(a, b)
+    if paired:
+        a, b = _by_seed(a), _by_seed(b)
     correct = [[x.argmax(1) == labels for x in group.logits] for group in (a, b)]
     losses = [[_losses(x, labels) for x in group.logits] for group in (a, b)]
-    accuracy = _accuracy_difference(*correct)
+    accuracy = _accuracy_difference(correct[0], correct[1], paired)
     return {
         "schema": SCHEMA,
         "n": len(labels),
         "class_names": list(class_names),
         "a": _summary(a, correct[0], losses[0]),
         "b": _summary(b, correct[1], losses[1]),
-        "method": SINGLE_RUNS if len(a.logits) == 1 else SEVERAL_RUNS,
+        "method": PAIRED_RUNS if paired else SEVERAL_RUNS if len(a.logits) > 1 else SINGLE_RUNS,
+        "paired_by_seed": paired,
         **accuracy.as_dict("accuracy_difference"),
-        **mean_difference(*losses).as_dict("loss_difference"),
+        **_mean_difference(losses[0], losses[1], paired).as_dict("loss_difference"),
         "trusted": accuracy.is_significant,
-        "per_class": _per_class(correct[0], correct[1], labels, class_names),
+        "per_class": _per_class(correct[0], correct[1], labels, class_names, paired),
         "pairs": _changed_confusions(a, b, labels),
     }
 
@@ -84,8 +95,29 @@ def _losses(logits: Logits, labels: Labels) -> NDArray[np.float64]:
     return losses
 
 
-def _accuracy_difference(a: list[Correct], b: list[Correct]) -> Difference:
-    return mean_difference(a, b) if len(a) > 1 else paired_accuracy_difference(a[0], b[0])
+def _are_paired(a: Group, b: Group) -> bool:
+    """Return whether both groups have several runs with the same seeds."""
+    if len(a.logits) == 1 or a.seeds is None or b.seeds is None:
+        return False
+    return sorted(a.seeds) == sorted(b.seeds)
+
+
+def _by_seed(group: Group) -> Group:
+    assert group.seeds is not None  # noqa: S101 - for the type checker
+    order = np.argsort(group.seeds)
+    return Group(group.name, [group.logits[i] for i in order], [group.seeds[i] for i in order])
+
+
+def _accuracy_difference(a: list[Correct], b: list[Correct], paired: bool) -> Difference:
+    if len(a) == 1:
+        return paired_accuracy_difference(a[0], b[0])
+    return _mean_difference(a, b, paired)
+
+
+def _mean_difference(
+    a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]], paired: bool
+) -> Difference:
+    return seed_paired_difference(a, b) if paired else mean_difference(a, b)
 
 
 def _summary(
@@ -102,7 +134,11 @@ def _summary(
 
 
 def _per_class(
-    a: list[Correct], b: list[Correct], labels: Labels, class_names: Sequence[str]
+    a: list[Correct],
+    b: list[Correct],
+    labels: Labels,
+    class_names: Sequence[str],
+    paired: bool,
 ) -> list[dict[str, Any]]:
     """Return accuracies, difference and adjusted p-value of each class that has images."""
     rows: list[dict[str, Any]] = []
@@ -113,7 +149,13 @@ def _per_class(
         sides = [[correct[in_class] for correct in group] for group in (a, b)]
         accuracy_a, accuracy_b = (float(np.mean([c.mean() for c in side])) for side in sides)
         row = {"code": code, "name": name, "n": int(in_class.sum()), "a": accuracy_a}
-        rows.append(row | {"b": accuracy_b, **_accuracy_difference(*sides).as_dict("difference")})
+        rows.append(
+            row
+            | {
+                "b": accuracy_b,
+                **_accuracy_difference(sides[0], sides[1], paired).as_dict("difference"),
+            }
+        )
     for row, p in zip(rows, holm_adjust([row["difference_p"] for row in rows]), strict=True):
         row["difference_p_holm"] = p
     return rows

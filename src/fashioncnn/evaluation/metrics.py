@@ -106,7 +106,7 @@ def compute_metrics(
     dataset: str,
     split: str,
     parameters: int,
-    multiply_adds: int,
+    multiply_adds: int | None,
     temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Return the metrics of one network on one split, as JSON types.
@@ -118,7 +118,7 @@ def compute_metrics(
         dataset: name of the dataset.
         split: ``validation`` or ``test``.
         parameters: trainable parameters of the network.
-        multiply_adds: per image.
+        multiply_adds: per image; None if unknown.
         temperature: divides the logits for the metrics under ``calibrated``.
     """
     calibrated = logits / np.float32(temperature)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
@@ -11,6 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.data.npy import parse_npy
 from fashioncnn.evaluation.metrics import Labels, Logits
 from fashioncnn.files import write_atomic
 from fashioncnn.reading import open_regular
@@ -83,23 +83,8 @@ def _read_arrays(archive: ZipFile) -> dict[str, NDArray[np.generic]]:
     if any(member.compress_type != ZIP_STORED for member in members):
         raise ValueError("compressed arrays")
     return {
-        member.filename.removesuffix(".npy"): _parse_array(archive.read(member))
-        for member in members
+        member.filename.removesuffix(".npy"): parse_npy(archive.read(member)) for member in members
     }
-
-
-def _parse_array(content: bytes) -> NDArray[np.generic]:
-    """Return the array of a ``.npy`` file whose header declares what the file contains."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"version {version} of the format, expected 1.0")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject or fortran_order or min(shape, default=0) < 0:
-        raise ValueError(f"array of type {dtype} and shape {shape}")
-    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"{len(content):,} bytes for an array of shape {shape}")
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape).copy()
 
 
 def _of_split(content: dict[str, NDArray[np.generic]], split: str) -> SplitPredictions:

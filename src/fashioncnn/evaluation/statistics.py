@@ -38,6 +38,22 @@ class MeanStd:
     mean: float
     std: float | None
 
+    @property
+    def ci95(self) -> Interval | None:
+        """95% confidence interval of the mean, by Student's t distribution; None for n = 1."""
+        if self.std is None:
+            return None
+        from scipy.stats import t
+
+        half = float(t.ppf(1 - SIGNIFICANCE_LEVEL / 2, self.n - 1)) * self.std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON types: ``n``, ``mean``, ``std`` and ``ci95``."""
+        interval = self.ci95
+        ci95 = None if interval is None else list(interval)
+        return {"n": self.n, "mean": self.mean, "std": self.std, "ci95": ci95}
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -170,6 +186,20 @@ def mean_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Dif
         interaction = min(interaction_variance(a) + interaction_variance(b), over_runs, over_images)
         components += [(over_images, len(paired) - 1), (-interaction, len(paired) - 1)]
     return _t_difference(estimate, components)
+
+
+def seed_paired_difference(a: Sequence[NDArray[Any]], b: Sequence[NDArray[Any]]) -> Difference:
+    """Return the difference B - A of the means over runs and images, for runs in pairs.
+
+    As `mean_difference`, but the variance over runs is that of the differences of the pairs, so
+    that what both runs of a pair have in common cancels.
+
+    Args:
+        a: (n,) values of each run of A.
+        b: (n,) values of each run of B, in the order of A's partners, for the same images.
+    """
+    differences = [np.subtract(y, x, dtype=np.float64) for x, y in zip(a, b, strict=True)]
+    return mean_difference([np.zeros_like(differences[0])], differences)
 
 
 def paired_mean_difference(a: Sequence[float], b: Sequence[float]) -> Difference:

@@ -24,6 +24,15 @@ TRANSPOSITIONS = {
 """By orientation: the operation that makes the image upright."""
 
 
+def orientation_of(image: Image.Image) -> int:
+    """Return the orientation in the metadata of a loaded image; 1 where there is none.
+
+    Pillow has already applied that of a TIFF, pillow-heif that of a HEIC.
+    """
+    exif = image.info.get("exif")
+    return read_orientation(exif) if isinstance(exif, bytes) else UPRIGHT
+
+
 def read_orientation(exif: bytes) -> int:
     """Return the orientation in an EXIF block; 1 (upright) where it is missing or malformed.
 

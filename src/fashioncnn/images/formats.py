@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import BinaryIO
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+FORMATS = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC or PPM"
+"""The supported formats, for messages; PPM stands for PBM and PGM, too."""
+SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "gif", "bmp", "dib"),
+        *("tif", "tiff", "avif", "avifs", "heic", "heif", "hif", "pbm", "pgm", "ppm", "pnm"),
+    )
+)
 """File name suffixes of the supported formats, lower case."""
 HEAD_BYTES = 512
 """Bytes from the start of a file that the functions below need."""
@@ -15,16 +24,16 @@ SIGNATURES = {
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
     b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
 }
-"""Supported formats besides WEBP, named as in Pillow."""
+"""Supported formats, named as in Pillow, that the first bytes alone identify."""
 UNSUPPORTED_SIGNATURES = {
     b"%!PS": "a PostScript file",
     b"\xc5\xd0\xd3\xc6": "a PostScript file (EPS)",
     b"%PDF": "a PDF",
-    b"II*\0": "a TIFF image",
-    b"MM\0*": "a TIFF image",
-    b"II+\0": "a TIFF image",
-    b"MM\0+": "a TIFF image",
     b"8BPS": "a Photoshop file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
     b"\xff\x4f\xff\x51": "a JPEG 2000 image",
@@ -32,19 +41,20 @@ UNSUPPORTED_SIGNATURES = {
     b"\0\0\0\x0cJXL ": "a JPEG XL image",
     b"\0\0\1\0": "an icon (ICO)",
     b"\0\0\x08\3": "an IDX file",
+    b"\x93NUMPY": "a NumPy array",
     b"\x1f\x8b": "a gzip file",
     b"PK\3\4": "a ZIP file",
 }
 """Common formats that are not supported, so that messages can name them."""
-FTYP_BRANDS = {
-    b"heic": "a HEIC image",
-    b"heix": "a HEIC image",
-    b"mif1": "a HEIF image",
-    b"msf1": "a HEIF image",
-    b"avif": "an AVIF image",
-    b"avis": "an AVIF image",
-}
-"""Brands of files that start with an ``ftyp`` box (ISO 14496-12); all others are videos."""
+AVIF_BRANDS = frozenset({b"avif", b"avis"})
+HEIF_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
+"""Brands of files that start with an ``ftyp`` box (ISO 14496-12; 23008-12, annex B). ``mif1`` and
+``msf1`` are containers of any codec, and the brand of an AVIF image may follow them."""
+PPM_HEADER = re.compile(rb"P[1-6][ \t\r\n]")
+TEXT_PPM = (b"P1", b"P2", b"P3")
+"""First bytes of PBM, PGM and PPM files whose pixels are decimal numbers."""
 START_OF_SCAN = b"\xff\xda"
 CHUNK_BYTES = 1 << 20
 
@@ -57,6 +67,10 @@ def detect_format(head: bytes) -> str | None:
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if head[4:8] == b"ftyp":
+        return _detect_brand(head)
+    if PPM_HEADER.match(head):
+        return "PPM"
     return next((name for magic, name in SIGNATURES.items() if head.startswith(magic)), None)
 
 
@@ -74,9 +88,21 @@ def describe_unsupported(head: bytes) -> str | None:
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page (HTML)"
     if head[4:8] == b"ftyp":
-        return FTYP_BRANDS.get(head[8:12], "a video")
+        return "a video"
     matches = (what for magic, what in UNSUPPORTED_SIGNATURES.items() if head.startswith(magic))
     return next(matches, None)
+
+
+def _detect_brand(head: bytes) -> str | None:
+    """Return the format of a file that starts with an ``ftyp`` box, or None for a video."""
+    (length,) = struct.unpack_from(">I", head)
+    compatible = {head[at : at + 4] for at in range(16, min(length, len(head)), 4)}
+    if head[8:12] in AVIF_BRANDS:
+        return "AVIF"
+    if head[8:12] not in HEIF_BRANDS:
+        return None
+    is_avif = head[8:12] in (b"mif1", b"msf1") and compatible & AVIF_BRANDS
+    return "AVIF" if is_avif else "HEIF"
 
 
 def webp_size(head: bytes) -> tuple[int, int]:

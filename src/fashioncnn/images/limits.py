@@ -1,7 +1,7 @@
 """Limits for untrusted image files, checked before a decoder reads them.
 
-Only the five supported formats are decoded. The decoder reads through a
-`MeteredFile`, which bounds its work on files with huge metadata or endless chunks.
+Only the supported formats are decoded. The decoder reads through a `MeteredFile`, which bounds its
+work on files with huge metadata or endless chunks.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from typing import BinaryIO
 
 from fashioncnn.errors import ImageError
 from fashioncnn.images.formats import (
+    FORMATS,
     HEAD_BYTES,
+    TEXT_PPM,
     count_jpeg_scans,
     describe_unsupported,
     detect_format,
     webp_size,
 )
+from fashioncnn.images.tiff import read_structure
 
 BYTES_PER_PIXEL = 8
 """File size allowed per pixel: four channels of 16 bits, uncompressed."""
@@ -28,7 +31,16 @@ MAX_READS = 200_000
 """Four times the reads that a PNG of 16 megapixels in chunks of 8 KiB needs."""
 MAX_SCANS = 64
 """Scans of a JPEG. A progressive one has about 10, and each is a pass over the whole image."""
-HOW_TO_REDUCE = "resize the image, or raise the limit with predict --max-megapixels"
+MAX_TIFF_BLOCKS = 100_000
+"""Strips or tiles of a TIFF; Pillow keeps an object for each. Strips have one row or more."""
+MAX_TEXT_BYTES, MAX_COMMENTS = 16 << 20, 1000
+"""Limits on a PBM, PGM or PPM file that is text: Pillow parses it slowly, comments very slowly."""
+MAX_SLOW_PIXELS = 4_000_000
+"""Limit on the pixels of PGM and PPM files whose levels Pillow scales one by one."""
+WHOLE_FILE_FORMATS = frozenset({"WEBP", "AVIF", "HEIF"})
+"""Formats whose decoders read the whole file at once, so that there is no limit on metadata."""
+HOW_TO_REDUCE = "resize the image"
+"""What to do about an image over a limit, where the limit is not an option."""
 
 
 class MeteredFile:
@@ -81,17 +93,20 @@ class MeteredFile:
         self._metadata_left = None
 
 
-def check_header(file: BinaryIO, name: str, max_pixels: int) -> tuple[str, MeteredFile]:
+def check_header(
+    file: BinaryIO, name: str, max_pixels: int, remedy: str = HOW_TO_REDUCE
+) -> tuple[str, MeteredFile]:
     """Return Pillow's name of the format, and `file` wrapped for the decoder.
 
     Args:
         file: open for reading, seekable.
         name: used in messages.
         max_pixels: limit on width × height.
+        remedy: what to do about an image that is too large.
 
     Raises:
-        ImageError: an unsupported format, too many bytes or JPEG scans, or a WEBP header that
-            declares too many pixels.
+        ImageError: an unsupported format, too many bytes, or a structure that a decoder would need
+            too much time or memory for.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
@@ -102,18 +117,19 @@ def check_header(file: BinaryIO, name: str, max_pixels: int) -> tuple[str, Meter
     if size > max_bytes(max_pixels):
         raise ImageError(
             f"{name}: {size:,} bytes, over the limit of {max_bytes(max_pixels):,} bytes for "
-            f"{max_pixels / 1e6:g} megapixels; {HOW_TO_REDUCE}"
+            f"{max_pixels / 1e6:g} megapixels; {remedy}"
         )
     if image_format == "WEBP":  # its decoder allocates all pixels before Pillow knows the size
         width, height = webp_size(head)
-        check_pixels(name, width, height, max_pixels)
-    if image_format == "JPEG" and (scans := count_jpeg_scans(file)) > MAX_SCANS:
-        raise ImageError(
-            f"{name}: {scans:,} JPEG scans, over the limit of {MAX_SCANS}; save it again with an "
-            "image editor"
-        )
+        check_pixels(name, width, height, max_pixels, remedy)
+    elif image_format == "JPEG":
+        _check_scans(file, name)
+    elif image_format == "TIFF":
+        _check_tiff(file, name, max_pixels)
+    elif head.startswith(TEXT_PPM):
+        _check_text(file, name, size)
     file.seek(0)
-    metadata_bytes = None if image_format == "WEBP" else METADATA_BYTES
+    metadata_bytes = None if image_format in WHOLE_FILE_FORMATS else METADATA_BYTES
     return image_format, MeteredFile(file, name, metadata_bytes)
 
 
@@ -122,18 +138,48 @@ def max_bytes(max_pixels: int) -> int:
     return BYTES_PER_PIXEL * max_pixels + EXTRA_BYTES
 
 
-def check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
+def check_pixels(
+    name: str, width: int, height: int, max_pixels: int, remedy: str = HOW_TO_REDUCE
+) -> None:
     """Raise `ImageError` if an image has more than `max_pixels` pixels."""
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}×{height} pixels, over the limit of {max_pixels / 1e6:g} megapixels; "
-            f"{HOW_TO_REDUCE}"
+            f"{remedy}"
         )
+
+
+def _check_scans(file: BinaryIO, name: str) -> None:
+    scans = count_jpeg_scans(file)
+    if scans > MAX_SCANS:
+        raise ImageError(
+            f"{name}: {scans:,} JPEG scans, over the limit of {MAX_SCANS}; save it again with an "
+            "image editor"
+        )
+
+
+def _check_tiff(file: BinaryIO, name: str, max_pixels: int) -> None:
+    """Reject tiles larger than an image may be, which libtiff decodes whole, and tiny strips."""
+    structure = read_structure(file)
+    if structure.blocks > MAX_TIFF_BLOCKS or structure.tile_pixels > max_pixels:
+        raise ImageError(
+            f"{name}: a TIFF of {structure.blocks:,} strips or tiles, or of huge tiles; save it "
+            "again with an image editor"
+        )
+
+
+def _check_text(file: BinaryIO, name: str, size: int) -> None:
+    if size <= MAX_TEXT_BYTES:
+        file.seek(0)
+        if file.read(size).count(b"#") <= MAX_COMMENTS:
+            return
+    raise ImageError(
+        f"{name}: {size:,} bytes of text, over the limit of {MAX_TEXT_BYTES:,}, or more than "
+        f"{MAX_COMMENTS:,} comments; save it again in binary form"
+    )
 
 
 def _unsupported(name: str, head: bytes) -> ImageError:
     description = describe_unsupported(head)
     prefix = f"{description}, " if description else ""
-    return ImageError(
-        f"{name}: {prefix}not a JPEG, PNG, WEBP, GIF or BMP image; convert or remove it"
-    )
+    return ImageError(f"{name}: {prefix}not a {FORMATS} image; convert or remove it")

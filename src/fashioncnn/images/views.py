@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.images.color import Gray, is_grayscale, to_grayscale
+from fashioncnn.errors import UsageError
+from fashioncnn.images.color import Gray, is_grayscale, to_grayscale, to_rgb
 from fashioncnn.images.segmentation import cut_out
 
 ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
@@ -33,6 +34,13 @@ def plain_view(image: Image.Image, size: int) -> Gray:
     """Return (size, size) uint8: grayscale, padded to a square with the border's gray, resized."""
     gray = to_grayscale(image)
     return _pad_to_square(gray, size, fill=_border_level(gray))
+
+
+def plain_color_view(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Return (size, size, 3) uint8: `plain_view` of each channel of the image on white."""
+    rgb = to_rgb(image)
+    channels = [plain_view(Image.fromarray(rgb[..., i]), size) for i in range(rgb.shape[2])]
+    return np.stack(channels, axis=-1)
 
 
 def fashion_view(image: Image.Image, size: int) -> Gray:
@@ -88,6 +96,33 @@ def photo_views(image: Image.Image, size: int) -> Views:
     return np.concatenate([garment, np.stack(whole)])
 
 
+def compute_views(image: Image.Image, mode: ViewMode, size: int, channels: int = 1) -> Views:
+    """Return the views of an image, (views, size, size) uint8, or (views, size, size, 3) in color.
+
+    Args:
+        image: of any mode.
+        mode: the conversion.
+        size: side in pixels.
+        channels: 1 for grayscale, 3 for color.
+
+    Raises:
+        UsageError: there are no views of this mode in color.
+    """
+    if channels == 1:
+        return VIEW_FUNCTIONS[mode](image, size)
+    check_color_views(mode)
+    return COLOR_VIEW_FUNCTIONS[mode](image, size)
+
+
+def check_color_views(mode: ViewMode) -> None:
+    """Raise `UsageError` if there are no views of this mode in color."""
+    if mode not in COLOR_VIEW_FUNCTIONS:
+        raise UsageError(
+            f"data.views = '{mode}': grayscale only; with data.channels = 3 it should be one of "
+            f"{', '.join(COLOR_VIEW_FUNCTIONS)}"
+        )
+
+
 VIEW_FUNCTIONS: dict[str, Callable[[Image.Image, int], Views]] = {
     "fashion": lambda image, size: fashion_view(image, size)[None],
     "plain": lambda image, size: plain_view(image, size)[None],
@@ -98,6 +133,10 @@ VIEW_FUNCTIONS: dict[str, Callable[[Image.Image, int], Views]] = {
     "crop": lambda image, size: whole_view(image, size, "crop")[None],
 }
 """By `ViewMode`: functions of an image of any mode and a side in pixels."""
+COLOR_VIEW_FUNCTIONS: dict[str, Callable[[Image.Image, int], Views]] = {
+    "plain": lambda image, size: plain_color_view(image, size)[None],
+}
+"""Likewise, in color: (views, size, size, 3)."""
 
 
 def _border_level(gray: Gray) -> int:

@@ -1,8 +1,12 @@
-"""Arrays, tensors, PIL images and paths of users as views."""
+"""Arrays, tensors, PIL images, files and their contents, as users pass them, as views."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -11,93 +15,168 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
-from fashioncnn.errors import UsageError
-from fashioncnn.images.decoding import read_image
-from fashioncnn.inference.inputs import compute_views, required_pixels
+from fashioncnn.errors import ImageError, UsageError
+from fashioncnn.images.decoding import MAX_PIXELS, decoded_side, finish_image
+from fashioncnn.images.files import SkippedFiles
+from fashioncnn.images.limits import max_bytes
+from fashioncnn.images.pil_images import from_pil
+from fashioncnn.images.pixels import to_levels
+from fashioncnn.inference.inputs import compute_views, load_views
+from fashioncnn.inference.shapes import as_stack
+from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
+Named = tuple[str | None, Views]
+"""A path, if there is one, and the views of an image."""
+SUPPORTED = "paths, PIL images, arrays, tensors, or the content of image files"
+PATHS_OR_OBJECTS = "OU"
+"""Kinds of arrays whose elements are images."""
 
 
 def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
     """Return the views of each image in `inputs`, (views, size, size) uint8.
 
+    The result does not depend on whether an image is passed by its path, its content or opened
+    with Pillow; see `from_pil` for the one small exception.
+
     Args:
-        inputs: a path or PIL image; an array or tensor with the shape (height, width) for one grey
-            image, (n, height, width), (n, 1, height, width) or (n, height, width, 1) for several,
-            uint8 in [0, 255] or float in [0, 1]; or a sequence of any of these.
-        preprocessing: of the model. Arrays of its image size are used unchanged; other arrays are
-            processed like image files.
+        inputs: one of these, or a sequence or iterator of them:
+
+            - a path of an image, of a folder, of which all images are read, of an IDX file, or a
+              pattern with ``*``;
+            - the content of an image file: bytes, or a file opened in binary mode;
+            - a PIL image of any mode;
+            - an array, a tensor, a pandas object, or nested lists of numbers, in a shape of
+              `fashioncnn.inference.shapes.as_stack` with values of
+              `fashioncnn.images.pixels.to_levels`. The range of values is that of the whole
+              array.
+        preprocessing: of the model. Gray arrays of its image size are used unchanged; other arrays
+            are processed like image files.
 
     Raises:
         UsageError: a type, shape or value range is not supported.
         ImageError: a file cannot be read.
     """
-    if isinstance(inputs, str | Path | Image.Image):
-        return [_views_of_image(inputs, preprocessing)]
-    if hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
-        inputs = _tensor_to_array(inputs)
-    if isinstance(inputs, np.ndarray):
-        return _views_of_array(inputs, preprocessing)
-    if isinstance(inputs, Sequence) and not isinstance(inputs, bytes | bytearray):
-        return [views for one in inputs for views in as_views(one, preprocessing)]
-    raise UsageError(
-        f"images of type {type(inputs).__name__}; should be paths, PIL images, arrays or tensors"
-    )
+    return as_named_views(inputs, preprocessing)[1]
+
+
+def as_named_views(inputs: Any, preprocessing: Preprocessing) -> tuple[list[str], list[Views]]:
+    """Return a name and the views of each image in `inputs`.
+
+    The name is the path of the image, also of one in a folder, else such as ``image 3``.
+
+    Args:
+        inputs: see `as_views`.
+        preprocessing: of the model.
+
+    Raises:
+        UsageError, ImageError: see `as_views`.
+    """
+    named = list(_iterate_views(inputs, preprocessing))
+    names = [name or f"image {position}" for position, (name, _) in enumerate(named)]
+    return names, [views for _, views in named]
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the first view of each image, (n, size, size) uint8; see `as_views`."""
-    views = as_views(inputs, preprocessing)
-    size = preprocessing.image_size
-    return np.stack([one[0] for one in views]) if views else np.empty((0, size, size), np.uint8)
+    """Return the first view of each image, (n, size, size[, 3]) uint8; see `as_views`."""
+    views, shape = as_views(inputs, preprocessing), preprocessing.input_shape
+    return np.stack([one[0] for one in views]) if views else np.empty((0, *shape), np.uint8)
+
+
+def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Named]:
+    if isinstance(inputs, str | os.PathLike):
+        yield from _views_of_path(os.fsdecode(inputs), preprocessing)
+    elif isinstance(inputs, bytes | bytearray | memoryview):
+        source = ImageSource(type(inputs).__name__, bytes(inputs))
+        yield None, _load(source, preprocessing)
+    elif isinstance(inputs, Image.Image):
+        image = from_pil(inputs, decoded_side(preprocessing.image_size))
+        yield None, compute_views(image, preprocessing)
+    elif hasattr(inputs, "read"):
+        yield None, _load(_read_file(inputs), preprocessing)
+    elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
+        yield from _views_of_array(_tensor_to_array(inputs), preprocessing)
+    elif hasattr(inputs, "__array__"):
+        array = inputs if isinstance(inputs, np.ma.MaskedArray) else np.asarray(inputs)
+        yield from _views_of_array(array, preprocessing)
+    elif isinstance(inputs, Sequence) and _has_numbers(inputs):
+        yield from _views_of_array(_numbers_to_array(inputs), preprocessing)
+    elif isinstance(inputs, Sequence | Iterator):
+        for one in inputs:
+            yield from _iterate_views(one, preprocessing)
+    else:
+        raise UsageError(f"images of type {type(inputs).__name__}; should be {SUPPORTED}")
+
+
+def _views_of_path(path: str, preprocessing: Preprocessing) -> Iterator[Named]:
+    """Yield the views of an image, of all images in a folder or an IDX file, or of matches."""
+    skipped = SkippedFiles()
+    name = str(Path(".", STDIN).absolute()) if path == STDIN else path  # not standard input
+    for source in find_sources([name], BytesIO(), 0, skipped):
+        yield path if source.name == name else source.name, _load(source, preprocessing)
+    if message := skipped.describe():
+        warnings.warn(message, stacklevel=2)
+
+
+def _load(source: ImageSource, preprocessing: Preprocessing) -> Views:
+    loaded = load_views(source, preprocessing)
+    if loaded.views is None:
+        raise ImageError(loaded.error)
+    return loaded.views
+
+
+def _read_file(file: Any) -> ImageSource:
+    """Return the content of an open file, from its start as with `PIL.Image.open`."""
+    name = getattr(file, "name", None)
+    name = name if isinstance(name, str) else type(file).__name__
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read(max_bytes(MAX_PIXELS) + 1)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"{name}: cannot be read ({error})") from None
+    if not isinstance(content, bytes):
+        raise UsageError(f"{name}: opened as text; open it in binary mode, as with open(…, 'rb')")
+    return ImageSource(name, content)
 
 
 def _tensor_to_array(tensor: Any) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    # NumPy has no bfloat16.
-    array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    try:
+        tensor = tensor.detach().cpu()
+        # NumPy has no bfloat16.
+        array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    except (TypeError, RuntimeError, AttributeError) as error:  # sparse, quantized, meta …
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"tensor that cannot be converted ({reason}); should be dense") from None
     return array
 
 
-def _views_of_image(image: str | Path | Image.Image, preprocessing: Preprocessing) -> Views:
-    if not isinstance(image, Image.Image):
-        image = read_image(Path(image), min_side=required_pixels(preprocessing))
-    return compute_views(image, preprocessing)
+def _has_numbers(inputs: Sequence[Any]) -> bool:
+    """Return whether nested lists end in numbers, as after ``array.tolist()``."""
+    first: Any = inputs
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    return isinstance(first, Number) and not isinstance(first, np.generic)
 
 
-def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> list[Views]:
-    shape = array.shape
-    if array.ndim == 2:
-        array = array[None]
-    elif array.ndim == 4 and shape[1] == 1:
-        array = array[:, 0]
-    elif array.ndim == 4 and shape[3] == 1:
-        array = array[..., 0]
-    if array.ndim != 3 or 0 in array.shape[1:] or array.shape[2] in (1, 3, 4):
-        raise UsageError(
-            f"array of shape {shape}: should be (height, width), (n, height, width) or "
-            "(n, 1, height, width) for grey images; pass color images as PIL images"
-        )
-    images = _to_uint8(array)
-    size = preprocessing.image_size
-    if images.shape[1:] == (size, size):
-        return list(images[:, None])
-    return [compute_views(Image.fromarray(image), preprocessing) for image in images]
+def _numbers_to_array(inputs: Sequence[Any]) -> NDArray[Any]:
+    try:
+        return np.asarray(inputs)
+    except ValueError:
+        raise UsageError("lists of numbers of unequal lengths; should be images") from None
 
 
-def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if not array.size:
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise UsageError(f"array of {array.dtype}: should be uint8, or float in [0, 1]")
-    low, high = float(array.min()), float(array.max())
-    if np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1:
-        return np.round(array * 255).astype(np.uint8)
-    if np.issubdtype(array.dtype, np.integer) and low >= 0 and high <= 255:
-        return array.astype(np.uint8)
-    raise UsageError(
-        f"array of {array.dtype} in [{low:g}, {high:g}]: should be uint8 in [0, 255] or float in "
-        "[0, 1]"
-    )
+def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[Named]:
+    if array.dtype.kind in PATHS_OR_OBJECTS and array.ndim == 1:
+        for one in array.tolist():
+            yield from _iterate_views(one, preprocessing)
+        return
+    if array.shape == (0,):
+        return
+    size, channels = preprocessing.image_size, preprocessing.channels
+    for pixels in to_levels(as_stack(array, size, channels)):
+        if pixels.shape == preprocessing.input_shape:
+            yield None, pixels[None]
+            continue
+        image = finish_image(Image.fromarray(np.ascontiguousarray(pixels)), decoded_side(size))
+        yield None, compute_views(image, preprocessing)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.data.splits import split_validation, validation_size
-from fashioncnn.errors import DataError
+from fashioncnn.data.training_data import hold_out
+from fashioncnn.errors import DataError, UsageError
 from fashioncnn.evaluation.metrics import Labels, Logits, compute_metrics
 from fashioncnn.evaluation.predictions import (
     SplitPredictions,
@@ -29,6 +33,7 @@ def evaluate_split(
     *,
     run: RunFolder | None = None,
     precision: str = "fp32",
+    allowed: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a model on one split.
 
@@ -41,18 +46,25 @@ def evaluate_split(
         run: its stored predictions are used while model and images are the same, and updated
             otherwise.
         precision: of the predictor.
+        allowed: (n, classes) bool, the correct classes of each image; if there are several, the
+            most probable of them is its label. Their number is ``partial_labels``.
 
     Raises:
         DataError: the data has other classes or another image size than the model.
     """
     check_compatible(predictor.spec, dataset)
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
-    return model_metrics(description, predictions.logits, predictions.labels, dataset.name, name)
+    logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
+    if allowed is None:
+        return model_metrics(description, logits, labels, data_name, name)
+    labels = np.where(allowed, logits, -np.inf).argmax(axis=1).astype(np.uint8)
+    metrics = model_metrics(description, logits, labels, data_name, name)
+    return {**metrics, "partial_labels": int((allowed.sum(axis=1) > 1).sum())}
 
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
     """Return the predictions for the images of a split."""
-    logits = predictor.logits(split.images[:, None])
+    logits = predictor.logits(split.all_views)
     return SplitPredictions(logits, split.labels, split.indices)
 
 
@@ -113,6 +125,11 @@ def check_compatible(spec: ModelSpec, dataset: Dataset) -> None:
             f"{dataset.source}: its classes ({', '.join(dataset.class_names[:3])} …) differ from "
             f"the model's ({', '.join(spec.labels[:3])} …)"
         )
+    if dataset.channels != spec.preprocessing.channels:
+        raise DataError(
+            f"{dataset.source}: images of {dataset.channels} channels, but the model needs "
+            f"{spec.preprocessing.channels}"
+        )
     size = dataset.train.images.shape[1]
     if size != spec.preprocessing.image_size:
         expected = spec.preprocessing.image_size
@@ -124,14 +141,18 @@ def check_compatible(spec: ModelSpec, dataset: Dataset) -> None:
 def evaluation_splits(dataset: Dataset, settings: Settings | None) -> dict[str, Split]:
     """Return the splits that can be evaluated: ``test``, and ``validation`` as a run held it out.
 
+    A validation split of the source is used as it is.
+
     Args:
         dataset: may be other data than that of the run, and too small for its validation split.
         settings: of the run, if there is one.
     """
     splits = {} if dataset.test is None else {"test": dataset.test}
-    if settings is not None:
-        size = validation_size(settings.data.validation, len(dataset.train))
-        validation = split_validation(dataset.train, size)[1] if size < len(dataset.train) else None
-        if validation is not None:
-            splits["validation"] = validation
+    if dataset.validation is not None:
+        splits["validation"] = dataset.validation
+    elif settings is not None:
+        with contextlib.suppress(UsageError):
+            validation = hold_out(dataset, settings.data)[1]
+            if validation is not None:
+                splits["validation"] = validation
     return splits

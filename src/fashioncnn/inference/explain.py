@@ -26,7 +26,7 @@ def draw_explanation(
 
     Args:
         backend: computes the maps.
-        views: (views, size, size) uint8.
+        views: (views, size, size) or (views, size, size, 3) uint8.
         label: the class to explain.
         caption: one line below the views.
     """
@@ -54,11 +54,11 @@ def side_by_side(views: NDArray[np.uint8]) -> Image.Image:
 
 
 def _overlay(image: Image.Image, activation: NDArray[np.float32]) -> Image.Image:
-    """Return a grey image below the colors of `activation`, (rows, columns) in [0, 1]."""
+    """Return an image below the colors of `activation`, (rows, columns) in [0, 1]."""
     smooth = Image.fromarray(activation).resize(image.size, Image.Resampling.BILINEAR)
     levels = np.linspace(0, 1, len(COLORS))
     values = np.clip(np.asarray(smooth), 0, 1)
     colors = np.stack([np.interp(values, levels, c) for c in zip(*COLORS, strict=True)], axis=-1)
-    grey = np.asarray(image, np.float64)[..., None]
-    mixed = IMAGE_OPACITY * grey + (1 - IMAGE_OPACITY) * colors
+    pixels = np.asarray(image.convert("RGB"), np.float64)
+    mixed = IMAGE_OPACITY * pixels + (1 - IMAGE_OPACITY) * colors
     return Image.fromarray(np.round(mixed).astype(np.uint8))

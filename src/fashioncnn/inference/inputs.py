@@ -16,16 +16,11 @@ from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import FashionCNNError, ImageError, UsageError
-from fashioncnn.images.decoding import read_image
-from fashioncnn.images.views import VIEW_FUNCTIONS
+from fashioncnn.images import views
+from fashioncnn.images.decoding import MAX_PIXELS, decoded_side, finish_image, read_image
+from fashioncnn.images.limits import HOW_TO_REDUCE
 from fashioncnn.inference.sources import ImageSource
 
-MIN_DECODED_SIDE = 512
-"""Pixels on the longer side to which a photograph is decoded at least.
-
-Views of photographs of 2,100 pixels decoded to this size differ by 0.1 to 0.2 grey levels from
-those of the full image (median of 29), in a fifth of the time (docs/LOG.md).
-"""
 SINGLE_TASKS, TASK_SIZE = 64, 8
 """The first images are one task each, so that few large ones use all cores; later ones are
 grouped."""
@@ -56,27 +51,29 @@ class LoadedImage:
 
 
 def compute_views(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the views of a decoded image, (views, size, size) uint8.
+    """Return the views of a decoded image, (views, size, size[, 3]) uint8.
 
     Args:
         image: of any mode.
         preprocessing: of the model.
     """
-    return VIEW_FUNCTIONS[preprocessing.views](image, preprocessing.image_size)
+    size, channels = preprocessing.image_size, preprocessing.channels
+    return views.compute_views(image, preprocessing.views, size, channels)
 
 
-def required_pixels(preprocessing: Preprocessing) -> int:
-    """Return the pixels on the longer side to which an image needs to be decoded."""
-    return max(MIN_DECODED_SIDE, 8 * preprocessing.image_size)
-
-
-def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: int) -> LoadedImage:
+def load_views(
+    source: ImageSource,
+    preprocessing: Preprocessing,
+    max_pixels: int = MAX_PIXELS,
+    remedy: str = HOW_TO_REDUCE,
+) -> LoadedImage:
     """Return the views of a source, or why it could not be read.
 
     Args:
         source: a file, its content, a grey array, or an error.
         preprocessing: of the model. An array of its image size is used unchanged.
-        max_pixels: images with more pixels are rejected before they are decoded.
+        max_pixels: limit on the pixels of a decoded image, see `read_image`.
+        remedy: what a message about an image over the limit says to do.
     """
     content = source.content
     if isinstance(content, FashionCNNError):
@@ -85,13 +82,17 @@ def load_views(source: ImageSource, preprocessing: Preprocessing, max_pixels: in
     size = preprocessing.image_size
     try:
         if isinstance(content, np.ndarray):
-            if content.shape == (size, size):
+            if content.shape == preprocessing.input_shape:
                 return LoadedImage(source.name, content[None])
-            image = Image.fromarray(content)
+            image = finish_image(Image.fromarray(content), decoded_side(size))
         else:
-            file = BytesIO(content) if isinstance(content, bytes) else content
-            min_side = required_pixels(preprocessing)
-            image = read_image(file, source.name, max_pixels=max_pixels, min_side=min_side)
+            image = read_image(
+                BytesIO(content) if isinstance(content, bytes) else content,
+                source.name,
+                max_pixels=max_pixels,
+                min_side=decoded_side(size),
+                remedy=remedy,
+            )
         resized = image.size != (size, size)
         return LoadedImage(source.name, compute_views(image, preprocessing), resized=resized)
     except ImageError as error:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from fashioncnn.artifacts.ood import logit_std
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.environment import available_cores
 from fashioncnn.evaluation.metrics import softmax
+from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.decoding import MAX_PIXELS
+from fashioncnn.images.limits import HOW_TO_REDUCE
 from fashioncnn.inference.backend import Backend
 from fashioncnn.inference.inputs import load_views, map_in_order
 from fashioncnn.inference.sources import ImageSource
@@ -69,6 +72,9 @@ class Prediction:
         abstained: whether the confidence is below the model's threshold.
         confidence: in [0, 1], see `Predictions`; None if the image could not be read.
         resized: whether the image had another size than the model input.
+        label: the most probable class as the user gave the labels, by default its code; None if the
+            image could not be read.
+        name: of that class.
     """
 
     source: str
@@ -79,6 +85,31 @@ class Prediction:
     abstained: bool = False
     confidence: float | None = None
     resized: bool = False
+    label: int | str | None = None
+    name: str | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of the most probable class, in [0, 1]."""
+        return None if self.probabilities is None else float(self.probabilities.max())
+
+    def __repr__(self) -> str:
+        if self.probability is None:
+            return f"Prediction({self.source}: {self.error})"
+        abstained = ", abstained" if self.abstained else ""
+        return f"Prediction({self.source}: {self.name} {self.probability:.1%}{abstained})"
+
+    def _repr_html_(self) -> str:
+        """Return the model input and the prediction, for a notebook."""
+        if self.views is None or self.probability is None:
+            return f"<div>{escape(self.source)}: {escape(str(self.error))}</div>"
+        image = data_uri(np.concatenate(list(self.views), axis=1))
+        answer = f"{escape(str(self.name))} {self.probability:.1%}"
+        return (
+            f'<div><img src="{image}" alt="model input" style="height: 64px; '
+            'image-rendering: pixelated; vertical-align: middle"> '
+            f"{f'abstained ({answer})' if self.abstained else answer}</div>"
+        )
 
 
 class Predictor:
@@ -102,7 +133,7 @@ class Predictor:
         if not len(views):
             return self._predictions(np.empty((0, len(self.spec.labels))), np.empty(0))
         counts = np.array([len(of_image) for of_image in views])
-        logits = self.augmented_logits(_stack(views))
+        logits = self.augmented_logits(stack_views(views))
         scaled = logits / np.float32(self.spec.temperature)
         probabilities = _mean_over_views(np.array([softmax(x) for x in scaled]), counts)
         std = _mean_over_views(np.array([logit_std(x) for x in logits]), counts)
@@ -123,7 +154,7 @@ class Predictor:
         """
         single = len(views) and all(len(of_image) == 1 for of_image in views)
         if self.spec.tta == "none" and single:
-            return self.backend.logits(_stack(views))
+            return self.backend.logits(stack_views(views))
         return self.to_logits(self.predict_views(views).probabilities)
 
     def to_logits(self, probabilities: Floats) -> NDArray[np.float32]:
@@ -132,14 +163,27 @@ class Predictor:
         return logits.astype(np.float32)
 
     def predict_sources(
-        self, sources: Iterable[ImageSource], max_pixels: int = MAX_PIXELS
+        self,
+        sources: Iterable[ImageSource],
+        max_pixels: int = MAX_PIXELS,
+        remedy: str = HOW_TO_REDUCE,
     ) -> Generator[Prediction, None, None]:
         """Yield a prediction for each source, in order; the stream may be endless.
 
         Images are decoded by one thread per core, a little ahead of the network. Predictions that
         were yielded are not kept.
+
+        Args:
+            sources: of the images.
+            max_pixels: limit on the pixels of a decoded image.
+            remedy: what a message about an image over the limit says to do.
         """
-        load = partial(load_views, preprocessing=self.spec.preprocessing, max_pixels=max_pixels)
+        load = partial(
+            load_views,
+            preprocessing=self.spec.preprocessing,
+            max_pixels=max_pixels,
+            remedy=remedy,
+        )
         loaded_images = map_in_order(load, sources, available_cores())
         with closing(loaded_images):
             while batch := list(islice(loaded_images, BATCH_SIZE)):
@@ -150,14 +194,18 @@ class Predictor:
                         yield Prediction(loaded.name, None, loaded.error, found=loaded.found)
                         continue
                     row = next(rows)
+                    probabilities = predictions.probabilities[row]
+                    code = int(probabilities.argmax())
                     yield Prediction(
                         source=loaded.name,
-                        probabilities=predictions.probabilities[row],
+                        probabilities=probabilities,
                         error=None,
                         views=loaded.views,
                         abstained=bool(predictions.abstained[row]),
                         confidence=float(predictions.confidences[row]),
                         resized=loaded.resized,
+                        label=code,
+                        name=self.spec.labels[code],
                     )
 
     def predict_files(self, paths: Iterable[Path]) -> Generator[Prediction, None, None]:
@@ -184,7 +232,7 @@ class Predictor:
         return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)
 
 
-def _stack(views: Views) -> NDArray[np.uint8]:
+def stack_views(views: Views) -> NDArray[np.uint8]:
     """Return the views of all images, (n, size, size)."""
     if isinstance(views, np.ndarray):
         return views.reshape(-1, *views.shape[2:])

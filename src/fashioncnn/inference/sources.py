@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fashioncnn.data.idx import count_idx_images, is_idx, stream_idx_images
 from fashioncnn.errors import DataError, FashionCNNError, UsageError
-from fashioncnn.images.files import walk_images
-from fashioncnn.images.formats import SUFFIXES
+from fashioncnn.images.files import OnSkip, walk_images
+from fashioncnn.images.formats import FORMATS, SUFFIXES
 
 STDIN = "-"
 GLOB_CHARACTERS = frozenset("*?[")
@@ -42,7 +42,9 @@ class ImageSource:
     content: Path | bytes | NDArray[np.uint8] | FashionCNNError
 
 
-def find_sources(sources: Iterable[str], stdin: BinaryIO, max_bytes: int) -> Iterator[ImageSource]:
+def find_sources(
+    sources: Iterable[str], stdin: BinaryIO, max_bytes: int, on_skip: OnSkip | None = None
+) -> Iterator[ImageSource]:
     """Yield the images of all `sources`, in order.
 
     A folder yields its images, an IDX file each of its images as ``file[index]``. A name that does
@@ -52,12 +54,13 @@ def find_sources(sources: Iterable[str], stdin: BinaryIO, max_bytes: int) -> Ite
         sources: names; ``-`` is one image on standard input.
         stdin: standard input.
         max_bytes: the most that is read from it.
+        on_skip: called with each file in a folder that is not an image.
     """
     for source in sources:
         if source == STDIN:
             yield ImageSource(STDIN, stdin.read(max_bytes + 1))
             continue
-        paths = iter(_paths(source))
+        paths = iter(_paths(source, on_skip))
         first = next(paths, None)
         if first is None:
             short = source if len(source) <= MAX_NAME_LENGTH else f"{source[:MAX_NAME_LENGTH]}…"
@@ -109,20 +112,20 @@ def _require_short(name: bytes, number: int) -> None:
         )
 
 
-def _paths(source: str) -> Iterable[Path]:
+def _paths(source: str, on_skip: OnSkip | None = None) -> Iterable[Path]:
     """Return the files of a source; empty if it does not exist."""
     path = Path(source)
     try:
         if path.is_dir():
-            return walk_images(path)
+            return walk_images(path, on_skip)
         if path.exists() or path.is_symlink():
             return (path,)
     except (OSError, ValueError):  # name too long, or with a NUL byte
         return ()
-    return _glob(path) if GLOB_CHARACTERS & set(source) else ()
+    return _glob(path, on_skip) if GLOB_CHARACTERS & set(source) else ()
 
 
-def _glob(pattern: Path) -> Iterator[Path]:
+def _glob(pattern: Path, on_skip: OnSkip | None) -> Iterator[Path]:
     """Yield the matches of a pattern, sorted; a matching folder yields its images.
 
     As in a shell, ``*`` does not match hidden names; ``**`` follows no links and so ends.
@@ -144,13 +147,13 @@ def _glob(pattern: Path) -> Iterator[Path]:
         if not path.is_dir():
             yield path
         elif "**" not in rest:  # which matches the files of the folder, too
-            yield from walk_images(path)
+            yield from walk_images(path, on_skip)
 
 
 def _why_empty(source: str) -> str:
     try:
         if Path(source).is_dir():
-            return "a folder without images (JPEG, PNG, WEBP, GIF, BMP)"
+            return f"a folder without images ({FORMATS})"
     except (OSError, ValueError) as error:
         return f"not a valid file name ({getattr(error, 'strerror', None) or error})"
     return "no matching file" if GLOB_CHARACTERS & set(source) else "no such file"

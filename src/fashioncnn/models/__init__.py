@@ -10,41 +10,60 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fashioncnn.devices import default_modes
+from fashioncnn.errors import UsageError
 from fashioncnn.kernels import Kernels, load_kernels
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
-from fashioncnn.models.layers import FlattenLinear, KernelLayer
+from fashioncnn.models.layers import ConvolutionalNetwork, FlattenLinear, KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.settings import ModelConfig
+from fashioncnn.settings import CustomConfig, ModelConfig
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fashion_cnn": FashionCNN,
     "batchnorm_cnn": BatchNormCNN,
     "residual_cnn": ResidualCNN,
 }
-"""Networks by the name of the setting ``model.name``."""
+"""Networks by the name of the setting ``model.name``. Your own network is not added here, where
+it would be recorded under the name of another one: see `fashioncnn.models.custom`."""
+_ORIGINAL = dict(MODELS)
 
 
-def build_model(config: ModelConfig, image_size: int, classes: int) -> nn.Module:
+def build_model(
+    config: ModelConfig, image_size: int, classes: int, in_channels: int = 1
+) -> nn.Module:
     """Return a network with random weights drawn from torch's global generator.
 
     Args:
         config: the section ``[model]`` of the settings.
         image_size: side of the input images, in pixels.
         classes: number of logits.
+        in_channels: of the input images, 1 or 3.
 
     Raises:
         ConfigError: the images are too small for the network, or its stages are inconsistent.
+        UsageError: it is a custom network, or was exchanged in `MODELS`.
     """
-    return MODELS[config.name](config, image_size, classes)
+    if isinstance(config, CustomConfig):
+        raise UsageError(f"the code of the custom network {config.network} is needed")
+    if MODELS[config.name] is not _ORIGINAL[config.name]:
+        raise UsageError(
+            f"MODELS['{config.name}'] was replaced, and would be recorded as {config.name}; give "
+            "your own network as Classifier(network=…)"
+        )
+    return MODELS[config.name](config, image_size, classes, in_channels)
 
 
 def place_network(network: nn.Module, device: torch.device) -> None:
     """Move a network to `device`, in channels_last layout, in which convolutions are fastest.
 
     The layout changes the order of sums: a network gives the same bytes only in the same layout.
+    Custom networks keep theirs, since their code may call `torch.Tensor.view`, which fails in
+    channels_last.
     """
     network.to(device)
+    if not isinstance(network, ConvolutionalNetwork):
+        return
     if device.type != "mps":  # which does not support the layout in every operation
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -80,29 +99,67 @@ def kernels_of(network: nn.Module) -> Literal["native", "torch"]:
 
 
 @lru_cache
-def count_multiply_adds(config: ModelConfig, image_size: int, classes: int) -> int:
+def count_multiply_adds(
+    config: ModelConfig, image_size: int, classes: int, in_channels: int = 1
+) -> int:
     """Return the multiply-add operations of convolutions and linear layers for one image.
 
     Normalization, pooling and biases, a few percent, are not counted, as is customary.
     """
+    with torch.device("meta"):
+        network = build_model(config, image_size, classes, in_channels).eval()
+        image = torch.empty(1, in_channels, image_size, image_size)
+        return _count_multiply_adds(network, image)
+
+
+def measure_multiply_adds(network: nn.Module, image_size: int, in_channels: int = 1) -> int | None:
+    """Return the multiply-adds of convolutions and linear layers of any network for one image.
+
+    None if weights of another kind of layer would not be counted, such as of recurrent layers.
+    """
+    counted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | FlattenLinear
+    for layer in network.modules():
+        weights = [p for p in layer.parameters(recurse=False) if p.dim() > 1]
+        if weights and not isinstance(layer, counted):
+            return None
+    device, training = next(network.parameters()).device, network.training
+    with default_modes(), torch.no_grad():
+        image = torch.zeros(1, in_channels, image_size, image_size, device=device)
+        count = _count_multiply_adds(network.eval(), image)
+    network.train(training)
+    return count
+
+
+def _count_multiply_adds(network: nn.Module, image: Tensor) -> int:
+    """Return the multiply-adds of a network for one image, (1, c, size, size) float."""
     counts: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(layer, nn.Conv2d):  # square, stride 1; the layer's output may be pooled
-            shrinkage = layer.kernel_size[0] - 1 - 2 * int(layer.padding[0])
-            positions = math.prod(side - shrinkage for side in inputs[0].shape[2:])
-            weights_per_output = layer.in_channels * math.prod(layer.kernel_size)
-            counts.append(positions * weights_per_output * output.shape[1])
-        else:
-            counts.append(next(layer.parameters()).numel())
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            weights_per_output = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+            counts.append(_positions(layer, inputs[0]) * weights_per_output * output.shape[1])
+        elif isinstance(layer, nn.Linear):
+            counts.append(inputs[0].numel() * layer.out_features)
+        elif isinstance(layer, FlattenLinear):
+            counts.append(layer.weight.numel())
 
-    with torch.device("meta"):
-        network = build_model(config, image_size, classes).eval()
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear | FlattenLinear):
-                layer.register_forward_hook(count)
-        network(torch.empty(1, 1, image_size, image_size))
+    hooks = [layer.register_forward_hook(count) for layer in network.modules()]
+    network(image)
+    for hook in hooks:
+        hook.remove()
     return sum(counts)
+
+
+def _positions(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, features: Tensor) -> int:
+    """Return at how many positions a convolution is computed; its output may be pooled."""
+    if layer.padding == "same":
+        return math.prod(features.shape[2:])
+    positions = 1
+    for axis, side in enumerate(features.shape[2:]):
+        padding = 0 if layer.padding == "valid" else int(layer.padding[axis])
+        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        positions *= (side + 2 * padding - reach) // layer.stride[axis] + 1
+    return positions
 
 
 def count_parameters(model: nn.Module) -> int:

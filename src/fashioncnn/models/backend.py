@@ -59,10 +59,10 @@ def compute_logits(
     Args:
         network: put into evaluation mode for the computation.
         preprocessing: of the network.
-        images: (n, 1, size, size) uint8 on the network's device, n > 0.
+        images: (n, channels, size, size) uint8 on the network's device, n > 0.
         precision: ``fp32`` or ``bf16``.
     """
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     with torch.inference_mode(), autocast(images.device, precision):
         batches = [
@@ -70,7 +70,8 @@ def compute_logits(
             for batch in torch.split(images, BATCH_SIZE)
         ]
         logits: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
-    network.train(training)
+    for module, training in modes:  # frozen layers stay in evaluation mode
+        module.training = training
     return logits
 
 
@@ -78,7 +79,7 @@ def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return the input of a network, float32, for images in [0, 255].
 
     Args:
-        images: (n, 1, size, size) uint8 or float; not changed.
+        images: (n, channels, size, size) uint8 or float; not changed.
         preprocessing: of the network.
     """
     mean, std = preprocessing.mean, preprocessing.std
@@ -87,9 +88,14 @@ def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return (n, size, size) uint8 images as (n, 1, size, size) uint8 on `device`.
+    """Return images as (n, channels, size, size) uint8 on `device`.
 
     On the CPU a writable, contiguous array is not copied.
+
+    Args:
+        images: (n, size, size) or (n, size, size, 3) uint8.
+        device: of the result.
     """
     usable = images.flags.writeable and images.flags.c_contiguous
-    return torch.from_numpy(images if usable else images.copy("C")).to(device).unsqueeze(1)
+    tensor = torch.from_numpy(images if usable else images.copy("C")).to(device)
+    return tensor.unsqueeze(1) if images.ndim == 3 else tensor.permute(0, 3, 1, 2)

@@ -32,12 +32,14 @@ class BatchNormCNN(ConvolutionalNetwork):
         side: of the last feature maps, in pixels.
     """
 
-    def __init__(self, config: BatchNormCNNConfig, image_size: int, classes: int) -> None:
+    def __init__(
+        self, config: BatchNormCNNConfig, image_size: int, classes: int, in_channels: int = 1
+    ) -> None:
         super().__init__()
         self.whitening = config.whitening
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
-        channels, side = 1, image_size
+        channels, side = in_channels, image_size
         for out_channels in config.channels:
             self.convolutions.append(ConvPoolReLU(channels, out_channels, 3, padding=1))
             self.norms.append(BatchNorm(out_channels))
@@ -56,13 +58,13 @@ class BatchNormCNN(ConvolutionalNetwork):
         trained). A layer with fewer filters takes the first of them.
 
         Args:
-            images: (n, 1, size, size) float, preprocessed.
+            images: (n, channels, size, size) float, preprocessed.
         """
         patches = F.unfold(images, 3, padding=1).transpose(1, 2).flatten(0, 1)
         patches = patches[patches.std(1) > MIN_PATCH_STD]
         values, vectors = torch.linalg.eigh(patches.T @ patches / max(len(patches), 1))
         filters = (vectors / (values + WHITENING_EPS).sqrt()).T.flip(0)
-        filters = torch.cat([filters, -filters]).reshape(-1, 1, 3, 3)
+        filters = torch.cat([filters, -filters]).reshape(-1, images.shape[1], 3, 3)
         weight, bias = self.convolutions[0].parameters()
         n = min(len(filters), len(weight))
         weight[:n] = filters[:n]

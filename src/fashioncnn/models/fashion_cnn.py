@@ -23,10 +23,12 @@ class FashionCNN(ConvolutionalNetwork):
     reproduce its figures most closely (docs/RESULTS.md, benchmarks/fit_baseline.py).
     """
 
-    def __init__(self, config: FashionCNNConfig, image_size: int, classes: int) -> None:
+    def __init__(
+        self, config: FashionCNNConfig, image_size: int, classes: int, in_channels: int = 1
+    ) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList()
-        channels, side = 1, image_size
+        channels, side = in_channels, image_size
         for out_channels in config.channels:
             self.convolutions.append(
                 ConvPoolReLU(channels, out_channels, config.kernel_size, config.padding)

@@ -20,10 +20,10 @@ def expand_filters(weight: Tensor) -> Tensor:
     """Return all filters, (2·half, in, k, k), for the free ones of the first half.
 
     Args:
-        weight: (half, in, k, k) float; `in` is 1 (images) or even (two halves of channels).
+        weight: (half, in, k, k) float; `in` is 1 or 3 (images) or even (two halves of channels).
     """
     flipped = weight.flip(3)
-    if weight.shape[1] > 1:
+    if weight.shape[1] % 2 == 0:
         flipped = torch.cat(flipped.chunk(2, dim=1)[::-1], dim=1)
     filters = torch.cat([weight, flipped])
     return filters.contiguous(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fashioncnn.errors import UsageError
 from fashioncnn.models.layers import ConvolutionalNetwork
 
 
@@ -23,18 +24,45 @@ def grad_cam(network: nn.Module, inputs: Tensor, labels: NDArray[np.int64]) -> N
     each channel; negative values become 0.
 
     Args:
-        network: a `ConvolutionalNetwork` in evaluation mode.
+        network: in evaluation mode; if it is not a `ConvolutionalNetwork`, the features are the
+            output of the last `torch.nn.Conv2d` that it calls.
         inputs: (n, 1, size, size) float, normalized.
         labels: (n,) the class to explain for each image.
+
+    Raises:
+        UsageError: the network has no convolution.
     """
-    network = cast("ConvolutionalNetwork", network)
-    with torch.no_grad():
-        features = network.features(inputs)
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = features.detach().clone().requires_grad_()
-        logits = network.head(leaf)
+        features, logits = _features_and_logits(network, inputs)
         selected = logits.gather(1, torch.from_numpy(labels).to(logits.device)[:, None])
-        (gradients,) = torch.autograd.grad(selected.sum(), leaf)
+        (gradients,) = torch.autograd.grad(selected.sum(), features, materialize_grads=True)
+    features = features.detach()
     weights = gradients.mean((2, 3), keepdim=True)
     maps = (weights * features).sum(1).clamp(min=0)
     return cast("NDArray[np.float32]", maps.float().cpu().numpy())
+
+
+def _features_and_logits(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the output of the last convolution and the logits, which depend on it."""
+    if isinstance(network, ConvolutionalNetwork):
+        with torch.no_grad():
+            features = network.features(inputs)
+        features = features.clone().requires_grad_()
+        return features, network.head(features)
+    outputs: list[Tensor] = []
+
+    def keep(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        outputs.append(output)
+        return output.clone()  # which the network may change in place
+
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        # Frozen weights need an input with a gradient; the network may change it in place.
+        logits: Tensor = network(inputs.clone().requires_grad_().clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not outputs:
+        raise UsageError("the network has no torch.nn.Conv2d, whose output Grad-CAM explains")
+    return outputs[-1], logits

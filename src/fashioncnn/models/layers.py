@@ -33,7 +33,7 @@ class ConvolutionalNetwork(nn.Module, ABC):
         """Return the last convolution's features, (n, channels, rows, columns) float.
 
         Args:
-            images: (n, 1, size, size) float.
+            images: (n, channels, size, size) float.
         """
 
     @abstractmethod
@@ -41,7 +41,7 @@ class ConvolutionalNetwork(nn.Module, ABC):
         """Return the logits, (n, classes) float, for the output of `features`."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, (n, classes) float, for images (n, 1, size, size) float."""
+        """Return the logits, (n, classes) float, for images (n, channels, size, size) float."""
         return self.head(self.features(images))
 
 

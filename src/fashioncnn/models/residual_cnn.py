@@ -111,7 +111,9 @@ class ResidualCNN(ConvolutionalNetwork):
         side: of the last feature maps, in pixels.
     """
 
-    def __init__(self, config: ResidualCNNConfig, image_size: int, classes: int) -> None:
+    def __init__(
+        self, config: ResidualCNNConfig, image_size: int, classes: int, in_channels: int = 1
+    ) -> None:
         super().__init__()
         _check_stages(config, image_size)
         if config.flip_equivariant:
@@ -120,7 +122,7 @@ class ResidualCNN(ConvolutionalNetwork):
         self.halves = 2 if config.flip_equivariant else 1
         layers = FLIP_EQUIVARIANT if config.flip_equivariant else PLAIN
         channels = config.channels[0]
-        self.stem = layers.convolution(1, channels)
+        self.stem = layers.convolution(in_channels, channels)
         self.stem_norm = layers.batch_norm(channels)
         self.blocks = nn.ModuleList(
             ResidualBlock(channels, layers) for _ in range(config.blocks[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from fashioncnn.artifacts.model_folder import (
     CONFIG,
@@ -22,16 +23,19 @@ from fashioncnn.artifacts.model_folder import (
     write_model_folder,
 )
 from fashioncnn.artifacts.spec import ModelSpec
-from fashioncnn.devices import default_modes
-from fashioncnn.errors import ConfigError, ModelError
+from fashioncnn.devices import default_modes, isolated_torch_state
+from fashioncnn.errors import ConfigError, ModelError, UsageError
 from fashioncnn.models import (
     build_model,
     count_multiply_adds,
     count_parameters,
+    measure_multiply_adds,
     place_network,
     set_kernels,
 )
+from fashioncnn.models.custom import NO_FILE, CustomNetwork, is_interactive
 from fashioncnn.reading import parse_json
+from fashioncnn.settings import CustomConfig, ModelConfig
 
 MAX_HEADER_BYTES = 1 << 20
 """Limit on the header of model.safetensors; the deepest network of the recipes needs 10 kB."""
@@ -41,6 +45,8 @@ MAX_VALUE_BYTES = 8
 """Size of the largest type in which a value is stored."""
 STORED_TYPES = frozenset({"F16", "F32", "F64", "I64"})
 """Types in model.safetensors: fp16 or fp32, whole numbers for counters."""
+BUFFER_TYPES = frozenset({"I32", "U8", "BOOL"})
+"""Further types in the buffers of custom networks (`fashioncnn.models.verification.STORABLE`)."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,14 @@ class TrainedModel:
         return count_parameters(self.network)
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of convolutions and linear layers per image."""
+    def multiply_adds(self) -> int | None:
+        """Multiply-adds of convolutions and linear layers per image; None if unknown."""
         spec = self.spec
-        size, classes = spec.preprocessing.image_size, len(spec.labels)
-        return count_multiply_adds(spec.architecture, size, classes)
+        preprocessing = spec.preprocessing
+        size, channels = preprocessing.image_size, preprocessing.channels
+        if isinstance(spec.architecture, CustomConfig):
+            return measure_multiply_adds(self.network, size, channels)
+        return count_multiply_adds(spec.architecture, size, len(spec.labels), channels)
 
     def weights(self, *, half: bool = False) -> bytes:
         """Return the weights as safetensors, in a fixed layout and order.
@@ -80,7 +89,7 @@ class TrainedModel:
         """
         state = {n: t.detach().cpu() for n, t in self.network.state_dict().items()}
         stored = {n: t.half() if half and t.dim() > 1 else t for n, t in state.items()}
-        return save({name: tensor.contiguous() for name, tensor in stored.items()})
+        return serialize(stored)
 
     def describe(self, weights: bytes | None = None) -> ModelDescription:
         """Return the description of `weights`; by default of those in fp32."""
@@ -114,45 +123,90 @@ def load_model(
     path: Path,
     device: torch.device | None = None,
     kernels: Literal["native", "torch"] = "torch",
+    network: CustomNetwork | None = None,
 ) -> TrainedModel:
     """Return the model of a run folder, a model folder or a bundled model's name.
+
+    No code is imported: that of a custom network is an argument.
 
     Args:
         path: see `fashioncnn.artifacts.model_folder.find_model`.
         device: CPU by default.
         kernels: that the network computes with on the CPU.
+        network: the code of a custom network.
 
     Raises:
-        UsageError: there is no model at `path`.
+        UsageError: there is no model at `path`, or `network` is missing or not needed.
         ModelError: its files are damaged, or do not belong together.
     """
     folder = find_model(path)
     description = read_description(folder)
     with default_modes():  # weights loaded in inference mode could not be trained
-        network = _load_network(folder, description)
-        network.eval()
-        place_network(network, device or torch.device("cpu"))
-        set_kernels(network, kernels)
-    return TrainedModel(network, description.spec)
+        custom = required_network(path, description.architecture, network)
+        if custom is None:
+            module = _load_network(folder, description)
+        else:
+            module = _load_custom(folder, description, custom)
+        module.eval()
+        place_network(module, device or torch.device("cpu"))
+        set_kernels(module, kernels)
+    return TrainedModel(module, description.spec)
+
+
+def required_network(
+    name: str | Path, architecture: ModelConfig, network: CustomNetwork | None
+) -> CustomNetwork | None:
+    """Return `network` if the model called `name` needs one; None if neither is the case.
+
+    Raises:
+        UsageError: the network is missing or not needed; the message is for Python.
+    """
+    if isinstance(architecture, CustomConfig):
+        if network is None:
+            origin = NO_FILE if is_interactive(architecture) else ""
+            raise UsageError(
+                f"{name}: needs the code of its network, {architecture.network}{origin}; pass it "
+                "to Classifier.load as network=…"
+            )
+        return network
+    if network is not None:
+        raise UsageError(f"{name}: has the network {architecture.name}; remove network=…")
+    return None
 
 
 def _load_network(folder: Path, description: ModelDescription) -> nn.Module:
-    size, classes = description.preprocessing.image_size, len(description.labels)
+    size, channels = description.preprocessing.image_size, description.preprocessing.channels
     try:
         with torch.device("meta"):  # allocates nothing before the weights are known to fit
-            network = build_model(description.architecture, size, classes)
+            network = build_model(description.architecture, size, len(description.labels), channels)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
     network.float()  # whatever the default dtype is
-    _load_weights(network, folder, description.weights_sha256)
+    state = _read_state(network, folder, description.weights_sha256)
+    network.load_state_dict(state, assign=True)
     return network
 
 
-def _declared_tensors(content: bytes, path: Path) -> dict[str, list[int]]:
+def _load_custom(folder: Path, description: ModelDescription, network: CustomNetwork) -> nn.Module:
+    size, channels = description.preprocessing.image_size, description.preprocessing.channels
+    with isolated_torch_state():
+        module = network.build(size, len(description.labels), channels)
+    state = _read_state(
+        module,
+        folder,
+        description.weights_sha256,
+        f"network {network.name}",
+        STORED_TYPES | BUFFER_TYPES,
+    )
+    module.load_state_dict(state)  # without `assign`, which would separate tied weights
+    return module
+
+
+def _declared_tensors(content: bytes, path: Path, known: Set[str]) -> dict[str, list[int]]:
     """Return the shapes in the header of a safetensors file; nothing is allocated for them.
 
     Raises:
-        ModelError: the header is damaged, or declares a type in which weights are never stored.
+        ModelError: the header is damaged, or declares a type that is not `known`.
     """
     size = int.from_bytes(content[:8], "little")
     try:
@@ -161,26 +215,48 @@ def _declared_tensors(content: bytes, path: Path) -> dict[str, list[int]]:
         header = parse_json(content[8 : 8 + size])
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         types = {entry["dtype"] for entry in tensors.values()}
-        if not types <= STORED_TYPES:
-            raise ValueError(f"values of type {', '.join(sorted(types - STORED_TYPES))}")
+        if not types <= known:
+            raise ValueError(f"values of type {', '.join(sorted(types - known))}")
         return {name: entry["shape"] for name, entry in tensors.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
 
 
-def _load_weights(network: nn.Module, folder: Path, sha256: str) -> None:
+def _read_state(
+    network: nn.Module,
+    folder: Path,
+    sha256: str,
+    name: str = f"the architecture in its {CONFIG}",
+    types: Set[str] = STORED_TYPES,
+) -> dict[str, Tensor]:
+    """Return the state dict in a model folder, checked against that of the network."""
     path = folder / WEIGHTS
     expected = network.state_dict()
     values = sum(tensor.numel() for tensor in expected.values())
     limit = min(MAX_WEIGHTS_BYTES, MAX_HEADER_BYTES + MAX_VALUE_BYTES * values)
     content = read_weights(folder, sha256, limit)
-    if _declared_tensors(content, path) != {n: [*t.shape] for n, t in expected.items()}:
-        raise ModelError(f"{path}: not the weights of the architecture in its {CONFIG}")
+    if _declared_tensors(content, path, types) != {n: [*t.shape] for n, t in expected.items()}:
+        raise ModelError(f"{path}: not the weights of {name}")
     try:
         tensors = load(content)
     except SafetensorError as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
     if not all(bool(t.isfinite().all()) for t in tensors.values()):
         raise ModelError(f"{path}: contains weights that are not finite")
-    converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
-    network.load_state_dict(converted, assign=True)
+    return {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+
+
+def serialize(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as safetensors, also those that share memory, such as tied weights.
+
+    Each is stored; loading them into a network with tied weights restores both.
+    """
+    seen: set[int] = set()
+
+    def contiguous(tensor: Tensor) -> Tensor:
+        pointer = tensor.untyped_storage().data_ptr()
+        shares = pointer in seen
+        seen.add(pointer)
+        return tensor.clone().contiguous() if shares else tensor.contiguous()
+
+    return save({name: contiguous(tensor) for name, tensor in tensors.items()})

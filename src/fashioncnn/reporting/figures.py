@@ -1,20 +1,61 @@
-"""Style and output shared by all figures: colors, PNG files, and SVG for HTML pages."""
+"""matplotlib as all figures use it: independent of the user's configuration; style and output.
+
+Other modules import matplotlib's names from here, because its import depends on the environment.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import io
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from fashioncnn.errors import FashionCNNError
 from fashioncnn.files import write_atomic
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib; without the user's configuration of it if that is invalid.
+
+    Raises:
+        FashionCNNError: it cannot be imported.
+    """
+    kept = {}
+    try:
+        import matplotlib
+    except ImportError:
+        raise
+    except Exception:  # an unknown MPLBACKEND, a matplotlibrc that is not UTF-8 …
+        for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # imported in part
+        variables = ("MPLBACKEND", "MATPLOTLIBRC")
+        kept = {name: os.environ.pop(name) for name in variables if name in os.environ}
+        try:
+            import matplotlib  # noqa: F401
+        except Exception as error:
+            raise FashionCNNError(
+                f"matplotlib cannot be imported ({error}); correct its configuration file, "
+                "matplotlibrc"
+            ) from None
+    finally:
+        os.environ.update(kept)
+
+
+_import_matplotlib()
+
+from matplotlib import style as matplotlib_style  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator, PercentFormatter  # noqa: E402
+
+__all__ = ["Axes", "Figure", "MaxNLocator", "PercentFormatter"]
 
 TEXT_COLOR, GRID, GRAY = "#1b1b1f", "#d9d9de", "#75757f"
 SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", TEXT_COLOR, GRAY)
@@ -57,6 +98,25 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 """Suppresses the SVG metadata block, which is not valid inside HTML."""
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows without pyplot, and so without a choice of a backend."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self, dpi=100)
+
+
+@contextlib.contextmanager
+def figure_style(**settings: Any) -> Iterator[None]:
+    """Draw with `STYLE` and matplotlib's defaults, whatever the user's configuration says.
+
+    Args:
+        **settings: further settings of matplotlib, with ``_`` for ``.``; see `STYLE`.
+    """
+    named = {name.replace("_", "."): value for name, value in settings.items()}
+    with matplotlib_style.context(["default", {**STYLE, **named}]), _ignore_missing_glyphs():
+        yield
+
+
 def plain_text(text: str) -> str:
     """Return `text` escaped so that matplotlib does not interpret ``$`` as a formula."""
     return text.replace("$", r"\$")
@@ -64,12 +124,17 @@ def plain_text(text: str) -> str:
 
 def write_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, the same bytes for the same figure."""
+    write_atomic(path, to_png(figure))
+
+
+def to_png(figure: Figure, dpi: int = 150) -> bytes:
+    """Return a figure as PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()
-    with _ignore_missing_glyphs():
+    with figure_style():
         figure.savefig(
-            buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None}
+            buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
         )
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def to_svg(figure: Figure, label: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fashioncnn.data.dataset import Split
-from fashioncnn.evaluation.metrics import softmax
+from fashioncnn.evaluation.metrics import Labels, Logits, softmax
 from fashioncnn.evaluation.predictions import load_predictions
+from fashioncnn.images.data_uri import data_uri
 from fashioncnn.runs import RunFolder
 
 MISTAKES_SHOWN = 24
@@ -28,12 +27,14 @@ class Mistake:
         true: name of the true class.
         predicted: name of the predicted class.
         confidence: probability of the predicted class, in [0, 1].
+        index: position of the image in its split.
     """
 
     image: str
     true: str
     predicted: str
     confidence: float
+    index: int
 
 
 def find_mistakes(
@@ -56,20 +57,46 @@ def find_mistakes(
     if split is None or not has_evaluated_images(run, metrics, splits):
         return []
     predictions = load_predictions(run.predictions)[0][split]
-    logits, labels = predictions.logits, predictions.labels
-    temperature = metrics[split].get("calibrated", {}).get("temperature", 1.0)
+    return worst_mistakes(
+        predictions.logits,
+        predictions.labels,
+        splits[split].images,
+        [c["name"] for c in metrics[split]["per_class"]],
+        temperature=metrics[split].get("calibrated", {}).get("temperature", 1.0),
+    )
+
+
+def worst_mistakes(
+    logits: Logits,
+    labels: Labels,
+    images: NDArray[np.uint8],
+    names: Sequence[str],
+    *,
+    temperature: float = 1.0,
+    count: int = MISTAKES_SHOWN,
+) -> list[Mistake]:
+    """Return the `count` most confident mistakes at most, most confident first.
+
+    Args:
+        logits: (n, classes) float32.
+        labels: (n,) uint8.
+        images: (n, size, size[, 3]) uint8.
+        names: of the classes, by label.
+        temperature: divides the logits.
+        count: the most to return.
+    """
     probabilities = softmax(logits / np.float32(temperature))
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     incorrect = np.flatnonzero(predicted != labels)
-    most_confident = incorrect[np.argsort(-confidence[incorrect], kind="stable")][:MISTAKES_SHOWN]
-    names = [c["name"] for c in metrics[split]["per_class"]]
+    most_confident = incorrect[np.argsort(-confidence[incorrect], kind="stable")][:count]
     return [
         Mistake(
-            image=_data_uri(splits[split].images[i]),
+            image=data_uri(images[i]),
             true=names[labels[i]],
             predicted=names[predicted[i]],
             confidence=float(confidence[i]),
+            index=int(i),
         )
         for i in most_confident
     ]
@@ -91,9 +118,3 @@ def evaluated_split(metrics: dict[str, Any]) -> str | None:
         metrics: content of metrics.json.
     """
     return next((split for split in ("test", "validation") if metrics[split]), None)
-
-
-def _data_uri(image: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

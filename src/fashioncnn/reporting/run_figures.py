@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from fashioncnn.reporting.figures import (
     GRAY,
     PAGE_COLORS,
     SERIES_COLORS,
-    STYLE,
+    Axes,
+    Figure,
+    MaxNLocator,
+    NotebookFigure,
+    PercentFormatter,
+    figure_style,
     plain_text,
     to_svg,
     write_png,
 )
+from fashioncnn.reporting.mistakes import Mistake
 from fashioncnn.reporting.tables import percent
 
 SPLIT_LABELS = {"train": "train", "val": "validation", "test": "test"}
@@ -30,6 +34,7 @@ LINE_WIDTH = 1.8
 """Of curves, in points."""
 PANEL_SIZE = (4.4, 2.9)
 """Width and height of a figure on the page, in inches; it scales with the page."""
+MISTAKE_COLUMNS = 6
 MAX_CLASSES_WITH_COUNTS = 30
 """Above this number of classes, the cells of a confusion matrix show no counts."""
 Record = dict[str, Any]
@@ -75,21 +80,32 @@ def series_style(index: int) -> LineStyle:
 
 def write_curves(history: list[Record], path: Path) -> None:
     """Write accuracy and loss by epoch as a PNG."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-            _plot_splits(axes, history, metric)
-        _add_legend(figure)
-        write_png(figure, path)
+    write_png(curves_figure(history), path)
 
 
 def write_confusion_matrix(evaluation: dict[str, Any], path: Path) -> None:
     """Write the confusion matrix as a PNG: color by fraction of the true class, and counts."""
+    write_png(confusion_figure(evaluation), path)
+
+
+def curves_figure(history: list[Record]) -> Figure:
+    """Return accuracy and loss by epoch."""
+    with figure_style():
+        figure = NotebookFigure(figsize=(10, 3.8), layout="constrained")
+        for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+            _plot_splits(axes, history, metric)
+        _add_legend(figure)
+        figure.draw_without_rendering()  # ticks take their style when they are first drawn
+    return figure
+
+
+def confusion_figure(evaluation: dict[str, Any]) -> Figure:
+    """Return the confusion matrix: color by fraction of the true class, and counts."""
     counts = np.array(evaluation["confusion"])
     names = [plain_text(c["name"]) for c in evaluation["per_class"]]
     side = max(5.0, 0.62 * len(names) + 1.6)
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(side, side * 0.95), layout="constrained")
+    with figure_style(axes_grid=False):
+        figure = NotebookFigure(figsize=(side, side * 0.95), layout="constrained")
         axes = figure.subplots()
         _draw_matrix(axes, counts)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
@@ -101,12 +117,37 @@ def write_confusion_matrix(evaluation: dict[str, Any], path: Path) -> None:
         )
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        write_png(figure, path)
+        figure.draw_without_rendering()
+    return figure
+
+
+def mistakes_figure(mistakes: Sequence[Mistake], images: Sequence[NDArray[np.uint8]]) -> Figure:
+    """Return the images of mistakes with their true and predicted classes.
+
+    Args:
+        mistakes: in the order to show; the figure says so if there are none.
+        images: of the mistakes, (height, width[, 3]) uint8.
+    """
+    columns = min(len(mistakes), MISTAKE_COLUMNS) or 1
+    rows = math.ceil(len(mistakes) / columns) or 1
+    with figure_style(axes_grid=False):
+        figure = NotebookFigure(figsize=(1.5 * columns + 0.5, 1.9 * rows), layout="constrained")
+        if not mistakes:
+            figure.text(0.5, 0.5, "no mistakes", ha="center", va="center")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for cell in axes:
+            cell.set_axis_off()
+        for cell, mistake, image in zip(axes, mistakes, images, strict=False):
+            cell.imshow(image, cmap="gray", vmin=0, vmax=255)
+            title = f"{mistake.true}\n→ {mistake.predicted} {mistake.confidence:.0%}"
+            cell.set_title(plain_text(title), fontsize=8, loc="center", fontweight="normal")
+        figure.draw_without_rendering()
+    return figure
 
 
 def curves_svg(history: list[Record], metric: str, run_name: str) -> str:
     """Return the curves of one metric, ``accuracy`` or ``loss``, as SVG for the page."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": metric}):
+    with figure_style(svg_hashsalt=metric):
         figure = Figure(figsize=PANEL_SIZE, layout="constrained")
         _plot_splits(figure.subplots(), history, metric)
         _add_legend(figure)
@@ -130,7 +171,7 @@ def comparison_svg(histories: Sequence[list[Record]], split: str, metric: str) -
         metric: ``accuracy`` or ``loss``.
     """
     key, title = f"{split}_{metric}", f"{SPLIT_LABELS[split].capitalize()} {metric}"
-    with mpl.rc_context({**STYLE, "svg.hashsalt": key}):
+    with figure_style(svg_hashsalt=key):
         figure = Figure(figsize=PANEL_SIZE, layout="constrained")
         axes = figure.subplots()
         for index, history in enumerate(histories):

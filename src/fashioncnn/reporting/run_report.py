@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Split
+from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, Split, is_dataset
 from fashioncnn.errors import RunError
 from fashioncnn.reading import TOML_BYTES, read_text
 from fashioncnn.reporting.mistakes import Mistake, evaluated_split, find_mistakes
@@ -64,7 +64,9 @@ def data_warning(dataset: str) -> str:
     """Return a warning that numbers on `dataset` are not on Fashion-MNIST; empty if they are."""
     if dataset == FASHION_MNIST:
         return ""
-    if dataset == SKETCHES:
+    if is_dataset(dataset, FASHION_MNIST):
+        return f"Trained on modified data ({dataset}), evaluated on unmodified images and labels."
+    if is_dataset(dataset, SKETCHES):
         return "Synthetic sketches: this is not Fashion-MNIST."
     return f"Evaluated on '{dataset}': this is not Fashion-MNIST."
 

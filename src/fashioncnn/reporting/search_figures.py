@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from fashioncnn.reporting.figures import GRID, STYLE, plain_text, to_svg
+from fashioncnn.reporting.figures import (
+    GRID,
+    Axes,
+    Figure,
+    MaxNLocator,
+    figure_style,
+    plain_text,
+    to_svg,
+)
 from fashioncnn.reporting.trials import (
     Dimension,
     Trial,
@@ -218,5 +221,5 @@ def _draw_tick(axes: Axes, position: int, height: float, label: str) -> None:
 @contextmanager
 def _figure(name: str, width: float, height: float) -> Iterator[Figure]:
     """Yield a figure with a size in inches, the page's style and ids derived from `name`."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with figure_style(svg_hashsalt=name):
         yield Figure(figsize=(width, height), layout="constrained")

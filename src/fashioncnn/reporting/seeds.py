@@ -8,7 +8,7 @@ from typing import Any
 
 from fashioncnn.evaluation.statistics import MeanStd, mean_and_std
 from fashioncnn.reporting.run_report import RunReport
-from fashioncnn.reporting.tables import Table, format_mean_std
+from fashioncnn.reporting.tables import Table, format_mean_std, percent_interval
 from fashioncnn.settings import Settings
 
 NOT_COMPARED: dict[str, Any] = {
@@ -19,6 +19,8 @@ NOT_COMPARED: dict[str, Any] = {
     "runtime": {"device", "threads", "kernels"},
 }
 """Settings in which runs of one group may differ: names, paths, the seed and the hardware."""
+METRICS = ("accuracy", "loss", "ece", "macro_f1")
+"""Metrics of a split whose means over seeds are reported."""
 SETTINGS_IN_LABEL = 3
 """Settings that a group's label lists at most."""
 
@@ -47,6 +49,46 @@ class SeedGroup:
             metric: key of the evaluation, for example ``accuracy``.
         """
         return mean_and_std([r.evaluation[metric] for r in self.runs if r.evaluation])
+
+
+def summarize_runs(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over runs as JSON types, by split and metric; see `MeanStd.as_dict`.
+
+    Args:
+        metrics: content of metrics.json of each run, at least one.
+
+    Returns:
+        ``validation`` and ``test``, each None unless all runs were evaluated on it.
+    """
+    return {
+        split: None
+        if any(of_run[split] is None for of_run in metrics)
+        else {
+            metric: mean_and_std([of_run[split][metric] for of_run in metrics]).as_dict()
+            for metric in METRICS
+        }
+        for split in ("validation", "test")
+    }
+
+
+def format_means(summary: dict[str, Any], n: int) -> str:
+    """Return mean ± standard deviation of the main metrics in one line.
+
+    Args:
+        summary: of `summarize_runs`.
+        n: number of runs.
+    """
+    parts = []
+    for split in ("test", "validation"):
+        if summary[split] is not None:
+            accuracy, loss = (
+                MeanStd(n, summary[split][metric]["mean"], summary[split][metric]["std"])
+                for metric in ("accuracy", "loss")
+            )
+            formatted = format_mean_std(accuracy, scale=100, digits=2, unit="%")
+            parts.append(f"{split} accuracy {formatted}, loss {format_mean_std(loss)}")
+    spread = "mean ± sd" if n > 1 else "mean"
+    return f"{spread} (n = {n}): {'; '.join(parts) or 'no split was evaluated'}"
 
 
 def configuration_of(settings: Settings) -> dict[str, Any]:
@@ -92,29 +134,42 @@ def group_by_seed(reports: Sequence[RunReport]) -> list[SeedGroup]:
 def seed_table(reports: Sequence[RunReport]) -> Table | None:
     """Return mean ± standard deviation of each group; None if every group has a single seed."""
     groups = group_by_seed(reports)
-    if all(len(group.runs) == 1 for group in groups):
-        return None
+    return None if all(len(group.runs) == 1 for group in groups) else group_table(reports)
+
+
+def group_table(reports: Sequence[RunReport]) -> Table:
+    """Return mean ± standard deviation of each group; the value alone for a single seed."""
+    groups = group_by_seed(reports)
     rows = tuple(
         (
             label,
             format_mean_std(group.mean_and_std("accuracy"), scale=100, digits=2, unit="%"),
+            _interval(group.mean_and_std("accuracy")),
             format_mean_std(group.mean_and_std("loss")),
             format_mean_std(group.mean_and_std("ece")),
             str(len(group.runs)),
             group.evaluated_on,
             "; ".join(run.name for run in group.runs),
         )
-        for group, label in zip(groups, _labels(groups), strict=True)
+        for group, label in zip(groups, group_labels(groups), strict=True)
     )
-    header = ("Settings", "Accuracy", "Loss", "ECE", "n", "Evaluated on", "Runs")
+    header = ("Settings", "Accuracy", "95% interval", "Loss", "ECE", "n", "Evaluated on", "Runs")
     note = (
-        "Mean ± sample standard deviation over n seeds. A group has the same settings apart from "
-        "the seed; runs with the same settings and seed are counted once."
+        "Mean ± sample standard deviation over n seeds; the interval is of the mean accuracy, by "
+        "Student's t distribution, and covers other seeds on the same images. A group has the same "
+        "settings apart from the seed; runs with the same settings and seed are counted once."
     )
-    return Table("Mean over seeds", header, rows, "lrrrrll", note)
+    return Table("Mean over seeds", header, rows, "lrrrrrll", note)
 
 
-def _labels(groups: Sequence[SeedGroup]) -> list[str]:
+def _interval(value: MeanStd) -> str:
+    if value.ci95 is None:
+        return "–"
+    low, high = value.ci95
+    return percent_interval((max(0.0, low), min(1.0, high)))
+
+
+def group_labels(groups: Sequence[SeedGroup]) -> list[str]:
     """Return recipe and, among groups of the same recipe, the settings that differ."""
     labels = []
     for group in groups:

@@ -11,11 +11,12 @@ from fashioncnn.reporting.tables import Table, percent, percent_interval
 
 def side_by_side_tables(reports: Sequence[RunReport]) -> list[Table]:
     """Return metrics of all runs, means over seeds, accuracy by class, and differing settings."""
-    tables = [_metrics_table(reports), seed_table(reports), _per_class_table(reports)]
+    tables = [runs_table(reports), seed_table(reports), _per_class_table(reports)]
     return [*(table for table in tables if table), _settings_table(reports)]
 
 
-def _metrics_table(reports: Sequence[RunReport]) -> Table:
+def runs_table(reports: Sequence[RunReport]) -> Table:
+    """Return the metrics of each run."""
     header = (
         "Run",
         "Accuracy",

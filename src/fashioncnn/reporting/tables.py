@@ -13,9 +13,25 @@ from rich.table import Table as RichTable
 
 from fashioncnn.evaluation.statistics import MeanStd
 
-CHOSEN_ON_TEST = "chosen by looking at the test set"
+CHOSEN_ON_TEST = "selected on the test split"
 """Remark on every number that is the best of several test evaluations."""
 MARKDOWN_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in r"\`*[]|~$"}
+
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "≥": r"$\geq$",
+    "…": r"\dots{}",
+    "–": "--",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,21 @@ class Table:
         ]
         return "\n".join([*lines, *(["", escape_markdown(self.note)] if self.note else [])])
 
+    def to_latex(self) -> str:
+        """Return the table in LaTeX, for the package booktabs; title and note are comments."""
+        columns = "".join(side[0] for side in self.alignments)
+        lines = [
+            f"% {one_line(self.title)}; needs \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            "\\toprule",
+            _latex_row(self.header),
+            "\\midrule",
+            *map(_latex_row, self.rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+        return "\n".join([*lines, *([f"% {one_line(self.note)}"] if self.note else [])]) + "\n"
+
     def to_rich(self) -> RichTable:
         """Return the table for a terminal."""
         table = RichTable(
@@ -81,6 +112,11 @@ def escape_markdown(text: str) -> str:
     """Return `text` as one line of Markdown that renders literally: no markup and no HTML."""
     escaped = "".join(MARKDOWN_ESCAPES.get(c, c) for c in one_line(text))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)  # not within a word
+
+
+def escape_latex(text: str) -> str:
+    """Return `text` as one line of LaTeX that renders literally."""
+    return "".join(LATEX_ESCAPES.get(c, c) for c in one_line(text))
 
 
 def percent(value: float | None) -> str:
@@ -117,6 +153,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
     """
     epochs = str(summary["epochs"])
     rows: list[tuple[str, str, str, str]] = []
+    if summary.get("training_data"):
+        rows.append(("Training data", "", "", one_line(summary["training_data"])))
     for split in ("validation", "test"):
         if f"final_{split}_accuracy" not in summary:
             continue
@@ -130,6 +168,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
             (f"Final {split} loss", f"{summary[f'final_{split}_loss']:.4f}", epochs, ""),
         ]
     rows.append(("Final train loss", f"{summary['final_train_loss']:.4f}", epochs, ""))
+    if summary.get("stopped_early"):
+        rows.append(("Stopped early", "", epochs, one_line(summary["stopped_early"])))
     if summary["selected_epoch"] != summary["epochs"]:
         rows.append(("Selected weights", "", str(summary["selected_epoch"]), "best on validation"))
     return Table("Performance summary", ("Metric", "Value", "Epoch", "Remark"), tuple(rows), "lrrl")
@@ -162,7 +202,7 @@ def metrics_table(evaluation: dict[str, Any]) -> Table:
         ("Images", f"{evaluation['n']:,}"),
         ("Parameters", f"{evaluation['parameters']:,}"),
     ]
-    if "multiply_adds" in evaluation:  # not in files of the first versions
+    if evaluation.get("multiply_adds") is not None:  # not in files of the first versions
         multiply_adds = (2 if flip_tta else 1) * evaluation["multiply_adds"]
         rows.append(("Multiply-adds per image", f"{multiply_adds:,}"))
     title = f"{evaluation['dataset']}, {evaluation['split']} split"
@@ -216,6 +256,10 @@ def confused_pairs_table(evaluation: dict[str, Any], top: int = 5) -> Table:
     )
     header = ("Rank", "True class", "Predicted class", "Count")
     return Table(f"Most confused pairs (top {top})", header, rows, "lllr")
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape_latex, cells)) + r" \\"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

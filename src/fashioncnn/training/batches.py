@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fashioncnn.augmentation.pipeline import Augmentation
-from fashioncnn.data.seeding import epoch_order
+from fashioncnn.data.seeding import epoch_order, view_draws
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Batch:
     """What one step trains on.
 
     Attributes:
-        images: (b, 1, size, size) uint8 or float32 in [0, 255], augmented and mixed.
+        images: (b, channels, size, size) uint8 or float32 in [0, 255], augmented and mixed.
         labels: (b,) int64; of mixed images, that of the first.
         targets: (b, classes) float32 target probabilities; None where the labels are the targets.
         teacher_probabilities: (b, classes) float32, or None without teachers.
@@ -54,7 +54,8 @@ class Batches:
     """The training split as batches.
 
     Attributes:
-        images: (n, 1, size, size) uint8.
+        images: (n, channels, size, size) uint8; with `view_counts` the views of all images, one
+            after the other.
         labels: (n,) int64.
         classes: number of classes.
         batch_size: images per step, over all ranks; the last batch of an epoch may be smaller.
@@ -64,6 +65,8 @@ class Batches:
         alpha: weight of the teachers in the targets.
         rank: of this process.
         world_size: number of processes; each gets every `world_size`-th image of a batch.
+        view_counts: (n,) int64 number of views of each image; None if each has one. In each epoch
+            one view of an image is drawn.
     """
 
     images: Tensor
@@ -76,6 +79,7 @@ class Batches:
     alpha: float = 0.0
     rank: int = 0
     world_size: int = 1
+    view_counts: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -94,7 +98,7 @@ class Batches:
         Mixing partners follow from the order of the whole batch. Images of an outlier, and mixed
         with one, keep their targets: the teachers have no weight there.
         """
-        batch = Batch(self.images[indices], self.labels[indices])
+        batch = Batch(self.images[self._rows(indices, epoch)], self.labels[indices])
         outliers, mixing = None, None
         if self.augmentation is not None:
             images = self.augmentation(batch.images, indices, epoch)
@@ -110,6 +114,15 @@ class Batches:
             teacher_probabilities=self.teacher(batch.images),
             teacher_weights=self._teacher_weights(batch, outliers, mixing),
         )
+
+    def _rows(self, indices: Tensor, epoch: int) -> Tensor:
+        """Return the rows of `images` to use for the images at `indices`, (b,) int64."""
+        if self.view_counts is None:
+            return indices
+        draws = torch.from_numpy(view_draws(self.seed, epoch, len(self))).to(indices.device)
+        counts = self.view_counts
+        rows = counts.cumsum(0) - counts + (draws * counts).long()
+        return rows[indices]
 
     def _teacher_weights(
         self, batch: Batch, outliers: Tensor | None, mixing: Tensor | None

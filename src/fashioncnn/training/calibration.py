@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fashioncnn.artifacts.ood import logit_std
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.augmentation.fashion import create_augmentation
+from fashioncnn.config import override
 from fashioncnn.data.dataset import Split
 from fashioncnn.evaluation.calibration import (
     fit_abstention_threshold,
     fit_ood_detector,
     fit_temperature,
 )
-from fashioncnn.inference.predictor import Predictor
+from fashioncnn.inference.predictor import Predictions, Predictor, Views, stack_views
 from fashioncnn.models.backend import to_tensor
 from fashioncnn.settings import AugmentationConfig, Settings
 
@@ -26,49 +28,117 @@ ALMOST_ALL = math.nextafter(1.0, 0.0)
 BATCH_SIZE = 500
 
 
-def calibrate(
-    predictor: Predictor, settings: Settings, validation: Split | None, device: torch.device
-) -> ModelSpec:
-    """Return the specification of a predictor's model with everything fitted.
+def needs_cross_validation(settings: Settings) -> bool:
+    """Return whether a model is calibrated by cross-validation.
 
-    A model that was trained on images rendered as photographs is calibrated on the validation split
+    Args:
+        settings: resolved.
+    """
+    training = settings.training
+    is_fitted = "auto" in (training.temperature, training.abstain_below)
+    return is_fitted and training.calibration_folds > 0 and int(settings.data.validation) == 0
+
+
+def fold_settings(settings: Settings) -> Settings:
+    """Return the settings with which the folds of a cross-validation are trained."""
+    values = {
+        "data.validation": 0,
+        "data.fold": None,
+        "data.fraction": 1.0,
+        "data.label_noise": 0.0,
+        "training.calibration_folds": 0,
+        "training.patience": 0,
+        "training.select": "last",
+        "training.temperature": 1.0,
+        "training.abstain_below": 0.0,
+        "training.track_test": False,
+    }
+    return override(settings, values)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images with a model that was not trained on them.
+
+    Attributes:
+        predictor: of the model.
+        split: of the images, at least one.
+    """
+
+    predictor: Predictor
+    split: Split
+
+    def predict(self, views: Views, spec: ModelSpec) -> Predictions:
+        """Return predictions with the fitted values of `spec`."""
+        return Predictor(self.predictor.backend, spec).predict_views(views)
+
+
+def calibrate(
+    predictor: Predictor,
+    settings: Settings,
+    validation: Split | None,
+    device: torch.device,
+    folds: Sequence[HeldOut] = (),
+) -> ModelSpec:
+    """Return the specification of a model with everything fitted.
+
+    A model that was trained on images rendered as photographs is calibrated on held-out images
     rendered likewise; with outlier exposure, an OOD detector is fitted, too.
 
     Args:
-        predictor: after training.
+        predictor: of the model, after training.
         settings: of the run.
-        validation: held out, or None: then ``auto`` is a temperature of 1 and no abstention.
+        validation: held out, or None.
         device: to render images on.
+        folds: without a validation split, each fold of a cross-validation with the model of the
+            others. If there are none, ``auto`` is a temperature of 1 and no abstention.
     """
     training, spec = settings.training, predictor.spec
+    held_out = list(folds) if validation is None else [HeldOut(predictor, validation)]
     temperature, threshold = training.temperature, training.abstain_below
-    if validation is None:
+    if not held_out:
         return spec.replace(
             temperature=1.0 if temperature == "auto" else temperature,
             abstain_below=0.0 if threshold == "auto" else threshold,
         )
-    images = validation.images
+    views: list[Views] = [one.split.all_views for one in held_out]
     if settings.augmentation.photograph > 0:
-        images = _render(settings, validation, spec, device, outliers=False)
+        views = [_render(settings, one.split, spec, device, outliers=False) for one in held_out]
         if settings.augmentation.outlier_exposure > 0:
-            outliers = _render(settings, validation, spec, device, outliers=True)
-            detector = fit_ood_detector(_std(predictor, images), _std(predictor, outliers))
+            outliers = [_render(settings, o.split, spec, device, outliers=True) for o in held_out]
+            detector = fit_ood_detector(
+                _stds(held_out, views, spec), _stds(held_out, outliers, spec)
+            )
             spec = spec.replace(ood_detector=detector)
+    labels = np.concatenate([one.split.labels for one in held_out])
     if temperature == "auto":
-        temperature = fit_temperature(predictor.augmented_logits(images), validation.labels)
+        temperature = _fit_temperature(held_out, views, labels)
     spec = spec.replace(temperature=temperature)
     if threshold == "auto":
-        predictions = Predictor(predictor.backend, spec).predict_images(images)
-        correct = predictions.probabilities.argmax(axis=1) == validation.labels
-        threshold = fit_abstention_threshold(predictions.confidences, correct)
+        predictions = [one.predict(v, spec) for one, v in zip(held_out, views, strict=True)]
+        predicted = np.concatenate([p.probabilities.argmax(axis=1) for p in predictions])
+        confidences = np.concatenate([p.confidences for p in predictions])
+        threshold = fit_abstention_threshold(confidences, predicted == labels)
     return spec.replace(abstain_below=threshold)
 
 
-def _std(predictor: Predictor, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the logit standard deviation, averaged over test-time augmentation, (n,)."""
-    stds = [logit_std(logits) for logits in predictor.augmented_logits(images)]
-    mean: NDArray[np.float64] = np.mean(stds, axis=0)
-    return mean
+def _fit_temperature(
+    held_out: Sequence[HeldOut], views: Sequence[Views], labels: NDArray[np.uint8]
+) -> float:
+    logits = [
+        one.predictor.augmented_logits(stack_views(v))
+        for one, v in zip(held_out, views, strict=True)
+    ]
+    counts = np.array([len(of_image) for v in views for of_image in v])
+    has_several = bool((counts > 1).any())
+    return fit_temperature(np.concatenate(logits, 1), labels, counts if has_several else None)
+
+
+def _stds(
+    held_out: Sequence[HeldOut], views: Sequence[Views], spec: ModelSpec
+) -> NDArray[np.float64]:
+    """Return the logit standard deviation of each image, averaged as in predictions, (n,)."""
+    return np.concatenate([o.predict(v, spec).std for o, v in zip(held_out, views, strict=True)])
 
 
 def _render(
@@ -76,7 +146,8 @@ def _render(
 ) -> NDArray[np.uint8]:
     """Return the images as training renders photographs, or outliers in their place.
 
-    Random values are those of the first two epochs after the training.
+    Each has one view, (n, 1, size, size). Random values are those of the first two epochs after the
+    training.
     """
     config = AugmentationConfig(photograph=1.0, outlier_exposure=ALMOST_ALL if outliers else 0.0)
     augmentation = create_augmentation(
@@ -84,10 +155,10 @@ def _render(
     )
     assert augmentation is not None  # noqa: S101 - for the type checker
     images = to_tensor(split.images, device)
-    epoch = settings.training.epochs + int(outliers)
+    epoch = int(settings.training.epochs) + int(outliers)
     rendered = [
         augmentation(images[indices], indices, epoch).round().to(torch.uint8)
         for indices in torch.split(torch.arange(len(images), device=device), BATCH_SIZE)
     ]
-    array: NDArray[np.uint8] = torch.cat(rendered)[:, 0].cpu().numpy()
+    array: NDArray[np.uint8] = torch.cat(rendered).cpu().numpy()
     return array

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
+from fashioncnn.checksum import json_sha256
 from fashioncnn.errors import RunError
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.migration import resuming_error
+from fashioncnn.models.trained_model import serialize
 from fashioncnn.reading import HISTORY_BYTES, read_bytes
 from fashioncnn.settings import SCHEMA
 
@@ -48,7 +50,7 @@ def save_checkpoint(
         state: JSON types.
     """
     make_folder(folder)
-    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    content = serialize({name: t.detach().cpu() for name, t in tensors.items()})
     weights = folder / f"{checkpoint_name(step)}.safetensors"
     write_atomic(weights, content)
     manifest = {
@@ -57,7 +59,7 @@ def save_checkpoint(
         "sha256": hashlib.sha256(content).hexdigest(),
         "state": state,
     }
-    write_json(weights.with_suffix(".json"), {**manifest, "manifest_sha256": _sha256(manifest)})
+    write_json(weights.with_suffix(".json"), {**manifest, "manifest_sha256": json_sha256(manifest)})
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -116,7 +118,7 @@ def _intact_tensors(path: Path, manifest: dict[str, Any]) -> dict[str, Tensor] |
     content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     if (
         manifest.get("schema") != SCHEMA
-        or manifest.get("manifest_sha256") != _sha256(content)
+        or manifest.get("manifest_sha256") != json_sha256(content)
         or path.stem != checkpoint_name(manifest["step"])
         or not isinstance(manifest.get("state"), dict)
     ):
@@ -133,11 +135,6 @@ def _intact_tensors(path: Path, manifest: dict[str, Any]) -> dict[str, Tensor] |
 def checkpoint_name(step: int) -> str:
     """Return the name of a checkpoint's files, without suffix."""
     return f"step-{step:08d}"
-
-
-def _sha256(manifest: dict[str, Any]) -> str:
-    """Return a hash of JSON values that does not depend on their formatting."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def discard_checkpoints_after(folder: Path, step: int) -> None:

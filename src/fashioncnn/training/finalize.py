@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fashioncnn.artifacts.model_card import model_card
+from fashioncnn.artifacts.model_card import model_card, training_notes
 from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.files import write_json
 from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import SCHEMA, Settings
-from fashioncnn.training.calibration import calibrate
+from fashioncnn.training.calibration import HeldOut, calibrate
 from fashioncnn.training.callbacks import KeepBest
 from fashioncnn.training.state import TrainState
 from fashioncnn.training.summary import SPLIT_NAMES, summarize
@@ -29,6 +29,7 @@ def finalize(
     validation: Split | None,
     splits: Mapping[str, Split],
     *,
+    folds: Sequence[HeldOut] = (),
     run: RunFolder | None,
     teachers: dict[str, str],
     teacher_seconds: float,
@@ -42,6 +43,7 @@ def finalize(
         dataset: of the run.
         validation: the validation split, or None.
         splits: to evaluate, by their prefix in the history.
+        folds: of a cross-validation to calibrate with, if there is no validation split.
         run: where to write, or None.
         teachers: SHA-256 by name of given teachers.
         teacher_seconds: training time of the teachers.
@@ -49,7 +51,8 @@ def finalize(
     model = _select(state, best)
     precision = state.precision
     predictor = torch_predictor(model, precision)
-    model = TrainedModel(model.network, calibrate(predictor, settings, validation, model.device))
+    spec = calibrate(predictor, settings, validation, model.device, folds)
+    model = TrainedModel(model.network, spec)
     predictor, description = torch_predictor(model, precision), model.describe()
     predictions: Predictions = {
         SPLIT_NAMES[name]: predict_split(predictor, split) for name, split in splits.items()
@@ -57,17 +60,18 @@ def finalize(
     by_split: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     for name, of_split in predictions.items():
         by_split[name] = model_metrics(
-            description, of_split.logits, of_split.labels, dataset.name, name
+            description, of_split.logits, of_split.labels, dataset.name_of(name), name
         )
-    summary = _summary(state, best, teacher_seconds)
+    summary = _summary(state, best, teacher_seconds) | _modified_data(dataset, settings)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}
     if run is not None:
-        card = model_card(description, settings, dataset.hashes, by_split, teachers=teachers)
+        notes = training_notes(settings, summary)
+        card = model_card(description, settings, dataset.hashes, by_split, notes, teachers)
         save_model(model, run.model, card)
         identity = {"model_sha256": description.sha256, "precision": precision}
         identity |= {f"{SPLIT_NAMES[name]}_sha256": s.sha256 for name, s in splits.items()}
         save_predictions(run.predictions, predictions, identity)
-        write_json(run.metrics, metrics)
+        run.write_metrics(metrics)
     return model, metrics, predictions
 
 
@@ -75,14 +79,25 @@ def _select(state: TrainState, best: KeepBest) -> TrainedModel:
     model = state.model
     if best.tensors:
         model.network.load_state_dict(best.tensors)
-    model.network.eval()
+    model.network.eval().requires_grad_(True)
     return model
+
+
+def _modified_data(dataset: Dataset, settings: Settings) -> dict[str, str]:
+    name = training_data_name(dataset.name, settings.data)
+    return {} if name == dataset.name else {"training_data": name}
+
+
+def _early_stop(state: TrainState) -> dict[str, str]:
+    is_early = state.stop_reason and state.progress.epoch < state.epochs
+    return {"stopped_early": state.stop_reason} if is_early else {}
 
 
 def _summary(state: TrainState, best: KeepBest, teacher_seconds: float) -> dict[str, Any]:
     return {
         **summarize(state.history),
         "epochs": state.progress.epoch,
+        **_early_stop(state),
         "selected_epoch": best.epoch or state.progress.epoch,
         "seconds": sum(record["seconds"] for record in state.history),
         **({"teacher_seconds": teacher_seconds} if teacher_seconds else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -15,11 +16,14 @@ from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.augmentation.fashion import create_augmentation
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.seeding import weights_seed
+from fashioncnn.data.training_data import training_data_name
 from fashioncnn.images.views import ViewMode
 from fashioncnn.models import build_model, place_network, set_kernels
 from fashioncnn.models.backend import normalize, to_tensor
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.models.transfer import freeze_features, transfer_weights
 from fashioncnn.settings import Settings
 from fashioncnn.training.batches import Batches
 from fashioncnn.training.distillation import TeacherEnsemble
@@ -38,6 +42,7 @@ def create_state(
     dataset: Dataset,
     device: torch.device,
     initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> TrainState:
     """Return the state before the first step.
 
@@ -47,13 +52,15 @@ def create_state(
         dataset: that contains them.
         device: to train on.
         initial: a model whose weights and preprocessing to start from.
+        custom: the network, if the settings do not describe it.
     """
     spec = _create_spec(settings, train, dataset, initial)
-    network = _create_network(settings, spec, train, initial)
+    network = _create_network(settings, spec, train, initial, custom)
     place_network(network, device)
     set_kernels(network, settings.runtime.kernels)
     training = settings.training
-    steps = training.epochs * math.ceil(len(train) / training.batch_size)
+    epochs = int(training.epochs)
+    steps = epochs * math.ceil(len(train) / training.batch_size)
     peak = settings.optimizer.learning_rate
     return TrainState(
         network=network,
@@ -61,7 +68,7 @@ def create_state(
         optimizer=build_optimizer(settings.optimizer, network),
         learning_rate=lambda step: scheduled_learning_rate(settings.schedule, peak, step, steps),
         loss=_create_loss(settings, train, len(dataset.class_names), device),
-        epochs=training.epochs,
+        epochs=epochs,
         seed=training.seed,
         precision=str(settings.runtime.precision),
         ema=EMA(network, training.ema_decay) if training.ema_decay > 0 else None,
@@ -85,8 +92,11 @@ def create_batches(
         teachers: for knowledge distillation, or None.
     """
     training, names = settings.training, dataset.class_names
+    view_counts = None
+    if train.views is not None:
+        view_counts = torch.tensor([len(views) for views in train.views], device=device)
     return Batches(
-        images=to_tensor(train.images, device),
+        images=to_tensor(train.stacked_views, device),
         labels=torch.from_numpy(train.labels.astype(np.int64)).to(device),
         classes=len(names),
         batch_size=training.batch_size,
@@ -96,6 +106,7 @@ def create_batches(
         ),
         teacher=teachers,
         alpha=settings.distillation.alpha,
+        view_counts=view_counts,
     )
 
 
@@ -104,31 +115,41 @@ def _create_spec(
 ) -> ModelSpec:
     views = cast("ViewMode", settings.data.views)
     preprocessing: Preprocessing = (
-        fit_preprocessing(train.images, settings.data.scaling, views)
+        fit_preprocessing(train.stacked_views, settings.data.scaling, views)
         if initial is None
-        else initial.spec.preprocessing
+        else replace(initial.spec.preprocessing, image_size=train.images.shape[1])
     )
     return ModelSpec(
         architecture=settings.model,
         labels=dataset.class_names,
         preprocessing=preprocessing,
-        dataset=dataset.name,
+        dataset=training_data_name(dataset.name, settings.data),
         tta="flip" if views == "photo" else "none",
     )
 
 
 def _create_network(
-    settings: Settings, spec: ModelSpec, train: Split, initial: TrainedModel | None
+    settings: Settings,
+    spec: ModelSpec,
+    train: Split,
+    initial: TrainedModel | None,
+    custom: CustomNetwork | None,
 ) -> nn.Module:
     torch.manual_seed(weights_seed(settings.training.seed))
-    size = spec.preprocessing.image_size
-    network = build_model(settings.model, size, len(spec.labels))
+    size, channels = spec.preprocessing.image_size, spec.preprocessing.channels
+    if custom is None:
+        network = build_model(settings.model, size, len(spec.labels), channels)
+    else:
+        network = custom.build(size, len(spec.labels), channels)
     if isinstance(network, BatchNormCNN) and network.whitening:
         count = max(1, WHITENING_PIXELS // size**2)
         sample = train.images[:: max(1, len(train) // count)][:count]
         network.whiten(normalize(to_tensor(sample, torch.device("cpu")), spec.preprocessing))
     if initial is not None:
-        network.load_state_dict(initial.network.state_dict())
+        weights = initial.network.state_dict()
+        transfer_weights(network, weights, spec.labels, initial.spec.labels)
+    if settings.training.freeze == "features":
+        freeze_features(network)
     return network
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from fashioncnn.data.seeding import dropout_seed
+from fashioncnn.models.transfer import set_training_mode
 from fashioncnn.training.batches import Batches
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.state import TrainState
@@ -15,7 +16,7 @@ from fashioncnn.training.step import make_step, set_learning_rate
 
 
 def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ()) -> None:
-    """Train from ``state.progress`` to the last epoch.
+    """Train from ``state.progress`` to the last epoch, or until a callback sets a stop reason.
 
     Args:
         state: changed in place.
@@ -26,11 +27,11 @@ def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ())
         DivergedError: the loss is not finite.
     """
     progress = state.progress
-    state.network.train()
+    set_training_mode(state.network)
     step = make_step(state)
     for callback in callbacks:
         callback.on_start(state, len(batches))
-    while progress.epoch < state.epochs:
+    while progress.epoch < state.epochs and not state.stop_reason:
         started = time.perf_counter()
         for batch in batches.epoch(progress.epoch, progress.position):
             set_learning_rate(state.optimizer, state.learning_rate(progress.step))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fashioncnn.kernels import Kernels, adam_step, supports_adam
 from fashioncnn.models import compiled_kernels
+from fashioncnn.models.transfer import split_parameters
 from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
 
 
@@ -32,7 +33,7 @@ def build_optimizer(
         return Muon(config, network)
     if isinstance(config, SGDConfig):
         return torch.optim.SGD(
-            network.parameters(),
+            parameter_groups(network, config.backbone_lr_factor),
             lr=config.learning_rate,
             momentum=config.momentum,
             nesterov=config.momentum > 0,
@@ -40,7 +41,7 @@ def build_optimizer(
             fused=True,
         )
     return Adam(
-        network.parameters(),
+        parameter_groups(network, config.backbone_lr_factor),
         compiled_kernels(network),
         lr=config.learning_rate,
         betas=config.betas,
@@ -49,6 +50,15 @@ def build_optimizer(
         fused=True,
         capturable=_is_on_cuda(network),
     )
+
+
+def parameter_groups(network: nn.Module, backbone_lr_factor: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters in groups, with their factor of the learning rate."""
+    if backbone_lr_factor == 1:
+        return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+    backbone, head = split_parameters(network)
+    groups = [{"params": backbone, "scale": backbone_lr_factor}, {"params": head, "scale": 1.0}]
+    return [group for group in groups if group["params"]]
 
 
 def _is_on_cuda(network: nn.Module) -> bool:
@@ -133,16 +143,18 @@ class Muon(Adam):
 
     def __init__(self, config: MuonConfig, network: nn.Module) -> None:
         layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-        inner = [layer.weight for layer in layers if layer.in_channels > 1]
-        rest = [p for p in network.parameters() if not any(p is other for other in inner)]
-        groups = [
-            {"params": inner, "scale": 1.0, "momentum": config.momentum},
-            {
-                "params": rest,
-                "lr": config.adam_learning_rate,
-                "scale": config.adam_learning_rate / config.learning_rate,
-            },
+        weights = {id(layer.weight) for layer in layers if layer.in_channels > 1}
+        inner = [p for p in network.parameters() if id(p) in weights and p.requires_grad]
+        factor, scale = config.backbone_lr_factor, config.adam_learning_rate / config.learning_rate
+        groups: list[dict[str, Any]] = [
+            {"params": inner, "scale": factor, "momentum": config.momentum}
         ]
+        for group in parameter_groups(network, factor):
+            rest = [p for p in group["params"] if not any(p is other for other in inner)]
+            group_scale = scale * group.get("scale", 1.0)
+            groups.append(
+                {"params": rest, "lr": config.learning_rate * group_scale, "scale": group_scale}
+            )
         super().__init__(
             groups,
             compiled_kernels(network),

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fashioncnn.artifacts.model_folder import bundled_models, find_model
+from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
 from fashioncnn.config import override, validate
-from fashioncnn.data.dataset import SKETCHES, Dataset
-from fashioncnn.data.splits import stratified_split_indices, validation_size
+from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
+from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
+from fashioncnn.models.custom import CustomNetwork
+from fashioncnn.models.layers import KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.trained_model import TrainedModel, load_model
+from fashioncnn.models.trained_model import TrainedModel, load_model, required_network
+from fashioncnn.models.transfer import check_transfer, require_head
+from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
     ConstantSchedule,
-    DataConfig,
+    CustomConfig,
     DistillationConfig,
     ModelConfig,
+    RuntimeConfig,
     Settings,
+    TrainingConfig,
 )
+
+MIN_EPOCHS, MIN_STEPS = 15, 200
+"""The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
 
 
 def prepare_settings(
-    settings: Settings, dataset: Dataset, initial: TrainedModel | None = None
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> Settings:
     """Return the resolved settings: every ``auto`` replaced by its value for this dataset.
 
@@ -40,6 +53,7 @@ def prepare_settings(
         settings: as given.
         dataset: to train on.
         initial: a model to start from; its architecture and preprocessing replace the recipe's.
+        custom: a network that replaces the recipe's; that of `initial` if this has one.
 
     Raises:
         UsageError: device, kernels or validation split are not possible, the network cannot be
@@ -47,25 +61,72 @@ def prepare_settings(
         DataError: there is no test split to track, or a model has other classes or image sizes.
         ModelError: a teacher is damaged.
     """
+    _check_freeze(settings, initial)
+    return _resolve(settings, dataset, initial, custom)
+
+
+def _resolve(
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None,
+    custom: CustomNetwork | None,
+) -> Settings:
     _check_data(settings, dataset)
     data, model = settings.data, settings.model
+    if custom is not None:
+        model = custom.config
+    elif isinstance(model, CustomConfig) and initial is None:
+        raise UsageError(
+            f"model.network = {model.network}: settings import no code; give the network itself"
+        )
     views = dataset.views if data.views == "auto" else data.views
     if initial is not None:
-        _check_initial(settings, initial, dataset)
-        model = initial.spec.architecture
+        _check_no_teachers(settings)
+        required_network("the model to start from", initial.spec.architecture, custom)
+        model = initial.spec.architecture if custom is None else custom.config
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
-    validation = _check_validation(data, dataset)
-    _check_network(settings, model, dataset, validation)
-    source = dataset.source if dataset.name == SKETCHES else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": validation, "source": source, "views": views})
+    train, validation = training_splits(dataset, data)  # raises if it is not possible
+    held_out = 0 if validation is None else len(validation)
+    _check_patience(settings, held_out)
+    training = _resolve_epochs(settings.training, len(train))
+    runtime = resolve_runtime(settings.runtime)
+    if custom is None:
+        network = _check_network(settings, model, dataset, len(train))
+    else:
+        network, runtime = _check_custom(settings, runtime, custom, dataset, len(train))
+    if initial is not None:
+        _check_weights(network, initial, dataset)
+    is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
+    source = dataset.source if is_name else str(Path(dataset.source).resolve())
+    data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
+    data = data.model_copy(update={"channels": dataset.channels})
     changes = {
         "data": data,
         "model": model,
-        "distillation": _resolve_distillation(settings, dataset),
-        "runtime": resolve_runtime(settings.runtime),
+        "training": training,
+        "distillation": _resolve_distillation(settings, training, dataset),
+        "runtime": runtime,
     }
     return validate(settings.model_copy(update=changes).model_dump())
+
+
+def settings_of_weights(settings: Settings, initial: TrainedModel | None) -> Settings:
+    """Return the settings that decide how to load the data for a training from given weights.
+
+    Views and channels are those of the model, as is the image size unless the settings have one.
+    """
+    if initial is None:
+        return settings
+    preprocessing = initial.spec.preprocessing
+    return override(
+        settings,
+        {
+            "data.views": preprocessing.views,
+            "data.channels": preprocessing.channels,
+            "data.image_size": settings.data.image_size or preprocessing.image_size,
+        },
+    )
 
 
 def can_extend(settings: Settings) -> bool:
@@ -84,7 +145,7 @@ def check_extension(settings: Settings, epochs: int, path: Path) -> None:
     Raises:
         UsageError: it is smaller, or the learning rate schedule depends on the number of epochs.
     """
-    before = settings.training.epochs
+    before = int(settings.training.epochs)
     if epochs < before:
         raise UsageError(
             f"--epochs {epochs}: {path} was started with {before} epochs; it can only be extended"
@@ -96,7 +157,9 @@ def check_extension(settings: Settings, epochs: int, path: Path) -> None:
         )
 
 
-def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
+def prepare_resumed(
+    settings: Settings, dataset: Dataset, custom: CustomNetwork | None = None
+) -> Settings:
     """Return the settings of a resumed run for this machine, which may have no native kernels.
 
     Raises:
@@ -104,7 +167,7 @@ def prepare_resumed(settings: Settings, dataset: Dataset) -> Settings:
     """
     if settings.runtime.kernels == "native":
         settings = override(settings, {"runtime.kernels": "auto"})
-    return prepare_settings(settings, dataset)
+    return _resolve(settings, dataset, None, custom)
 
 
 def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
@@ -119,7 +182,10 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     for name in names:
         try:
             path = expand_user(name, "distillation.teachers")
-            model, folder = load_model(path), find_model(path)
+            folder = find_model(path)
+            if isinstance(read_description(folder).architecture, CustomConfig):
+                raise UsageError("a custom network cannot be a teacher")
+            model = load_model(path)
             check_compatible(model.spec, dataset)
         except FashionCNNError as error:
             raise type(error)(f"distillation.teachers = {name}: {error}") from None
@@ -133,18 +199,27 @@ def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
     return tuple(resolved.values())
 
 
+def _check_freeze(settings: Settings, initial: TrainedModel | None) -> None:
+    freeze = settings.training.freeze
+    if freeze != "none" and initial is None:
+        raise UsageError(
+            f"freeze = '{freeze}': only for a training that starts from the weights of a model"
+        )
+
+
 def _check_data(settings: Settings, dataset: Dataset) -> None:
-    data, size = settings.data, dataset.train.images.shape[1]
+    data, size = settings.data, dataset.require_train().images.shape[1]
     if data.image_size not in (None, size):
         raise UsageError(
             f"image_size = {data.image_size}: only images of class folders are resized; those of "
             f"{dataset.source} are {size}×{size}"
         )
-    if dataset.views == "plain" and data.views not in ("auto", "plain"):
+    if dataset.views != "fashion" and data.views not in ("auto", dataset.views):
         raise UsageError(
-            f"data.views = '{data.views}': the images of {dataset.source} were loaded as 'plain', "
-            "so predictions must use 'plain', too"
+            f"data.views = '{data.views}': the images of {dataset.source} were loaded as "
+            f"'{dataset.views}', so predictions must use '{dataset.views}', too"
         )
+    _check_channels(settings, dataset)
     if settings.augmentation.shift >= size:
         raise UsageError(
             f"augmentation.shift = {settings.augmentation.shift}: should be less than the image "
@@ -154,33 +229,100 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
         dataset.require_test()
 
 
-def _check_initial(settings: Settings, initial: TrainedModel, dataset: Dataset) -> None:
+def _check_channels(settings: Settings, dataset: Dataset) -> None:
+    augmentation = settings.augmentation
+    if settings.data.channels > dataset.channels:
+        raise UsageError(
+            f"channels = {settings.data.channels}: the images of {dataset.source} are grayscale; "
+            "only image files are read in color"
+        )
+    if dataset.channels == 3 and augmentation.photograph + augmentation.outlier_exposure > 0:
+        raise UsageError(
+            "augmentation.photograph and augmentation.outlier_exposure: only for grayscale images; "
+            "set both to 0"
+        )
+
+
+def _check_no_teachers(settings: Settings) -> None:
     if settings.distillation.ensemble_size:
         raise UsageError(
             f"distillation.ensemble_size = {settings.distillation.ensemble_size}: teachers are "
             "trained from scratch, which --from contradicts; --set distillation.ensemble_size=0"
         )
-    check_compatible(initial.spec, dataset)
 
 
-def _check_validation(data: DataConfig, dataset: Dataset) -> int:
-    validation = validation_size(data.validation, len(dataset.train))
-    stratified_split_indices(dataset.train.labels, validation)  # raises if it is not possible
-    return validation
+def _check_weights(network: nn.Module, initial: TrainedModel, dataset: Dataset) -> None:
+    """Raise `UsageError` if the weights of `initial` do not fit the images and the network."""
+    preprocessing, channels = initial.spec.preprocessing, dataset.channels
+    if channels != preprocessing.channels:
+        raise UsageError(
+            f"channels = {channels}: the model to start from takes {preprocessing.channels}"
+        )
+    try:
+        weights = initial.network.state_dict()
+        check_transfer(network, weights, dataset.class_names, initial.spec.labels)
+    except UsageError:
+        if dataset.image_size == preprocessing.image_size:
+            raise
+        raise UsageError(
+            f"image_size = {dataset.image_size}: the weights of {initial.spec.architecture.name} "
+            f"fit only images of {preprocessing.image_size}×{preprocessing.image_size}"
+        ) from None
 
 
-def _check_network(
-    settings: Settings, model: ModelConfig, dataset: Dataset, validation: int
-) -> None:
-    size = dataset.train.images.shape[1]
+def _resolve_epochs(training: TrainingConfig, n: int) -> TrainingConfig:
+    """Replace ``auto`` for a training on `n` images."""
+    if training.epochs != "auto":
+        return training
+    epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / math.ceil(n / training.batch_size)))
+    return training.model_copy(update={"epochs": epochs})
+
+
+def _check_patience(settings: Settings, held_out: int) -> None:
+    patience = settings.training.patience
+    if patience and not held_out:
+        raise UsageError(
+            f"patience = {patience}: early stopping needs a validation split; set validation above "
+            "0, for example to auto"
+        )
+
+
+def _check_network(settings: Settings, model: ModelConfig, dataset: Dataset, n: int) -> nn.Module:
+    """Return the network on the meta device, or raise an error if it cannot be trained."""
+    size, classes = dataset.image_size, len(dataset.class_names)
     with torch.device("meta"):  # allocates nothing
-        network = build_model(model, size, len(dataset.class_names))
-    n, batch_size = len(dataset.train) - validation, settings.training.batch_size
+        network = build_model(model, size, classes, dataset.channels)
+    batch_size = settings.training.batch_size
     if _normalizes_single_values(network) and 1 in (n % batch_size, batch_size):
         raise UsageError(
             f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "
             "few for batch norm; use another --batch-size"
         )
+    return network
+
+
+def _check_custom(
+    settings: Settings,
+    runtime: RuntimeConfig,
+    custom: CustomNetwork,
+    dataset: Dataset,
+    n: int,
+) -> tuple[nn.Module, RuntimeConfig]:
+    """Try a custom network out for `n` images; return it and the runtime without unused kernels."""
+    batch_size = settings.training.batch_size
+    network = check_network(
+        custom,
+        dataset.train.images.shape[1],
+        len(dataset.class_names),
+        in_channels=dataset.channels,
+        batch_sizes={2, *({1} & {n, n % batch_size, batch_size})},
+        precision=str(runtime.precision),
+    )
+    if settings.training.freeze != "none" or settings.optimizer.backbone_lr_factor != 1:
+        require_head(network, len(dataset.class_names), custom.name)
+    if any(isinstance(layer, KernelLayer) for layer in network.modules()):
+        return network, runtime
+    return network, runtime.model_copy(update={"kernels": "torch"})
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:
@@ -188,10 +330,12 @@ def _normalizes_single_values(network: nn.Module) -> bool:
     return isinstance(network, BatchNormCNN | ResidualCNN) and network.side == 1
 
 
-def _resolve_distillation(settings: Settings, dataset: Dataset) -> DistillationConfig:
+def _resolve_distillation(
+    settings: Settings, training: TrainingConfig, dataset: Dataset
+) -> DistillationConfig:
     distillation = settings.distillation
     teachers = resolve_teachers(distillation.teachers, dataset)
     epochs = distillation.epochs
     if distillation.ensemble_size and epochs == "auto":
-        epochs = settings.training.epochs
+        epochs = int(training.epochs)
     return distillation.model_copy(update={"teachers": teachers, "epochs": epochs})

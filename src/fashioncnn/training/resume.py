@@ -162,9 +162,18 @@ def check_epochs(before: int, settings: Settings, path: Path) -> None:
     Raises:
         RunError: the run cannot be resumed with this number of epochs.
     """
-    epochs = settings.training.epochs
+    epochs = int(settings.training.epochs)
     if epochs < before or (epochs > before and not can_extend(settings)):
         raise RunError(f"{path}: was started with {before} epochs, not {epochs}; start a new run")
+
+
+def changed_settings(before: Settings, now: Settings) -> list[str]:
+    """Return each setting that differs, apart from paths and hardware, with both values."""
+    changes = _changes(fixed_settings(before), fixed_settings(now))
+    if before.training.epochs != now.training.epochs:
+        epochs = before.training.epochs, now.training.epochs
+        changes.append(f"training.epochs from {epochs[0]} to {epochs[1]}")
+    return changes
 
 
 def fixed_settings(settings: Settings) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from fashioncnn.artifacts.model_card import minimal_card
+from fashioncnn.checksum import with_checksum
 from fashioncnn.data.dataset import Dataset, Split
-from fashioncnn.data.splits import split_validation
+from fashioncnn.data.splits import folds
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import (
     gpu_name,
     isolated_torch_state,
@@ -21,12 +25,21 @@ from fashioncnn.environment import describe_environment
 from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.evaluation.predictions import Predictions
 from fashioncnn.files import make_folder, write_atomic, write_json
-from fashioncnn.models.backend import to_tensor
-from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.models.backend import to_tensor, torch_predictor
+from fashioncnn.models.custom import CustomNetwork
+from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
-from fashioncnn.training.callbacks import Callback, EvaluateSplits, KeepBest, StopOnRequest
-from fashioncnn.training.checkpoint import Notify, ignore
+from fashioncnn.training.calibration import HeldOut, fold_settings, needs_cross_validation
+from fashioncnn.training.callbacks import (
+    Callback,
+    EvaluateSplits,
+    KeepBest,
+    StopEarly,
+    StopOnRequest,
+    WarnOfDivergence,
+)
+from fashioncnn.training.checkpoint import Notify
 from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
@@ -55,15 +68,20 @@ class TrainingResult:
     predictions: Predictions
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
 def train_model(
     settings: Settings,
     dataset: Dataset,
     *,
     run: RunFolder | None = None,
     initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
     callbacks: Sequence[Callback] = (),
     stop: StopReason = lambda: None,
-    notify: Notify = ignore,
+    notify: Notify = _warn,
     name: str = "",
 ) -> TrainingResult:
     """Train to the last epoch of `settings`.
@@ -76,9 +94,11 @@ def train_model(
         run: where everything is written; training resumes from its newest checkpoint. None keeps
             everything in memory.
         initial: a model whose weights to start from, unless the run has a checkpoint.
+        custom: the network, if `settings` were resolved with one.
         callbacks: of the training loop.
         stop: called after every step.
-        notify: called with a one-line message about each damaged checkpoint.
+        notify: called with a one-line message about each damaged checkpoint, and about a training
+            loss that explodes; by default, a `UserWarning` is issued.
         name: of the network in a distillation, for callbacks.
 
     Raises:
@@ -87,17 +107,18 @@ def train_model(
         OutOfMemoryError: there is not enough memory.
     """
     if run is not None and initial is not None:
-        write_start(run, settings, dataset, initial)
+        write_start(run, settings, dataset, initial, custom)
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        train, validation = split_validation(dataset.train, int(settings.data.validation))
+        train, validation = training_splits(dataset, settings.data)
         splits = _evaluated_splits(settings, dataset, validation)
         teachers = load_teachers(settings, device)
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, hashes, best, notify)
-        state = _restore(checkpoints, create_state(settings, train, dataset, device, initial))
-        trained = _train_teachers(settings, dataset, run, callbacks, stop, notify)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, hashes, best, notify)
+        start = create_state(settings, train, dataset, device, initial, custom)
+        state = _restore(checkpoints, start)
+        trained = _train_teachers(settings, dataset, custom, run, callbacks, stop, notify)
         state.name = name or ("student" if trained else "")
         if run is not None:
             _begin(run, settings, dataset, hashes)
@@ -110,6 +131,8 @@ def train_model(
             [
                 EvaluateSplits(_on_device(splits, device)),
                 best,
+                StopEarly(settings.training),
+                WarnOfDivergence(notify),
                 *callbacks,
                 checkpoints,  # contains what the callbacks before it add to a record
                 StopOnRequest(stop, checkpoints.save),
@@ -122,6 +145,7 @@ def train_model(
             dataset,
             validation,
             splits,
+            folds=_cross_validate(settings, train, dataset, run, initial, custom, callbacks, stop),
             run=run,
             teachers=hashes,
             teacher_seconds=sum(result.metrics["summary"]["seconds"] for result in trained),
@@ -130,7 +154,11 @@ def train_model(
 
 
 def write_start(
-    run: RunFolder, settings: Settings, dataset: Dataset, initial: TrainedModel | None = None
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    initial: TrainedModel | None = None,
+    custom: CustomNetwork | None = None,
 ) -> None:
     """Write what a new run needs beside its settings: the environment and any initial weights.
 
@@ -141,19 +169,22 @@ def write_start(
         settings: resolved.
         dataset: to train on.
         initial: a model whose weights to start from.
+        custom: the network, if `settings` were resolved with one.
     """
     used = {} if initial is None else {"initialized_from": initial.sha256}
     _write_environment(run, settings, dataset, **used)
     if initial is None:
         return
+    if needs_cross_validation(settings):
+        save_model(initial, run.initial, minimal_card(initial.describe()))
     with _training_context(settings):
         device = resolve_device(settings.runtime.device)
-        train, _ = split_validation(dataset.train, int(settings.data.validation))
+        train, _ = training_splits(dataset, settings.data)
         models = load_teachers(settings, device)
         teachers = {teacher: model.sha256 for teacher, model in models.items()}
         best = KeepBest(settings.training)
-        checkpoints = Checkpoints(run, settings, dataset.train.sha256, teachers, best)
-        state = create_state(settings, train, dataset, device, initial)
+        checkpoints = Checkpoints(run, settings, dataset.training_sha256, teachers, best)
+        state = create_state(settings, train, dataset, device, initial, custom)
         checkpoints.save(state)
 
 
@@ -190,16 +221,18 @@ def _begin(run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[
 
 def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **models: Any) -> None:
     """Write environment.json, with the SHA-256 of the `models` that are used."""
-    data = {"name": dataset.name, "sha256": dataset.hashes}
+    name = training_data_name(dataset.name, settings.data)
+    data = {"name": name, "sha256": dataset.hashes}
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
-    write_json(run.environment, {**environment, **used})
+    write_json(run.environment, with_checksum({**environment, **used}))
 
 
 def _train_teachers(
     settings: Settings,
     dataset: Dataset,
+    custom: CustomNetwork | None,
     run: RunFolder | None,
     callbacks: Sequence[Callback],
     stop: StopReason,
@@ -216,6 +249,7 @@ def _train_teachers(
                 teacher_settings(settings, number),
                 dataset,
                 run=folder,
+                custom=custom,
                 callbacks=callbacks,
                 stop=stop,
                 notify=notify,
@@ -223,6 +257,43 @@ def _train_teachers(
             )
         results.append(result)
     return results
+
+
+def _cross_validate(
+    settings: Settings,
+    train: Split,
+    dataset: Dataset,
+    run: RunFolder | None,
+    initial: TrainedModel | None,
+    custom: CustomNetwork | None,
+    callbacks: Sequence[Callback],
+    stop: StopReason,
+) -> list[HeldOut]:
+    """Return each fold with a model trained on the others, if the settings ask for it.
+
+    They are trained in memory: when a run is resumed here, they are trained again, with the same
+    result.
+    """
+    if not needs_cross_validation(settings):
+        return []
+    if initial is None and run is not None and "initialized_from" in run.read_environment():
+        device = resolve_device(settings.runtime.device)
+        initial = load_model(run.initial, device, network=custom)
+    held_out = []
+    partition = folds(train.labels, min(settings.training.calibration_folds, len(train)))
+    for number, (others, fold) in enumerate(partition, 1):
+        result = train_model(
+            fold_settings(settings),
+            replace(dataset, train=train.subset(others), test=None, validation=None),
+            initial=initial,
+            custom=custom,
+            callbacks=callbacks,
+            stop=stop,
+            name=f"fold {number} of {len(partition)}",
+        )
+        predictor = torch_predictor(result.model, str(settings.runtime.precision))
+        held_out.append(HeldOut(predictor, train.subset(fold)))
+    return held_out
 
 
 def _evaluated_splits(
@@ -236,4 +307,8 @@ def _evaluated_splits(
 
 
 def _on_device(splits: Mapping[str, Split], device: torch.device) -> dict[str, Any]:
-    return {name: (to_tensor(s.images, device), s.labels) for name, s in splits.items()}
+    """Return images and labels of each split, on the device unless they have several views."""
+    return {
+        name: (to_tensor(s.images, device) if s.views is None else s.views, s.labels)
+        for name, s in splits.items()
+    }

@@ -98,6 +98,7 @@ class TrainState:
         seed: of dropout.
         precision: ``fp32`` or ``bf16``.
         ema: moving average of the weights, or None.
+        stop_reason: why no further epoch follows; empty if training goes on to the last one.
         name: ``teacher 1 of 2`` or ``student`` with distillation, else empty.
         progress: so far.
         history: one record per completed epoch.
@@ -112,6 +113,7 @@ class TrainState:
     seed: int
     precision: str = "fp32"
     ema: EMA | None = None
+    stop_reason: str = ""
     name: str = ""
     progress: Progress = field(default_factory=Progress)
     history: list[Record] = field(default_factory=list)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
+from fashioncnn.models.layers import ConvolutionalNetwork
 from fashioncnn.training.batches import Batch
 from fashioncnn.training.shards import ShardedStep, supports_shards
 from fashioncnn.training.state import TrainState
@@ -23,10 +24,12 @@ def make_step(state: TrainState) -> Step:
     """Return the fastest step for the device of `state`.
 
     On CUDA the step is captured as a graph, since launching its hundreds of small kernels takes
-    longer than running them. Dropout needs another seed in each step, which a graph would repeat.
+    longer than running them. Dropout needs another seed in each step, which a graph would repeat;
+    so do random numbers in a custom network, whose code may also depend on values.
     """
     has_dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in state.network.modules())
-    if state.device.type == "cuda" and not has_dropout:
+    is_own = isinstance(state.network, ConvolutionalNetwork)
+    if state.device.type == "cuda" and is_own and not has_dropout:
         return GraphedStep(state)
     threads = torch.get_num_threads()
     if state.device.type == "cpu" and threads > 1 and supports_shards(state.network):

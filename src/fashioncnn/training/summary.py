@@ -28,5 +28,27 @@ def summarize(history: list[Record]) -> dict[str, Any]:
     return summary
 
 
+def epochs_without_improvement(history: list[Record], select_by: str) -> int:
+    """Return the number of epochs since the best validation epoch; 0 if it is the last one.
+
+    Args:
+        history: with a validation split; of equal epochs, the first one is the best.
+        select_by: ``loss`` or ``accuracy``.
+    """
+    scores = [score(record, select_by) for record in history]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+
+def score(record: Record, select_by: str) -> float:
+    """Return the validation metric that epochs are compared by; higher is better.
+
+    Args:
+        record: of an epoch with a validation split.
+        select_by: ``loss`` or ``accuracy``.
+    """
+    value: float = -record["val_loss"] if select_by == "loss" else record["val_accuracy"]
+    return value
+
+
 def _at_epoch(record: Record, key: str) -> dict[str, Any]:
     return {"value": record[key], "epoch": record["epoch"]}

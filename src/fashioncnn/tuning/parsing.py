@@ -25,8 +25,12 @@ NOT_SEARCHABLE = {
     "distillation": "trials train without teachers",
     "data.source": "losses on different images are not comparable",
     "data.validation": "losses on different images are not comparable",
+    "data.fold": "losses on different images are not comparable",
+    "data.fraction": "losses on different images are not comparable",
+    "data.label_noise": "losses on different images are not comparable",
     "data.image_size": "losses on different images are not comparable",
     "training.epochs": "trials are compared after the same number of epochs; use --epochs",
+    "training.patience": "trials are compared after the same number of epochs",
     "training.seed": "the best seed is not the best recipe",
     "training.temperature": "it does not change the validation loss",
     "training.abstain_below": "it does not change the validation loss",
@@ -34,6 +38,8 @@ NOT_SEARCHABLE = {
     "training.checkpoint_seconds": "it does not change the result of training",
 }
 """Sections and settings that cannot be searched, each with the reason."""
+RENAMED_SPACES = {"regularisation": "regularization"}
+"""Spaces of version 0.2 and their names since."""
 RANGE_KEYS = ("low", "high", "log", "step")
 SYNTAX = "write { low = …, high = … } or { choices = […] }"
 
@@ -70,6 +76,8 @@ def read_space(name: str) -> Space:
         values = read_toml(Path(name))
     elif name in space_names():
         values = parse_toml((_folder() / f"{name}.toml").read_text("utf-8"))
+    elif name in RENAMED_SPACES:
+        raise UsageError(f"space {name}: renamed to {RENAMED_SPACES[name]}")
     else:
         suggestion = nearest(name, space_names())
         available = ", ".join(space_names())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
+from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import available_cores
 from fashioncnn.settings import DistillationConfig, Settings
 from fashioncnn.training.prepare import prepare_settings, resolve_teachers
@@ -47,7 +48,8 @@ def plan_search(
     unresolved = trial_settings(recipe, jobs)
     settings = prepare_settings(unresolved, training_data)
     check_space(space, unresolved, space_name, lambda s: prepare_settings(s, training_data))
-    data = {"name": dataset.name, "sha256": dataset.train.sha256}
+    name = training_data_name(dataset.name, settings.data)
+    data = {"name": name, "sha256": dataset.training_sha256}
     return SearchConfig(recipe, settings, space, sampler, seed, data)
 
 
@@ -56,10 +58,10 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
 
     A recipe that trains on all images gets a validation split in its trials only.
     """
-    validation = "auto" if recipe.data.validation == 0 else recipe.data.validation
+    validation = recipe.data.validation if recipe.data.holds_out else "auto"
     return recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"validation": validation}),
+            "data": recipe.data.model_copy(update={"validation": validation, "hold_out_min": 0}),
             "training": recipe.training.model_copy(update={"track_test": False}),
             "runtime": recipe.runtime.model_copy(update={"threads": trial_threads(recipe, jobs)}),
             "distillation": DistillationConfig(),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from fashioncnn.settings import Settings
 from fashioncnn.tuning.events import Event
@@ -30,11 +31,13 @@ class WorkerPool:
         source: ``data.source`` of the settings.
         image_size: ``data.image_size`` of the settings.
         sha256: of the training split that every worker must load.
+        loading: further arguments of `fashioncnn.data.load.load_dataset`.
     """
 
     source: str
     image_size: int | None
     sha256: str
+    loading: dict[str, Any] = field(default_factory=dict)
     _workers: dict[int, tuple[SpawnProcess, Connection]] = field(default_factory=dict)
     _ready: set[int] = field(default_factory=set)
 
@@ -70,7 +73,9 @@ class WorkerPool:
         # With fork, the child would inherit the state of torch's thread pool and could deadlock.
         context = multiprocessing.get_context("spawn")
         parent_end, child_end = context.Pipe()
-        task = WorkerTask(worker, self.source, self.image_size, self.sha256, os.getpid())
+        task = WorkerTask(
+            worker, self.source, self.image_size, self.sha256, os.getpid(), self.loading
+        )
         process = context.Process(
             target=run_worker, args=(child_end, task), name=f"fashioncnn tune {worker}", daemon=True
         )

@@ -34,7 +34,7 @@ def make_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study)
         recipe=config.recipe.recipe,
         dataset=config.data["name"],
         method=_describe_method(config),
-        epochs=config.settings.training.epochs,
+        epochs=int(config.settings.training.epochs),
         trials=read_trials(study, config),
         dimensions=make_dimensions(config.space),
         importances=parameter_importances(study),

@@ -93,7 +93,7 @@ class _Search:
         self.distributions = {k: p.distribution() for k, p in config.space.items()}
         self.running: dict[int, optuna.Trial] = {}
         self.unexpected_failures = 0
-        trials, epochs = read_trials(study, config), config.settings.training.epochs
+        trials, epochs = read_trials(study, config), int(config.settings.training.epochs)
         self.progress = SearchProgress(trials, target, epochs)
         self.progress.finished_before = self.progress.finished
 

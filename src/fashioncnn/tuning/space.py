@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ def check_space(
         try:
             check(override(settings, values))
         except FashionCNNError as error:
-            errors += str(error).split("; ")
+            errors += re.split("; (?!did you mean)", str(error))
     unique = list(dict.fromkeys(filter(None, errors)))
     if unique:
         more = [f"and {len(unique) - ERRORS_SHOWN} more"] * (len(unique) > ERRORS_SHOWN)

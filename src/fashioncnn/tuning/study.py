@@ -74,7 +74,7 @@ def _replay(path: str, config: SearchConfig) -> optuna.Study:
         storage=optuna.storages.JournalStorage(backend),
         study_name=STUDY_NAME,
         direction="minimize",
-        pruner=make_pruner(config.settings.training.epochs),
+        pruner=make_pruner(int(config.settings.training.epochs)),
         load_if_exists=True,
     )
 

@@ -10,11 +10,13 @@ import contextlib
 import math
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
+from typing import Any
 
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.load import load_dataset
+from fashioncnn.data.options import ignore
 from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
 from fashioncnn.settings import Settings
@@ -34,6 +36,7 @@ class WorkerTask:
         image_size: ``data.image_size`` of the settings.
         sha256: expected SHA-256 of the training split.
         search_pid: process id of the search.
+        loading: further arguments of `fashioncnn.data.load.load_dataset`.
     """
 
     worker: int
@@ -41,6 +44,7 @@ class WorkerTask:
     image_size: int | None
     sha256: str
     search_pid: int
+    loading: dict[str, Any] = field(default_factory=dict)
 
 
 def run_worker(pipe: Connection, task: WorkerTask) -> None:
@@ -115,8 +119,12 @@ def train_trial(settings: Settings, dataset: Dataset, callback: TrialCallback) -
 
 def _load_training_data(task: WorkerTask) -> Dataset:
     """Return the dataset without its test split, so that no trial can use it."""
-    dataset = load_dataset(task.source, image_size=task.image_size, offline=True)
-    if dataset.train.sha256 != task.sha256:
+    # The search has loaded the same files, and has reported what it skipped.
+    loading = {**task.loading, "skip_broken": True}
+    dataset = load_dataset(
+        task.source, image_size=task.image_size, offline=True, notify=ignore, **loading
+    )
+    if dataset.training_sha256 != task.sha256:
         raise FashionCNNError(f"{task.source}: changed since the search started")
     return replace(dataset, test=None)
 
@@ -124,7 +132,9 @@ def _load_training_data(task: WorkerTask) -> Dataset:
 def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
     worker = callback.task.worker
     try:
-        validation = train_model(settings, dataset, callbacks=[callback]).metrics["validation"]
+        validation = train_model(settings, dataset, callbacks=[callback], notify=ignore).metrics[
+            "validation"
+        ]
     except TrialPruned:
         return Event(worker, "pruned", accuracy=callback.accuracy)
     except SearchEnded:

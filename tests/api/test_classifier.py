@@ -10,18 +10,21 @@ import torch
 from PIL import Image
 
 from fashioncnn import Classifier
+from fashioncnn.api.classifier import classifier_of_model
 from fashioncnn.artifacts import model_folder
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
 from fashioncnn.errors import ConfigError, DataError, UsageError
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.training.callbacks import Callback
 
+from ..torch_state import describe_state, two_threads
+
 TRAINING = {"epochs": 1, "device": "cpu", "kernels": "torch"}
 
 
 @pytest.fixture
 def classifier(tiny_result):
-    return Classifier(tiny_result.model, tiny_result.history)
+    return classifier_of_model(tiny_result.model, tiny_result.history)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,36 @@ def test_training_writes_a_complete_run_folder_and_calls_callbacks(small, tmp_pa
 def test_training_on_a_folder(idx_folder):
     classifier = Classifier.train(data=idx_folder, **TRAINING)
     assert classifier.class_names == tuple("0123456789")
+
+
+def test_training_on_arrays_is_training_on_these_arrays(small):
+    images, labels = small.train.images[:60], small.train.labels[:60] % 3
+    trained = Classifier.train(data=(images, labels * 10), batch_size=20, **TRAINING)
+    assert trained.class_names == ("0", "10", "20")
+    assert trained.classes_.tolist() == [0, 10, 20]
+    named = Classifier.train(
+        data=(images, np.array(["x2", "x10", "y"])[labels]), batch_size=20, **TRAINING
+    )
+    assert named.classes_.tolist() == ["x2", "x10", "y"]  # in natural order
+    assert set(named.predict(images)) <= set(named.classes_)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [3, {}, (1, 2, 3), "", b"folder", np.zeros((4, 28, 28)), object()],
+    ids=lambda data: type(data).__name__,
+)
+def test_unsupported_data_is_rejected_by_its_type(data):
+    """It never falls back to Fashion-MNIST."""
+    with pytest.raises(UsageError, match=f"data of type {type(data).__name__}"):
+        Classifier.train(data=data, **TRAINING)
+
+
+def test_messages_name_arguments_not_options(small):
+    with pytest.raises(DataError, match="no test split") as raised:
+        Classifier.train(data=replace(small, test=None), **TRAINING)
+    assert "--" not in str(raised.value)
+    assert "track_test=False" in str(raised.value)
 
 
 def test_unknown_settings_are_rejected_with_the_nearest_name():
@@ -139,6 +172,31 @@ def test_saved_model_predicts_the_same(classifier, small, tmp_path):
     assert "Intended use" in (tmp_path / "model" / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json", "data.csv", "model.safetensors"])
+def test_saving_never_replaces_files_of_the_user(name, classifier, tmp_path):
+    (tmp_path / name).write_text('{"name": "mine"}')
+    with pytest.raises(UsageError, match="exists and is not a model folder"):
+        classifier.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"name": "mine"}'
+
+
+def test_saving_over_a_model_with_a_file_of_the_user_is_rejected(classifier, tmp_path):
+    classifier.save(tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    with pytest.raises(UsageError, match=r"it contains notes\.txt"):
+        classifier.save(tmp_path / "model")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+def test_saving_over_a_file_is_rejected(classifier, tmp_path):
+    (tmp_path / "model").write_text("mine")
+    with pytest.raises(UsageError, match="exists and is not a model folder"):
+        classifier.save(tmp_path / "model")
+    assert (tmp_path / "model").read_text() == "mine"
+
+
 def test_missing_model_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="no such run or model folder"):
         Classifier.load(tmp_path / "nowhere")
@@ -151,7 +209,7 @@ def without_dataset(metrics):
 @pytest.mark.parametrize("spec", [{}, {"tta": "flip"}, {"temperature": 0.4}], ids=str)
 def test_evaluation_of_data_and_of_the_same_arrays_is_equal(spec, tiny_result, small):
     model = TrainedModel(tiny_result.model.network, tiny_result.model.spec.replace(**spec))
-    classifier = Classifier(model)
+    classifier = classifier_of_model(model)
     of_data = classifier.evaluate(small)
     of_arrays = classifier.evaluate(small.test.images, small.test.labels)
     assert without_dataset(of_data) == without_dataset(of_arrays)
@@ -179,10 +237,10 @@ def test_photographs_are_evaluated_by_their_predictions(photo, photographs):
 
 
 @pytest.mark.parametrize(
-    "labels", [[0.5] * 100, [[1]] * 100, [-1] * 100, [300] * 100, []], ids=lambda v: str(v)[:8]
+    "labels", [[0.5] * 100, [[1, 2]] * 100, [-1] * 100, [300] * 100, [None] * 100], ids=str
 )
 def test_invalid_labels_are_rejected(classifier, small, labels):
-    with pytest.raises(UsageError, match="labels of shape"):
+    with pytest.raises(DataError, match="labels"):
         classifier.evaluate(small.test.images, labels)
 
 
@@ -213,15 +271,6 @@ def float64():
         torch.set_default_dtype(torch.float32)
 
 
-@contextlib.contextmanager
-def two_threads():
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(1)
-
-
 STATES = {
     "float64": float64,
     "no_grad": torch.no_grad,
@@ -247,13 +296,61 @@ def test_calls_ignore_and_keep_the_callers_state_of_torch(
     assert len(trained.history) == 1
 
 
-def describe_state():
-    return (
-        torch.get_rng_state().tolist(),
-        torch.get_default_dtype(),
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.get_num_threads(),
-        np.random.get_state()[1].tolist(),
-    )
+def test_training_starts_from_a_model_with_other_classes(classifier, small, tmp_path):
+    """Without progress, it predicts as the model to start from among the classes that stay."""
+    classifier.save(tmp_path / "model")
+    is_kept = small.train.labels != small.class_names.index("Coat")
+    images, labels = small.train.images[is_kept], small.train.labels[is_kept]
+    names = np.array(small.class_names)
+    own = Classifier(
+        start=tmp_path / "model",
+        validation=0,
+        optimizer__learning_rate=1e-12,
+        optimizer__adam_learning_rate=1e-12,
+        **TRAINING,
+    ).fit(images, names[labels])
+    probabilities = classifier.predict_proba(images)
+    probabilities[:, small.class_names.index("Coat")] = 0
+    np.testing.assert_array_equal(own.predict(images), names[probabilities.argmax(axis=1)])
+    assert "Coat" not in own.class_names
+    expected = classifier._fitted.model.spec.preprocessing
+    assert own._fitted.model.spec.preprocessing == expected
+
+
+def test_parameters_that_contradict_the_model_to_start_from_are_rejected(classifier, small):
+    images, labels = small.train.images, small.train.labels
+    for name in ("model__hidden", "channels", "data__views"):
+        with pytest.raises(UsageError, match="is that of the model to start from"):
+            Classifier(start="accurate", **{name: 3}).fit(images, labels)
+    with pytest.raises(UsageError, match="start of type Classifier"):
+        Classifier(start=classifier).fit(images, labels)
+    with pytest.raises(UsageError, match="no such run or model folder"):
+        Classifier(start="nowhere").fit(images, labels)
+
+
+def test_color_images_are_trained_in_color(sketches):
+    """A red and a blue shape of the same brightness differ in color only."""
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    images = random.integers(0, 20, (40, 16, 16, 3), np.uint8)
+    images[labels == 0, 4:12, 4:12, 0] = 200
+    images[labels == 1, 4:12, 4:12, 2] = 200
+    trained = Classifier(
+        channels=3, seed=1, batch_size=8, **{**TRAINING, "epochs": 8}, optimizer__learning_rate=3e-3
+    ).fit(images, labels)
+    assert trained._fitted.model.spec.preprocessing.channels == 3
+    assert trained.score(images, labels) > 0.9
+
+
+def test_settings_of_loading_have_an_effect(tmp_path):
+    for level, name in enumerate(("ant", "bee")):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.new("RGB", (28, 28), (90 * level, i, 7)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "bee" / "0.png").write_bytes(b"broken")
+    settings = {"epochs": 1, "batch_size": 4, "device": "cpu", "track_test": False, "channels": 3}
+    with pytest.raises(DataError, match=r"bee/0\.png: not a .*"):
+        Classifier.train(data=tmp_path, **settings)
+    with pytest.warns(UserWarning, match=r"skipped .*bee/0\.png: not a"):
+        classifier = Classifier.train(data=tmp_path, skip_broken=True, **settings)
+    assert classifier.class_names == ("ant", "bee")

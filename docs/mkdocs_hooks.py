@@ -1,0 +1,42 @@
+"""Hooks of mkdocs: pages outside docs/, and links to files that are not part of the site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "index.md": "README.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+}
+"""Files of the repository that are pages of the site, by the name of the page."""
+LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+
+
+def on_files(files: Files, config: Any, **_: Any) -> Files:
+    """Add the pages outside docs/."""
+    for page, source in PAGES.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Return a page whose links lead to pages; links to other files become text."""
+    uri = page.file.src_uri
+    source = ROOT / PAGES.get(uri, f"docs/{uri}")
+
+    def rewrite(match: re.Match[str]) -> str:
+        image, text, target, anchor = match.groups()
+        path = (source.parent / target).resolve().relative_to(ROOT).as_posix()
+        names = {source: name for name, source in PAGES.items()}
+        name = names.get(path, path.removeprefix("docs/") if path.startswith("docs/") else None)
+        if name is None or (ROOT / path).is_dir():
+            return text
+        return f"{image}[{text}]({'../' * uri.count('/')}{name}{anchor or ''})"
+
+    return LINK.sub(rewrite, markdown)

@@ -1,0 +1,60 @@
+"""What users pass as images: frames and rows of pixels become arrays of images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fashioncnn.errors import UsageError
+
+
+def plain_images(images: Any) -> Any:
+    """Return images with frames, series and nested lists of numbers as arrays or lists of paths."""
+    if hasattr(images, "iloc") or hasattr(images, "to_numpy"):  # of pandas or polars
+        array = images.to_numpy()
+        if array.ndim == 2 and array.shape[1] == 1 and array.dtype == object:
+            array = array[:, 0]
+        return array.tolist() if array.dtype.kind in "OUT" else array
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OU" and images.ndim == 1:
+        return images.tolist()
+    if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
+        return np.asarray(images)
+    return images
+
+
+def row_length(images: Any) -> int | None:
+    """Return the number of values of each row, for images given as rows; else None."""
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    return int(shape[1]) if len(shape) == 2 else None
+
+
+def side_of(images: Any) -> int | None:
+    """Return the side in pixels of square images in an array, rows included; else None."""
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    if len(shape) == 2:
+        side = math.isqrt(shape[1])
+        return side if side * side == shape[1] else None
+    return int(shape[1]) if len(shape) in (3, 4) and shape[1] == shape[2] else None
+
+
+def images_to_predict(images: Any, size: int, features: int | None) -> Any:
+    """Return images for a model of `size` pixels; rows become (n, size, size).
+
+    Args:
+        images: see `plain_images`.
+        size: side of the model input.
+        features: values per row that the model was trained on, if it was trained on rows.
+
+    Raises:
+        UsageError: rows have another length.
+    """
+    images = plain_images(images)
+    length = row_length(images)
+    if length is None:
+        return images
+    if features is not None and length != features:
+        raise UsageError(f"images have {length} features, but the classifier expects {features}")
+    is_row = features is not None and length == size * size  # else `as_views` decides
+    return images.reshape(-1, size, size) if is_row else images

@@ -1,0 +1,71 @@
+"""Checks of what a dataset consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.data.labels import MAX_CLASSES, MIN_CLASSES
+from fashioncnn.errors import DataError
+
+
+def require_uint8(what: str, array: Any, dimensions: tuple[int, ...]) -> None:
+    """Raise `DataError` unless `array` is uint8 and has one of these numbers of dimensions."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        kind = f"type {type(array).__name__}" if not hasattr(array, "dtype") else f"{array.dtype}"
+        raise DataError(
+            f"{what} of {kind}: should be an array of uint8; Dataset.from_arrays converts others"
+        )
+    if array.ndim not in dimensions:
+        raise DataError(
+            f"{what} of shape {array.shape}: should have {' or '.join(map(str, dimensions))} "
+            "dimensions"
+        )
+
+
+def checked_class_names(
+    names: Sequence[str], source: str, minimum: int = MIN_CLASSES
+) -> tuple[str, ...]:
+    """Return at least `minimum` class names, or raise `DataError` that begins with `source`."""
+    invalid = next(
+        (n for n in names if not isinstance(n, str) or not n or not n.isprintable()), None
+    )
+    if isinstance(names, str) or invalid is not None:
+        shown = names if isinstance(names, str) else invalid
+        raise DataError(f"{source}: class name {shown!r}; should be printable names, one per class")
+    names = tuple(names)
+    if not minimum <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
+        raise DataError(
+            f"{source}: {len(names)} class names, {len(set(names))} of them unique; expected "
+            f"{minimum} to {MAX_CLASSES} unique names"
+        )
+    return names
+
+
+def check_labels(labels: NDArray[np.uint8], classes: int, name: str) -> None:
+    """Raise `DataError` with the first label that has no class; `name` begins the message."""
+    invalid = np.flatnonzero(labels >= classes)
+    if len(invalid):
+        position = invalid[0]
+        raise DataError(
+            f"{name}: label {labels[position]} at position {position}, expected 0 to {classes - 1} "
+            f"({classes} classes)"
+        )
+
+
+def check_views(views: tuple[NDArray[np.uint8], ...], images: NDArray[np.uint8]) -> None:
+    """Raise `DataError` unless there are views of each image, of its size."""
+    if len(views) != len(images):
+        raise DataError(
+            f"views of {len(views):,} images but {len(images):,} images; should be views of each"
+        )
+    for position, of_image in enumerate(views):
+        require_uint8("views", of_image, dimensions=(images.ndim,))
+        if not len(of_image) or of_image.shape[1:] != images.shape[1:]:
+            raise DataError(
+                f"views of shape {of_image.shape} at position {position}: should be one or more "
+                f"of {images.shape[1:]}"
+            )

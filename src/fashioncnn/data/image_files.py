@@ -1,0 +1,105 @@
+"""Read many image files of a user's dataset at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.data.dataset import Split
+from fashioncnn.data.options import LoadOptions
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
+from fashioncnn.environment import available_cores
+from fashioncnn.errors import DataError, ImageError
+from fashioncnn.images.decoding import decoded_side, read_image
+from fashioncnn.images.views import check_color_views, compute_views
+
+MAX_PIXELS = 64_000_000
+"""Limit per decoded image: higher than for prediction, since a user's own photographs are trusted
+more. JPEGs are decoded at a reduced size."""
+MAX_LISTED = 20
+"""Unreadable files that are listed; the number of all others is reported."""
+
+
+class UnreadableImagesError(DataError):
+    """Image files of a dataset cannot be read.
+
+    Args:
+        errors: one for each file.
+
+    Attributes:
+        listed: messages about the first `MAX_LISTED` files, and the number of the others.
+    """
+
+    def __init__(self, errors: Sequence[ImageError]) -> None:
+        self.count = len(errors)
+        self.listed = [str(error) for error in errors[:MAX_LISTED]]
+        if self.count > MAX_LISTED:
+            self.listed.append(f"and {self.count - MAX_LISTED:,} more")
+        super().__init__(f"{self.summary}, or set skip_broken: {'; '.join(self.listed)}")
+
+    @property
+    def summary(self) -> str:
+        """How many files there are, and what to do."""
+        if self.count == 1:
+            return "1 image file cannot be read; repair or remove it"
+        return f"{self.count:,} image files cannot be read; repair or remove them"
+
+
+def read_images(
+    paths: Sequence[Path], options: LoadOptions
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Return the views of files, and which files these are.
+
+    Each thread holds one decoded image at a time; only the resized ones are kept.
+
+    Args:
+        paths: of n files.
+        options: `LoadOptions.skip_broken` decides whether an unreadable file is an error;
+            `image_size`, `views` and `channels` apply.
+
+    Returns:
+        For each of m files (views, size, size) uint8, or (views, size, size, 3) in color; and (m,)
+        int64 positions in `paths`, ascending; without skipped files
+        m is n.
+
+    Raises:
+        UnreadableImagesError: files cannot be read; it lists all of them.
+    """
+    if options.channels == 3:
+        check_color_views(options.views)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        try:
+            results = list(pool.map(lambda path: _read_or_error(path, options), paths))
+        except BaseException:  # such as KeyboardInterrupt
+            pool.shutdown(cancel_futures=True)
+            raise
+    errors = [result for result in results if isinstance(result, ImageError)]
+    if errors:
+        error = UnreadableImagesError(errors)
+        if not options.skip_broken:
+            raise error
+        for message in error.listed:
+            options.notify(f"skipped {message}")
+    kept = [i for i, result in enumerate(results) if not isinstance(result, ImageError)]
+    views = [result for result in results if not isinstance(result, ImageError)]
+    return views, np.array(kept, np.int64)
+
+
+def split_of_views(views: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> Split:
+    """Return the split of at least one image, given as its views."""
+    images = np.stack([of_image[0] for of_image in views])
+    single = all(len(of_image) == 1 for of_image in views)
+    return Split(images, labels, views=None if single else tuple(views))
+
+
+def _read_or_error(path: Path, options: LoadOptions) -> NDArray[np.uint8] | ImageError:
+    size = options.image_size or DEFAULT_IMAGE_SIZE
+    try:
+        image = read_image(path, max_pixels=MAX_PIXELS, min_side=decoded_side(size))
+        return compute_views(image, options.views, size, options.channels)
+    except ImageError as error:
+        return error

@@ -1,0 +1,177 @@
+"""Labels of users: names or integers, encoded as positions in the class names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.errors import DataError, nearest
+
+MIN_CLASSES, MAX_CLASSES = 2, 256
+_DIGITS = re.compile(r"(\d+)")
+NUMBERS = int, float, np.number, np.bool_
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
+
+
+def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Return a sort key by which numbers in names are ordered by value: "2" before "10".
+
+    >>> sorted(["10", "2", "shoe 10", "shoe 9"], key=natural_key)
+    ['2', '10', 'shoe 9', 'shoe 10']
+    """
+    chunks = _DIGITS.split(name)  # text, digits, text, …: equal positions have equal types
+    return tuple(int(c) if i % 2 else c for i, c in enumerate(chunks)), name
+
+
+def distinct_labels(
+    labels: Any, subject: str = "labels", minimum: int = MIN_CLASSES
+) -> tuple[str, ...]:
+    """Return the distinct labels as class names: integers by value, names in natural order.
+
+    Args:
+        labels: (n,) integers, names or booleans.
+        subject: what messages call them.
+        minimum: number of classes.
+
+    Raises:
+        DataError: they are not such labels, or there are too few or more than 256 classes.
+    """
+    values = as_labels(labels, subject)
+    distinct = np.unique(values)
+    names = [str(value) for value in distinct]
+    if values.dtype.kind == "U":
+        names.sort(key=natural_key)
+    if not minimum <= len(names) <= MAX_CLASSES:
+        raise DataError(
+            f"{subject}: {len(names):,} distinct labels, expected {minimum} to {MAX_CLASSES} "
+            "classes"
+        )
+    return tuple(names)
+
+
+def encode_labels(
+    labels: Any, class_names: Sequence[str], subject: str = "labels"
+) -> NDArray[np.uint8]:
+    """Return the position of each label in the class names, (n,) uint8.
+
+    Integers are positions, unless all class names are integers: then they are names, which is the
+    same for ``0`` to ``k - 1`` in natural order.
+
+    Args:
+        labels: (n,) integers, names or booleans; an array, tensor, series or list.
+        class_names: at most 256.
+        subject: what messages call the labels.
+
+    Raises:
+        DataError: they are not such labels, or one of them is not a class.
+    """
+    values = as_labels(labels, subject)
+    distinct, inverse = np.unique(values, return_inverse=True)
+    positions = _positions(class_names, names=values.dtype.kind == "U")
+    codes = [positions.get(value) for value in distinct.tolist()]
+    if None in codes:
+        unknown = codes.index(None)
+        position = int(np.flatnonzero(inverse == unknown)[0])
+        raise _not_a_class(distinct[unknown], position, positions, class_names, subject)
+    encoded: NDArray[np.uint8] = np.array(codes, np.uint8)[inverse]
+    return encoded
+
+
+def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
+    """Return labels as an array, (n,) int64 or strings.
+
+    Args:
+        labels: see `encode_labels`.
+        subject: what messages call them.
+
+    Raises:
+        DataError: the labels are not one-dimensional, are of another type, or some are missing.
+    """
+    if hasattr(labels, "detach"):  # a torch.Tensor; this module does not import torch
+        labels = labels.detach().cpu().numpy()
+    try:
+        values = np.asarray(labels)
+    except ValueError:
+        raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise DataError(
+            f"{subject} of shape {values.shape}: should be (n,) integers or names; of one-hot "
+            "labels, use the argmax of each row"
+        )
+    if values.dtype.kind in "OU" and len(values):
+        # NumPy converts a list of both kinds to strings, so the list itself is checked.
+        objects = labels if isinstance(labels, list | tuple) else values
+        return _from_objects(list(objects), subject)
+    return _from_numbers(values, subject)
+
+
+def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
+    if values.dtype.kind == "b":
+        return values.astype(str)
+    if values.dtype.kind == "f":
+        invalid = np.flatnonzero(~np.isfinite(values) | (values != np.round(values)))
+        if len(invalid):
+            raise DataError(
+                f"{subject}: {values[invalid[0]]:g} at position {invalid[0]}; should be integers "
+                "or names"
+            )
+    elif values.dtype.kind not in "iu" and len(values):
+        raise DataError(f"{subject} of type {values.dtype}: should be integers or names")
+    return values.astype(np.int64)
+
+
+def _from_objects(values: list[Any], subject: str) -> NDArray[Any]:
+    kinds = [
+        str if isinstance(v, str) else float if isinstance(v, NUMBERS) else None for v in values
+    ]
+    if None not in kinds and len(set(kinds)) == 1:
+        return (
+            np.array(values, str) if kinds[0] is str else _from_numbers(np.array(values), subject)
+        )
+    position = (
+        kinds.index(None)
+        if None in kinds
+        else next(i for i, kind in enumerate(kinds) if kind is not kinds[0])
+    )
+    raise DataError(
+        f"{subject}: {values[position]!r} at position {position}; should be all integers or all "
+        "names"
+    )
+
+
+def _positions(class_names: Sequence[str], *, names: bool) -> dict[str | int, int]:
+    """Return the position of each label that can be given, a name or an integer."""
+    by_name: dict[str | int, int] = {name: i for i, name in enumerate(class_names)}
+    if names:
+        return by_name
+    if all(_INTEGER.fullmatch(name) for name in class_names):
+        by_number: dict[str | int, int] = {int(name): i for i, name in enumerate(class_names)}
+        if len(by_number) == len(class_names):
+            return by_number
+    return {i: i for i in range(len(class_names))}
+
+
+def _not_a_class(
+    label: Any,
+    position: int,
+    positions: dict[str | int, int],
+    class_names: Sequence[str],
+    subject: str,
+) -> DataError:
+    if isinstance(label, str):
+        shown, hint = repr(str(label)), nearest(str(label), class_names)
+    else:
+        shown, hint = str(label), ""
+    known = list(positions)
+    if isinstance(known[0], int) and known == list(range(len(known))):
+        expected = f"0 to {len(known) - 1} ({len(known)} classes)"
+    else:
+        few = ", ".join(map(str, known[:5]))
+        expected = f"one of {few}{' …' if len(known) > 5 else ''}"
+    return DataError(f"{subject}: label {shown} at position {position}, expected {expected}{hint}")

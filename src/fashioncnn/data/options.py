@@ -1,0 +1,62 @@
+"""How a dataset is loaded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fashioncnn.images.views import ViewMode
+from fashioncnn.settings import DataConfig
+
+Notify = Callable[[str], None]
+"""Called with a one-line message about what was skipped or could be mistaken."""
+
+
+def warn(message: str) -> None:
+    """Report a message as a Python warning."""
+    warnings.warn(message, UserWarning, stacklevel=2)
+
+
+def ignore(message: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Options of all loaders; those that do not apply to a source have no effect on it.
+
+    Attributes:
+        image_size: side in pixels to which images are resized; None is that of arrays, and 28 for
+            image files.
+        for_evaluation: a source without named splits is a test split as a whole. Otherwise it is a
+            training split, of which one sixth is held out as the test split.
+        skip_broken: report image files that cannot be read, and leave them out.
+        class_names: the order of the classes of a source that has exactly these; by default natural
+            order.
+        notify: called with messages for the user.
+        views: how image files are converted, see `fashioncnn.images.views`.
+        channels: of image files: 1 for grayscale, 3 for color.
+        hold_out_min: images per class, on average, below which no test split is held out.
+    """
+
+    image_size: int | None = None
+    for_evaluation: bool = False
+    skip_broken: bool = False
+    class_names: tuple[str, ...] = ()
+    notify: Notify = warn
+    views: ViewMode = "plain"
+    channels: int = 1
+    hold_out_min: int = 0
+
+
+def load_arguments(data: DataConfig) -> dict[str, Any]:
+    """Return the arguments of `fashioncnn.data.load.load_dataset` that settings decide."""
+    return {
+        "image_size": data.image_size,
+        "skip_broken": data.skip_broken,
+        "views": "plain" if data.views == "auto" else data.views,
+        "channels": data.channels,
+        "hold_out_min": data.hold_out_min,
+    }

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+
+from fashioncnn.data.labels import distinct_labels, encode_labels, natural_key
+from fashioncnn.errors import DataError
+
+NUMBERS = tuple(str(i) for i in range(12))
+
+
+def test_numbers_in_names_are_ordered_by_value():
+    names = ["10", "2", "1", "img12a", "img2b", "Bag", "a", "02", "٣"]
+    assert sorted(names, key=natural_key) == [
+        *["1", "02", "2", "٣", "10", "Bag", "a", "img2b", "img12a"],
+    ]
+
+
+def test_distinct_labels_are_ordered():
+    assert distinct_labels([10, 2, -1, 2]) == ("-1", "2", "10")
+    assert distinct_labels(["10", "2", "a"]) == ("2", "10", "a")
+    assert distinct_labels(np.array([True, False])) == ("False", "True")
+
+
+def test_too_many_classes_are_rejected():
+    with pytest.raises(DataError, match="300 distinct labels, expected 2 to 256 classes"):
+        distinct_labels(np.arange(300))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 2, 10],
+        np.array([0, 2, 10], np.uint8),
+        np.array([[0], [2], [10]]),
+        np.array([0.0, 2.0, 10.0]),
+        np.array([0, 2, 10], object),
+        torch.tensor([0, 2, 10]),
+        ["0", "2", "10"],
+        ("0", "2", "10"),
+        np.array(["0", "2", "10"]),
+        np.array(["0", "2", "10"], object),
+    ],
+    ids=lambda labels: f"{type(labels).__name__} {getattr(labels, 'dtype', '')}",
+)
+def test_integers_and_names_of_a_class_are_equal(labels):
+    encoded = encode_labels(labels, NUMBERS)
+    assert encoded.dtype == np.uint8
+    assert encoded.tolist() == [0, 2, 10]
+
+
+def test_integers_are_names_of_classes_that_are_integers():
+    assert encode_labels([2, 10], sorted(NUMBERS)).tolist() == [4, 2]
+    assert encode_labels([1, 3], ["1", "2", "3"]).tolist() == [0, 2]
+    assert encode_labels([1, 0], ["bag", "3"]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, 5], ["a", "b"], r"label 5 at position 1, expected 0 to 1 \(2 classes\)"),
+        ([0, -1], ["a", "b"], "label -1 at position 1"),
+        ([0, 1], ["1", "2"], "label 0 at position 0, expected one of 1, 2"),
+        (["shrt"], ["shirt", "bag"], "'shrt' at position 0, .* shirt, bag; did you mean 'shirt'"),
+        ([1.5], ["a", "b"], "labels: 1.5 at position 0; should be integers or names"),
+        ([float("nan")], ["a", "b"], "labels: nan at position 0; should be integers or names"),
+        ([[0, 1], [1, 0]], ["a", "b"], "one-hot"),
+        ([[0], [1, 0]], ["a", "b"], "rows of different lengths"),
+        ([b"a"], ["a", "b"], "labels of type |S1: should be integers or names"),
+        (3, ["a", "b"], r"labels of shape \(\)"),
+    ],
+)
+def test_other_labels_are_rejected(labels, classes, message):
+    with pytest.raises(DataError, match=message):
+        encode_labels(labels, classes)
+
+
+def test_no_labels_are_an_empty_array():
+    assert encode_labels([], ["a", "b"]).shape == (0,)

@@ -1,0 +1,374 @@
+"""Datasets of CSV files, NumPy archives, frames and datasets of other libraries."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fashioncnn.data.load import load_data, load_dataset
+from fashioncnn.errors import DataError, UsageError
+
+rng = np.random.default_rng(0)
+IMAGES = rng.integers(0, 256, (60, 28, 28), np.uint8)
+LABELS = np.arange(60) % 10
+PIXELS = [f"pixel{i}" for i in range(1, 785)]
+ROWS = IMAGES.reshape(60, 784)
+
+
+class Frame:
+    """A data frame with the interface that pandas and polars share."""
+
+    def __init__(self, columns):
+        self.data = columns
+        self.columns = list(columns)
+
+    def __getitem__(self, key):
+        return self.data[key] if isinstance(key, str) else Frame({k: self.data[k] for k in key})
+
+    def to_numpy(self):
+        return np.column_stack(list(self.data.values()))
+
+
+class Column(np.ndarray):
+    def to_numpy(self):
+        return np.asarray(self)
+
+
+def frame_of(**columns):
+    return Frame({name: np.asarray(values).view(Column) for name, values in columns.items()})
+
+
+def write_csv(path, header, rows, delimiter=","):
+    lines = [delimiter.join(map(str, row)) for row in (header, *rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def kaggle(path, n=60, **options):
+    rows = [[LABELS[i], *ROWS[i]] for i in range(n)]
+    return write_csv(path, ["label", *PIXELS], rows, **options)
+
+
+def all_of(data):
+    """Return the images and labels of the training and test splits, in the original order."""
+    return np.concatenate([data.train.images, data.test.images if data.test else IMAGES[:0]])
+
+
+class TestCSV:
+    def test_kaggle_has_the_label_first(self, tmp_path):
+        data = load_dataset(str(kaggle(tmp_path / "fashion-mnist_train.csv")))
+        assert data.class_names == tuple("0123456789")
+        assert (data.name, len(data.train), len(data.test)) == ("fashion-mnist_train", 50, 10)
+        whole = load_dataset(str(tmp_path / "fashion-mnist_train.csv"), for_evaluation=True)
+        np.testing.assert_array_equal(whole.test.images, IMAGES)
+        np.testing.assert_array_equal(whole.test.labels, LABELS)
+
+    def test_openml_has_the_class_last(self, tmp_path):
+        rows = [[*ROWS[i], f"'{LABELS[i]}'"] for i in range(60)]
+        path = write_csv(tmp_path / "a.csv", [*PIXELS, "class"], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
+        np.testing.assert_array_equal(data.test.labels, LABELS)
+
+    def test_label_may_be_between_pixels(self, tmp_path):
+        rows = [[*ROWS[i, :300], LABELS[i], *ROWS[i, 300:]] for i in range(60)]
+        path = write_csv(tmp_path / "a.csv", [*PIXELS[:300], "class", *PIXELS[300:]], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
+        np.testing.assert_array_equal(data.test.labels, LABELS)
+
+    def test_fractions_of_white_are_not_truncated(self, tmp_path):
+        rows = [[LABELS[i], *([0] * 784 if i == 0 else ROWS[i] / 255)] for i in range(60)]
+        path = write_csv(tmp_path / "a.csv", ["label", *PIXELS], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images[1:], IMAGES[1:])
+
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_other_delimiters_are_recognized(self, tmp_path, delimiter):
+        data = load_dataset(str(kaggle(tmp_path / "a.csv", delimiter=delimiter)))
+        assert len(data.train) == 50
+
+    def test_byte_order_mark_and_windows_line_ends_are_accepted(self, tmp_path):
+        text = kaggle(tmp_path / "a.csv").read_text()
+        (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+        assert load_dataset(str(tmp_path / "b.csv")).hashes == (
+            load_dataset(str(tmp_path / "a.csv")).hashes
+        )
+
+    def test_folder_has_a_file_for_each_split(self, tmp_path):
+        kaggle(tmp_path / "fashion-mnist_train.csv")
+        kaggle(tmp_path / "fashion-mnist_test.csv", n=20)
+        data = load_dataset(str(tmp_path))
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+        np.testing.assert_array_equal(data.test.images, IMAGES[:20])
+
+    def test_files_that_are_not_splits_are_not_guessed(self, tmp_path):
+        kaggle(tmp_path / "a.csv")
+        kaggle(tmp_path / "b.csv")
+        with pytest.raises(DataError, match="2 CSV files that are not one for each split; name"):
+            load_dataset(str(tmp_path))
+
+    def test_paths_are_relative_to_the_file(self, tmp_path):
+        (tmp_path / "img").mkdir()
+        for i in range(12):
+            Image.fromarray(IMAGES[i]).save(tmp_path / "img" / f"{i}.png")
+        rows = [[f"img/{i}.png", ["bag", "shoe"][i % 2]] for i in range(12)]
+        path = write_csv(tmp_path / "a.csv", ["path", "label"], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES[:12])
+        assert data.class_names == ("bag", "shoe")
+        assert data.test.labels.tolist() == [0, 1] * 6
+
+    def test_columns_without_effect_are_reported(self, tmp_path):
+        for i in range(2):
+            Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+        rows = [[f"{i}.png", i, 5] for i in range(2)]
+        path = write_csv(tmp_path / "a.csv", ["path", "label", "price"], rows)
+        messages = []
+        load_dataset(str(path), notify=messages.append)
+        assert messages == [f"{path}: columns without effect: price"]
+
+    def test_broken_images_are_skipped_with_their_labels(self, tmp_path):
+        for i in range(4):
+            Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+        (tmp_path / "1.png").write_bytes(b"broken")
+        rows = [[str(i) + ".png", "ab"[i % 2]] for i in range(4)] + [["gone.png", "b"]]
+        path = write_csv(tmp_path / "a.csv", ["filename", "class"], rows)
+        with pytest.raises(DataError, match=r"2 image files .*1\.png.*gone\.png: no such file"):
+            load_dataset(str(path))
+        options = {"for_evaluation": True, "skip_broken": True, "notify": lambda _: None}
+        data = load_dataset(str(path), **options)
+        np.testing.assert_array_equal(data.test.images, IMAGES[[0, 2, 3]])
+        assert data.test.labels.tolist() == [0, 0, 1]
+
+    @pytest.mark.parametrize(
+        ("header", "rows", "message"),
+        [
+            (["5", *["0"] * 784], [], "no column named label, .*name the column of labels 'label'"),
+            (["label", "a"], [], "column 'a' is neither a label, a path nor a pixel; remove it"),
+            (["id", "label", *PIXELS], [], "column 'id' is neither a label, a path nor a pixel"),
+            (["label", *PIXELS[:700]], [], "700 columns of pixels, which is no square image"),
+            (["label", "class", *PIXELS], [], "columns label and class mean the same; keep one"),
+            (["label", *PIXELS], [[1, *[0] * 783]], "line 2 has 784 columns, expected 785"),
+            (["label", *PIXELS], [[1, *["x"] * 784]], "a pixel is not a number"),
+            (["label", *PIXELS], [[1, *[300] * 784], [0, *[1] * 784]], "in .1, 300.: should be"),
+            (["label", *PIXELS], [["", *[9] * 784]], "line 2 has no label"),
+            (["path", "label"], [], "no rows below the first line"),
+            (["label", *PIXELS], [], "no rows below the first line"),
+            (["path", "label", "split"], [["a", 1, "test"]], "column 'split' is not supported"),
+            (["path", "label"], [["a"]], "line 2 has only 1 columns"),
+        ],
+    )
+    def test_other_tables_are_rejected_in_one_line(self, tmp_path, header, rows, message):
+        path = write_csv(tmp_path / "a.csv", header, rows)
+        with pytest.raises((DataError, UsageError), match=rf"a\.csv.*{message}") as caught:
+            load_dataset(str(path))
+        assert "\n" not in str(caught.value)
+
+    def test_binary_file_is_rejected(self, tmp_path):
+        (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00label")
+        with pytest.raises(DataError, match=r"a\.csv: cannot be read as a CSV file in UTF-8"):
+            load_dataset(str(tmp_path / "a.csv"))
+
+
+class TestNPZ:
+    @pytest.mark.parametrize(
+        "names", [("images", "labels"), ("X", "y"), ("x", "y"), ("arr_0", "arr_1")]
+    )
+    def test_images_and_labels_are_found(self, tmp_path, names):
+        np.savez(tmp_path / "a.npz", **dict(zip(names, (IMAGES, LABELS), strict=True)))
+        data = load_dataset(str(tmp_path / "a.npz"), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
+        np.testing.assert_array_equal(data.test.labels, LABELS)
+        assert len(load_dataset(str(tmp_path / "a.npz")).train) == 50
+
+    @pytest.mark.parametrize("names", ["x_{0} y_{0}", "{0}_images {0}_labels", "X_{0} y_{0}"])
+    def test_splits_are_found(self, tmp_path, names):
+        arrays = {}
+        for name, n in {"train": 60, "val": 20, "test": 30}.items():
+            images, labels = names.format(name).split()
+            arrays |= {images: IMAGES[:n], labels: LABELS[:n, None]}
+        np.savez_compressed(tmp_path / "a.npz", **arrays)
+        splits = load_dataset(str(tmp_path / "a.npz")).splits
+        assert {k: len(v) for k, v in splits.items()} == {"train": 60, "validation": 20, "test": 30}
+
+    def test_class_names_may_be_stored(self, tmp_path):
+        names = [f"c{i}" for i in range(10)]
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, class_names=names)
+        assert load_dataset(str(tmp_path / "a.npz")).class_names == tuple(names)
+
+    def test_other_archives_are_rejected(self, tmp_path):
+        np.savez(tmp_path / "a.npz", foo=IMAGES)
+        with pytest.raises(DataError, match=r"a\.npz: no images and labels among .* \(foo\); exp"):
+            load_dataset(str(tmp_path / "a.npz"))
+        np.savez(tmp_path / "b.npz", images=np.array([{}]), labels=LABELS)
+        with pytest.raises(
+            DataError, match=r"b\.npz: not a readable \.npz file \(array of type object"
+        ):
+            load_dataset(str(tmp_path / "b.npz"))
+        content = (tmp_path / "a.npz").read_bytes()
+        (tmp_path / "c.npz").write_bytes(content[: len(content) // 2])
+        with pytest.raises(DataError, match=r"c\.npz: not a readable \.npz file"):
+            load_dataset(str(tmp_path / "c.npz"))
+
+    def test_header_that_declares_more_than_the_file_contains_is_rejected(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+        with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+            images, labels = archive.read("images.npy"), archive.read("labels.npy")
+        changed = images.replace(b"(60, 28, 28)", b"(99, 99, 99)")
+        assert changed != images
+        with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+            archive.writestr("images.npy", changed)
+            archive.writestr("labels.npy", labels)
+        with pytest.raises(DataError, match=r"b\.npz: .* bytes for an array of shape \(99, 99, 99"):
+            load_dataset(str(tmp_path / "b.npz"))
+
+    def test_fortran_order_is_read(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=np.asfortranarray(IMAGES), labels=LABELS)
+        data = load_dataset(str(tmp_path / "a.npz"), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
+
+    def test_lengths_must_agree(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS[:50])
+        with pytest.raises(DataError, match=r"a\.npz: train: 60 images but 50 labels"):
+            load_dataset(str(tmp_path / "a.npz"))
+
+
+class TestObjects:
+    def test_arrays_are_a_training_split(self):
+        data = load_data((IMAGES / 255, LABELS + 1))
+        assert (data.name, data.source, list(data.splits)) == (
+            *("arrays", "arrays in memory"),
+            ["train"],
+        )
+        assert data.class_names == tuple(str(i) for i in range(1, 11))
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+
+    def test_training_and_test_arrays_as_of_keras(self):
+        data = load_data(((IMAGES, LABELS), (IMAGES[:20], LABELS[:20])))
+        assert {name: len(split) for name, split in data.splits.items()} == {
+            "train": 60,
+            "test": 20,
+        }
+
+    def test_frame_of_pixels(self):
+        columns = {name: ROWS[:, i] for i, name in enumerate(PIXELS)}
+        data = load_data(frame_of(label=LABELS, **columns))
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+        np.testing.assert_array_equal(data.train.labels, LABELS)
+
+    def test_frame_of_paths(self, tmp_path):
+        for i in range(4):
+            Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+        paths = np.array([str(tmp_path / f"{i}.png") for i in range(4)], object)
+        data = load_data(frame_of(path=paths, label=np.array(list("abab"), object)))
+        np.testing.assert_array_equal(data.train.images, IMAGES[:4])
+        assert data.class_names == ("a", "b")
+
+    def test_pandas_frame(self):
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame(ROWS, columns=PIXELS)
+        frame["class"] = pandas.Series(LABELS).astype(str).astype("category")
+        data = load_data(frame)
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+        np.testing.assert_array_equal(data.train.labels, LABELS)
+
+    def test_dataset_of_tensors(self):
+        tensors = torch.from_numpy(IMAGES)[:, None] / 255
+        data = load_data(torch.utils.data.TensorDataset(tensors, torch.from_numpy(LABELS)))
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+        np.testing.assert_array_equal(data.train.labels, LABELS)
+
+    def test_dataset_of_pil_images_with_class_names(self):
+        class Named(torch.utils.data.Dataset):
+            classes = tuple(f"c{i}" for i in range(10))
+
+            def __len__(self):
+                return 60
+
+            def __getitem__(self, i):
+                return Image.fromarray(IMAGES[i]), int(LABELS[i])
+
+        data = load_data(Named())
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+        assert data.class_names == Named.classes
+        subset = torch.utils.data.Subset(Named(), [3, 14])
+        assert load_data(subset).train.images.tolist() == IMAGES[[3, 14]].tolist()
+        assert load_data(Named(), image_size=14).train.images.shape == (60, 14, 14)
+
+    def test_dataset_of_dictionaries(self):
+        class Items:
+            def __len__(self):
+                return 60
+
+            def __getitem__(self, i):
+                return {"image": Image.fromarray(IMAGES[i]), "label": int(LABELS[i])}
+
+        np.testing.assert_array_equal(load_data(Items()).train.labels, LABELS)
+
+    def test_dataset_and_source_by_name_are_accepted(self, small, idx_folder):
+        assert load_data(small) is small
+        assert load_data(idx_folder).hashes == small.hashes
+        assert load_data(str(idx_folder)).hashes == small.hashes
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            5,
+            {"train": 1},
+            b"abc",
+            IMAGES,
+            [IMAGES],
+            {1, 2},
+            iter([]),
+            [IMAGES] * 3,
+            [1, 2],
+            ("a", "b"),
+        ],
+    )
+    def test_other_types_are_rejected_by_name(self, data):
+        with pytest.raises(UsageError, match=f"data of type {type(data).__name__}: should be"):
+            load_data(data)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ((IMAGES, LABELS[:5]), "60 images but 5 labels"),
+            ((IMAGES, LABELS * 0), "1 distinct labels"),
+            ((IMAGES[0], LABELS), "28 columns|shape|images but"),
+            (torch.utils.data.TensorDataset(torch.zeros(2, 4)), "item 0 of type tuple; should be"),
+            (
+                torch.utils.data.TensorDataset(torch.zeros(2, 9, 9), torch.eye(2)),
+                "item 0 has several",
+            ),
+            (torch.utils.data.TensorDataset(torch.zeros(0, 4)), "TensorDataset: no images"),
+            (((IMAGES, LABELS % 5), (IMAGES, LABELS)), "test labels: label 5 at position 5"),
+        ],
+    )
+    def test_invalid_content_is_rejected(self, data, message):
+        with pytest.raises((DataError, UsageError), match=message):
+            load_data(data)
+
+
+def test_idx_file_is_rejected_with_its_folder(idx_folder):
+    with pytest.raises(UsageError, match="a file, not a dataset; an IDX file; give its folder"):
+        load_dataset(str(idx_folder / "train-images-idx3-ubyte"))
+
+
+def test_colors_are_kept_with_three_channels(tmp_path):
+    colors = np.repeat(IMAGES[..., None], 3, axis=3)
+    colors[..., 0] //= 2
+    np.savez(tmp_path / "a.npz", images=colors, labels=LABELS)
+    for i in range(2):
+        Image.fromarray(colors[i]).save(tmp_path / f"{i}.png")
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], [["0.png", 0], ["1.png", 1]])
+    for source in (tmp_path / "a.npz", (colors, LABELS)):
+        data = load_data(source, channels=3)
+        assert data.channels == 3
+        assert data.train.images[0].tolist() == colors[data.train.indices[0]].tolist()
+        assert load_data(source).channels == 1
+    assert load_dataset(str(path), channels=3, for_evaluation=True).test.images.tolist() == (
+        colors[:2].tolist()
+    )
