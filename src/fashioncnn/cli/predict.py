@@ -155,10 +155,9 @@ def _load(
     abstain_below: float | None,
 ) -> tuple[str, Predictor]:
     """Return the name of the model, and a predictor."""
-    from fashioncnn.environment import require_modules, use_passive_waiting
+    from fashioncnn.environment import require_modules
 
     require_modules("predict")
-    use_passive_waiting()
     from fashioncnn.cli.models import load_for
     from fashioncnn.inference.predictor import Predictor
     from fashioncnn.inference.sources import only_idx

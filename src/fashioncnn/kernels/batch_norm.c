@@ -11,11 +11,7 @@ typedef struct { /* the same as fashioncnn.kernels.library.BatchNormOptions */
     long bf16;
     long relu;
     double momentum, eps;
-    shard_group *group; /* of the shards of a batch, whose statistics are computed together; or null */
-    long shard;
 } batch_norm_options;
-
-enum { OUT_OF_MEMORY = 1, ABORTED = 2 }; /* results of functions that can fail; 0 is success */
 
 #define CHUNK 128 /* rows summed in registers in float32; they stay in the first-level cache */
 
@@ -143,51 +139,16 @@ void batch_norm_inference(const void *x, const void *residual, const float *coef
     }
 }
 
-/* Replaces the moments of this shard's rows, (2, channels), by those of all shards; `rows` becomes
- * their number. */
-static int merge_shards(const batch_norm_options *s, double *moments, long *rows) {
-    if (!s->group) return 0;
-    const long n = 2 * s->channels;
-    moments[n] = *rows;
-    const double *shards = exchange(s->group, s->shard, moments, n + 1);
-    if (!shards) return ABORTED;
-    memset(moments, 0, n * sizeof(double));
-    *rows = 0;
-    for (int shard = 0; shard < s->group->shards; shard++) {
-        const double *of = shards + shard * s->group->capacity;
-        const long added = of[n];
-        for (long c = 0; c < s->channels; c++)
-            merge_moments(*rows, (double)added / (*rows + added), of[c], of[s->channels + c],
-                          moments + c, moments + s->channels + c);
-        *rows += added;
-    }
-    return 0;
-}
-
-/* Replaces the sums of this shard, (2, channels), by those of all shards, and likewise `rows`. */
-static int add_shards(const batch_norm_options *s, double *sums, long *rows) {
-    if (!s->group) return 0;
-    const long n = 2 * s->channels;
-    sums[n] = *rows;
-    const double *shards = exchange(s->group, s->shard, sums, n + 1);
-    if (!shards) return ABORTED;
-    memset(sums, 0, (n + 1) * sizeof(double));
-    for (int shard = 0; shard < s->group->shards; shard++)
-        for (long i = 0; i <= n; i++) sums[i] += shards[shard * s->group->capacity + i];
-    *rows = sums[n];
-    return 0;
-}
-
-/* The same with the statistics of x, as in training, or of all shards. Writes `coefficients` (with
- * scale = weight / std) and `std` for the backward pass. The first shard updates the running
- * statistics. Returns 0 or why it failed. */
+/* The same with the statistics of x, as in training. Updates the running statistics and writes
+ * `coefficients` (with scale = weight / std) and `std` for the backward pass. Returns 0, or 1 if
+ * memory is exhausted. */
 int batch_norm_forward(const void *x, const void *residual, const float *weight, const float *bias,
                        float *running_mean, float *running_variance, void *y, float *coefficients,
                        float *std, const batch_norm_options *options, int threads) {
     const batch_norm_options s = *options;
     const long per_thread = 2 * s.channels;
-    double *sums = calloc(per_thread * threads + 1, sizeof(double));
-    if (!sums) return OUT_OF_MEMORY;
+    double *sums = calloc(per_thread * threads, sizeof(double));
+    if (!sums) return 1;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; thread++) {
         long first, last;
@@ -205,15 +166,11 @@ int batch_norm_forward(const void *x, const void *residual, const float *weight,
             merge_moments(first, (double)(last - first) / last, own[c], own[s.channels + c],
                           sums + c, sums + s.channels + c);
     }
-    long rows = s.rows;
-    if (merge_shards(&s, sums, &rows)) return free(sums), ABORTED;
     for (long c = 0; c < s.channels; c++) {
         double mean = sums[c], squares = sums[s.channels + c];
-        double keep = 1 - s.momentum, deviation = __builtin_sqrt(squares / rows + s.eps);
-        if (s.shard == 0) {
-            running_mean[c] = keep * running_mean[c] + s.momentum * mean;
-            running_variance[c] = keep * running_variance[c] + s.momentum * squares / (rows - 1);
-        }
+        double keep = 1 - s.momentum, deviation = __builtin_sqrt(squares / s.rows + s.eps);
+        running_mean[c] = keep * running_mean[c] + s.momentum * mean;
+        running_variance[c] = keep * running_variance[c] + s.momentum * squares / (s.rows - 1);
         coefficients[c] = mean, coefficients[s.channels + c] = weight[c] / deviation;
         coefficients[2 * s.channels + c] = bias[c], std[c] = deviation;
     }
@@ -309,19 +266,19 @@ INLINE void backward_rows(const int bf16, const int relu, const int has_residual
 #undef DO
 }
 
-/* Gradients, overwritten; dweight and dbias are the sums over this shard. dy_second may be null (see
- * output_gradients). `y` is the output if there were both a residual and ReLU, else null. The
- * residual's gradient dr may be null. Returns 0 or why it failed. */
+/* Gradients, overwritten. dy_second may be null (see output_gradients). `y` is the output if there
+ * were both a residual and ReLU, else null. The residual's gradient dr may be null. Returns 0, or 1
+ * if memory is exhausted. */
 int batch_norm_backward(const void *x, const void *y, const void *dy_first, const void *dy_second,
                         const float *coefficients, const float *std, void *dx, void *dr,
                         float *dweight, float *dbias, const batch_norm_options *options,
                         int threads) {
     const batch_norm_options s = *options;
     const long per_thread = 2 * s.channels;
-    double *sums = calloc(per_thread * threads + 1, sizeof(double));
+    double *sums = calloc(per_thread * threads, sizeof(double));
     float *means = allocate(per_thread);
     const output_gradients dy = {dy_first, dy_second};
-    if (!sums || !means) return free(sums), free(means), OUT_OF_MEMORY;
+    if (!sums || !means) return free(sums), free(means), 1;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; thread++) {
         long first, last;
@@ -334,13 +291,10 @@ int batch_norm_backward(const void *x, const void *y, const void *dy_first, cons
     }
     for (int thread = 1; thread < threads; thread++)
         for (long i = 0; i < per_thread; i++) sums[i] += sums[per_thread * thread + i];
-    for (long c = 0; c < s.channels; c++)
-        dbias[c] = sums[c], dweight[c] = sums[s.channels + c] / std[c];
-    long rows = s.rows;
-    if (add_shards(&s, sums, &rows)) return free(sums), free(means), ABORTED;
     for (long c = 0; c < s.channels; c++) {
         double sum = sums[c], product = sums[s.channels + c], deviation = std[c];
-        means[c] = sum / rows, means[s.channels + c] = product / (deviation * deviation * rows);
+        dbias[c] = sum, dweight[c] = product / deviation;
+        means[c] = sum / s.rows, means[s.channels + c] = product / (deviation * deviation * s.rows);
     }
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; thread++) {

@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fashioncnn.kernels.library import BatchNormOptions, Kernels
-from fashioncnn.kernels.shards import Shard
 from fashioncnn.kernels.tensors import (
     FLOAT32_CPU,
-    check_status,
+    check_memory,
     has_cpu_memory,
     is_channel_vector,
     is_channels_last,
@@ -48,7 +47,6 @@ def batch_norm_pair(
     momentum: float,
     eps: float,
     relu: bool,
-    shard: Shard | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return ReLU?(normalized values + residual) by the batch's statistics, as in training, twice.
 
@@ -65,16 +63,12 @@ def batch_norm_pair(
         momentum: weight of the batch in the running statistics, in [0, 1].
         eps: added to the variance.
         relu: whether to apply ReLU last.
-        shard: of the batch that `values` are; its statistics are computed with the other shards',
-            for which this function waits. Needs kernels and arguments that they support.
 
     Returns:
         two float tensors of the shape of `values`.
     """
     if kernels is not None and _supports_training(kernels, values, residual, state):
-        return native_batch_norm_pair(kernels, values, residual, state, momentum, eps, relu, shard)
-    if shard is not None:
-        raise ValueError("batch_norm_pair: the kernels do not support a shard of these values")
+        return native_batch_norm_pair(kernels, values, residual, state, momentum, eps, relu)
     return torch_batch_norm_pair(values, residual, state, momentum, eps, relu)
 
 
@@ -149,10 +143,9 @@ def native_batch_norm_pair(
     momentum: float,
     eps: float,
     relu: bool,
-    shard: Shard | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return `batch_norm_pair` computed by the kernels; `state` must be complete."""
-    options = momentum, eps, relu, kernels, shard, torch.is_grad_enabled()
+    options = momentum, eps, relu, kernels, torch.is_grad_enabled()
     pair: tuple[Tensor, Tensor] = _BatchNorm.apply(values, residual, *state, *options)  # type: ignore[no-untyped-call]
     return pair
 
@@ -181,13 +174,9 @@ def native_batch_norm_inference(
     return output
 
 
-def _options(
-    values: Tensor, relu: bool, momentum: float, eps: float, shard: Shard | None = None
-) -> BatchNormOptions:
+def _options(values: Tensor, relu: bool, momentum: float, eps: float) -> BatchNormOptions:
     channels, bf16 = values.shape[1], values.dtype == torch.bfloat16
-    group, index = (None, 0) if shard is None else (shard.group.handle, shard.index)
-    rows = values.numel() // channels
-    return BatchNormOptions(rows, channels, bf16, relu, momentum, eps, group, index)
+    return BatchNormOptions(values.numel() // channels, channels, bf16, relu, momentum, eps)
 
 
 def _supports_training(
@@ -231,14 +220,13 @@ class _BatchNorm(torch.autograd.Function):
         eps: float,
         relu: bool,
         kernels: Kernels,
-        shard: Shard | None,
         save: bool,
     ) -> tuple[Tensor, Tensor]:
-        options = _options(values, relu, momentum, eps, shard)
+        options = _options(values, relu, momentum, eps)
         output = torch.empty_like(values)
         coefficients = torch.empty((3, options.channels), **FLOAT32_CPU)
         std = torch.empty(options.channels, **FLOAT32_CPU)
-        check_status(
+        check_memory(
             kernels.batch_norm_forward(
                 pointer(values),
                 pointer(residual),
@@ -266,7 +254,7 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor | None, ...]:
         gradients = [to_channels_last(g) for g in output_grads if g is not None]
         if not gradients:
-            return (None,) * 12
+            return (None,) * 11
         values, relu_mask, coefficients, std = ctx.saved_tensors
         # Hooks on saved tensors may have changed their layout.
         values = to_channels_last(values)
@@ -276,7 +264,7 @@ class _BatchNorm(torch.autograd.Function):
         # Without ReLU the residual's gradient is the output's.
         copies = relu_mask is not None or len(gradients) > 1
         own_residual_grad = torch.empty_like(values) if ctx.has_residual and copies else None
-        check_status(
+        check_memory(
             ctx.kernels.batch_norm_backward(
                 pointer(values),
                 pointer(relu_mask),
@@ -295,4 +283,4 @@ class _BatchNorm(torch.autograd.Function):
         residual_grad = None
         if ctx.has_residual:
             residual_grad = gradients[0] if own_residual_grad is None else own_residual_grad
-        return values_grad, residual_grad, weight_grad, bias_grad, *[None] * 8
+        return values_grad, residual_grad, weight_grad, bias_grad, *[None] * 7

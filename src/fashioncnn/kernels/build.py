@@ -31,7 +31,7 @@ from fashioncnn.kernels.self_test import find_fault
 
 SOURCES = (
     *("simd.c", "matmul.c", "winograd.c", "tiles.c", "convolution.c"),
-    *("adam.c", "shards.c", "batch_norm.c", "pooling.c"),
+    *("adam.c", "batch_norm.c", "pooling.c"),
 )
 """Concatenated in this order and compiled as one file, so that everything can be inlined."""
 COMPILERS = ("gcc", "cc")

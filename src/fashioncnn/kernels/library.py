@@ -38,8 +38,6 @@ class BatchNormOptions(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_long) for name in ("rows", "channels", "bf16", "relu")),
         *((name, ctypes.c_double) for name in ("momentum", "eps")),
-        ("group", ctypes.c_void_p),
-        ("shard", ctypes.c_long),
     ]
 
 
@@ -79,9 +77,6 @@ class Kernels(ctypes.CDLL):
         self._declare("pool_relu_backward", *[pointer] * 4, pool, threads)
         self._declare("adam_step", *[pointer] * 4, ctypes.c_long, adam, threads, result=None)
         self._declare("count_threads", threads)
-        self._declare("shard_group_create", ctypes.c_int, ctypes.c_long, result=pointer)
-        self._declare("shard_group_free", pointer, result=None)
-        self._declare("shard_group_abort", pointer, result=None)
         self.vector_width = int(self.get_vector_width())
         self.channel_multiple = 2 * self.vector_width
 

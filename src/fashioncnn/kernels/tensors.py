@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 from fashioncnn.kernels.library import Kernels
-from fashioncnn.kernels.shards import AbortedError
 
-ABORTED = 2
-"""The status of a kernel that waited for other shards; any other than 0 is a lack of memory."""
 FLOAT32_CPU: Any = {"dtype": torch.float32, "device": "cpu"}
 """Options of tensors that kernels write to, whatever torch's defaults are."""
 
@@ -65,14 +62,11 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def check_status(status: int) -> None:
-    """Raise if a kernel returned that it failed.
+def check_memory(status: int) -> None:
+    """Raise if a kernel returned that it could not allocate its scratch memory.
 
     Raises:
         RuntimeError: with "out of memory" in the message, as PyTorch's CPU allocator does.
-        AbortedError: another shard of the batch has failed.
     """
-    if status == ABORTED:
-        raise AbortedError
     if status != 0:
         raise RuntimeError("out of memory: a compiled kernel could not allocate scratch memory")

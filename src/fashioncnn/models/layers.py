@@ -20,7 +20,6 @@ from fashioncnn.kernels import (
     conv_pool_relu,
 )
 from fashioncnn.kernels.batch_norm import add_residual_relu_
-from fashioncnn.kernels.shards import Shard
 
 RANDOM_BITS, INT64_MIN = 16, -(2**63)
 
@@ -77,10 +76,6 @@ class Convolution(nn.Conv2d, KernelLayer):
 class BatchNorm(nn.BatchNorm2d, KernelLayer):
     """Batch normalization, optionally with residual addition and ReLU in the same pass."""
 
-    shard: Shard | None = None
-    """The shard of a batch that this copy of the layer trains on, with the statistics of the whole
-    batch; None if it gets the whole batch."""
-
     def forward(
         self, features: Tensor, residual: Tensor | None = None, relu: bool = False
     ) -> Tensor:
@@ -113,7 +108,7 @@ class BatchNorm(nn.BatchNorm2d, KernelLayer):
             return output, output
         cast("Tensor", self.num_batches_tracked).add_(1)
         return batch_norm_pair(
-            self.kernels, features, residual, state, self.momentum, self.eps, relu, self.shard
+            self.kernels, features, residual, state, self.momentum, self.eps, relu
         )
 
 
@@ -123,9 +118,6 @@ class Dropout(nn.Dropout):
     The fraction of dropped values is therefore a multiple of 1/65536, below 1; kept values are
     scaled by exactly 1 / (1 - fraction).
     """
-
-    generator: torch.Generator | None = None
-    """The source of random bits; None is torch's global one."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Return `values`, in training with a random fraction set to 0 and the others scaled up."""
@@ -138,8 +130,7 @@ class Dropout(nn.Dropout):
             return super().forward(values)
         levels = 2**RANDOM_BITS
         n, dropped = values.numel(), min(round(self.p * levels), levels - 1)
-        bits = torch.empty(-(-n // 4), dtype=torch.int64, device="cpu")
-        bits.random_(INT64_MIN, None, generator=self.generator)
+        bits = torch.empty(-(-n // 4), dtype=torch.int64, device="cpu").random_(INT64_MIN, None)
         kept = bits.view(torch.int16)[:n].view(values.shape) >= dropped - levels // 2
         scaled: Tensor = values * kept.to(values.dtype).mul_(levels / (levels - dropped))
         return scaled

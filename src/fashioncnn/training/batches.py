@@ -34,9 +34,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, rows: slice) -> Batch:
-        """Return some of the rows."""
-        return self.map(lambda tensor: tensor[rows])
+    def rows(self, start: int, step: int) -> Batch:
+        """Return every `step`-th row, from row `start`."""
+        return self.map(lambda tensor: tensor[start::step])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with `function` applied to each tensor."""
@@ -90,7 +90,7 @@ class Batches:
         order = torch.from_numpy(epoch_order(self.seed, epoch, len(self))).to(self.images.device)
         for position in range(start, len(self), self.batch_size):
             batch = self.build(order[position : position + self.batch_size], epoch)
-            yield batch if self.world_size == 1 else batch.rows(slice(self.rank, None, self.world_size))
+            yield batch if self.world_size == 1 else batch.rows(self.rank, self.world_size)
 
     def build(self, indices: Tensor, epoch: int) -> Batch:
         """Return the batch of the images at `indices`, (b,) int64: augmented, mixed, with targets.

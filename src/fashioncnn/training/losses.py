@@ -32,35 +32,13 @@ class Loss:
             logits: (b, classes) float32.
             batch: with (b,) labels.
         """
-        if batch.teacher_probabilities is None and (
-            batch.targets is None or self.class_weights is None
-        ):
+        if batch.teacher_probabilities is not None:
+            return self._distillation(logits, batch, batch.teacher_probabilities)
+        if batch.targets is None or self.class_weights is None:
             return self._cross_entropy(logits, batch, reduction="mean")
-        return self.sum(logits, batch) / self.total_weight(batch)
-
-    def sum(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the sum of the weighted losses of a batch; see `total_weight`."""
-        if batch.teacher_probabilities is not None:
-            return self._distillation(logits, batch, batch.teacher_probabilities).sum()
-        return self._cross_entropy(logits, batch, reduction="sum")
-
-    def total_weight(self, batch: Batch) -> Tensor | int:
-        """Return the sum of the images' weights, by which the mean loss divides `sum`.
-
-        It is the number of images without class weights.
-        """
-        if self.class_weights is None:
-            return len(batch)
-        weights = (
-            self.class_weights[batch.labels]
-            if batch.targets is None
-            else batch.targets @ self.class_weights
-        )
-        if batch.teacher_probabilities is not None:
-            alpha = batch.teacher_weights
-            teacher_weights = batch.teacher_probabilities @ self.class_weights
-            weights = (1 - alpha) * weights + alpha * teacher_weights
-        return weights.sum()
+        # PyTorch averages over images here; as for labels, the mean is weighted.
+        weights = batch.targets @ self.class_weights
+        return self._cross_entropy(logits, batch, reduction="sum") / weights.sum()
 
     def _cross_entropy(self, logits: Tensor, batch: Batch, reduction: str) -> Tensor:
         return F.cross_entropy(
@@ -72,11 +50,20 @@ class Loss:
         )
 
     def _distillation(self, logits: Tensor, batch: Batch, probabilities: Tensor) -> Tensor:
-        """Return (1 - alpha) · label loss + alpha · T² · teacher loss, (b,) with alpha per image."""
+        """Return (1 - alpha) · label loss + alpha · T² · teacher loss, alpha per image."""
         alpha, temperature = batch.teacher_weights, self.temperature
         assert alpha is not None  # noqa: S101 - for the type checker
         label_losses = self._cross_entropy(logits, batch, reduction="none")
         teacher_losses = temperature**2 * F.cross_entropy(
             logits / temperature, probabilities, self.class_weights, reduction="none"
         )
-        return (1 - alpha) * label_losses + alpha * teacher_losses
+        losses = (1 - alpha) * label_losses + alpha * teacher_losses
+        if self.class_weights is None:
+            return losses.mean()
+        label_weights = (
+            self.class_weights[batch.labels]
+            if batch.targets is None
+            else batch.targets @ self.class_weights
+        )
+        teacher_weights = probabilities @ self.class_weights
+        return losses.sum() / ((1 - alpha) * label_weights + alpha * teacher_weights).sum()

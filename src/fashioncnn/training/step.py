@@ -11,7 +11,6 @@ from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
 from fashioncnn.models.layers import ConvolutionalNetwork
 from fashioncnn.training.batches import Batch
-from fashioncnn.training.shards import ShardedStep, supports_shards
 from fashioncnn.training.state import TrainState
 
 Step = Callable[[Batch], tuple[Tensor, Tensor]]
@@ -31,9 +30,6 @@ def make_step(state: TrainState) -> Step:
     is_own = isinstance(state.network, ConvolutionalNetwork)
     if state.device.type == "cuda" and is_own and not has_dropout:
         return GraphedStep(state)
-    threads = torch.get_num_threads()
-    if state.device.type == "cpu" and threads > 1 and supports_shards(state.network):
-        return ShardedStep(state, threads)
     return lambda batch: train_step(state, batch)
 
 
