@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ SLICES = 3
 PREDICTED = 500
 """Images per call of the predictor."""
 COMPUTE_WHILE_PARENT_RUNS = (
-    "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
+    "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(100_000))"
 )
 
 Measure = Callable[[float], float]
@@ -46,7 +47,7 @@ Measure = Callable[[float], float]
 @contextlib.contextmanager
 def busy_processes(n: int) -> Iterator[None]:
     """Run `n` compute-bound processes meanwhile."""
-    command = [sys.executable, "-c", COMPUTE_WHILE_PARENT_RUNS]
+    command = [sys.executable, "-c", COMPUTE_WHILE_PARENT_RUNS, str(os.getpid())]
     processes = [subprocess.Popen(command) for _ in range(n)]
     try:
         yield
@@ -77,7 +78,7 @@ def prepare(recipe: str, precision: str) -> dict[str, Measure]:
 
 
 def compare_threads(measure: Measure, seconds: float) -> Result:
-    """Return the median images per second by number of threads."""
+    """Return the images per second by number of threads, mean of the slices."""
     rates: dict[int, list[float]] = {1: [], available_cores(): []}
     for _ in range(SLICES):
         for threads, of_threads in rates.items():
