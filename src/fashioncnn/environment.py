@@ -54,16 +54,6 @@ def require_modules(task: str) -> None:
     raise MissingExtraError(largest, missing[0])
 
 
-def use_passive_waiting() -> None:
-    """Make waiting OpenMP threads sleep instead of spin; call it before torch is imported.
-
-    Threads that decode images need the same cores: on two shared cores, predicting image files
-    took a third to a half less processor time (docs/LOG.md). An ``OMP_WAIT_POLICY`` set by the
-    user takes precedence.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def configure_allocator() -> None:
     """Make glibc keep large freed blocks instead of returning them to the kernel.
 

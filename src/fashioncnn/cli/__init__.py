@@ -149,7 +149,9 @@ def _run_command(arguments: list[str]) -> None:
     from cyclopts import CycloptsError
 
     from fashioncnn.cli.options import split_assignments, usage_error
+    from fashioncnn.openmp import limit_spinning
 
+    limit_spinning()
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
     try:
         build_app()(
