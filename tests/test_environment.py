@@ -1,7 +1,6 @@
 """The machine, the process, and what is recorded of them; without torch."""
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
