@@ -82,6 +82,11 @@ class OnnxBackend:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
 
+    @property
+    def has_activation_maps(self) -> bool:
+        """Whether `activation_maps` can be computed."""
+        return self._weight is not None or self._open_gradients is not None
+
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `fashioncnn.inference.backend.Backend.logits`."""
         if not len(images):
@@ -122,7 +127,7 @@ class OnnxBackend:
             UsageError: the network has another head than a mean and a linear layer, and the
                 backend was opened without one for gradients.
         """
-        if self._weight is None and self._open_gradients is None:
+        if not self.has_activation_maps:
             raise UsageError(
                 f"{self.source}: the heat maps of its network need its weights and PyTorch; to "
                 "install that, run pip install '.[train]' in a checkout of fashioncnn"
