@@ -1,7 +1,6 @@
 """The machine, the process, and what is recorded of them; without torch."""
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from fashioncnn.environment import (
     describe_environment,
     peak_memory_bytes,
     require_modules,
-    use_passive_waiting,
 )
 from fashioncnn.errors import MissingExtraError
 from fashioncnn.settings import RuntimeConfig
@@ -115,15 +113,6 @@ def test_extras_contain_the_modules_that_tasks_need():
     extra_of = {"export": "train", "report": "report", "train": "train", "tune": "tune"}
     for task, extra in extra_of.items():
         assert set(EXTRAS[task]) <= installed(extra)
-
-
-def test_passive_waiting_does_not_replace_the_users_choice(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    use_passive_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    use_passive_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_allocator_is_configured_on_linux_only(monkeypatch):

@@ -21,6 +21,7 @@ EXTRAS = {
     "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
     "report": ("matplotlib", "jinja2", "scipy"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
     "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
@@ -29,11 +30,15 @@ EXTRAS = {
 
 
 EXTRA_OF_MODULE = {
+    "fastapi": "serve",
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "tune",
     "pandas": None,
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
     "torch": "train",
+    "uvicorn": "serve",
 }
 """The extra that installs a module of `EXTRAS`, ``report`` if it is not named here; None if it has
 to be installed by itself."""
@@ -47,16 +52,6 @@ def require_modules(task: str) -> None:
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
     largest = next((extra for extra in ("tune", "train") if extra in extras), extras[0])
     raise MissingExtraError(largest, missing[0])
-
-
-def use_passive_waiting() -> None:
-    """Make waiting OpenMP threads sleep instead of spin; call it before torch is imported.
-
-    Threads that decode images need the same cores: on two shared cores, predicting image files
-    took a third to a half less processor time (docs/LOG.md). An ``OMP_WAIT_POLICY`` set by the
-    user takes precedence.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def configure_allocator() -> None:
