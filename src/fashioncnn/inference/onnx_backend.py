@@ -141,7 +141,7 @@ class OnnxBackend:
     def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             (values,) = self._session.run([output], {IMAGES: np.ascontiguousarray(images)})
-        except _runtime_errors() as error:
+        except runtime_errors() as error:
             raise ModelError(f"{self.source}: cannot be computed ({_reason(error)})") from None
         if len(values) != len(images) or values.shape[1:] != self._shape_of(output, values):
             raise ModelError(f"{self.source}: unexpected shape {values.shape} of {output}")
@@ -213,7 +213,7 @@ def open_session(content: bytes, threads: int, source: str) -> InferenceSession:
     )
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _runtime_errors() as error:
+    except runtime_errors() as error:
         raise ModelError(f"{source}: not a usable ONNX file ({_reason(error)})") from None
 
 
@@ -229,7 +229,7 @@ def _check_graph(
         raise ModelError(f"{source}: its graph has other inputs or outputs than a model exported")
 
 
-def _runtime_errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions of ONNX Runtime, which have no base class of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
