@@ -109,7 +109,9 @@ def _ended(server: ServerProcess) -> Iterator[ServerProcess]:
         yield server
     finally:
         if server.process.poll() is None:
-            server.end()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the plain handler has no limit
+                server.end()
+        server.process.kill()
 
 
 def measure_throughput(model: str, seconds: float) -> Result:

@@ -80,6 +80,10 @@ class Admission:
         weight = max(SMOOTHING, 1 / self._recorded)  # the first ones are averaged
         self._seconds_per_image += weight * (seconds - self._seconds_per_image)
 
+    def forget(self) -> None:
+        """Discard what was recorded, as for images that waited for imports."""
+        self._seconds_per_image, self._recorded = 0.0, 0
+
     def _require_place(self, count: int) -> None:
         if not self._images:
             return

@@ -74,6 +74,7 @@ class PredictionService:
         Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
         upload = Upload("warm-up", file.getvalue())
         await asyncio.gather(*(self._predict(upload) for _ in range(self._options.decoders)))
+        self.admission.forget()
 
     async def close(self) -> None:
         """End the processes and threads."""
