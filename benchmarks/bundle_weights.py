@@ -1,9 +1,9 @@
 """Create the weights that are bundled with the package: train, evaluate, write the model folder.
 
-    python benchmarks/bundle_weights.py photo
-    python benchmarks/bundle_weights.py photo --card    rewrite the model card only
-    python benchmarks/bundle_weights.py photo --onnx    write the ONNX file only
-    python benchmarks/bundle_weights.py medium --gpu medium-seed0 --models DIR/models
+    python benchmarks/bundle_weights.py photo-zero-shot
+    python benchmarks/bundle_weights.py photo-zero-shot --card    rewrite the model card only
+    python benchmarks/bundle_weights.py photo --onnx              write the ONNX file only
+    python benchmarks/bundle_weights.py medium --gpu medium-distilled-seed1 --models DIR/models
 
 Trains seed 0 of the recipe as ``benchmarks/seeds.py`` does (or uses its finished run), writes
 ``src/fashioncnn/weights/<recipe>`` in fp16, reads it back, and records in the model card the test
@@ -12,7 +12,7 @@ PyTorch's on all images of the test split. The seed is fixed in advance: it is n
 metrics. ``--onnx`` needs no run, only the bundled weights.
 ``--card`` needs no run, only the bundled weights and ``benchmarks/results/<recipe>/seed0.json``.
 ``--gpu`` bundles a model that ``benchmarks/gpu.py`` has trained, named as in
-``benchmarks/results/gpu/final.json``, from its folder of models.
+``benchmarks/results/gpu``, from its folder of models.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from fashioncnn.settings import Settings
 
 SEED = 0
-GPU_RESULTS = RESULTS / "gpu" / "final.json"
+GPU_RESULTS = RESULTS / "gpu"
 NO_SOURCE = {"source": None}
 WEIGHTS = ROOT / "src" / "fashioncnn" / "weights"
 NOTES = {
-    "photo": (
+    "photo-zero-shot": (
         "- **Accuracy on photographs**: 66.3% [64.5 – 68.1] of 2,631 phone photographs that "
         "influenced no choice (benchmarks/photos.py)",
     )
@@ -81,8 +81,13 @@ def bundle_from_gpu(name: str, trained: str, models: Path) -> Path:
     from fashioncnn.config import validate
     from fashioncnn.models.trained_model import load_model, save_model
 
-    session = read_result(GPU_RESULTS)
-    entry = next(entry for entry in session["trainings"] if entry["name"] == trained)
+    sessions = [read_result(path) for path in sorted(GPU_RESULTS.glob("*.json"))]
+    session, entry = next(
+        (session, entry)
+        for session in sessions
+        for entry in session["trainings"]
+        if entry["name"] == trained
+    )
     settings = validate(entry["settings"])
     model, folder = load_model(models / trained), WEIGHTS / name
     save_model(model, folder, "", half=True)

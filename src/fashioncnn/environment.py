@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +52,6 @@ def require_modules(task: str) -> None:
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
     largest = next((extra for extra in ("tune", "train") if extra in extras), extras[0])
     raise MissingExtraError(largest, missing[0])
-
-
-def use_passive_waiting() -> None:
-    """Make waiting OpenMP threads sleep instead of spin; call it before torch is imported.
-
-    Threads that decode images need the same cores: on two shared cores, predicting image files
-    took a third to a half less processor time (docs/LOG.md). An ``OMP_WAIT_POLICY`` set by the
-    user takes precedence.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def configure_allocator() -> None:
@@ -152,6 +141,8 @@ def _cpuinfo(key: str) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # which imports the package email
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

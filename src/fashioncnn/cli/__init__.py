@@ -139,12 +139,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_command(arguments: list[str]) -> None:
+    import os
     import warnings
+
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # which are searched on every start
 
     from cyclopts import CycloptsError
 
     from fashioncnn.cli.options import split_assignments, usage_error
+    from fashioncnn.openmp import limit_spinning
 
+    limit_spinning()
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
     try:
         build_app()(

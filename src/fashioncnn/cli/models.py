@@ -51,10 +51,9 @@ def _prepare_torch(path: Path, network: str | None) -> CustomNetwork | None:
     """Set up the process for PyTorch, and return the custom network that was given."""
     from fashioncnn.artifacts.model_folder import find_model, read_description
     from fashioncnn.cli.networks import check_given, import_given
-    from fashioncnn.environment import configure_allocator, require_modules, use_passive_waiting
+    from fashioncnn.environment import configure_allocator, require_modules
 
     require_modules("torch")
-    use_passive_waiting()
     custom = import_given(network)
     check_given(path, read_description(find_model(path)).architecture, custom)
     configure_allocator()

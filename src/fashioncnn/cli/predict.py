@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from fashioncnn.errors import UsageError
 if TYPE_CHECKING:
     from fashioncnn.artifacts.spec import ModelSpec
     from fashioncnn.cli.predict_output import Counts
-    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.inference.predictor import Prediction, Predictor
 
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 MAX_MEGAPIXELS = 178
@@ -142,7 +143,9 @@ def _predict(
         open_output(out) as output,
         closing(predictor.predict_sources(images, max_pixels, HOW_TO_REDUCE)) as predictions,
     ):
-        saved = save_images(predictions, predictor, save_views, explain)
+        saved: Iterable[Prediction] = predictions
+        if save_views is not None or explain is not None:
+            saved = save_images(predictions, predictor, save_views, explain)
         counted = counts.count(progress(saved))
         write_predictions(counted, output, format_name, name, predictor.spec.labels, top)
     if message := skipped.describe():
@@ -195,6 +198,8 @@ def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | Non
 
 
 def _is_trained_on_fashion_mnist_only(spec: ModelSpec) -> bool:
+    if spec.preprocessing.views != "fashion":
+        return False
     from fashioncnn.data.dataset import FASHION_MNIST, is_dataset
 
-    return is_dataset(spec.dataset, FASHION_MNIST) and spec.preprocessing.views == "fashion"
+    return is_dataset(spec.dataset, FASHION_MNIST)

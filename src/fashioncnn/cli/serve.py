@@ -49,10 +49,9 @@ def serve(
             reduced size, and may have 16 times as many pixels, HEIC 4 times.
         max_body_mb: Reject larger requests, in MiB.
     """
-    from fashioncnn.environment import available_cores, require_modules, use_passive_waiting
+    from fashioncnn.environment import available_cores, require_modules
 
     require_modules("serve")
-    use_passive_waiting()
     from fashioncnn.serving.options import MIB, ServerOptions
     from fashioncnn.serving.run import listen, url_of
     from fashioncnn.serving.security import read_token
