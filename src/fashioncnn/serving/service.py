@@ -49,12 +49,10 @@ class PredictionService:
             options.max_pixels,
             options.decode_seconds,
             options.decode_bytes,
-            on_decoded=self.admission.record,
+            on_decoded=self.admission.record_decoding,
             on_restart=metrics.decoder_restarts.inc,
         )
-        self._batcher = Batcher(
-            predictor.predict_loaded, options.max_batch, metrics.batch_size.observe
-        )
+        self._batcher = Batcher(predictor.predict_loaded, options.max_batch, self._on_batch)
 
     @property
     def can_explain(self) -> bool:
@@ -118,6 +116,10 @@ class PredictionService:
         if loaded.views is None:
             return Prediction(loaded.name, None, loaded.error)
         return await self._batcher.predict(loaded)
+
+    def _on_batch(self, images: int, seconds: float) -> None:
+        self._metrics.batch_size.observe(images)
+        self.admission.record_batch(images, seconds)
 
     def _count(self, prediction: Prediction) -> None:
         if prediction.error:
