@@ -25,14 +25,13 @@ def serving_tables(results: Result) -> str:
 
 
 def _throughput(result: Result) -> tuple[Row, list[Row]]:
-    titles = ["images", "clients"]
-    for server in ("serve", "plain handler"):
-        titles += [f"{server}: images/s", "p50, p99", "processor time"]
-    rows = []
-    for kind in ("PNG, 28×28", "JPEG, 1 megapixel"):
-        ours, plain = result[kind]["fashioncnn serve"], result[kind]["plain handler"]
-        for clients in ours:
-            rows.append([kind, clients, *_cells(ours[clients]), *_cells(plain[clients])])
+    columns = ("images/s", "p50, p99", "processor time per image")
+    titles = ["images", "clients", *columns, *(f"plain: {column}" for column in columns)]
+    rows = [
+        [kind, clients, *_cells(ours), *_cells(result[kind]["plain handler"][clients])]
+        for kind in ("PNG, 28×28", "JPEG, 1 megapixel")
+        for clients, ours in result[kind]["fashioncnn serve"].items()
+    ]
     return titles, rows
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from fashioncnn.errors import ImageError
 from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.views import view_names
 from fashioncnn.inference.explain import heat_maps
@@ -66,12 +67,20 @@ class PredictionService:
         await self._decoders.start()
 
     async def warm_up(self) -> None:
-        """Predict an image on every decoder, so that the first requests do not wait for imports."""
+        """Predict an image on every decoder, so that the first requests do not wait for imports.
+
+        Raises:
+            ImageError: a decoder does not work, for example for lack of memory.
+        """
         file = io.BytesIO()
         pixels = np.random.default_rng(0).integers(0, 255, (WARM_UP_SIDE, WARM_UP_SIDE, 3))
         Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
         upload = Upload("warm-up", file.getvalue())
-        await asyncio.gather(*(self._predict(upload) for _ in range(self._options.decoders)))
+        count = self._options.decoders
+        predictions = await asyncio.gather(*(self._predict(upload) for _ in range(count)))
+        for prediction in predictions:
+            if prediction.error:
+                raise ImageError(prediction.error)
         self.admission.forget()
 
     async def close(self) -> None:
