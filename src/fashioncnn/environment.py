@@ -87,6 +87,15 @@ def cpu_flags() -> frozenset[str]:
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
 
 
+def address_space_bytes() -> int:
+    """Return the size of the address space of this process in bytes; 0 where it is unknown."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize:"))
+    except (OSError, StopIteration):
+        return 0
+
+
 def peak_memory_bytes() -> int:
     """Return the peak resident memory of this process in bytes; 0 where it is unknown."""
     try:
