@@ -40,8 +40,9 @@ SECONDS = 30
 """Limit on the time until an expected state of the page; machines may be slow."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """Return a browser; its event loop must not outlast the module, for tests with asyncio."""
     playwright = pytest.importorskip("playwright.sync_api")
     if not Path(CHROMIUM).exists():
         pytest.skip("chromium is not installed (make browser)")
