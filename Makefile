@@ -8,6 +8,7 @@
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make photo DATA=clothing-dataset-small/train  the bundled model photo, from photo-zero-shot
 #   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, an hour
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make licenses                              licences of all packages that are needed
@@ -34,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check browser chromium sanitize gpu format bench results speedrun torture settings docs licenses clean
+.PHONY: help train test test-slow check browser chromium sanitize gpu format bench results speedrun photo torture settings docs licenses clean
 
 help:
 	@sed -n '1,17s/^# \{0,1\}//p' Makefile
@@ -78,6 +79,10 @@ results: $(VENV)/.train
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+photo: $(VENV)/.train
+	$(BIN)/python benchmarks/photo.py '$(DATA)' --seeds $(SEEDS) --models runs/photo
+	$(BIN)/python benchmarks/photo.py --bundle runs/photo
 
 torture: $(VENV)/.dev
 	$(BIN)/python benchmarks/torture.py $(ARGS)

@@ -71,7 +71,7 @@ def running(predictor, **options):
 
 @pytest.fixture(scope="session")
 def predictor():
-    return load_predictor(Path("photo"))
+    return load_predictor(Path("photo"), "auto", 1)
 
 
 @pytest.fixture(scope="session")

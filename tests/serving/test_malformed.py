@@ -15,7 +15,7 @@ VARIANTS = 12
 @pytest.fixture(scope="module")
 def accurate():
     """A client of a model whose views take less time."""
-    with running(load_predictor(Path("accurate"))) as server, server.client() as client:
+    with running(load_predictor(Path("accurate"), "auto", 1)) as server, server.client() as client:
         yield client
 
 

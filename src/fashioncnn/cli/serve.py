@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note
-from fashioncnn.cli.options import number
+from fashioncnn.cli.options import Backend, number
 
 if TYPE_CHECKING:
     from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.loading import BackendChoice
 
 MAX_MEGAPIXELS = 178
 """Pillow itself rejects images of more than twice its `MAX_IMAGE_PIXELS`."""
@@ -24,6 +25,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, number(int, minimum=0, maximum=65535)] = 8000,
+    backend: Backend = "auto",
     workers: Annotated[int, number(int, minimum=1, maximum=64)] = 1,
     token_file: Path | None = None,
     allowed_host: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -33,10 +35,11 @@ def serve(
     """Serve a model over HTTP: an API and a web page.
 
     Args:
-        model: A run folder, a model folder, or a bundled model (accurate, photo).
+        model: A run folder, a model folder, an ONNX file, or a bundled model (accurate, photo).
         host: Address to listen on; 0.0.0.0 is all of this machine, for which --token-file is
             advisable.
         port: Port to listen on; 0 chooses a free one.
+        backend: onnx is ONNX Runtime, torch is PyTorch; auto is onnx if the model has an ONNX file.
         workers: Processes that serve, each with its own model and decoders. One uses several cores
             for decoding, so that more are useful from about 8 cores.
         token_file: A file with a token that requests to /v1/ need, as Authorization: Bearer TOKEN.
@@ -46,22 +49,22 @@ def serve(
             reduced size, and may have 16 times as many pixels, HEIC 4 times.
         max_body_mb: Reject larger requests, in MiB.
     """
-    from fashioncnn.environment import available_cores, require_modules, use_passive_waiting
+    from fashioncnn.environment import available_cores, require_modules
 
     require_modules("serve")
-    use_passive_waiting()
     from fashioncnn.serving.options import MIB, ServerOptions
     from fashioncnn.serving.run import listen, url_of
     from fashioncnn.serving.security import read_token
 
+    cores = max(1, available_cores() // workers)
     options = ServerOptions(
         token=None if token_file is None else read_token(token_file),
         allowed_hosts=tuple(allowed_host or ()),
         max_pixels=round(max_megapixels * 1e6),
         max_body_bytes=round(max_body_mb * MIB),
-        decoders=max(1, available_cores() // workers),
+        decoders=cores,
     )
-    load = partial(load_predictor, model)
+    load = partial(load_predictor, model, backend, cores)
     with listen(host, port) as listening:
         note(f"{model} at {url_of(listening)}; end it with Ctrl-C")
         if workers == 1:
@@ -74,9 +77,8 @@ def serve(
             serve_with_workers(load, str(model), options, listening, workers)
 
 
-def load_predictor(model: Path) -> Predictor:
+def load_predictor(model: Path, backend: BackendChoice, threads: int) -> Predictor:
     """Return the predictor of a model; raises `UsageError` or `ModelError`."""
     from fashioncnn.cli.models import load_for
-    from fashioncnn.models.backend import torch_predictor
 
-    return torch_predictor(load_for(model, "cpu"))
+    return load_for(model, backend, "auto", threads=threads).predictor

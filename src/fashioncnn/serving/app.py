@@ -184,6 +184,7 @@ class Server:
             temperature=spec.temperature,
             abstain_below=spec.abstain_below,
             has_ood_detector=spec.ood_detector is not None,
+            can_explain=self._service.can_explain,
             formats=FORMATS,
             limits=schemas.Limits(
                 max_images=options.max_images,

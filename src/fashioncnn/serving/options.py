@@ -59,7 +59,7 @@ class ServerOptions:
     max_body_bytes: int = 32 * MIB
     max_images: int = 32
     max_pixels: int = MAX_PIXELS
-    max_pending_images: int = 128
+    max_pending_images: int = 512
     max_pending_bytes: int = 256 * MIB
     max_wait: float = 5.0
     max_batch: int = 32

@@ -86,6 +86,7 @@ class ModelInfo(BaseModel):
         "the highest class probability."
     )
 
+    can_explain: bool = Field(description="Whether heat maps are available (explain=true).")
     formats: str = Field(description="Supported image formats.")
     limits: Limits
 

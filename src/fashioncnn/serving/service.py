@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from fashioncnn.errors import FashionCNNError
 from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.views import view_names
 from fashioncnn.inference.explain import heat_maps
+from fashioncnn.inference.onnx_backend import OnnxBackend
 from fashioncnn.inference.predictor import Prediction, Predictor
 from fashioncnn.reporting.predictions import to_record
 from fashioncnn.serving.admission import Admission
@@ -56,6 +56,12 @@ class PredictionService:
             predictor.predict_loaded, options.max_batch, metrics.batch_size.observe
         )
 
+    @property
+    def can_explain(self) -> bool:
+        """Whether heat maps are available; for some networks they need PyTorch."""
+        backend = self._predictor.backend
+        return not isinstance(backend, OnnxBackend) or backend.has_activation_maps
+
     async def start(self) -> None:
         """Start the processes and threads."""
         self._batcher.start()
@@ -89,6 +95,8 @@ class PredictionService:
             ProblemError: with status 429 if there are too many images in progress, 503 after
                 `ServerOptions.request_seconds`, or 422 if heat maps are not available.
         """
+        if explain and not self.can_explain:
+            raise ProblemError(422, "explain: not available for the network of this model")
         with self.admission.images(len(uploads)):
             try:
                 async with asyncio.timeout(self._options.request_seconds):
@@ -135,10 +143,7 @@ class PredictionService:
 
     async def _explain(self, prediction: Prediction) -> list[str]:
         """Return a heat map for each view, as data URIs."""
-        try:
-            maps = await self._batcher.run(lambda: self._activation_maps(prediction))
-        except FashionCNNError as error:
-            raise ProblemError(422, f"explain: {error}") from None
+        maps = await self._batcher.run(lambda: self._activation_maps(prediction))
         return await asyncio.to_thread(lambda: [data_uri(np.asarray(image)) for image in maps])
 
     def _activation_maps(self, prediction: Prediction) -> list[Image.Image]:
