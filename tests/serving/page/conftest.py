@@ -35,8 +35,8 @@ document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`);
 });
 """
-START_SECONDS = 60
-SECONDS = 30
+START_SECONDS = 120
+SECONDS = 60
 """Limit on the time until an expected state of the page; machines may be slow."""
 
 
@@ -138,6 +138,7 @@ def open_page(browser):
             width, height = size
             context = browser.new_context(viewport={"width": width, "height": height}, **options)
             stack.callback(context.close)
+            context.set_default_timeout(1000 * SECONDS)
             page = context.new_page()
             page.watch = Watch(page, address)
             stack.callback(page.watch.check)
