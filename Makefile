@@ -5,6 +5,7 @@
 #   make check                                 format, lint, types, import contracts
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
+#   make busy  [ARGS=--quick]                 threads beside other busy processes, an hour
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
 #   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, an hour
@@ -33,10 +34,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings docs licenses clean
+.PHONY: help train test test-slow check sanitize gpu format bench busy results speedrun torture settings docs licenses clean
 
 help:
-	@sed -n '1,16s/^# \{0,1\}//p' Makefile
+	@sed -n '1,17s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -61,6 +62,9 @@ sanitize: $(VENV)/.dev
 
 bench: $(VENV)/.train
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+busy: $(VENV)/.train
+	$(BIN)/python benchmarks/busy.py $(ARGS)
 
 results: $(VENV)/.train
 	$(BIN)/python benchmarks/seeds.py $(RECIPE) --seeds $(SEEDS)
