@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,28 @@ from fashioncnn.settings import SCHEMA, RuntimeConfig
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
     "compare": ("scipy",),
+    "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
-    "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }
 """Modules that each task needs beyond the base install."""
 
 
-EXTRA_OF_MODULE = {"optuna": "tune", "torch": "train", "pandas": None}
+EXTRA_OF_MODULE = {
+    "fastapi": "serve",
+    "onnx": "train",
+    "onnxscript": "train",
+    "optuna": "tune",
+    "pandas": None,
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "torch": "train",
+    "uvicorn": "serve",
+}
 """The extra that installs a module of `EXTRAS`, ``report`` if it is not named here; None if it has
 to be installed by itself."""
 
@@ -130,6 +141,8 @@ def _cpuinfo(key: str) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # which imports the package email
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -9,7 +9,7 @@ import augmentation_figure
 import ood_images
 import photograph_figure
 import photos
-from fashioncnn.images.segmentation import CENTER_WEIGHTS, garment_mask
+from fashioncnn.images.segmentation import garment_masks
 from fashioncnn.images.views import VIEW_FUNCTIONS
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import load_model
@@ -75,7 +75,7 @@ def test_ood_images_are_reproducible_and_distinct(tmp_path):
 
 def test_drawn_photographs_contain_a_garment_that_is_segmented():
     for photo in photograph_figure.draw_photographs().values():
-        garment = garment_mask(photo, CENTER_WEIGHTS[0]) > 0.5
+        garment = garment_masks(photo)[0] > 0.5
         assert 0.1 < garment.mean() < 0.5
         assert not garment[0].any()
         assert not garment[-1].any()

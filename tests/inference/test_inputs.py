@@ -118,7 +118,7 @@ def test_image_with_too_many_pixels_is_rejected(png):
     assert load_views(ImageSource("a", content), FASHION, 1600).error is None
 
 
-@pytest.mark.parametrize(("size", "min_side"), [(28, 512), (64, 512), (100, 800)])
+@pytest.mark.parametrize(("size", "min_side"), [(28, 500), (64, 500), (100, 700)])
 def test_photographs_are_decoded_to_the_resolution_of_the_views(size, min_side, monkeypatch):
     options, read_image = [], inputs.read_image
 

@@ -16,7 +16,10 @@ Gray = NDArray[np.uint8]
 RGB_TO_XYZ = np.array(
     [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]
 )
-RGB_TO_XYZ = RGB_TO_XYZ / np.array([0.9505, 1.0, 1.089])
+RGB_TO_XYZ = (RGB_TO_XYZ / np.array([0.9505, 1.0, 1.089])).astype(np.float32)
+UNIT = np.arange(256) / 255
+SRGB_TO_LINEAR = np.where(UNIT <= 0.04045, UNIT / 12.92, ((UNIT + 0.055) / 1.055) ** 2.4)
+SRGB_TO_LINEAR = SRGB_TO_LINEAR.astype(np.float32)
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 """Modes whose colors are multiplied by alpha, and those that Pillow can convert them to."""
 SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})
@@ -79,11 +82,9 @@ def is_grayscale(image: Image.Image) -> bool:
     return image.mode == "L"
 
 
-def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return (…, 3) CIELAB coordinates of (…, 3) sRGB values (IEC 61966-2-1, CIE 15:2004)."""
-    unit = rgb.astype(np.float64) / 255
-    linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ RGB_TO_XYZ
+    xyz = SRGB_TO_LINEAR[rgb] @ RGB_TO_XYZ
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

@@ -37,12 +37,15 @@ HEIF_FACTOR = 4
 """A HEIF image may have this many times the pixels of the limit: phones write 24 and 48 megapixels.
 It is decoded whole, as YCbCr and RGB, and then reduced."""
 SLOW_PPM = "save it with the levels 0 to 255 in binary form, or as PNG"
-MIN_DECODED_SIDE = 512
+MIN_DECODED_SIDE = 500
 """Pixels on the longer side to which a photograph is decoded at least.
 
 Views of photographs of 2,100 pixels decoded to this size differ by 0.1 to 0.2 gray levels from
-those of the full image (median of 29), in a fifth of the time (docs/LOG.md).
+those of the full image (median of 29), in a fifth of the time (docs/LOG.md). Phones write 4,000 and
+4,032 pixels, an eighth of which is just above.
 """
+OVERSAMPLING = 7
+"""Times the pixels of the model input that the longer side keeps at least."""
 _LARGE_IMAGE = threading.Lock()
 DECODER_ERRORS = (
     OSError,
@@ -135,7 +138,7 @@ def finish_image(image: Image.Image, min_side: int | None = None) -> Image.Image
 
 def decoded_side(image_size: int) -> int:
     """Return `min_side` of `read_image` for views of `image_size` pixels."""
-    return max(MIN_DECODED_SIDE, 8 * image_size)
+    return max(MIN_DECODED_SIDE, OVERSAMPLING * image_size)
 
 
 def _load(

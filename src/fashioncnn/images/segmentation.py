@@ -5,20 +5,26 @@ mixtures are fitted to each image, one to the colors of the background and one t
 garment. There is no user-drawn box: the fit starts from the assumption that the garment is near the
 center and that the border shows background. In place of a graph cut, a mean-field approximation
 smooths the probabilities (Krähenbühl and Koltun 2011, arXiv:1210.5644, with the smoothness kernel
-only). The result is deterministic. On a copy reduced to `WORKING_SIDE` pixels it takes about 40 ms.
+only). The result is deterministic. On a copy reduced to `WORKING_SIDE` pixels it takes about 6 ms.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.images.color import is_grayscale, normalize_mode, to_grayscale, to_lab
-from fashioncnn.images.mixture import Floats, GaussianMixture, k_means
+from fashioncnn.images.components import label_components
+from fashioncnn.images.mixture import Doubles, Floats, GaussianMixtures, k_means, monomials
 
 WORKING_SIDE = 72
 """Longer side of the copy that is segmented, in pixels."""
+REDUCING_GAP = 3.0
+"""Images are averaged over blocks of whole pixels to at least this many times the size that they
+are resampled to, which takes a fraction of the time of resampling alone."""
 MIN_WORKING_SIDE = 8
 """Shorter side below which the copy is not segmented."""
 COMPONENTS = 5
@@ -67,30 +73,31 @@ def cut_out(image: Image.Image, size: int) -> NDArray[np.uint8]:
         return gray[None]
     image = normalize_mode(image)
     if image.mode == "RGBA":
-        masks = [_or_everything(np.asarray(image.getchannel("A")) / 255)]
+        opacity = np.asarray(image.getchannel("A"), np.float32) / np.float32(255)
+        masks = [_or_everything(opacity)]
     else:
-        masks = [garment_mask(image.convert("RGB"), weight) for weight in CENTER_WEIGHTS]
+        masks = list(garment_masks(image if image.mode == "RGB" else image.convert("RGB")))
     inverted = Image.fromarray(255 - gray)
     return np.stack([_crop_to_mask(inverted, mask, size) for mask in masks])
 
 
-def garment_mask(image: Image.Image, center_weight: float) -> Floats:
-    """Return the probability that each pixel belongs to the garment.
+def garment_masks(image: Image.Image) -> Floats:
+    """Return the probability that each pixel belongs to the garment, for each center weight.
 
     Args:
         image: RGB.
-        center_weight: of the log-odds of the center prior.
 
     Returns:
-        (rows, columns) in [0, 1], of a copy whose longer side is at most `WORKING_SIDE`; 0 outside
-        of the large connected components. All 1 where no garment was found.
+        (views, rows, columns) in [0, 1], of a copy whose longer side is at most `WORKING_SIDE`; 0
+        outside of the large connected components. All 1 where no garment was found.
     """
-    small = image.copy()
-    small.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if min(small.size) < MIN_WORKING_SIDE:
-        return np.ones((small.height, small.width))
-    mask = _garment_probabilities(np.asarray(small), center_weight)
-    return _or_everything(mask * _large_components(mask > THRESHOLD))
+    scale = min(1, WORKING_SIDE / max(image.size))
+    width, height = (max(1, round(n * scale)) for n in image.size)
+    if min(width, height) < MIN_WORKING_SIDE:
+        return np.ones((len(CENTER_WEIGHTS), height, width), np.float32)
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+    masks = _garment_probabilities(np.asarray(small))
+    return np.stack([_or_everything(mask * _large_components(mask > THRESHOLD)) for mask in masks])
 
 
 def _or_everything(mask: Floats) -> Floats:
@@ -105,7 +112,7 @@ def _crop_to_mask(inverted: Image.Image, mask: Floats, size: int) -> NDArray[np.
     fitted = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     x_scale, y_scale = inverted.width / mask.shape[1], inverted.height / mask.shape[0]
     box = left * x_scale, top * y_scale, right * x_scale, bottom * y_scale
-    image = np.asarray(inverted.resize(fitted, Image.Resampling.LANCZOS, box))
+    image = np.asarray(inverted.resize(fitted, Image.Resampling.LANCZOS, box, REDUCING_GAP))
     alpha = Image.fromarray(mask.astype(np.float32)).resize(
         fitted, Image.Resampling.BILINEAR, (left, top, right, bottom)
     )
@@ -116,91 +123,111 @@ def _crop_to_mask(inverted: Image.Image, mask: Floats, size: int) -> NDArray[np.
     return canvas
 
 
-def _garment_probabilities(rgb: NDArray[np.uint8], center_weight: float) -> Floats:
-    """Return (rows, columns) probabilities for (rows, columns, 3) pixels."""
+def _garment_probabilities(rgb: NDArray[np.uint8]) -> Floats:
+    """Return (views, rows, columns) probabilities for (rows, columns, 3) pixels."""
     rows, columns, _ = rgb.shape
-    blur_down, blur_across = (_blur_matrix(n, PREPROCESSING_SIGMA) for n in (rows, columns))
-    lab = np.einsum("ij,jkc,lk->ilc", blur_down, to_lab(rgb), blur_across, optimize=True)
-    colors = lab.reshape(-1, 3)
+    terms = monomials(_smooth_colors(rgb))
     distance = _distance_from_center(rows, columns)
     prior = np.clip(0.03 + 0.9 * (1 - distance**2) ** 0.7, 0.02, 0.95)
-    prior_log_odds = center_weight * np.log(prior / (1 - prior))
-    probability = np.where(distance > 0.9, 0.02, prior) * _novelty(colors, distance)
+    prior_log_odds = np.multiply.outer(CENTER_WEIGHTS, np.log(prior / (1 - prior)))
+    probability = np.where(distance > 0.9, 0.02, prior) * _novelty(terms, distance)
+    weights = _pixel_weights(probability[None].astype(np.float32))
+    responsibilities = weights[..., None, :] * k_means(terms, weights, COMPONENTS)
+    responsibilities = np.tile(responsibilities, (1, len(CENTER_WEIGHTS), 1, 1))
     kernels = _blur_matrix(rows, NEIGHBOR_SIGMA), _blur_matrix(columns, NEIGHBOR_SIGMA)
-    background: GaussianMixture | None = None
-    garment: GaussianMixture | None = None
     for _ in range(EM_ROUNDS):
-        background = _refit(background, colors, (1 - probability).ravel() + MIN_PIXEL_WEIGHT)
-        garment = _refit(garment, colors, probability.ravel() + MIN_PIXEL_WEIGHT)
-        log_odds = _log_likelihood(garment, colors) - _log_likelihood(background, colors)
-        log_odds = np.clip(log_odds, -MAX_COLOR_LOG_ODDS, MAX_COLOR_LOG_ODDS)
-        probability = _mean_field(log_odds.reshape(rows, columns) + prior_log_odds, *kernels)
-    return probability
+        mixtures = GaussianMixtures.fit(terms, responsibilities, MIN_VARIANCE)
+        likelihood, posterior = _likelihood(mixtures.log_densities(terms))
+        color_log_odds = (likelihood[:, 1::2] - likelihood[:, ::2]).transpose(1, 0, 2)
+        color_log_odds = np.clip(color_log_odds, -MAX_COLOR_LOG_ODDS, MAX_COLOR_LOG_ODDS)
+        log_odds = (color_log_odds + prior_log_odds).astype(np.float32)
+        probabilities = _mean_field(log_odds, *kernels)
+        responsibilities = _pixel_weights(probabilities)[..., None, :] * posterior
+    return probabilities
 
 
-def _distance_from_center(rows: int, columns: int) -> Floats:
+def _smooth_colors(rgb: NDArray[np.uint8]) -> Floats:
+    """Return (3, rows, columns) CIELAB colors, blurred, less their mean."""
+    rows, columns, _ = rgb.shape
+    lab = np.moveaxis(to_lab(rgb), -1, 0)
+    blurred = _blur_matrix(rows, PREPROCESSING_SIGMA) @ lab
+    blurred = blurred @ _blur_matrix(columns, PREPROCESSING_SIGMA).T
+    centered: Floats = blurred - blurred.mean((1, 2), keepdims=True)
+    return centered
+
+
+def _distance_from_center(rows: int, columns: int) -> Doubles:
     """Return (rows, columns) Chebyshev distances from the center, 1 at the edges."""
     v, u = (np.abs((np.arange(n) + 0.5) / n * 2 - 1) for n in (rows, columns))
-    distances: Floats = np.maximum(v[:, None], u[None])
+    distances: Doubles = np.maximum(v[:, None], u[None])
     return distances
 
 
-def _novelty(colors: Floats, distance: Floats) -> Floats:
+def _novelty(terms: Floats, distance: Doubles) -> Floats:
     """Return (rows, columns) in [0, 1): how much each color differs from those at the border."""
-    border = (distance > BORDER_DISTANCE).ravel().astype(np.float64)
-    responsibilities = border[:, None] * k_means(colors, border, COMPONENTS)
-    background = GaussianMixture.fit(colors, responsibilities, MIN_VARIANCE)
-    novelty: Floats = 1 - np.exp(-background.nearest_squared_distance(colors) / NOVELTY_SCALE)
-    return novelty.reshape(distance.shape)
+    border = (distance > BORDER_DISTANCE).astype(np.float32)[:, None]
+    responsibilities = border[..., None, :] * k_means(terms, border, COMPONENTS)
+    background = GaussianMixtures.fit(terms, responsibilities, MIN_VARIANCE)
+    novelty: Floats = 1 - np.exp(-background.nearest_squared_distance(terms) / NOVELTY_SCALE)
+    return novelty[:, 0]
 
 
-def _refit(mixture: GaussianMixture | None, colors: Floats, weights: Floats) -> GaussianMixture:
-    """Return the mixture after one EM step on weighted colors, starting from k-means."""
-    if mixture is None:
-        responsibilities = k_means(colors, weights, COMPONENTS)
-    else:
-        responsibilities = mixture.responsibilities(colors)
-    return GaussianMixture.fit(colors, weights[:, None] * responsibilities, MIN_VARIANCE)
+def _pixel_weights(probabilities: Floats) -> Floats:
+    """Return (rows, 2 views, columns): each pixel's weight in background and garment of a view.
+
+    Args:
+        probabilities: (views, rows, columns) of the garment.
+    """
+    both = np.stack([1 - probabilities, probabilities], axis=1) + np.float32(MIN_PIXEL_WEIGHT)
+    return np.ascontiguousarray(both.reshape(-1, *probabilities.shape[1:]).transpose(1, 0, 2))
 
 
-def _log_likelihood(mixture: GaussianMixture, colors: Floats) -> Floats:
-    """Return (n,) log-likelihoods of colors, up to a constant."""
-    likelihood: Floats = np.logaddexp.reduce(mixture.log_densities(colors), 1)
-    return likelihood
+def _likelihood(log_densities: Floats) -> tuple[Floats, Floats]:
+    """Return log-likelihoods of colors and the posterior of each component (the E step).
+
+    Args:
+        log_densities: (rows, mixtures, k, columns).
+
+    Returns:
+        (rows, mixtures, columns), up to a constant, and (rows, mixtures, k, columns).
+    """
+    highest = log_densities.max(2, keepdims=True)
+    densities = np.exp(log_densities - highest)
+    sums = densities.sum(2, keepdims=True)
+    return (highest + np.log(sums))[:, :, 0], densities / sums
 
 
 def _mean_field(log_odds: Floats, blur_down: Floats, blur_across: Floats) -> Floats:
-    """Return probabilities in which each pixel's log-odds depend on its neighbors, too."""
-    probability = _sigmoid(log_odds)
+    """Return probabilities in which each pixel's log-odds depend on its neighbors, too.
+
+    Computed as expectations of labels -1 and 1: the hyperbolic tangent of half the log-odds.
+
+    Args:
+        log_odds: (views, rows, columns).
+        blur_down: (rows, rows).
+        blur_across: (columns, columns).
+    """
+    half = np.float32(0.5) * log_odds
+    weighted_down: Floats = (NEIGHBOR_WEIGHT / 2 * blur_down).astype(np.float32)
+    expectation: NDArray[Any] = np.tanh(half)
     for _ in range(MEAN_FIELD_ROUNDS):
-        neighbors = blur_down @ (2 * probability - 1) @ blur_across.T
-        probability = _sigmoid(log_odds + NEIGHBOR_WEIGHT * neighbors)
-    return probability
+        expectation = np.tanh(half + weighted_down @ expectation @ blur_across.T)
+    probabilities: Floats = np.float32(0.5) * (1 + expectation)
+    return probabilities
 
 
 def _large_components(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the connected components of at least `MIN_COMPONENT_FRACTION` of the largest."""
-    label = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:  # propagate the highest label to all neighbors until nothing changes
-        padded = np.pad(label, 1)
-        neighbors = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-        propagated = np.where(mask, np.maximum.reduce((label, *neighbors)), 0)
-        if (propagated == label).all():
-            break
-        label = propagated
-    sizes = np.bincount(label.ravel())
+    labels = label_components(mask)
+    sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.isin(label, np.flatnonzero(sizes >= max(1, MIN_COMPONENT_FRACTION * sizes.max())))
+    is_large: NDArray[np.bool_] = sizes >= max(1, MIN_COMPONENT_FRACTION * sizes.max())
+    return is_large[labels]
 
 
 def _blur_matrix(n: int, sigma: float) -> Floats:
     """Return (n, n): multiplied with n values, a Gaussian blur, normalized at the ends."""
     positions = np.arange(n)
     kernel = np.exp(-0.5 * np.square((positions[:, None] - positions[None]) / sigma))
-    blur: Floats = kernel / kernel.sum(1, keepdims=True)
+    blur: Floats = (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
     return blur
-
-
-def _sigmoid(log_odds: Floats) -> Floats:
-    probability: Floats = 1 / (1 + np.exp(-log_odds))
-    return probability

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fashioncnn.errors import UsageError
 from fashioncnn.images.color import Gray, is_grayscale, to_grayscale, to_rgb
-from fashioncnn.images.segmentation import cut_out
+from fashioncnn.images.segmentation import REDUCING_GAP, cut_out
 
 ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
 """Names of the conversions in `VIEW_FUNCTIONS`."""
@@ -70,15 +70,20 @@ def whole_view(image: Image.Image, size: int, fit: Fit) -> Gray:
         fit: ``pad`` keeps the aspect ratio and pads with the border's gray, ``stretch`` ignores
             the aspect ratio, ``crop`` keeps only the central square.
     """
-    gray, border = _invert_light_background(to_grayscale(image))
+    return _whole_view(*_invert_light_background(to_grayscale(image)), size, fit)
+
+
+def _whole_view(gray: Gray, border: int, size: int, fit: Fit) -> Gray:
     if fit == "pad":
-        return _pad_to_square(gray, size, fill=border)
+        return _pad_to_square(gray, size, fill=border, reducing_gap=REDUCING_GAP)
     if fit == "crop":
         height, width = gray.shape
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         gray = gray[top : top + side, left : left + side]
-    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.LANCZOS)
+    resized = Image.fromarray(gray).resize(
+        (size, size), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP
+    )
     return np.asarray(resized)
 
 
@@ -92,8 +97,17 @@ def photo_views(image: Image.Image, size: int) -> Views:
     garment = cut_out(image, size)
     if len(garment) == 1 and image.size == (size, size):
         return garment
-    whole = [whole_view(image, size, fit) for fit in PHOTO_FITS]
+    gray, border = _invert_light_background(to_grayscale(image))
+    whole = [_whole_view(gray, border, size, fit) for fit in PHOTO_FITS]
     return np.concatenate([garment, np.stack(whole)])
+
+
+def view_names(mode: ViewMode, count: int) -> list[str]:
+    """Return how each of `count` views of this mode was computed, such as ``cutout``."""
+    if mode != "photo":
+        return [mode] * count
+    whole: list[str] = list(PHOTO_FITS) if count > len(PHOTO_FITS) else []
+    return ["cutout"] * (count - len(whole)) + whole
 
 
 def compute_views(image: Image.Image, mode: ViewMode, size: int, channels: int = 1) -> Views:
@@ -151,12 +165,14 @@ def _invert_light_background(gray: Gray) -> tuple[Gray, int]:
     return (255 - gray, 255 - border) if border > 127 else (gray, border)
 
 
-def _pad_to_square(gray: Gray, size: int, fill: int) -> Gray:
+def _pad_to_square(gray: Gray, size: int, fill: int, reducing_gap: float | None = None) -> Gray:
     """Resize the longest edge to `size`, keep the aspect ratio, center on a `fill` background."""
     height, width = gray.shape
     scale = size / max(height, width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = Image.fromarray(gray).resize(fitted, Image.Resampling.LANCZOS)
+    resized = Image.fromarray(gray).resize(
+        fitted, Image.Resampling.LANCZOS, reducing_gap=reducing_gap
+    )
     canvas = Image.new("L", (size, size), fill)
     canvas.paste(resized, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
     return np.asarray(canvas)
