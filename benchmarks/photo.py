@@ -336,6 +336,7 @@ def bundle(models: Path) -> Path:
     predictor, description = torch_predictor(bundled), bundled.describe()
     test = evaluate_split(predictor, description, official, official.require_test(), "test")
     environment = result["environment"]
+    torch, cpu = environment["packages"]["torch"], environment["cpu"]
     low, high = result["accuracy_ci95"]
     notes = [
         "- **Weights**: fp16; the metrics below are those of the bundled weights on Fashion-MNIST",
@@ -345,8 +346,7 @@ def bundle(models: Path) -> Path:
         f"`{result['files_sha256']}`. Images of Fashion-MNIST (MIT License) in each batch. Started "
         "from `photo-zero-shot`",
         "- **Created** by `python benchmarks/photo.py clothing-dataset-small/train --models DIR` "
-        f"and `--bundle DIR`, with torch {environment['packages']['torch']} on {environment['cpu']}, "
-        f"in {result['seconds']:.0f} s",
+        f"and `--bundle DIR`, with torch {torch} on {cpu}, in {result['seconds']:.0f} s",
         f"- **Accuracy on photographs**: {100 * result['accuracy']:.1f}% [{100 * low:.1f} – "
         f"{100 * high:.1f}] of {result['n']} photographs that influenced no choice",
         "- **Selection, and metrics of other seeds**: docs/LOG.md and docs/RESULTS.md",
