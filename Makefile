@@ -3,6 +3,7 @@
 #   make test  [ARGS='-k resume']              fast tests; all of them with coverage
 #   make test-slow                             the tests marked slow
 #   make check                                 format, lint, types, import contracts
+#   make browser                               Chromium and axe-core for tests of the page, as root
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
@@ -34,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun photo torture settings docs licenses clean
+.PHONY: help train test test-slow check browser chromium sanitize gpu format bench results speedrun photo torture settings docs licenses clean
 
 help:
 	@sed -n '1,17s/^# \{0,1\}//p' Makefile
@@ -53,6 +54,15 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# axe-core is only used by tests, and not part of the package.
+browser: chromium $(VENV)/node_modules/axe-core
+
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+$(VENV)/node_modules/axe-core: $(VENV)/.venv
+	npm install --silent --no-audit --no-fund --no-save --prefix $(VENV) axe-core@4.14.1
 
 # --capture=sys leaves the reports of the sanitizers on stderr.
 sanitize: $(VENV)/.dev

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fashioncnn.cli.class_map import ClassMapOption
-from fashioncnn.cli.console import print_json, print_tables
-from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, QualityGateError, UsageError
+from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.options import Backend, Switch, number
+from fashioncnn.errors import DataError, MissingExtraError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.artifacts.model_folder import ModelDescription
     from fashioncnn.data.alignment import ClassMapping
     from fashioncnn.data.dataset import Dataset, Split
-    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.loading import LoadedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -31,6 +31,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: TTA = "auto",
+    backend: Backend = "auto",
     network: str | None = None,
     device: str = "auto",
     map_: ClassMapOption = None,
@@ -43,14 +44,18 @@ def evaluate(
     """Evaluate a model on one split of the data.
 
     Args:
-        model: A run folder, a group of runs, a model folder, or a bundled model (accurate, photo).
+        model: A run folder, a group of runs, a model folder, an .onnx file, or a bundled model
+            (accurate, photo).
         data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
             splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
-        network: The code of a custom network, as package.module:Class.
-        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        backend: onnx is ONNX Runtime, torch is PyTorch; auto is onnx if the model has an ONNX
+            file, else torch. The metrics of an int8
+            file are not stored in its run.
+        network: The code of a custom network, as package.module:Class, for torch.
+        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1. Others than cpu need torch.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
             in --map shoes=Sandal,Sneaker, each is correct; without any, as in --map hat=, the
             images are outside of the classes, and the confidence should be low.
@@ -64,10 +69,12 @@ def evaluate(
     from fashioncnn.environment import require_modules
     from fashioncnn.groups import is_group
 
-    require_modules("train")
     mapping = tuple(map_ or [])
-    load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
+    load = Loading(
+        data, backend, device, network, mapping, skip_broken=skip_broken, offline=offline
+    )
     if is_group(model):
+        require_modules("report")
         if page is not None:
             raise UsageError(f"--page {page}: of one run, not of a group; name one of its runs")
         from fashioncnn.cli.evaluate_group import evaluate_group
@@ -86,6 +93,7 @@ class Loading:
     """How model and data are loaded; see `evaluate`."""
 
     data: str | None
+    backend: Backend
     device: str
     network: str | None
     mapping: tuple[str, ...]
@@ -109,43 +117,46 @@ def evaluate_one(
     from fashioncnn.cli.evaluate_data import is_data_of, load_data, with_classes_of
     from fashioncnn.cli.models import load_for
 
-    trained = load_for(model, load.device, load.network)
+    loaded = load_for(model, load.backend, load.device, load.network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()
     settings = run.settings() if run else None
-    mapping = parse_mapping(load.mapping, trained.spec.labels)
+    spec = loaded.spec
+    mapping = parse_mapping(load.mapping, spec.labels)
     own: ClassMapping = {} if settings is None else settings.data.map or {}
-    loaded = load_data(
+    data = load_data(
         load.data,
-        trained,
+        spec,
         run,
         mapping or own,
         skip_broken=load.skip_broken,
         offline=load.offline,
     )
-    used: ClassMapping = mapping or {name: own[name] for name in own if name in loaded.class_names}
-    dataset = with_classes_of(trained, loaded, used)
+    used: ClassMapping = mapping or {name: own[name] for name in own if name in data.class_names}
+    dataset = with_classes_of(spec, data, used)
     splits = _splits(model, dataset, settings, split)
+    if settings is not None:
+        loaded = loaded.in_precision(settings.runtime.precision)
     if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
+    if run is not None and not _can_store(run, loaded):
+        run = None
     is_other = load.data is not None and run is None
-    metrics, summary = _evaluate(trained, dataset, splits, split, tta, run, settings, is_other)
+    metrics, summary = _evaluate(loaded, dataset, splits, split, tta, run, settings, is_other)
     if page is not None:
-        write_page(page, metrics, trained, splits[split], tta)
+        write_page(page, metrics, loaded, splits[split], tta)
     return metrics, summary
 
 
-def write_page(path: Path, metrics: Metrics, model: TrainedModel, split: Split, tta: TTA) -> None:
+def write_page(path: Path, metrics: Metrics, model: LoadedModel, split: Split, tta: TTA) -> None:
     """Write the page of one evaluation."""
-    from fashioncnn.cli.console import note
     from fashioncnn.inference.evaluate import confidence_metrics
     from fashioncnn.inference.predictor import Predictor
-    from fashioncnn.models.backend import TorchBackend
     from fashioncnn.reporting.evaluation_page import write_evaluation_page
 
     spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
-    predictor = Predictor(TorchBackend(model), spec)
+    predictor = Predictor(model.predictor.backend, spec)
     predictions = predictor.predict_views(split.all_views)
     confidence = confidence_metrics(predictions, split, spec.abstain_below)
     write_evaluation_page(path, {**metrics, **confidence}, predictions, split, spec.labels)
@@ -169,6 +180,20 @@ def _find_run(model: Path) -> RunFolder | None:
     return None
 
 
+def _can_store(run: RunFolder, model: LoadedModel) -> bool:
+    """Return whether metrics can be stored in a run; print a note if packages are missing."""
+    from fashioncnn.environment import require_modules
+
+    if model.precision != run.settings().runtime.precision:  # other weights, or other rounding
+        return False
+    try:
+        require_modules("report")
+    except MissingExtraError as error:
+        note(f"{run.path}: the metrics are not stored, since its report cannot be drawn ({error})")
+        return False
+    return True
+
+
 def _splits(
     model: Path, dataset: Dataset, settings: Settings | None, split: str
 ) -> dict[str, Split]:
@@ -187,7 +212,7 @@ def _splits(
 
 
 def _evaluate(
-    model: TrainedModel,
+    model: LoadedModel,
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
@@ -199,11 +224,9 @@ def _evaluate(
     """Return the metrics; for a run, update its files and return its summary as well."""
     from fashioncnn.inference.evaluate import confidence_metrics, evaluate_split
     from fashioncnn.inference.predictor import Predictor
-    from fashioncnn.models.backend import TorchBackend
 
-    precision = str(settings.runtime.precision) if settings else "fp32"
     spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
-    predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
+    predictor, description = Predictor(model.predictor.backend, spec), model.description
     with run.lock() if run else nullcontext():
         metrics = evaluate_split(
             predictor,
@@ -212,7 +235,7 @@ def _evaluate(
             splits[split],
             split,
             run=run,
-            precision=precision,
+            precision=model.precision,
         )
         if run is None or settings is None:
             if is_other:

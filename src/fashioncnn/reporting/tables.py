@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from fashioncnn.evaluation.statistics import MeanStd
+if TYPE_CHECKING:
+    from fashioncnn.evaluation.statistics import MeanStd
 
 CHOSEN_ON_TEST = "selected on the test split"
 """Remark on every number that is the best of several test evaluations."""
