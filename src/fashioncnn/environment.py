@@ -44,9 +44,14 @@ EXTRA_OF_MODULE = {
 to be installed by itself."""
 
 
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported; it is not imported."""
+    return importlib.util.find_spec(module) is not None
+
+
 def require_modules(task: str) -> None:
     """Raise `MissingExtraError` with the install command if a module of `EXTRAS` is missing."""
-    missing = [module for module in EXTRAS[task] if importlib.util.find_spec(module) is None]
+    missing = [module for module in EXTRAS[task] if not is_installed(module)]
     if not missing:
         return
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
