@@ -119,7 +119,7 @@ def _ended(server: ServerProcess) -> Iterator[ServerProcess]:
         server.process.kill()
 
 
-def measure_throughput(model: str, seconds: float) -> Result:
+def measure_throughput(model: str, seconds: float, clients_of_rows: Sequence[int]) -> Result:
     """Return rates and latencies by kind of image, server and number of clients."""
     result: Result = {}
     for kind, contents in image_kinds().items():
@@ -128,7 +128,7 @@ def measure_throughput(model: str, seconds: float) -> Result:
         for name, starting in servers.items():
             with starting as server:
                 asyncio.run(closed_loop(server.port, requests, 4, min(seconds, 5)))  # warm-up
-                for clients in CLIENTS:
+                for clients in clients_of_rows:
                     before = server.processor_seconds()
                     measured = asyncio.run(closed_loop(server.port, requests, clients, seconds))
                     used = server.processor_seconds() - before
@@ -346,6 +346,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--model", default="photo")
     parser.add_argument("--seconds", type=float, default=20, help="per row of the throughput")
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument("--uploads", type=int, default=10_000)
     parser.add_argument("--signals", type=int, default=50)
@@ -358,7 +359,7 @@ def main() -> None:
         print(serving_tables(stored))
         return
     parts = {
-        "throughput": lambda: measure_throughput(options.model, options.seconds),
+        "throughput": lambda: measure_throughput(options.model, options.seconds, options.clients),
         "overload": lambda: measure_overload(
             options.model, options.overload_seconds, options.seconds
         ),
@@ -367,7 +368,8 @@ def main() -> None:
         "slow_clients": lambda: measure_slow_clients(options.model, options.seconds),
     }
     for name in options.only or parts:
-        result = {**measurement_context(), **parts[name]()}
+        load = round(os.getloadavg()[0], 1)  # of other programs: rates then are too low
+        result = {**measurement_context(), "load_average_before": load, **parts[name]()}
         print(name, json.dumps(result, indent=1), flush=True)
         stored = {**stored, name: result}
         stored.pop("schema", None)

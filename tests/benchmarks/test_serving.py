@@ -14,6 +14,9 @@ MARKED = re.compile(r"<!-- serving\.py -->\n(.*?)\n<!-- end -->", re.DOTALL)
 
 
 def test_table_of_the_guide():
-    results = json.loads((RESULTS / "serving.json").read_text())
+    path = RESULTS / "serving.json"
+    if not path.exists():
+        pytest.skip("not measured yet")
+    results = json.loads(path.read_text())
     (table,) = MARKED.findall((ROOT / "docs" / "guide" / "deploy.md").read_text())
     assert table.strip() == serving_table.serving_tables(results)

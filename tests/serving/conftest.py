@@ -20,7 +20,7 @@ from fashioncnn.serving.options import ServerOptions  # noqa: E402
 from fashioncnn.serving.run import listen, url_of  # noqa: E402
 from fashioncnn.serving.server import GracefulServer  # noqa: E402
 
-TIMEOUT = 120
+TIMEOUT = 600
 """Seconds after which a test fails; no answer takes as long, also on a busy machine."""
 HEADERS = {
     "cache-control": "no-store",

@@ -30,7 +30,7 @@ def draw_explanation(
         label: the class to explain.
         caption: one line below the views.
     """
-    maps = _normalized_maps(backend, views, label)
+    maps = normalized_maps(backend, views, label)
     if not maps.any():
         caption += "; the activation map is empty"
     side = _drawn_side(views)
@@ -46,23 +46,34 @@ def draw_explanation(
     return sheet
 
 
-def heat_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> list[Image.Image]:
-    """Return the activation map of each view over the enlarged view; see `draw_explanation`."""
-    maps = _normalized_maps(backend, views, label)
+def normalized_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
+    """Return the class activation maps of all views, divided by their common maximum.
+
+    Args:
+        backend: computes the maps.
+        views: (views, size, size) or (views, size, size, 3) uint8.
+        label: the class to explain.
+
+    Returns:
+        (views, rows, columns) float32 in [0, 1].
+    """
+    maps = backend.activation_maps(views, np.full(len(views), label, np.int64))
+    highest = maps.max()
+    return maps / highest if highest > 0 else maps
+
+
+def draw_heat_maps(views: NDArray[np.uint8], maps: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+    """Return each map over its enlarged view, (side, side, 3) uint8; see `normalized_maps`."""
     side = _drawn_side(views)
-    return [_overlay(_enlarge(view, side), map_) for view, map_ in zip(views, maps, strict=True)]
+    return [
+        np.asarray(_overlay(_enlarge(view, side), activation))
+        for view, activation in zip(views, maps, strict=True)
+    ]
 
 
 def side_by_side(views: NDArray[np.uint8]) -> Image.Image:
     """Return the views next to each other, one pixel per pixel."""
     return Image.fromarray(np.concatenate(list(views), axis=1))
-
-
-def _normalized_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
-    """Return the activation maps, (views, rows, columns), divided by the maximum of them all."""
-    maps = backend.activation_maps(views, np.full(len(views), label, np.int64))
-    highest = maps.max()
-    return maps / highest if highest > 0 else maps
 
 
 def _drawn_side(views: NDArray[np.uint8]) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.errors import ImageError
 from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.views import view_names
-from fashioncnn.inference.explain import heat_maps
+from fashioncnn.inference.explain import draw_heat_maps, normalized_maps
 from fashioncnn.inference.onnx_backend import OnnxBackend
 from fashioncnn.inference.predictor import Prediction, Predictor
 from fashioncnn.reporting.predictions import to_record
@@ -142,24 +143,25 @@ class PredictionService:
     ) -> ImagePrediction:
         self._count(prediction)
         record = to_record(prediction, self._predictor.spec.labels, top)
-        if prediction.views is None or not (explain or views):
+        model_input = prediction.views
+        if model_input is None or not (explain or views):
             return ImagePrediction(**record)
-        images = [data_uri(view) for view in prediction.views] if views else None
-        maps = await self._explain(prediction) if explain else None
-        names = view_names(self._predictor.spec.preprocessing.views, len(prediction.views))
+        label = record["top"][0]["code"]
+        images = await asyncio.to_thread(_encode, model_input) if views else None
+        maps = await self._explain(model_input, label) if explain else None
+        names = view_names(self._predictor.spec.preprocessing.views, len(model_input))
         drawn = [
             View(name=name, image=images and images[i], heat_map=maps and maps[i])
             for i, name in enumerate(names)
         ]
         return ImagePrediction(**record, views=drawn)
 
-    async def _explain(self, prediction: Prediction) -> list[str]:
-        """Return a heat map for each view, as data URIs."""
-        maps = await self._batcher.run(lambda: self._activation_maps(prediction))
-        return await asyncio.to_thread(lambda: [data_uri(np.asarray(image)) for image in maps])
+    async def _explain(self, views: NDArray[np.uint8], label: int) -> list[str]:
+        """Return a heat map for each view as data URI; the thread of the network draws nothing."""
+        backend = self._predictor.backend
+        maps = await self._batcher.run(lambda: normalized_maps(backend, views, label))
+        return await asyncio.to_thread(lambda: _encode(draw_heat_maps(views, maps)))
 
-    def _activation_maps(self, prediction: Prediction) -> list[Image.Image]:
-        views, probabilities = prediction.views, prediction.probabilities
-        if views is None or probabilities is None:
-            return []
-        return heat_maps(self._predictor.backend, views, int(probabilities.argmax()))
+
+def _encode(images: Iterable[NDArray[np.uint8]]) -> list[str]:
+    return [data_uri(image) for image in images]
