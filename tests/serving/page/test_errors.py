@@ -159,6 +159,22 @@ def test_a_busy_server_is_asked_again(page):
     expect(page.locator(".card .label")).to_have_text("Ankle boot")
 
 
+def test_a_model_without_heat_maps(page):
+    page.watch.expects_failures = True
+
+    def answer(route) -> None:
+        if "explain=true" in route.request.url:
+            route.fulfill(status=422, body='{"detail": "explain: needs the extra [train]"}')
+        else:
+            route.continue_()
+
+    page.route("**/v1/predict?*", answer)
+    page.set_input_files("#choose", [BOOT, EXAMPLES / "bag.jpg"])
+    await_answers(page, 2)
+    expect(page.locator(".card .label")).to_have_text(["Ankle boot", "Bag"])
+    expect(page.locator(".legend").first).to_have_text("This model has no heat maps.")
+
+
 def test_waiting_images_can_be_canceled(page):
     page.watch.expects_failures = True
     page.route("**/v1/predict?*", lambda route: route.fulfill(status=429, body="{}"))

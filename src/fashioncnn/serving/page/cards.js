@@ -147,8 +147,14 @@ function fillViews(result, { views, top: [best] }) {
   const captions = numberRepeated((views ?? []).map(({ name }) => VIEW_NAMES[name] ?? name));
   const viewItems = captions.map((caption, i) => viewItem(views[i], caption));
   section.querySelector("ol").append(...viewItems);
-  const legend = section.querySelector(".legend");
-  legend.hidden = !views?.some((view) => view.heat_map);
+  fillLegend(section.querySelector(".legend"), views ?? [], best);
+}
+
+function fillLegend(legend, views, best) {
+  if (!views.some((view) => view.heat_map)) {
+    legend.textContent = "This model has no heat maps.";
+    return;
+  }
   const scale = element("span", "scale");
   scale.ariaHidden = "true";
   const range = element("span", "range-of-colors", "from little");

@@ -115,10 +115,11 @@ export class Uploads {
   }
 
   handle(error, batch) {
+    const asksForHeatMaps = this.wanted.explain && error.message.startsWith(NO_HEAT_MAPS);
     if (error.status === 401) {
       this.needsToken = true;
       this.listener.onToken();
-    } else if (error.status === 422 && error.message.startsWith(NO_HEAT_MAPS)) {
+    } else if (error.status === 422 && asksForHeatMaps) {
       this.wanted.explain = false; // the images are sent again
     } else if (batch.length > 1 && ABOUT_THE_IMAGES.includes(error.status)) {
       batch.forEach((item) => Object.assign(item, { isAlone: true })); // find out which one
