@@ -3,10 +3,12 @@
 #   make test  [ARGS='-k resume']              fast tests; all of them with coverage
 #   make test-slow                             the tests marked slow
 #   make check                                 format, lint, types, import contracts
+#   make browser                               Chromium and axe-core for tests of the page, as root
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
+#   make photo DATA=clothing-dataset-small/train  the bundled model photo, from photo-zero-shot
 #   make torture [ARGS='--minutes 10']         kills, damaged files, limits: before a release, an hour
 #   make gpu DATA=folder [OUT=gpu-results]     tests and trainings on a GPU, 9 minutes
 #   make licenses                              licences of all packages that are needed
@@ -33,10 +35,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check sanitize gpu format bench results speedrun torture settings docs licenses clean
+.PHONY: help train test test-slow check browser chromium sanitize gpu format bench results speedrun photo torture settings docs licenses clean
 
 help:
-	@sed -n '1,16s/^# \{0,1\}//p' Makefile
+	@sed -n '1,17s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -53,6 +55,15 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# axe-core is only used by tests, and not part of the package.
+browser: chromium $(VENV)/node_modules/axe-core
+
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+$(VENV)/node_modules/axe-core: $(VENV)/.venv
+	npm install --silent --no-audit --no-fund --no-save --prefix $(VENV) axe-core@4.14.1
+
 # --capture=sys leaves the reports of the sanitizers on stderr.
 sanitize: $(VENV)/.dev
 	FASHIONCNN_SANITIZE=1 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
@@ -68,6 +79,10 @@ results: $(VENV)/.train
 
 speedrun: $(VENV)/.train
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
+
+photo: $(VENV)/.train
+	$(BIN)/python benchmarks/photo.py '$(DATA)' --seeds $(SEEDS) --models runs/photo
+	$(BIN)/python benchmarks/photo.py --bundle runs/photo
 
 torture: $(VENV)/.dev
 	$(BIN)/python benchmarks/torture.py $(ARGS)

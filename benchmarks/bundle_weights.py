@@ -1,15 +1,18 @@
 """Create the weights that are bundled with the package: train, evaluate, write the model folder.
 
-    python benchmarks/bundle_weights.py photo
-    python benchmarks/bundle_weights.py photo --card    rewrite the model card only
-    python benchmarks/bundle_weights.py medium --gpu medium-seed0 --models DIR/models
+    python benchmarks/bundle_weights.py photo-zero-shot
+    python benchmarks/bundle_weights.py photo-zero-shot --card    rewrite the model card only
+    python benchmarks/bundle_weights.py photo --onnx              write the ONNX file only
+    python benchmarks/bundle_weights.py medium --gpu medium-distilled-seed1 --models DIR/models
 
 Trains seed 0 of the recipe as ``benchmarks/seeds.py`` does (or uses its finished run), writes
 ``src/fashioncnn/weights/<recipe>`` in fp16, reads it back, and records in the model card the test
-metrics of exactly these weights. The seed is fixed in advance: it is not selected by its metrics.
+metrics of exactly these weights. Then it writes their ONNX file, whose logits it compares with
+PyTorch's on all images of the test split. The seed is fixed in advance: it is not selected by its
+metrics. ``--onnx`` needs no run, only the bundled weights.
 ``--card`` needs no run, only the bundled weights and ``benchmarks/results/<recipe>/seed0.json``.
 ``--gpu`` bundles a model that ``benchmarks/gpu.py`` has trained, named as in
-``benchmarks/results/gpu/final.json``, from its folder of models.
+``benchmarks/results/gpu``, from its folder of models.
 """
 
 from __future__ import annotations
@@ -33,11 +36,11 @@ if TYPE_CHECKING:
     from fashioncnn.settings import Settings
 
 SEED = 0
-GPU_RESULTS = RESULTS / "gpu" / "final.json"
+GPU_RESULTS = RESULTS / "gpu"
 NO_SOURCE = {"source": None}
 WEIGHTS = ROOT / "src" / "fashioncnn" / "weights"
 NOTES = {
-    "photo": (
+    "photo-zero-shot": (
         "- **Accuracy on photographs**: 66.3% [64.5 – 68.1] of 2,631 phone photographs that "
         "influenced no choice (benchmarks/photos.py)",
     )
@@ -78,8 +81,13 @@ def bundle_from_gpu(name: str, trained: str, models: Path) -> Path:
     from fashioncnn.config import validate
     from fashioncnn.models.trained_model import load_model, save_model
 
-    session = read_result(GPU_RESULTS)
-    entry = next(entry for entry in session["trainings"] if entry["name"] == trained)
+    sessions = [read_result(path) for path in sorted(GPU_RESULTS.glob("*.json"))]
+    session, entry = next(
+        (session, entry)
+        for session in sessions
+        for entry in session["trainings"]
+        if entry["name"] == trained
+    )
     settings = validate(entry["settings"])
     model, folder = load_model(models / trained), WEIGHTS / name
     save_model(model, folder, "", half=True)
@@ -92,6 +100,26 @@ def bundle_from_gpu(name: str, trained: str, models: Path) -> Path:
     settings = settings.model_copy(update={"data": settings.data.model_copy(update=NO_SOURCE)})
     card = create_card(name, folder, settings, {"teachers": teachers}, created)
     save_model(model, folder, card, half=True)
+    return folder
+
+
+def write_onnx(name: str) -> Path:
+    """Write the ONNX file of bundled weights, verified on the test split; return their folder."""
+    from fashioncnn.artifacts.model_folder import ONNX, read_description
+    from fashioncnn.config import source_from_environment
+    from fashioncnn.data.load import load_dataset
+    from fashioncnn.files import write_atomic
+    from fashioncnn.models.export import export_model
+    from fashioncnn.models.trained_model import load_model
+
+    folder = WEIGHTS / name
+    model = load_model(folder)
+    test = load_dataset(source_from_environment()).require_test()
+    exported = export_model(
+        model, read_description(folder), test.images, f"{model.spec.dataset}, test split"
+    )
+    write_atomic(folder / ONNX, exported.content)
+    print(exported.record.verification)
     return folder
 
 
@@ -138,6 +166,7 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--threads", type=int, default=1, help="as in seeds.py")
     parser.add_argument("--card", action="store_true", help="rewrite the model card only")
+    parser.add_argument("--onnx", action="store_true", help="write the ONNX file only")
     parser.add_argument("--gpu", metavar="NAME", help="bundle a model that gpu.py has trained")
     parser.add_argument("--models", type=Path, help="folder of the models of gpu.py")
     options = parser.parse_args()
@@ -146,8 +175,10 @@ def main() -> None:
         folder = bundle_from_gpu(options.recipe, options.gpu, options.models)
     elif options.card:
         folder = rewrite_card(options.recipe)
-    else:
+    elif not options.onnx:
         folder = bundle(options.recipe, options.threads)
+    if not options.card:
+        folder = write_onnx(options.recipe)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: {size / 1e6:.2f} MB")
 

@@ -2,14 +2,18 @@
 
     python benchmarks/gpu.py --plan benchmarks/recipes/gpu.toml --data DIR --out DIR
 
-Results are written to ``results.json`` as they are made, models to ``models/``; nothing is
+Results are written to ``results.json`` as they are made, models to ``models/``, runs to ``runs/``,
+where a call with the same ``--out`` continues those that the time limit stopped; nothing is
 downloaded. ``--tiny`` runs every part in miniature on any device, on the built-in sketches, as its
 test does.
 
 A plan is a TOML file whose sections are run in their order: ``[tests]``, ``[throughput]``
 (``recipes``, ``batch_sizes``), ``[speed]`` (``recipes``, ``n``), and any number of ``[[train]]``
 (``name``, ``recipe``, ``seeds``, ``set``; ``validation = true`` evaluates on the validation split
-and never reads the test split; ``teachers`` names earlier trainings of this call).
+and never reads the test split; ``teachers`` names earlier trainings, in ``models/``, or bundled
+models).
+
+Calls share a GPU when each trains what ``--only`` and ``--seeds`` name, with one ``--models``.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, pre
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import save_model
+from fashioncnn.runs import RunFolder, create_run
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
@@ -105,10 +110,11 @@ class Watch(Callback):
                 f"{record['train_loss']:.4f}{validation}, {record['seconds']:.2f} s"
             )
 
-    def on_step(self, state: TrainState) -> None:  # noqa: ARG002
-        """Stop at the time limit."""
-        if self.session.left() < 0:
-            raise OutOfTimeError(f"{self.name}: stopped at the time limit")
+    def out_of_time(self) -> OutOfTimeError | None:
+        """Return an error at the time limit, which stops the training after a checkpoint."""
+        if self.session.left() > 0:
+            return None
+        return OutOfTimeError(f"{self.name}: stopped at the time limit; a later call continues it")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -120,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     session.say(f"{session.results['gpu'] or session.results['cpu']}, torch {torch.__version__}")
     for section, content in plan.items():
         for entry in content if isinstance(content, list) else [content]:
+            if options.only and entry.get("name", section) not in options.only:
+                continue
             try:
                 PARTS[section](session, dataset, **entry)
             except FashionCNNError as error:  # the other parts still run
@@ -192,19 +200,25 @@ def run_trainings(
     every: int = 20,
 ) -> None:
     """Train one entry of the plan with each of its seeds."""
-    models = session.options.out / "models"
+    models = session.options.models
     split = "validation" if validation else "test"
-    for seed in seeds:
+    for seed in session.options.seeds or seeds:
         assignments = [f"training.seed={seed}", *set]
         if validation:
             assignments.append("data.validation=auto")
         if teachers:
-            paths = [str(models / teacher) for teacher in teachers]
+            paths = [str(folder if (folder := models / t).exists() else t) for t in teachers]
             assignments.append(f"distillation.teachers={json.dumps(paths)}")
         settings = prepare(session, dataset, recipe, assignments)
         run_name = f"{name}-seed{seed}"
         start = time.perf_counter()
-        result = train_model(settings, dataset, callbacks=[Watch(session, run_name, every)])
+        path = session.options.out / "runs" / run_name
+        run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
+        watch = Watch(session, run_name, every)
+        with run.lock():
+            result = train_model(
+                settings, dataset, run=run, callbacks=[watch], stop=watch.out_of_time
+            )
         seconds = time.perf_counter() - start
         metrics = {tta: evaluate(result, dataset, split, settings, tta) for tta in ("none", "flip")}
         save(result, models / run_name, evaluation_splits(dataset, settings)[split], split)
@@ -268,6 +282,7 @@ def prepare(session: Session, dataset: Dataset, recipe: str, assignments: list[s
     if session.options.tiny:
         given += [f"training.{key}={value}" for key, value in TINY.items()]
         given += ["model.channels=[8, 8, 8]"]
+    given += session.options.set
     settings = resolve(str(path) if path.exists() else recipe, assignments=given, environment={})
     return prepare_settings(settings, dataset)
 
@@ -287,10 +302,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--plan", type=Path, default=ROOT / "benchmarks" / "recipes" / "gpu.toml")
     parser.add_argument("--data", type=Path, help="folder of the official files")
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
+    parser.add_argument("--models", type=Path, help="folder of the models; OUT/models by default")
     parser.add_argument("--minutes", type=float, default=8.5, help="time limit")
+    parser.add_argument("--only", nargs="+", help="sections or names of trainings; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of those of the plan")
+    parser.add_argument("--set", nargs="+", default=[], help="further settings")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="everything in miniature, on sketches")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.models = options.models or options.out / "models"
+    return options
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def measure_stages(folder: Path) -> Result:
         started = time.process_time()
         (prediction,) = classifier.predictions(path)
         predicted = time.process_time()
+        assert prediction.views is not None, path  # noqa: S101
         size, channels = prediction.views.shape[2], (*prediction.views.shape, 1)[3]
         image = read_image(path, min_side=decoded_side(size))
         decoded = time.process_time()

@@ -11,6 +11,7 @@ after one that is not counted. Peak memory is that of ``fashioncnn predict FOLDE
 ``benchmarks/results/predict.json``.
 """
 
+# ruff: noqa: E402 - OpenMP reads its limits when torch is imported
 from __future__ import annotations
 
 import os
@@ -21,6 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from fashioncnn.openmp import limit_spinning
+
+limit_spinning()  # as the command line does
+
 import numpy as np
 import torch
 from PIL import Image
@@ -29,7 +34,6 @@ from common import RESULTS, Result, make_parser, measurement_context, write_resu
 from fashioncnn.config import kernels_from_environment
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.devices import configure_process, resolve_kernels
-from fashioncnn.environment import use_passive_waiting
 from fashioncnn.images.files import walk_images
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import torch_predictor
@@ -154,9 +158,6 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=PHOTOS, help="JPEGs")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
-    if "OMP_WAIT_POLICY" not in os.environ:  # as `predict` does; OpenMP reads it when loaded
-        use_passive_waiting()
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
     with tempfile.TemporaryDirectory(prefix="fashioncnn-predict-") as name:
         folder = Path(name)
         memory = measure_memory(folder, options.sizes, options.photos)

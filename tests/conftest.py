@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from fashioncnn.artifacts.model_card import minimal_card
+from fashioncnn.artifacts.model_folder import write_model_folder
+from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.sketches import draw_sketches
+from fashioncnn.models import build_model
+from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.settings import FashionCNNConfig, ResidualCNNConfig
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import TrainingResult, train_model
 
@@ -128,6 +136,66 @@ def _trained_once(small, tiny_settings) -> TrainingResult:
 def tiny_result(_trained_once) -> TrainingResult:
     """Return a copy of a result of two epochs on `small`, which a test may change."""
     return copy.deepcopy(_trained_once)
+
+
+ARCHITECTURES = {
+    "mean_head": ResidualCNNConfig(
+        name="residual_cnn", channels=(4, 8), blocks=(1, 1), flip_equivariant=True
+    ),
+    "hidden_head": FashionCNNConfig(channels=(4,), hidden=8),
+}
+"""Networks with and without a closed form of class activation maps."""
+
+
+@pytest.fixture(scope="session")
+def onnx_folders(tmp_path_factory, small) -> dict[str, Path]:
+    """Return folders of untrained models, by the name in `ARCHITECTURES`; not to be changed.
+
+    They have both weights and an ONNX file.
+    """
+    from fashioncnn.models.export import export_model
+
+    folders = {}
+    for name, architecture in ARCHITECTURES.items():
+        model = untrained_model(architecture, small.class_names)
+        weights = model.weights()
+        description = model.describe(weights)
+        exported = export_model(model, description, small.test.images[:20], "test")
+        folders[name] = tmp_path_factory.mktemp("onnx") / name
+        card = minimal_card(description)
+        write_model_folder(folders[name], weights, description, card, exported.content)
+    return folders
+
+
+@pytest.fixture
+def onnx_folder(onnx_folders) -> Path:
+    """Return a copy of the model with closed-form activation maps, which a test may change."""
+    return Path(shutil.copytree(onnx_folders["mean_head"], "model"))
+
+
+def untrained_model(architecture, labels) -> TrainedModel:
+    """Return a model with random weights and statistics of its normalizations."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_model(architecture, 28, len(labels)).eval()
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                for values in (layer.weight.data, layer.running_var):
+                    values.uniform_(0.5, 1.5)
+                for values in (layer.bias.data, layer.running_mean):
+                    values.uniform_(-0.5, 0.5)
+    preprocessing = Preprocessing(28, 0.3, 0.35, "fashion")
+    return TrainedModel(
+        network,
+        ModelSpec(
+            architecture=architecture,
+            labels=labels,
+            preprocessing=preprocessing,
+            dataset="fashion-mnist",
+            temperature=0.7,
+            tta="flip",
+        ),
+    )
 
 
 @pytest.fixture(scope="session")

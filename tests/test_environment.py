@@ -1,7 +1,6 @@
 """The machine, the process, and what is recorded of them; without torch."""
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from fashioncnn.environment import (
     describe_environment,
     peak_memory_bytes,
     require_modules,
-    use_passive_waiting,
 )
 from fashioncnn.errors import MissingExtraError
 from fashioncnn.settings import RuntimeConfig
@@ -87,7 +85,7 @@ def test_missing_modules_are_reported_with_the_install_command(task, monkeypatch
     message = str(raised.value)
     assert "pip install fashioncnn" not in message  # it is in no index, or someone else's
     if missing != "pandas":
-        extra = {"optuna": "tune", "torch": "train"}.get(missing, "report")
+        extra = {"optuna": "tune", "onnxscript": "train", "torch": "train"}.get(missing, "report")
         assert message.endswith(f"in a checkout of fashioncnn, run: pip install '.[{extra}]'")
 
 
@@ -112,17 +110,9 @@ def test_extras_contain_the_modules_that_tasks_need():
                 names.add(re.split(r"[<>=]", requirement)[0])
         return names
 
-    for task, extra in {"report": "report", "train": "train", "tune": "tune"}.items():
+    extra_of = {"export": "train", "report": "report", "train": "train", "tune": "tune"}
+    for task, extra in extra_of.items():
         assert set(EXTRAS[task]) <= installed(extra)
-
-
-def test_passive_waiting_does_not_replace_the_users_choice(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    use_passive_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    use_passive_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_allocator_is_configured_on_linux_only(monkeypatch):

@@ -71,17 +71,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Classifier": ("train", "api.classifier"),
-    "Comparison": ("train", "api.comparison"),
+    "Classifier": (None, "api.classifier"),
+    "Comparison": ("report", "api.comparison"),
     "Dataset": (None, "data.dataset"),
-    "Evaluation": ("train", "api.evaluation"),
+    "Evaluation": (None, "api.evaluation"),
     "Prediction": (None, "inference.predictor"),
-    "compare": ("train", "api.comparison"),
-    "explain": ("train", "api.plots"),
+    "compare": ("report", "api.comparison"),
+    "explain": ("report", "api.plots"),
     "load_data": (None, "api.data"),
-    "plot_confusion_matrix": ("train", "api.plots"),
-    "plot_history": ("train", "api.plots"),
-    "plot_mistakes": ("train", "api.plots"),
+    "plot_confusion_matrix": ("report", "api.plots"),
+    "plot_history": ("report", "api.plots"),
+    "plot_mistakes": ("report", "api.plots"),
 }
 """What each name needs beyond the base install, and where it is defined."""
 
@@ -92,8 +92,10 @@ def __getattr__(name: str) -> object:
     needs, module = _MODULES[name]
     if needs is not None:
         from fashioncnn.environment import require_modules
+        from fashioncnn.openmp import limit_spinning
 
         require_modules(needs)
+        limit_spinning()
     return getattr(import_module(f"fashioncnn.{module}"), name)
 
 

@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,28 @@ from fashioncnn.settings import SCHEMA, RuntimeConfig
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
     "compare": ("scipy",),
+    "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
-    "predict": ("torch",),
     "report": ("matplotlib", "jinja2", "scipy"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }
 """Modules that each task needs beyond the base install."""
 
 
-EXTRA_OF_MODULE = {"optuna": "tune", "torch": "train", "pandas": None}
+EXTRA_OF_MODULE = {
+    "fastapi": "serve",
+    "onnx": "train",
+    "onnxscript": "train",
+    "optuna": "tune",
+    "pandas": None,
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "torch": "train",
+    "uvicorn": "serve",
+}
 """The extra that installs a module of `EXTRAS`, ``report`` if it is not named here; None if it has
 to be installed by itself."""
 
@@ -41,16 +52,6 @@ def require_modules(task: str) -> None:
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
     largest = next((extra for extra in ("tune", "train") if extra in extras), extras[0])
     raise MissingExtraError(largest, missing[0])
-
-
-def use_passive_waiting() -> None:
-    """Make waiting OpenMP threads sleep instead of spin; call it before torch is imported.
-
-    Threads that decode images need the same cores: on two shared cores, predicting image files
-    took a third to a half less processor time (docs/LOG.md). An ``OMP_WAIT_POLICY`` set by the
-    user takes precedence.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def configure_allocator() -> None:
@@ -140,6 +141,8 @@ def _cpuinfo(key: str) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # which imports the package email
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -17,6 +17,7 @@ SCHEMA = 2
 DEVICE_NAME = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 DEVICE_NAMES = "auto, cpu, mps, cuda or, for one GPU of several, cuda:1"
 
+ClassName = Annotated[str, Field(min_length=1)]
 FOLD = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,2})")
 """A fold of several, such as ``1/5``."""
 
@@ -32,7 +33,6 @@ class Section(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
 
 
@@ -151,6 +151,25 @@ class DataConfig(Section):
     of the whole image; ``auto`` depends on the data."""
     class_weights: Literal["none", "auto"] = "none"
     """``auto`` weights the loss of each class by n / (classes · n_class)."""
+    map: dict[ClassName, Annotated[tuple[ClassName, ...], Field(strict=False)]] | None = None
+    """The classes of the model for a class of the data: one, several of which any is correct (a
+    partial label), or none for images outside of the classes (outlier exposure)."""
+    classes: Annotated[tuple[ClassName, ...], Field(strict=False, max_length=256)] | None = None
+    """Classes of the model, in order. By default those of the data; with ``map``, those of the
+    model that training starts from."""
+    rehearsal: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Images of Fashion-MNIST added to each batch, so that what the model to start from was trained
+    on is not forgotten (doi:10.1080/09540099550039318). ``augmentation.photograph`` and
+    ``augmentation.outlier_exposure`` then apply to these images only."""
+    rehearsal_source: str | None = None
+    """Folder of the IDX files for ``rehearsal``; by default the cache, then a download."""
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _accept_a_single_class(cls, classes: Any) -> Any:
+        if not isinstance(classes, dict):
+            return classes
+        return {name: (c,) if isinstance(c, str) else c for name, c in classes.items()}
 
     @field_validator("fold")
     @classmethod
@@ -295,6 +314,9 @@ class TrainingConfig(Section):
     """Seed of initial weights, data order, dropout and augmentation."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of the cross-entropy (arXiv:1512.00567)."""
+    logit_adjustment: Annotated[float, Field(gt=0, le=2)] | None = None
+    """Weight of the logarithm of the class frequencies that is added to the logits in the loss
+    (arXiv:2007.07314), for classes of different size; 1 trains for balanced classes."""
     freeze: Literal["none", "features"] = "none"
     """``features`` trains only the last layer; all others, their batch norm statistics included,
     stay as they are in the model that training starts from."""
@@ -403,6 +425,13 @@ class Settings(Section):
         if self.training.select == "best_val" and not self.data.holds_out:
             raise ValueError("select = 'best_val' needs a validation split; set validation above 0")
         return self
+
+    @property
+    def data_augmentation(self) -> AugmentationConfig:
+        """Augmentation of the images of the data; with rehearsal, they are not rendered."""
+        if not self.data.rehearsal:
+            return self.augmentation
+        return self.augmentation.model_copy(update={"photograph": 0.0, "outlier_exposure": 0.0})
 
     def to_toml(self) -> str:
         """Return the settings as TOML that `fashioncnn.config.read_settings` reads back."""

@@ -6,9 +6,13 @@ their types, ranges and help from here, too.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from fashioncnn.config import FLAGS
@@ -57,7 +61,7 @@ class Setting:
 
 def settings_of(section: str, model: type[Section]) -> Iterator[Setting]:
     """Yield the settings of one kind of section, in order."""
-    schema = model.model_json_schema()
+    schema, descriptions = model.model_json_schema(), _descriptions(model)
     for name, field in schema["properties"].items():
         variants = [v for v in field.get("anyOf", [field]) if v.get("type") != "null"]
         choices = [choice for variant in variants for choice in _choices(variant)]
@@ -67,8 +71,33 @@ def settings_of(section: str, model: type[Section]) -> Iterator[Setting]:
             choices=tuple(choices),
             bounds=", ".join(filter(None, map(_bounds, variants))),
             default=_default(field),
-            description=" ".join(field.get("description", "").split()),
+            description=" ".join(descriptions.get(name, "").split()),
         )
+
+
+def _descriptions(model: type[Section]) -> dict[str, str]:
+    """Return the text below each field of a section.
+
+    Read here and not by pydantic, for which every command would wait at its start.
+    """
+    descriptions: dict[str, str] = {}
+    for parent in reversed(model.__mro__):
+        if issubclass(parent, Section):
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(parent))).body
+            descriptions |= _texts_below_fields(definition)
+    return descriptions
+
+
+def _texts_below_fields(definition: ast.stmt) -> dict[str, str]:
+    return {
+        node.target.id: inspect.cleandoc(text.value.value)
+        for node, text in pairwise(getattr(definition, "body", []))
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def find_setting(key: str) -> Setting:

@@ -58,7 +58,7 @@ def test_repeated_sketches_have_the_size_of_fashion_mnist():
 def test_measured_training_is_the_one_of_train(small, tiny_settings):
     """The same number of steps gives the weights of `train_model`, across epochs and rounds."""
     settings = tiny_settings()
-    training = module._EndlessTraining(settings, small)
+    training = module.EndlessTraining(settings, small)
     for steps in (3, 10, 7):  # an epoch has 10
         training.run(0, min_steps=steps)
     assert (training.state.progress.step, training.n) == (20, 300)
@@ -68,7 +68,7 @@ def test_measured_training_is_the_one_of_train(small, tiny_settings):
 
 
 def test_round_ends_after_its_time(small, tiny_settings, monkeypatch):
-    training = module._EndlessTraining(tiny_settings(), small)
+    training = module.EndlessTraining(tiny_settings(), small)
     clock = iter(range(1000))
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
     for _ in range(2):
@@ -81,7 +81,7 @@ def test_round_ends_after_its_time(small, tiny_settings, monkeypatch):
 
 def test_learning_rate_is_constant_after_the_last_step_of_the_schedule(small, tiny_settings):
     settings = tiny_settings("schedule.name=linear", epochs=1)
-    learning_rate = module._EndlessTraining(settings, small).state.learning_rate
+    learning_rate = module.EndlessTraining(settings, small).state.learning_rate
     assert 0 < learning_rate(10**6) == learning_rate(9) < learning_rate(0)
 
 

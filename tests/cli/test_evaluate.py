@@ -32,7 +32,8 @@ def test_a_model_folder_equals_its_run(cli, trained, idx_folder):
     metrics = cli.json("evaluate", trained)
     assert cli.json("evaluate", Path(trained, "model")) == metrics
     shutil.copytree(Path(trained, "model"), "alone")
-    assert cli.json("evaluate", "alone", "--data", idx_folder) == metrics
+    of_folder = cli.json("evaluate", "alone", "--data", idx_folder)
+    assert {key: of_folder[key] for key in metrics} == metrics
     assert "folder of this data with --data" in cli.fails(2, "evaluate", "alone")
 
 
@@ -201,7 +202,7 @@ def test_folder_with_only_a_test_split_is_evaluated(cli, animals, tmp_path):
     assert "other: no training split, only test; add one" in message
 
 
-def test_unknown_class_is_mapped_or_left_out(cli, animals, tmp_path):
+def test_unknown_class_is_mapped_or_outside(cli, animals, tmp_path):
     other = tmp_path / "other"
     fill(other, ["2", "ten", "cow"], 10)
     arguments = ("evaluate", animals[0], "--data", other)
@@ -210,6 +211,7 @@ def test_unknown_class_is_mapped_or_left_out(cli, animals, tmp_path):
     assert message.endswith("with --map 'cow=CLASS'")
     metrics = cli.json(*arguments, "--map", "ten=10", "--map", "cow=")
     assert [(c["name"], c["n"]) for c in metrics["per_class"] if c["n"]] == [("2", 10), ("10", 10)]
+    assert metrics["outside"]["n"] == 10
     every = ",".join(str(i) for i in range(12))
     metrics = cli.json(*arguments, "--map", f"ten={every}", "--map", "cow=", "--map", "2=2,3")
     assert (metrics["n"], metrics["partial_labels"]) == (20, 20)
@@ -217,6 +219,30 @@ def test_unknown_class_is_mapped_or_left_out(cli, animals, tmp_path):
     assert sum(of_ten) >= 10  # every answer for "ten" is correct
     assert "--map ten: should be NAME=CLASS" in cli.fails(2, *arguments, "--map", "ten")
     assert "map dog: " in cli.fails(2, *arguments, "--map", "dog=2")
+
+
+def test_map_of_a_toml_file_is_that_of_the_command_line(cli, animals, tmp_path):
+    other = tmp_path / "other"
+    fill(other, ["2", "ten", "cow"], 6)
+    arguments = ("evaluate", animals[0], "--data", other)
+    Path("map.toml").write_text("[data.map]\nten = ['10', '3']\ncow = []\n")
+    given = cli.json(*arguments, "--map", "ten=10,3", "--map", "cow=")
+    assert cli.json(*arguments, "--map", "map.toml") == given
+    Path("none.toml").write_text("recipe = 'x'\n")
+    assert "has no table [data.map]" in cli.fails(2, *arguments, "--map", "none.toml")
+
+
+def test_page_shows_metrics_and_mistakes(cli, animals, tmp_path):
+    other = tmp_path / "other"
+    fill(other, ["2", "10", "cow"], 10)
+    arguments = ("evaluate", animals[0], "--data", other, "--map", "cow=", "--page", "page.html")
+    out = cli.ok(*arguments)
+    assert "Accuracy against coverage" in out
+    assert "Outside of the classes: 10 images" in out
+    page = Path("page.html").read_text()
+    for text in ("Accuracy against coverage", "Most confident predictions outside", "Coverage"):
+        assert text in page
+    assert page.count('<img src="data:image/png') >= 10
 
 
 def test_validation_split_of_the_source_is_used(cli, tmp_path):

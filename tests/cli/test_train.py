@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from fashioncnn.files import write_atomic
 from fashioncnn.models.trained_model import load_model
+from fashioncnn.runs import RunFolder
 
 from ..data.test_class_folders import fill
 from .conftest import NO_EPOCHS, PLACE, QUICK, command_id
@@ -377,3 +379,29 @@ def test_fold_and_size_of_the_validation_split_are_rejected(cli):
         "fashioncnn: --validation: the fold 1/5 is the validation split (data.fold); give only one "
         "of them"
     )
+
+
+def test_map_keeps_the_classes_of_the_model(cli, trained, tmp_path):
+    """Several classes and none, images of rehearsal, and evaluation on the data of the run."""
+    for level, name in enumerate(("pants", "shoes", "hat")):
+        (tmp_path / "closet" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("L", (28, 28), 60 * level + i).save(tmp_path / "closet" / name / f"{i}.png")
+    source = RunFolder(Path(trained)).settings().data.source
+    maps = ["--map", "pants=1", "--map", "shoes=5,7,9", "--map", "hat="]
+    arguments = ["train", *PLACE, "--from", trained, "--data", tmp_path / "closet", *maps]
+    rehearsal = ["--set", "data.rehearsal=4", f"data.rehearsal_source={source}"]
+    options = ["--epochs", "2", "--set", "data.hold_out_min=0", "--validation", "auto"]
+    cli.ok(*arguments, *rehearsal, *options, "--out", "r")
+    data = RunFolder(Path("r")).settings().data
+    assert data.map == {"pants": ("1",), "shoes": ("5", "7", "9"), "hat": ()}
+    assert data.classes == tuple(str(i) for i in range(10))
+    metrics = json.loads(Path("r/metrics.json").read_text())
+    assert metrics["validation"]["n"] == 3  # of 5, two are hats
+    of_test = cli.json("evaluate", "r")
+    assert (of_test["n"], of_test["partial_labels"]) == (4, 2)
+    assert cli.json("evaluate", "r", "--data", tmp_path / "closet") == of_test
+    assert cli.json("evaluate", "r") == of_test
+    assert json.loads(Path("r/model/config.json").read_text())["ood_detector"] is not None
+    assert "map hot: " in cli.fails(2, *arguments, "--map", "hot=", "--out", "s")
+    assert "such class; did you mean" in cli.fails(2, *arguments[:-2], "--map", "hat=11")

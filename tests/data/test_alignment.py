@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.alignment import UnknownClassError, align_classes, allowed_classes
+from fashioncnn.data.alignment import UnknownClassError, align_classes, mapped_names
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset
 from fashioncnn.errors import UsageError
 
@@ -56,15 +56,18 @@ def test_names_that_differ_in_case_only_are_not_confused():
         align_classes(make("_A", "b", "b", "b"), labels)
 
 
-def test_mapping_takes_precedence_and_may_leave_classes_out():
+def test_mapping_takes_precedence_and_a_class_may_be_outside():
     messages = []
     mapping = {"pants": ["Trouser"], "hat": [], "Bag": ["Dress"]}
     aligned = align_classes(
         make("pants", "hat", "Bag", "Coat"), FASHION_MNIST_CLASSES, mapping, messages.append
     )
-    assert aligned.train.labels.tolist() == [1, 3, 4]
-    assert aligned.train.indices.tolist() == [0, 2, 3]
-    assert messages == ["arrays in memory: 1 images of hat are left out"]
+    split = aligned.train
+    assert split.in_classes.tolist() == [True, False, True, True]
+    assert split.labels[split.in_classes].tolist() == [1, 3, 4]
+    assert split.within_classes().indices.tolist() == [0, 2, 3]
+    assert split.outside_classes().indices.tolist() == [1]
+    assert messages == ["arrays in memory: 1 images of hat are outside of the classes"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,25 @@ def test_mapping_of_or_to_unknown_classes_is_rejected(mapping, message):
 def test_classes_of_a_name_with_several_are_all_correct():
     original = make("shoes", "Bag", "hat", "Sandal")
     mapping = {"shoes": ["Sandal", "Sneaker"], "hat": []}
-    aligned = align_classes(original, FASHION_MNIST_CLASSES, mapping)
-    allowed = allowed_classes(original, aligned, "train", mapping)
-    assert [np.flatnonzero(row).tolist() for row in allowed] == [[5, 7], [8], [5]]
-    assert allowed_classes(original, aligned, "train", {"shoes": ["Sandal"]}) is None
+    split = align_classes(original, FASHION_MNIST_CLASSES, mapping).train
+    assert [np.flatnonzero(row).tolist() for row in split.allowed] == [[5, 7], [8], [], [5]]
+    scores = np.eye(10)[[7, 8, 0, 7]]
+    assert split.correct_labels(scores)[split.in_classes].tolist() == [7, 8, 5]
+    one = {"shoes": ["Sandal"], "hat": ["Bag"]}
+    assert align_classes(original, FASHION_MNIST_CLASSES, one).train.allowed is None
+
+
+def test_sets_of_classes_are_strata_and_change_the_hash():
+    original = make("shoes", "Sandal", "shoes", "hat")
+    mapping = {"shoes": ["Sandal", "Sneaker"], "hat": []}
+    split = align_classes(original, FASHION_MNIST_CLASSES, mapping).train
+    assert split.strata[0] == split.strata[2]
+    assert len(set(split.strata.tolist())) == 3
+    plain = align_classes(original, FASHION_MNIST_CLASSES, {**mapping, "hat": ["Sandal"]}).train
+    assert split.labels[:3].tolist() == plain.labels[:3].tolist()
+    assert split.sha256 != plain.sha256
+
+
+def test_classes_after_mapping_are_in_natural_order():
+    mapping = {"shoes": ["b", "size 10"], "hat": []}
+    assert mapped_names(("hat", "shoes", "size 9"), mapping) == ("b", "size 9", "size 10")

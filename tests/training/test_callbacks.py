@@ -32,7 +32,8 @@ def test_splits_are_evaluated_with_the_model_of_the_state(small, tiny_result):
     model, images = tiny_result.model, to_tensor(small.test.images, torch.device("cpu"))
     state = SimpleNamespace(model=model, precision="fp32", require_finite_weights=lambda: None)
     record = {"epoch": 1}
-    splits = {"val": (images[:40], small.test.labels[:40]), "test": (images, small.test.labels)}
+    first = small.test.subset(np.arange(40))
+    splits = {"val": (images[:40], first), "test": (images, small.test)}
     EvaluateSplits(splits).on_epoch(state, record)
     logits = compute_logits(model.network, model.spec.preprocessing, images)
     assert record == {
@@ -50,7 +51,7 @@ def test_loss_of_a_split_that_is_not_finite_is_reported(small, tiny_result, monk
     state = SimpleNamespace(
         model=tiny_result.model, precision="fp32", require_finite_weights=lambda: None
     )
-    splits = {"val": (torch.zeros(4, 1, 28, 28), small.test.labels[:4])}
+    splits = {"val": (torch.zeros(4, 1, 28, 28), small.test.subset(np.arange(4)))}
     with pytest.raises(DivergedError, match="the validation loss became nan after epoch 3"):
         EvaluateSplits(splits).on_epoch(state, {"epoch": 3})
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fashioncnn.training.batches import Batch
-from fashioncnn.training.losses import Loss
+from fashioncnn.training.losses import Loss, partial_label_losses
 
 N, CLASSES = 6, 4
 GENERATOR = torch.Generator().manual_seed(0)
@@ -122,3 +122,44 @@ def test_class_weights_apply_to_labels_and_teachers(targets):
     torch.testing.assert_close(result, expected)
     without = loss(LOGITS, batch(targets, teacher, 0.0))
     torch.testing.assert_close(without, loss(LOGITS, batch(targets)))
+
+
+ALLOWED = torch.tensor(
+    [[1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1], [0] * 4]
+)
+
+
+def test_loss_of_sets_is_the_logarithm_of_their_probability():
+    allowed = ALLOWED.bool()
+    probabilities = LOGITS.softmax(1)
+    uniform = -probabilities.log().mean(1)
+    expected = [
+        uniform[i] if not row.any() else 0.9 * -probabilities[i][row].sum().log() + 0.1 * uniform[i]
+        for i, row in enumerate(allowed)
+    ]
+    losses = partial_label_losses(LOGITS, allowed, 0.1)
+    torch.testing.assert_close(losses, torch.stack(expected))
+    values = Batch(IMAGES, LABELS, allowed=allowed)
+    torch.testing.assert_close(Loss(label_smoothing=0.1)(LOGITS, values), losses.mean())
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_loss_of_sets_of_one_class_is_that_of_labels(label_smoothing):
+    allowed = F.one_hot(LABELS, CLASSES).bool()
+    loss = Loss(label_smoothing)
+    with_sets = loss(LOGITS, Batch(IMAGES, LABELS, allowed=allowed))
+    torch.testing.assert_close(with_sets, loss(LOGITS, batch()))
+
+
+def test_gradients_of_images_outside_are_finite():
+    logits = LOGITS.clone().requires_grad_()
+    partial_label_losses(logits, ALLOWED.bool(), 0.0).sum().backward()
+    assert logits.grad.isfinite().all()
+    uniform = (LOGITS.softmax(1) - 1 / CLASSES)[3]
+    torch.testing.assert_close(logits.grad[3], uniform)
+
+
+def test_offsets_are_added_to_the_logits():
+    offsets = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64).expand(N, CLASSES)
+    adjusted = Loss(0.1)(LOGITS, Batch(IMAGES, LABELS, offsets=offsets))
+    torch.testing.assert_close(adjusted, Loss(0.1)(LOGITS + offsets, batch()))

@@ -156,6 +156,21 @@ def test_entry_of_another_search_space_is_rejected(searched, config):
         reopen(folder, config)
 
 
+@pytest.mark.parametrize("value", [{"a": 1}, [], None, "0.5", True, 1e9, -1], ids=str)
+def test_queued_values_that_cannot_be_drawn_are_rejected(folder, config, study, value):
+    complete_trials(study, config, 1)
+    study.enqueue_trial(study.trials[0].params)
+    entries = entries_of(folder)
+    reopen(folder, config)
+    for key in config.space:
+        changed = json.loads(json.dumps(entries))
+        attributes = (entry.get("system_attrs") or {} for entry in changed)
+        next(x for x in attributes if "fixed_params" in x)["fixed_params"][key] = value
+        write_entries(folder, changed)
+        with pytest.raises(RunError, match="not the journal of this search"):
+            reopen(folder, config)
+
+
 def mutate(entries, rng):
     """Change, remove, repeat or swap something in the entries of a journal."""
     entries = json.loads(json.dumps(entries))

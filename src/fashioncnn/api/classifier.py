@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,23 @@ from fashioncnn.api.fitted import fitted_by_training, fitted_model, load_fitted
 from fashioncnn.api.labels import classes_as_given, sorted_class_names
 from fashioncnn.api.messages import python_messages
 from fashioncnn.api.parameters import check_names
-from fashioncnn.api.training import Plan, carry_out, plan_training
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.artifacts.model_folder import CARD, require_model_folder
 from fashioncnn.data.dataset import Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
+from fashioncnn.environment import require_modules
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference.arrays import as_named_views, as_views
 from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.inference.explain import draw_explanation
 from fashioncnn.inference.predictor import Prediction
-from fashioncnn.models.trained_model import TrainedModel, save_model
+from fashioncnn.loading import BackendChoice, check_backend, loaded_with_torch, save_loaded
 from fashioncnn.new_folder import NotVacantError, new_folder
-from fashioncnn.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from fashioncnn.api.training import Plan
+    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.training.callbacks import Callback
 
 
 class Classifier(Estimator):
@@ -73,6 +77,9 @@ class Classifier(Estimator):
             DataError: images and labels do not match, or cannot be used.
             UsageError: the classifier was loaded, so that its settings are not known.
         """
+        require_modules("train")
+        from fashioncnn.api.training import carry_out
+
         with python_messages():
             if self._fitted is not None and self._fitted.loaded:
                 raise UsageError(
@@ -124,6 +131,9 @@ class Classifier(Estimator):
                 threads of the process.
             DataError: the data is missing or damaged.
         """
+        require_modules("train")
+        from fashioncnn.api.training import carry_out
+
         own = {"start": start, "network": network, "callbacks": callbacks, "progress": progress}
         classifier = cls(recipe, **own, **settings)
         with python_messages():
@@ -139,22 +149,31 @@ class Classifier(Estimator):
 
     @classmethod
     @python_messages()
-    def load(cls, path: str | Path, device: str = "auto", network: Any = None) -> Self:
-        """Return the classifier of a run folder, a model folder, or a bundled model's name.
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        network: Any = None,
+        backend: BackendChoice = "auto",
+    ) -> Self:
+        """Return the classifier of a run folder, model folder, ONNX file or bundled model's name.
 
-        Its `history` is that of the run.
+        Its `history` is that of the run. With an ONNX file PyTorch is not needed.
 
         Args:
-            path: of the folder, or the name.
-            device: ``auto``, ``cpu``, ``mps`` or ``cuda``.
+            path: of the folder or file, or the name.
+            device: ``auto``, ``cpu``, ``mps`` or ``cuda``; others than ``cpu`` need PyTorch.
             network: the code of a custom network; nothing is imported that a file names.
+            backend: what computes: ``onnx`` is ONNX Runtime, ``torch`` is PyTorch, ``auto`` is
+                ``onnx`` if the model has an ONNX file, else ``torch``.
 
         Raises:
             UsageError: there is no model at `path`, or `network` is missing or not needed.
             ModelError: its files are damaged.
+            MissingExtraError: PyTorch is needed and not installed.
         """
         classifier = cls()
-        classifier._fitted = load_fitted(Path(path), device, network)
+        classifier._fitted = load_fitted(Path(path), device, network, check_backend(backend))
         return classifier
 
     @python_messages()
@@ -172,13 +191,13 @@ class Classifier(Estimator):
             WriteError: a file cannot be written.
         """
         model = self._require_fitted("save").model
-        folder, card = Path(path), minimal_card(model.describe())
+        folder, card = Path(path), minimal_card(model.description)
         try:
-            with new_folder(folder, lambda hidden: save_model(model, hidden, card), CARD):
+            with new_folder(folder, lambda hidden: save_loaded(model, hidden, card), CARD):
                 return
         except NotVacantError:
             require_model_folder(folder)
-            save_model(model, folder, card)
+            save_loaded(model, folder, card)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the most probable label of each image, (n,), one of `classes_`.
@@ -296,11 +315,13 @@ class Classifier(Estimator):
             with python_messages():
                 dataset, split = evaluation_data(images, fitted.model.spec, fitted.trained_on)
             logits, name = predict_split(fitted.predictor, split).logits, dataset.name
-        description = fitted.model.describe()
+        description = fitted.model.description
         metrics = model_metrics(description, logits, split.labels, name, "test")
         return Evaluation(metrics, logits, split, fitted.history)
 
     def _plan(self, source: str | None = None) -> Plan:
+        from fashioncnn.api.training import plan_training
+
         check_names(self.settings, PARAMETERS)
         return plan_training(self.recipe, self.start, self.network, self.settings, source)
 
@@ -329,7 +350,7 @@ def classifier_of_model(model: TrainedModel, history: Sequence[dict[str, Any]] =
         history: one record per epoch.
     """
     classifier = Classifier()
-    classifier._fitted = fitted_model(model, history)
+    classifier._fitted = fitted_model(loaded_with_torch(model), history)
     return classifier
 
 

@@ -80,16 +80,18 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
         UsageError: `data` is of an unsupported type.
     """
     _reject_empty(data)
-    if isinstance(data, Dataset):
-        return data, None
     arguments = load_arguments(settings.data)
+    if isinstance(data, Dataset):
+        return load.with_class_map(data, arguments["class_map"]), None
     if data is None or isinstance(data, str | Path):
         source = settings.data.source if data is None else str(data)
         return load.load_data(source, **arguments), None
     if isinstance(data, tuple) and len(data) == PAIR and not isinstance(data[1], tuple):
         images, labels = data
         dataset = dataset_in_memory(images, labels, distinct_labels(labels), settings.data)
-        return dataset, classes_as_given(labels, dataset.class_names)
+        given = classes_as_given(labels, dataset.class_names)
+        mapped = load.with_class_map(dataset, arguments["class_map"])
+        return mapped, given if mapped is dataset else None
     dataset = load.load_data(data, **arguments)
     return dataset, classes_as_given(dataset.class_names, dataset.class_names)
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
 from fashioncnn.api.fitted import Fitted
 from fashioncnn.api.parameters import check_names
 from fashioncnn.errors import NotFittedError, UsageError
-from fashioncnn.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from fashioncnn.training.callbacks import Callback
 
 PARAMETERS = ("recipe", "start", "network", "callbacks", "progress")
 """Parameters of the constructor that are no settings."""
@@ -122,7 +124,8 @@ class Estimator:
         architecture = model.spec.architecture
         name = getattr(architecture, "network", architecture.name)
         return (
-            f"Classifier({name}, {model.parameters:,} parameters, trained on {model.spec.dataset})"
+            f"Classifier({name}, {model.description.parameters:,} parameters, trained on "
+            f"{model.spec.dataset})"
         )
 
     def _require_fitted(self, name: str) -> Fitted:

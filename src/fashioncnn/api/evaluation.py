@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from fashioncnn.data.dataset import Split
 from fashioncnn.evaluation.metrics import Labels, Logits
-from fashioncnn.reporting.html import figure_html, table_html
 from fashioncnn.reporting.latex import table_latex
 from fashioncnn.reporting.mistakes import MISTAKES_SHOWN, Mistake, worst_mistakes
-from fashioncnn.reporting.run_figures import confusion_figure, curves_figure
 from fashioncnn.reporting.tables import Table, metrics_tables, percent, percent_interval
 
 if TYPE_CHECKING:
@@ -167,6 +165,12 @@ class Evaluation(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         """Return tables, curves, confusion matrix and the worst mistakes."""
+        from fashioncnn.environment import require_modules
+
+        require_modules("report")
+        from fashioncnn.reporting.html import figure_html, table_html
+        from fashioncnn.reporting.run_figures import confusion_figure, curves_figure
+
         parts = [table_html(table) for table in metrics_tables(self)]
         if self.history:
             parts.append(figure_html(curves_figure(self.history), "learning curves"))

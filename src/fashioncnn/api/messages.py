@@ -14,9 +14,10 @@ COMMANDS = (
     (re.compile(r", or resume it with --resume .*"), ""),
     (re.compile(r", or raise the limit with predict --max-megapixels"), ""),
     (re.compile(r"; run: fashioncnn evaluate .*"), "; evaluate the run first"),
+    (re.compile(r"; write it with: fashioncnn export .*"), "; it has to be exported first"),
 )
 """Advice that only holds for the command line, and what replaces it."""
-OPTION = re.compile(r"--(?P<no>no-)?(?P<name>[a-z][a-z-]*)(?: (?P<value>cpu|torch)\b)?")
+OPTION = re.compile(r"--(?P<no>no-)?(?P<name>[a-z][a-z-]*)(?: (?P<value>cpu|torch|onnx)\b)?")
 ASSIGNMENT = re.compile(r"--set (\w+)\.(\w+)")
 
 

@@ -57,5 +57,5 @@ def load_with_network(path: Path, device: str, network: Any) -> TrainedModel:
         problem = f"was trained with the network {recorded.network}, not {custom.name}"
         if custom.name == recorded.network:
             problem = f"the code of {custom.name} has changed since the training"
-        warnings.warn(f"{path}: {problem}", stacklevel=5)
+        warnings.warn(f"{path}: {problem}", stacklevel=6)
     return model

@@ -177,4 +177,10 @@ def _intended_use(description: ModelDescription) -> str:
             "**Intended use**: trying the program out. The images are drawn by it; this is not "
             "Fashion-MNIST."
         )
+    if description.preprocessing.views in PHOTOGRAPH_VIEWS:
+        return (
+            f"**Intended use**: photographs like those of '{dataset}': one item before any "
+            "background. Not for clothing that is worn, several items in one photograph, drawings "
+            "and screenshots. In dark photographs the item may not be found."
+        )
     return f"**Intended use**: images like those of '{dataset}'; not for others."

@@ -29,15 +29,18 @@ from fashioncnn.files import (
     write_json,
 )
 from fashioncnn.migration import migrate_model_description
-from fashioncnn.reading import CONFIG_BYTES, read_bytes, read_json, reason
+from fashioncnn.reading import CONFIG_BYTES, parse_json, read_bytes, reason
 from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD})
+ONNX, ONNX_SUFFIX = "model.onnx", ".onnx"
+MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX})
 OPTIONAL_KEYS = ("predicts_names",)
 """Keys of ``config.json`` that are only written with a value, as they were added later."""
+MAX_WEIGHTS_BYTES = 2 << 30
+"""Limit on model.safetensors, 500 million values in fp32, whatever the architecture declares."""
 MAX_FEATURE_VALUES = 1 << 28
 """Limit on the values of one feature map for one image, 1 GiB in fp32; 4096 channels at 256×256
 pixels, the maximum of the settings, reach it."""
@@ -84,46 +87,77 @@ class ModelDescription(ModelSpec):
 
 
 def write_model_folder(
-    folder: Path, weights: bytes, description: ModelDescription, card: str
+    folder: Path,
+    weights: bytes | None,
+    description: ModelDescription,
+    card: str,
+    onnx: bytes | None = None,
 ) -> None:
     """Write a model folder; existing files are replaced, each atomically.
 
     Args:
         folder: created if missing.
-        weights: content of ``model.safetensors``.
+        weights: content of ``model.safetensors``; None removes the file.
         description: of these weights.
         card: Markdown text of the model card.
+        onnx: content of ``model.onnx``, exported from these weights; None removes the file.
     """
     make_folder(folder)
     remove_temporary_files(folder)
-    write_atomic(folder / WEIGHTS, weights)
+    for name, content in ((ONNX, onnx), (WEIGHTS, weights)):
+        if content is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_atomic(folder / name, content)
     write_json(folder / CONFIG, with_checksum(description.to_json()))
     write_atomic(folder / CARD, card.encode())
 
 
-def read_description(folder: Path) -> ModelDescription:
-    """Return the validated content of a model folder's ``config.json``.
+def read_description(model: Path) -> ModelDescription:
+    """Return the validated description of a model.
+
+    Args:
+        model: a model folder, whose ``config.json`` is read, or an ONNX file; see `find_model`.
 
     Raises:
         ModelError: it cannot be read, or is not valid.
     """
-    path = folder / CONFIG
+    if is_onnx_file(model):
+        from fashioncnn.artifacts.onnx_file import read_onnx_model  # which imports this module
+
+        return read_onnx_model(model)[1]
+    path = model / CONFIG
     try:
-        values = read_json(path, CONFIG_BYTES)
-        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
-        _require_bounded_features(description)
+        content = read_bytes(path, CONFIG_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({reason(error)})") from None
+    return parse_description(content, path)
+
+
+def parse_description(content: bytes, source: str | Path) -> ModelDescription:
+    """Return the validated description in a JSON text, the content of a ``config.json``.
+
+    Args:
+        content: JSON, with a checksum.
+        source: where it is from, for messages.
+
+    Raises:
+        ModelError: it is not valid.
+    """
+    try:
+        values = parse_json(content)
+        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
+        _require_bounded_features(description)
     except ChecksumError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{source}: {error}") from None
     except ModelError as error:
-        raise ModelError(f"{path}: invalid ({error})") from None
+        raise ModelError(f"{source}: invalid ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"]) or "JSON"
-        raise ModelError(f"{path}: invalid ({key}: {first['msg']})") from None
+        raise ModelError(f"{source}: invalid ({key}: {first['msg']})") from None
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: invalid (JSON: {error})") from None
+        raise ModelError(f"{source}: invalid (JSON: {error})") from None
     return description
 
 
@@ -180,10 +214,28 @@ def bundled_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
 
 
+def is_onnx_file(path: Path) -> bool:
+    """Return whether a path names an ONNX file; it need not exist."""
+    return path.suffix.lower() == ONNX_SUFFIX and not path.is_dir()
+
+
+def find_onnx(model: Path) -> Path | None:
+    """Return the ONNX file of a model found by `find_model`; None if it has none."""
+    if is_onnx_file(model):
+        return model
+    return model / ONNX if (model / ONNX).exists() else None
+
+
 def find_model(path: Path) -> Path:
-    """Return the model folder of a run folder, of a model folder, or of a bundled model's name.
+    """Return the model folder or ONNX file of a model.
 
     A folder in the current directory takes precedence over a bundled model of the same name.
+
+    Args:
+        path: a run folder, a model folder, an ONNX file, or the name of a bundled model.
+
+    Returns:
+        A folder with a ``config.json``, or an ONNX file, also that of a folder with nothing else.
 
     Raises:
         UsageError: there is none.
@@ -191,6 +243,8 @@ def find_model(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / CONFIG).exists():
             return folder
+        if (folder / ONNX).exists():
+            return folder / ONNX
     if (path / "config.toml").exists():
         raise UsageError(f"{path}: the run has no model yet; finish it with --resume {path}")
     bundled = bundled_models()
@@ -198,7 +252,12 @@ def find_model(path: Path) -> Path:
         return bundled[str(path)]
     if not path.exists():
         names = f", and no bundled model of that name ({', '.join(bundled)})" if bundled else ""
-        raise UsageError(f"{path}: no such run or model folder{names}")
+        what = "file" if is_onnx_file(path) else "run or model folder"
+        raise UsageError(f"{path}: no such {what}{names}")
+    if is_onnx_file(path):
+        return path
+    if path.is_file():
+        raise UsageError(f"{path}: not an ONNX file (its name does not end in {ONNX_SUFFIX})")
     raise UsageError(f"{path}: neither a run nor a model folder (it has no {CONFIG})")
 
 

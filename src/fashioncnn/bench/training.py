@@ -67,7 +67,7 @@ def bench_training(
     Raises:
         OutOfMemoryError: there is not enough memory for the batch size.
     """
-    training = _EndlessTraining(settings, dataset)
+    training = EndlessTraining(settings, dataset)
     limit, device = Limit(training.device), training.device
     rates = []
     what = f"batch_size = {training.batch_size}"
@@ -144,7 +144,7 @@ class _StopAfter(Callback):
             raise _RoundOver
 
 
-class _EndlessTraining:
+class EndlessTraining:
     """A training in memory that can be continued in rounds."""
 
     def __init__(self, settings: Settings, dataset: Dataset) -> None:

@@ -53,6 +53,20 @@ Example: fashioncnn predict closet/ shoe.jpg --out predictions.csv
 Predictions are written as they are made. Files that cannot be read are reported and skipped; the
 exit code is then 1, or 2 if there was no image at all.
 """,
+    "serve": """Serve a model over HTTP: an API and a web page.
+
+Example: fashioncnn serve photo --port 8000
+
+The page is at http://127.0.0.1:8000, the API at /v1/predict; /openapi.json describes it. SIGTERM
+and Ctrl-C end the server when it has answered what it accepted; the exit code is then 0.
+""",
+    "export": """Write a model as one ONNX file, for other programs and to predict without PyTorch.
+
+Example: fashioncnn export runs/train-1
+
+The file is compared with PyTorch before it is written. If it differs, the exit code is 3 and
+nothing is written.
+""",
     "data": """Locate, download and verify the data; draw a contact sheet.
 
 Example: fashioncnn data --sheet sheet.png
@@ -125,12 +139,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_command(arguments: list[str]) -> None:
+    import os
     import warnings
+
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # which are searched on every start
 
     from cyclopts import CycloptsError
 
     from fashioncnn.cli.options import split_assignments, usage_error
+    from fashioncnn.openmp import limit_spinning
 
+    limit_spinning()
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
     try:
         build_app()(

@@ -103,7 +103,7 @@ def predict(
     """
     from fashioncnn.environment import require_modules
 
-    require_modules("predict")
+    require_modules("torch")
     from fashioncnn.bench.prediction import bench_prediction
     from fashioncnn.devices import configure_process
     from fashioncnn.reporting.bench import prediction_table
@@ -120,12 +120,12 @@ def predict(
 
 def _load_model(model: Path | None, network: str | None, device: str) -> TrainedModel:
     from fashioncnn.bench.prediction import untrained_model
-    from fashioncnn.cli.models import load_for
+    from fashioncnn.cli.models import load_with_torch
     from fashioncnn.config import kernels_from_environment
     from fashioncnn.devices import resolve_device, resolve_kernels
 
     if model is not None:
-        return load_for(model, device, network)
+        return load_with_torch(model, device, network)
     if network is not None:
         raise UsageError(f"--network {network}: name the model whose network it is")
     place = resolve_device(device)

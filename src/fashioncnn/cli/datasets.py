@@ -11,6 +11,7 @@ from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.image_files import UnreadableImagesError
 from fashioncnn.data.load import load_dataset
+from fashioncnn.data.options import ClassMap
 from fashioncnn.errors import DataError
 from fashioncnn.images.views import ViewMode
 
@@ -26,6 +27,7 @@ def load_for(
     views: ViewMode = "plain",
     channels: int = 1,
     hold_out_min: int = 0,
+    class_map: ClassMap | None = None,
 ) -> Dataset:
     """Return the dataset at `source`; download Fashion-MNIST, with a progress bar, for None.
 
@@ -33,7 +35,8 @@ def load_for(
     Fashion-MNIST. Files that cannot be read are listed, one per line. Arguments and errors are
     those of `fashioncnn.data.load.load_dataset`.
     """
-    if not source:
+    rehearses = class_map is not None and class_map.rehearsal and not class_map.rehearsal_source
+    if not source or rehearses:
         fetch_fashion_mnist(offline=offline, notify=note, progress=sys.stderr.isatty())
     try:
         dataset = load_dataset(
@@ -47,6 +50,7 @@ def load_for(
             views=views,
             channels=channels,
             hold_out_min=hold_out_min,
+            class_map=class_map,
         )
     except UnreadableImagesError as error:
         if error.count > 1:

@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
-from fashioncnn.cli.console import print_json, print_tables
-from fashioncnn.cli.options import Switch, number
-from fashioncnn.errors import DataError, QualityGateError
+from fashioncnn.cli.class_map import ClassMapOption
+from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.options import Backend, Switch, number
+from fashioncnn.errors import DataError, MissingExtraError, QualityGateError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fashioncnn.artifacts.model_folder import ModelDescription
+    from fashioncnn.data.alignment import ClassMapping
     from fashioncnn.data.dataset import Dataset, Split
-    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.loading import LoadedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
 
@@ -34,12 +31,12 @@ def evaluate(
     data: str | None = None,
     split: Literal["test", "validation"] = "test",
     tta: TTA = "auto",
+    backend: Backend = "auto",
     network: str | None = None,
     device: str = "auto",
-    map_: Annotated[
-        list[str] | None, Parameter(name="--map", negative=(), metavar="NAME=CLASS")
-    ] = None,
+    map_: ClassMapOption = None,
     skip_broken: Switch = False,
+    page: Path | None = None,
     min_accuracy: Annotated[float | None, number(float, minimum=0, maximum=1)] = None,
     offline: Switch = False,
     json: Switch = False,
@@ -47,17 +44,24 @@ def evaluate(
     """Evaluate a model on one split of the data.
 
     Args:
-        model: A run folder, a group of runs, a model folder, or a bundled model (accurate, photo).
+        model: A run folder, a group of runs, a model folder, an .onnx file, or a bundled model
+            (accurate, photo).
         data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
             splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.
         tta: Test-time augmentation; auto is that of the model, flip is the mean over each image
             and its horizontal flip, at twice the cost. A run stores only the metrics for auto.
-        network: The code of a custom network, as package.module:Class.
-        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        backend: onnx is ONNX Runtime, torch is PyTorch; auto is onnx if the model has an ONNX
+            file, else torch. The metrics of an int8
+            file are not stored in its run.
+        network: The code of a custom network, as package.module:Class, for torch.
+        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1. Others than cpu need torch.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
-            in --map shoes=Sandal,Sneaker, each is correct; without any, the images are left out.
+            in --map shoes=Sandal,Sneaker, each is correct; without any, as in --map hat=, the
+            images are outside of the classes, and the confidence should be low.
         skip_broken: Leave out image files that cannot be read.
+        page: Write an HTML page with the metrics, accuracy against coverage and the most confident
+            mistakes.
         min_accuracy: Required accuracy from 0 to 1; below it, the exit code is 3.
         offline: Do not download data.
         json: Print the metrics as one JSON document.
@@ -65,15 +69,19 @@ def evaluate(
     from fashioncnn.environment import require_modules
     from fashioncnn.groups import is_group
 
-    require_modules("train")
     mapping = tuple(map_ or [])
-    load = Loading(data, device, network, mapping, skip_broken=skip_broken, offline=offline)
+    load = Loading(
+        data, backend, device, network, mapping, skip_broken=skip_broken, offline=offline
+    )
     if is_group(model):
+        require_modules("report")
+        if page is not None:
+            raise UsageError(f"--page {page}: of one run, not of a group; name one of its runs")
         from fashioncnn.cli.evaluate_group import evaluate_group
 
         accuracy = evaluate_group(model, split, tta, load, json)
     else:
-        metrics, summary = evaluate_one(model, split, tta, load)
+        metrics, summary = evaluate_one(model, split, tta, load, page)
         _print(metrics, summary, json)
         accuracy = metrics["accuracy"]
     if min_accuracy is not None and accuracy < min_accuracy:
@@ -85,6 +93,7 @@ class Loading:
     """How model and data are loaded; see `evaluate`."""
 
     data: str | None
+    backend: Backend
     device: str
     network: str | None
     mapping: tuple[str, ...]
@@ -93,26 +102,65 @@ class Loading:
 
 
 def evaluate_one(
-    model: Path, split: str, tta: TTA, load: Loading
+    model: Path, split: str, tta: TTA, load: Loading, page: Path | None = None
 ) -> tuple[Metrics, Metrics | None]:
-    """Return the metrics of one model; for a run, update its files and return its summary, too."""
-    from fashioncnn.cli.evaluate_data import is_data_of, load_data, parse_mapping, with_classes_of
-    from fashioncnn.cli.models import load_for
-    from fashioncnn.data.alignment import allowed_classes
+    """Return the metrics of one model; for a run, update its files and return its summary, too.
 
-    trained = load_for(model, load.device, load.network)
+    Args:
+        model: see `evaluate`.
+        split: see `evaluate`.
+        tta: see `evaluate`.
+        load: see `evaluate`.
+        page: HTML file to write, or None.
+    """
+    from fashioncnn.cli.class_map import parse_mapping
+    from fashioncnn.cli.evaluate_data import is_data_of, load_data, with_classes_of
+    from fashioncnn.cli.models import load_for
+
+    loaded = load_for(model, load.backend, load.device, load.network)
     run = _find_run(model)
     if run is not None:
         run.require_intact()
     settings = run.settings() if run else None
-    loaded = load_data(load.data, trained, run, skip_broken=load.skip_broken, offline=load.offline)
-    mapping = parse_mapping(list(load.mapping), trained.spec.labels)
-    dataset = with_classes_of(trained, loaded, mapping)
+    spec = loaded.spec
+    mapping = parse_mapping(load.mapping, spec.labels)
+    own: ClassMapping = {} if settings is None else settings.data.map or {}
+    data = load_data(
+        load.data,
+        spec,
+        run,
+        mapping or own,
+        skip_broken=load.skip_broken,
+        offline=load.offline,
+    )
+    used: ClassMapping = mapping or {name: own[name] for name in own if name in data.class_names}
+    dataset = with_classes_of(spec, data, used)
     splits = _splits(model, dataset, settings, split)
-    allowed = allowed_classes(loaded, dataset, split, mapping)
+    if settings is not None:
+        loaded = loaded.in_precision(settings.runtime.precision)
     if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
-    return _evaluate(trained, dataset, splits, split, tta, run, settings, allowed)
+    if run is not None and not _can_store(run, loaded):
+        run = None
+    is_other = load.data is not None and run is None
+    metrics, summary = _evaluate(loaded, dataset, splits, split, tta, run, settings, is_other)
+    if page is not None:
+        write_page(page, metrics, loaded, splits[split], tta)
+    return metrics, summary
+
+
+def write_page(path: Path, metrics: Metrics, model: LoadedModel, split: Split, tta: TTA) -> None:
+    """Write the page of one evaluation."""
+    from fashioncnn.inference.evaluate import confidence_metrics
+    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.reporting.evaluation_page import write_evaluation_page
+
+    spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
+    predictor = Predictor(model.predictor.backend, spec)
+    predictions = predictor.predict_views(split.all_views)
+    confidence = confidence_metrics(predictions, split, spec.abstain_below)
+    write_evaluation_page(path, {**metrics, **confidence}, predictions, split, spec.labels)
+    note(f"page: {path}")
 
 
 def _find_run(model: Path) -> RunFolder | None:
@@ -130,6 +178,20 @@ def _find_run(model: Path) -> RunFolder | None:
         ):
             return run
     return None
+
+
+def _can_store(run: RunFolder, model: LoadedModel) -> bool:
+    """Return whether metrics can be stored in a run; print a note if packages are missing."""
+    from fashioncnn.environment import require_modules
+
+    if model.precision != run.settings().runtime.precision:  # other weights, or other rounding
+        return False
+    try:
+        require_modules("report")
+    except MissingExtraError as error:
+        note(f"{run.path}: the metrics are not stored, since its report cannot be drawn ({error})")
+        return False
+    return True
 
 
 def _splits(
@@ -150,23 +212,21 @@ def _splits(
 
 
 def _evaluate(
-    model: TrainedModel,
+    model: LoadedModel,
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
     tta: TTA,
     run: RunFolder | None,
     settings: Settings | None,
-    allowed: NDArray[np.bool_] | None,
+    is_other: bool,
 ) -> tuple[Metrics, Metrics | None]:
     """Return the metrics; for a run, update its files and return its summary as well."""
-    from fashioncnn.inference.evaluate import evaluate_split
+    from fashioncnn.inference.evaluate import confidence_metrics, evaluate_split
     from fashioncnn.inference.predictor import Predictor
-    from fashioncnn.models.backend import TorchBackend
 
-    precision = str(settings.runtime.precision) if settings else "fp32"
     spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
-    predictor, description = Predictor(TorchBackend(model, precision), spec), model.describe()
+    predictor, description = Predictor(model.predictor.backend, spec), model.description
     with run.lock() if run else nullcontext():
         metrics = evaluate_split(
             predictor,
@@ -175,10 +235,12 @@ def _evaluate(
             splits[split],
             split,
             run=run,
-            precision=precision,
-            allowed=allowed,
+            precision=model.precision,
         )
         if run is None or settings is None:
+            if is_other:
+                predictions = predictor.predict_views(splits[split].all_views)
+                metrics |= confidence_metrics(predictions, splits[split], spec.abstain_below)
             return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
         return metrics, _update_run(run, settings, description, metrics, dataset, splits)
 

@@ -6,35 +6,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fashioncnn.loading import BackendChoice, LoadedModel
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.models.trained_model import TrainedModel
 
 
-def load_for(path: Path, device: str, network: str | None = None) -> TrainedModel:
-    """Return a model on a device, with the kernels that are available for it.
+def load_for(
+    path: Path,
+    backend: BackendChoice,
+    device: str,
+    network: str | None = None,
+    *,
+    threads: int | None = None,
+) -> LoadedModel:
+    """Return a model that is ready to predict.
 
     Args:
-        path: run folder, model folder or name of a bundled model.
+        path: run folder, model folder, ONNX file or name of a bundled model.
+        backend: what computes, see `fashioncnn.loading.open_model`.
         device: name of a device, or ``auto``.
         network: the code of a custom network, see `fashioncnn.cli.networks`.
+        threads: of ONNX Runtime.
 
     Raises:
         UsageError: there is no such model or device, or the network is missing or not needed.
         ModelError: the files of the model are damaged.
+        MissingExtraError: PyTorch is needed and not installed.
     """
+    from fashioncnn.loading import choose_backend, open_model
+
+    chosen = choose_backend(path, backend, device, has_network=network is not None)
+    custom = _prepare_torch(path, network) if chosen == "torch" else None
+    return open_model(path, chosen, device, custom, threads=threads)
+
+
+def load_with_torch(path: Path, device: str, network: str | None = None) -> TrainedModel:
+    """Return a network and its specification; see `load_for`."""
+    trained = load_for(path, "torch", device, network).trained
+    assert trained is not None  # noqa: S101 - it is the backend that was asked for
+    return trained
+
+
+def _prepare_torch(path: Path, network: str | None) -> CustomNetwork | None:
+    """Set up the process for PyTorch, and return the custom network that was given."""
     from fashioncnn.artifacts.model_folder import find_model, read_description
     from fashioncnn.cli.networks import check_given, import_given
-    from fashioncnn.config import kernels_from_environment
-    from fashioncnn.devices import resolve_device, resolve_kernels
-    from fashioncnn.environment import configure_allocator
-    from fashioncnn.models.trained_model import load_model
+    from fashioncnn.environment import configure_allocator, require_modules
 
-    place = resolve_device(device)
+    require_modules("torch")
     custom = import_given(network)
     check_given(path, read_description(find_model(path)).architecture, custom)
-    if place.type == "cpu":
-        configure_allocator()
-    return load_model(path, place, resolve_kernels(kernels_from_environment(), place), custom)
+    configure_allocator()
+    return custom
 
 
 def load_initial(path: Path, custom: CustomNetwork | None) -> TrainedModel:

@@ -9,7 +9,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import (
     CycloptsError,
@@ -28,6 +28,9 @@ Assignments = Annotated[
     list[str] | None, Parameter(name="--set", negative=(), metavar="KEY=VALUE...")
 ]
 """The option ``--set``; see `split_assignments`."""
+
+Backend = Literal["auto", "onnx", "torch"]
+"""The option ``--backend``; see `fashioncnn.loading.BackendChoice`."""
 
 RENAMED_FLAGS = {
     "--fit": "--views",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from fashioncnn.cli.console import note, plural
-from fashioncnn.cli.options import Switch, number, option_names
+from fashioncnn.cli.options import Backend, Switch, number, option_names
 from fashioncnn.cli.predict_arguments import (
     check_out,
     check_sources,
@@ -22,7 +23,7 @@ from fashioncnn.errors import UsageError
 if TYPE_CHECKING:
     from fashioncnn.artifacts.spec import ModelSpec
     from fashioncnn.cli.predict_output import Counts
-    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.inference.predictor import Prediction, Predictor
 
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 MAX_MEGAPIXELS = 178
@@ -45,6 +46,7 @@ def predict(
     save_views: Path | None = None,
     explain: Path | None = None,
     max_megapixels: Annotated[float, number(float, above=0, maximum=MAX_MEGAPIXELS)] = 16,
+    backend: Backend = "auto",
     network: str | None = None,
     device: str = "auto",
     json: Switch = False,
@@ -54,8 +56,8 @@ def predict(
     Args:
         sources: Image files (JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, PPM), folders, patterns
             such as 'closet/*.jpg', IDX files of images, and - for one image on standard input.
-        model: A run folder, a model folder, or a bundled model (accurate, photo). Default:
-            accurate if all sources are IDX files, else photo.
+        model: A run folder, a model folder, an .onnx file, or a bundled model (accurate, photo).
+            Default: accurate if all sources are IDX files, else photo.
         views: How an image becomes model input. cutout segments the garment and places it on
             black; pad, stretch and crop resize the whole image or its central square; photo is
             the mean over these four and their horizontal flips; fashion is the preprocessing of
@@ -74,8 +76,10 @@ def predict(
             folder.
         max_megapixels: Reject larger images before they are decoded. JPEGs are decoded at a
             reduced size, and may have 16 times as many pixels, HEIC 4 times.
-        network: The code of a custom network, as package.module:Class.
-        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
+        backend: onnx is ONNX Runtime, torch is PyTorch; auto is onnx if the model has an ONNX
+            file, else torch.
+        network: The code of a custom network, as package.module:Class, for torch.
+        device: auto, cpu, mps, cuda, or one GPU of several as cuda:1. Others than cpu need torch.
         json: The same as --format json.
     """
     check_sources(sources, from_file, option_names(predict))
@@ -83,7 +87,11 @@ def predict(
         check_out(out, sources, from_file)
     format_name = output_format(format_, json, out)
     create_folders(save_views, explain, sources)
-    name, predictor = _load(model, network, sources, from_file, device, views, abstain_below)
+    model = model or _default_model(sources, from_file)
+    predictor = _load(
+        model, backend, network, device, views, abstain_below, explain=explain is not None
+    )
+    name = str(model)
     counts = _predict(
         predictor,
         name,
@@ -135,7 +143,9 @@ def _predict(
         open_output(out) as output,
         closing(predictor.predict_sources(images, max_pixels, HOW_TO_REDUCE)) as predictions,
     ):
-        saved = save_images(predictions, predictor, save_views, explain)
+        saved: Iterable[Prediction] = predictions
+        if save_views is not None or explain is not None:
+            saved = save_images(predictions, predictor, save_views, explain)
         counted = counts.count(progress(saved))
         write_predictions(counted, output, format_name, name, predictor.spec.labels, top)
     if message := skipped.describe():
@@ -146,30 +156,33 @@ def _predict(
 
 
 def _load(
-    model: Path | None,
+    model: Path,
+    backend: Backend,
     network: str | None,
-    sources: tuple[str, ...],
-    from_file: str | None,
     device: str,
     views: ViewChoice,
     abstain_below: float | None,
-) -> tuple[str, Predictor]:
-    """Return the name of the model, and a predictor."""
-    from fashioncnn.environment import require_modules, use_passive_waiting
-
-    require_modules("predict")
-    use_passive_waiting()
+    *,
+    explain: bool,
+) -> Predictor:
+    """Return a predictor with the options of the command."""
     from fashioncnn.cli.models import load_for
+    from fashioncnn.inference.onnx_backend import OnnxBackend
     from fashioncnn.inference.predictor import Predictor
-    from fashioncnn.inference.sources import only_idx
-    from fashioncnn.models.backend import TorchBackend
 
-    if model is None:
-        model = Path("accurate" if from_file is None and only_idx(sources) else "photo")
-        note(f"model: {model} (bundled)")
-    trained = load_for(model, device, network)
-    spec = _with_options(trained.spec, views, abstain_below)
-    return str(model), Predictor(TorchBackend(trained), spec)
+    computes = load_for(model, backend, device, network).predictor
+    if explain and isinstance(computes.backend, OnnxBackend):
+        computes.backend.require_activation_maps()  # before anything is predicted
+    return Predictor(computes.backend, _with_options(computes.spec, views, abstain_below))
+
+
+def _default_model(sources: tuple[str, ...], from_file: str | None) -> Path:
+    """Return the name of the bundled model for the sources."""
+    from fashioncnn.inference.sources import only_idx
+
+    name = "accurate" if from_file is None and only_idx(sources) else "photo"
+    note(f"model: {name} (bundled)")
+    return Path(name)
 
 
 def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | None) -> ModelSpec:
@@ -185,6 +198,8 @@ def _with_options(spec: ModelSpec, views: ViewChoice, abstain_below: float | Non
 
 
 def _is_trained_on_fashion_mnist_only(spec: ModelSpec) -> bool:
+    if spec.preprocessing.views != "fashion":
+        return False
     from fashioncnn.data.dataset import FASHION_MNIST, is_dataset
 
-    return is_dataset(spec.dataset, FASHION_MNIST) and spec.preprocessing.views == "fashion"
+    return is_dataset(spec.dataset, FASHION_MNIST)

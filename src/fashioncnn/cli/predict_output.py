@@ -15,11 +15,9 @@ from typing import TextIO
 
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
-from fashioncnn.cli.progress import image_bar
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file, remove_temporary_files, write_png
 from fashioncnn.images.formats import SUFFIXES
-from fashioncnn.inference.explain import draw_explanation, side_by_side
 from fashioncnn.inference.predictor import Prediction, Predictor
 from fashioncnn.inference.sources import count_sources
 from fashioncnn.reporting.predictions import FORMATS, format_table, to_record
@@ -107,6 +105,8 @@ def show_progress(
     if not sys.stderr.isatty() or (out is None and sys.stdout.isatty()):
         yield lambda predictions: predictions
         return
+    from fashioncnn.cli.image_bar import image_bar
+
     with image_bar() as bar:
         total = count_sources(sources) if is_complete else None
         yield lambda predictions: bar.track(predictions, total, description="predicting")
@@ -147,6 +147,8 @@ def save_images(
     explain: Path | None,
 ) -> Iterator[Prediction]:
     """Yield the predictions; write the model input and an explanation of each into folders."""
+    from fashioncnn.inference.explain import side_by_side
+
     for number, prediction in enumerate(predictions, 1):
         if prediction.views is not None:
             name = _file_name(number, prediction.source)
@@ -162,6 +164,8 @@ def _explain(prediction: Prediction, predictor: Predictor, path: Path) -> None:
     views, probabilities = prediction.views, prediction.probabilities
     if views is None or probabilities is None:
         return
+    from fashioncnn.inference.explain import draw_explanation
+
     label = int(probabilities.argmax())
     caption = f"{predictor.spec.labels[label]} {100 * probabilities[label]:.1f}%"
     if prediction.abstained:

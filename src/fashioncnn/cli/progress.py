@@ -5,18 +5,6 @@ from __future__ import annotations
 import sys
 import time
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from fashioncnn.cli.console import note
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.progress import LiveBar, epoch_line, name_prefix
@@ -46,28 +34,6 @@ class EpochLines(Callback):
 def make_progress() -> EpochLines | LiveBar:
     """Return a live bar if stderr is a terminal, else lines."""
     return LiveBar() if sys.stderr.isatty() else EpochLines()
-
-
-def image_bar() -> Progress:
-    """Return a bar that shows the number of processed images and their rate."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        ImagesPerSecond(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    )
-
-
-class ImagesPerSecond(ProgressColumn):
-    """The rate of processed images."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate; empty until it is known."""
-        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
 
 
 def duration(seconds: float) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from fashioncnn.cli.class_map import ClassMapOption, parse_mapping
 from fashioncnn.cli.options import Assignments, Switch, option_name
 from fashioncnn.cli.seeds import parse_seeds
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
-from fashioncnn.config import FLAGS, explicit_keys
+from fashioncnn.config import FLAGS, explicit_keys, override
 from fashioncnn.errors import UsageError
 from fashioncnn.settings import CustomConfig, DistillationConfig
 
@@ -30,6 +31,7 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    map_: ClassMapOption = None,
     network: str | None = None,
     config: Path | None = None,
     set_: Assignments = None,
@@ -47,6 +49,9 @@ def train(
             be changed.
         from_: Start with the weights of this run, model folder or bundled model. Classes of the
             same name are kept, others are added.
+        map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
+            in --map shoes=Sandal,Sneaker, any is correct; without any, as in --map hat=, the images
+            are outside of the classes.
         network: Train your own network, package.module:Class, a torch.nn.Module that returns
             logits. The current folder is searched for the module, too.
         config: A TOML file with some of the settings.
@@ -71,12 +76,12 @@ def train(
             assignments=assignments,
         )
         _reject_unused_distillation(settings, config, assignments)
-        _start(settings, out, from_, network, offline, json, numbers)
+        _start(settings, map_ or [], out, from_, network, offline, json, numbers)
         return
     from fashioncnn.cli.resume import resume_run
 
     others = {"recipe": recipe, "--out": out, "--from": from_, "--config": config, "--set": set_}
-    others["--seeds"] = seeds
+    others |= {"--map": map_, "--seeds": seeds}
     given = [name for name, value in others.items() if value is not None]
     resume_run(resume, flags, [*given, *map(option_name, flags)], network, offline, json)
 
@@ -128,6 +133,7 @@ def _require_code(settings: Settings) -> None:
 
 def _start(
     settings: Settings,
+    assignments: list[str],
     out: Path | None,
     start: Path | None,
     network: str | None,
@@ -155,6 +161,9 @@ def _start(
     initial = None if start is None else load_initial(start, custom)
     if initial is None and custom is None:
         _require_code(settings)
+    if assignments:
+        labels = () if initial is None else initial.spec.labels
+        settings = override(settings, {"data.map": parse_mapping(assignments, labels)})
     settings = settings_of_weights(settings, initial)
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     requested_kernels = settings.runtime.kernels

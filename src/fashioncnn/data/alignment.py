@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.labels import natural_key
 from fashioncnn.data.options import Notify, ignore
 from fashioncnn.errors import DataError, UsageError, nearest
 
+ClassMapping = Mapping[str, Sequence[str]]
+"""Classes of the model by class of the data."""
 _INTEGER = re.compile(r"\d{1,9}")
-LEFT_OUT = -1
 
 
 class UnknownClassError(DataError):
@@ -38,7 +40,7 @@ class UnknownClassError(DataError):
 def align_classes(
     dataset: Dataset,
     labels: tuple[str, ...],
-    mapping: Mapping[str, Sequence[str]] | None = None,
+    mapping: ClassMapping | None = None,
     notify: Notify = ignore,
 ) -> Dataset:
     """Return the dataset with the class names of a model, and labels that are positions in them.
@@ -48,11 +50,12 @@ def align_classes(
     not. The dataset may lack classes of the model.
 
     Args:
-        dataset: to evaluate on.
+        dataset: to evaluate or to train on.
         labels: class names of the model.
-        mapping: the name of the model's class by a name of the dataset's; without any, images of
-            this class are left out. Of several, the first is the label.
-        notify: called with a message about integers, and about images that are left out.
+        mapping: names of the model's classes by a name of the dataset's. Of several, each is
+            correct, and the first in the order of the model's is the label; without any, images of
+            this class are outside of the classes. In both cases splits have `Split.allowed`.
+        notify: called with a message about integers, and about images outside of the classes.
 
     Raises:
         UnknownClassError: a class of the dataset is not one of the model's.
@@ -62,51 +65,41 @@ def align_classes(
         return dataset
     given = _check_mapping(mapping or {}, dataset, labels)
     found, are_labels = _match(dataset.class_names, labels)
-    positions = [given.get(n, p) for n, p in zip(dataset.class_names, found, strict=True)]
+    by_name = [None if position is None else [position] for position in found]
+    targets = [given.get(n, p) for n, p in zip(dataset.class_names, by_name, strict=True)]
     if are_labels and not given:
         few = ", ".join(dataset.class_names[:3])
         notify(f"{dataset.source}: the class names {few} … are read as labels of the model")
-    if None in positions:
-        name = dataset.class_names[positions.index(None)]
-        raise UnknownClassError(dataset.source, name, labels)
-    table = np.array(positions, np.int64)
-    _report_left_out(dataset, table, notify)
+    table = _class_table(dataset, targets, labels)
     train, test, validation = (
         None if split is None else _relabel(split, table)
         for split in (dataset.train, dataset.test, dataset.validation)
     )
     assert train is not None  # noqa: S101 - for the type checker
+    _report_outside(dataset, table, notify)
     return replace(dataset, class_names=labels, train=train, test=test, validation=validation)
 
 
-def allowed_classes(
-    original: Dataset,
-    aligned: Dataset,
-    split: str,
-    mapping: Mapping[str, Sequence[str]],
-) -> NDArray[np.bool_] | None:
-    """Return which classes are correct for each image of a split; None if each image has one.
-
-    Args:
-        original: the dataset before `align_classes`.
-        aligned: the dataset after it.
-        split: name of the split.
-        mapping: as for `align_classes`; all classes of a name are correct for its images.
+def _class_table(
+    dataset: Dataset, targets: Sequence[list[int] | None], labels: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Return which of the model's classes are correct for a class of the dataset.
 
     Returns:
-        (n, classes) bool.
+        (classes of the dataset, classes of the model) bool.
     """
-    several = {name: targets for name, targets in mapping.items() if len(targets) > 1}
-    if not several:
-        return None
-    before, after = original.splits[split], aligned.splits[split]
-    allowed = np.eye(len(aligned.class_names), dtype=bool)[after.labels]
-    own_labels = before.labels[np.isin(before.indices, after.indices)]
-    for name, targets in several.items():
-        rows = np.flatnonzero(own_labels == original.class_names.index(name))
-        columns = np.array([aligned.class_names.index(target) for target in targets])
-        allowed[np.ix_(rows, columns)] = True
-    return allowed
+    table = np.zeros((len(targets), len(labels)), bool)
+    for row, (name, positions) in enumerate(zip(dataset.class_names, targets, strict=True)):
+        if positions is None:
+            raise UnknownClassError(dataset.source, name, labels)
+        table[row, positions] = True
+    return table
+
+
+def mapped_names(names: Sequence[str], mapping: ClassMapping) -> tuple[str, ...]:
+    """Return the classes of a dataset once some are mapped, in natural order."""
+    targets = {target for name in names for target in mapping.get(name, [name])}
+    return tuple(sorted(targets, key=natural_key))
 
 
 def _match(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int | None], bool]:
@@ -127,9 +120,9 @@ def _plain(name: str) -> str:
 
 
 def _check_mapping(
-    mapping: Mapping[str, Sequence[str]], dataset: Dataset, labels: Sequence[str]
-) -> dict[str, int]:
-    """Return the position in `labels` by name of the dataset's class."""
+    mapping: ClassMapping, dataset: Dataset, labels: Sequence[str]
+) -> dict[str, list[int]]:
+    """Return the positions in `labels` by name of the dataset's class."""
     positions = {}
     for name, targets in mapping.items():
         if name not in dataset.class_names:
@@ -140,19 +133,20 @@ def _check_mapping(
                 raise UsageError(
                     f"map {name}={target}: the model has no such class{nearest(target, labels)}"
                 )
-        positions[name] = labels.index(targets[0]) if targets else LEFT_OUT
+        positions[name] = [labels.index(target) for target in targets]
     return positions
 
 
-def _report_left_out(dataset: Dataset, table: NDArray[np.int64], notify: Notify) -> None:
-    left_out = [name for name, p in zip(dataset.class_names, table, strict=True) if p == LEFT_OUT]
-    if left_out:
-        n = sum(int((table[split.labels] == LEFT_OUT).sum()) for split in dataset.splits.values())
-        notify(f"{dataset.source}: {n:,} images of {', '.join(left_out)} are left out")
+def _report_outside(dataset: Dataset, table: NDArray[np.bool_], notify: Notify) -> None:
+    codes = [code for code, row in enumerate(table) if not row.any()]
+    if codes:
+        names = ", ".join(dataset.class_names[code] for code in codes)
+        n = sum(int(np.isin(split.labels, codes).sum()) for split in dataset.splits.values())
+        notify(f"{dataset.source}: {n:,} images of {names} are outside of the classes")
 
 
-def _relabel(split: Split, table: NDArray[np.int64]) -> Split:
-    labels = table[split.labels]
-    kept = np.flatnonzero(labels != LEFT_OUT)
-    relabeled = replace(split, labels=np.maximum(labels, 0).astype(np.uint8))
-    return relabeled if len(kept) == len(labels) else relabeled.subset(kept)
+def _relabel(split: Split, table: NDArray[np.bool_]) -> Split:
+    """Return a split whose labels, and classes that are allowed, are those of its classes."""
+    allowed = None if (table.sum(axis=1) == 1).all() else table[split.labels]
+    first = table.argmax(axis=1).astype(np.uint8)
+    return replace(split, labels=first[split.labels], allowed=allowed)

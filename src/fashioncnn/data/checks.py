@@ -69,3 +69,19 @@ def check_views(views: tuple[NDArray[np.uint8], ...], images: NDArray[np.uint8])
                 f"views of shape {of_image.shape} at position {position}: should be one or more "
                 f"of {images.shape[1:]}"
             )
+
+
+def check_allowed(allowed: Any, labels: NDArray[np.uint8]) -> None:
+    """Raise `DataError` unless there is a row of classes for each label, and it is one of them."""
+    is_table = isinstance(allowed, np.ndarray) and allowed.dtype == bool and allowed.ndim == 2
+    if not is_table or len(allowed) != len(labels):
+        shape = getattr(allowed, "shape", type(allowed).__name__)
+        raise DataError(f"allowed of {shape}: should be (n, classes) bool, a row for each label")
+    outside = ~allowed.any(axis=1)
+    fits = outside | allowed[np.arange(len(labels)), np.minimum(labels, allowed.shape[1] - 1)]
+    if not fits.all():
+        position = int(np.flatnonzero(~fits)[0])
+        raise DataError(
+            f"allowed: label {labels[position]} at position {position} is not one of the classes "
+            "that are allowed there"
+        )

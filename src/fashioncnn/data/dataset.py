@@ -12,7 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.checks import check_labels, check_views, checked_class_names, require_uint8
+from fashioncnn.data.checks import (
+    check_allowed,
+    check_labels,
+    check_views,
+    checked_class_names,
+    require_uint8,
+)
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError
@@ -55,6 +61,9 @@ class Split:
             0 to n - 1. `subset` keeps them.
         views: for each image (views, height, width[, 3]) uint8, at least one view; None if `images`
             has the only one. Else `images` has the first of each.
+        allowed: (n, classes) bool, the correct classes of each image: several are a partial label,
+            of which `labels` has the first; none is an image outside of the classes, whose label is
+            0. None if each image has exactly one, its label.
 
     Raises:
         DataError: types or shapes are not these, or their lengths differ.
@@ -64,12 +73,15 @@ class Split:
     labels: NDArray[np.uint8]
     indices: NDArray[np.int64] = None  # type: ignore[assignment]  # replaced by __post_init__
     views: tuple[NDArray[np.uint8], ...] | None = None
+    allowed: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.indices is None:
             object.__setattr__(self, "indices", np.arange(len(self.labels), dtype=np.int64))
         if self.views is not None:
             check_views(self.views, self.images)
+        if self.allowed is not None:
+            check_allowed(self.allowed, self.labels)
         require_uint8("images", self.images, dimensions=(3, 4))
         require_uint8("labels", self.labels, dimensions=(1,))
         if self.images.ndim == 4 and self.images.shape[3] != 3:
@@ -96,8 +108,13 @@ class Split:
         Args:
             positions: (m,) int64, from 0 to n - 1.
         """
-        views = None if self.views is None else tuple(self.views[i] for i in positions)
-        return Split(self.images[positions], self.labels[positions], self.indices[positions], views)
+        return Split(
+            self.images[positions],
+            self.labels[positions],
+            self.indices[positions],
+            None if self.views is None else tuple(self.views[i] for i in positions),
+            None if self.allowed is None else self.allowed[positions],
+        )
 
     @property
     def all_views(self) -> Sequence[NDArray[np.uint8]] | NDArray[np.uint8]:
@@ -109,6 +126,44 @@ class Split:
         """The views of all images, one after the other, (all views, height, width[, 3]) uint8."""
         return self.images if self.views is None else np.concatenate(self.views)
 
+    @property
+    def in_classes(self) -> NDArray[np.bool_]:
+        """Whether each image belongs to one of the classes, (n,) bool."""
+        if self.allowed is None:
+            return np.ones(len(self), bool)
+        return np.asarray(self.allowed.any(axis=1), bool)
+
+    def within_classes(self) -> Split:
+        """Return the images that belong to one of the classes."""
+        inside = self.in_classes
+        return self if inside.all() else self.subset(np.flatnonzero(inside))
+
+    def outside_classes(self) -> Split:
+        """Return the images that belong to none of the classes."""
+        return self.subset(np.flatnonzero(~self.in_classes))
+
+    def correct_labels(self, scores: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Return the label of each image to evaluate with: of several, the most probable.
+
+        Args:
+            scores: (n, classes) logits or probabilities.
+
+        Returns:
+            (n,) uint8; that of an image outside of the classes has no meaning.
+        """
+        if self.allowed is None:
+            return self.labels
+        labels: NDArray[np.uint8] = np.where(self.allowed, scores, -np.inf).argmax(1)
+        return labels.astype(np.uint8)
+
+    @property
+    def strata(self) -> NDArray[np.uint8]:
+        """What a partition is stratified by, (n,) uint8: the label, or the set of labels."""
+        if self.allowed is None:
+            return self.labels
+        strata: NDArray[np.int64] = np.unique(self.allowed, axis=0, return_inverse=True)[1]
+        return strata.ravel().astype(np.uint8)
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of shape, pixels and labels, in hexadecimal; independent of `indices`."""
@@ -118,6 +173,8 @@ class Split:
         for views in self.views or ():
             digest.update(repr(views.shape).encode())
             digest.update(np.ascontiguousarray(views).data)
+        if self.allowed is not None:
+            digest.update(np.ascontiguousarray(self.allowed).data)
         return digest.hexdigest()
 
 
@@ -137,6 +194,8 @@ class Dataset:
         views: how image files become arrays of this kind, see `fashioncnn.images.views`.
         source: ``sketches``, or where it was loaded from.
         validation: given by the source; None if it has none.
+        rehearsal: images of another dataset with the same classes, trained on beside `train`; None
+            for none.
 
     Raises:
         DataError: the splits have no images, other image sizes than each other, or labels without
@@ -150,6 +209,7 @@ class Dataset:
     views: ViewMode
     source: str
     validation: Split | None = None
+    rehearsal: Split | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -228,10 +288,11 @@ class Dataset:
 
     @property
     def training_sha256(self) -> str:
-        """SHA-256 of all that a training sees: that of `train`, and any `validation` split."""
-        if self.validation is None:
+        """SHA-256 of all that a training sees: of `train`, and any `validation` and `rehearsal`."""
+        others = [split.sha256 for split in (self.validation, self.rehearsal) if split is not None]
+        if not others:
             return self.train.sha256
-        return hashlib.sha256(f"{self.train.sha256} {self.validation.sha256}".encode()).hexdigest()
+        return hashlib.sha256(" ".join([self.train.sha256, *others]).encode()).hexdigest()
 
     @property
     def image_size(self) -> int:
@@ -359,6 +420,11 @@ def _check_splits(dataset: Dataset) -> None:
         raise DataError(f"{source}: no images")
     for name, split in dataset.splits.items():
         check_labels(split.labels, len(dataset.class_names), f"{source}: {name} split")
+        if split.allowed is not None and split.allowed.shape[1] != len(dataset.class_names):
+            raise DataError(
+                f"{source}: {name} split: allowed has {split.allowed.shape[1]} columns, expected "
+                f"{len(dataset.class_names)}, one per class"
+            )
         if split.images.shape[1:] != expected:
             raise DataError(
                 f"{source}: training images are {_shape(expected)} but {name} images "

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fashioncnn.data.alignment import align_classes, mapped_names
 from fashioncnn.data.class_folders import read_class_folders
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx import is_idx
 from fashioncnn.data.idx_folders import find_idx_folder, read_idx_folder
-from fashioncnn.data.options import LoadOptions, Notify, warn
-from fashioncnn.data.pixels import check_image_size
+from fashioncnn.data.options import ClassMap, LoadOptions, Notify, warn
+from fashioncnn.data.pixels import check_image_size, to_images
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.data.tables import (
     TABLES,
@@ -40,6 +44,7 @@ def load_data(
     views: ViewMode = "plain",
     channels: int = 1,
     hold_out_min: int = 0,
+    class_map: ClassMap | None = None,
 ) -> Dataset:
     """Return the dataset of a source of any supported kind.
 
@@ -58,6 +63,7 @@ def load_data(
         views: see `LoadOptions`.
         channels: 1 for grayscale, 3 for color.
         hold_out_min: see `LoadOptions`.
+        class_map: see `with_class_map`.
 
     Raises:
         UsageError: the source does not exist or is of another type.
@@ -75,12 +81,14 @@ def load_data(
             views=views,
             channels=channels,
             hold_out_min=hold_out_min,
+            class_map=class_map,
         )
     check_image_size(image_size)
     options = LoadOptions(
         image_size, skip_broken=skip_broken, notify=notify, views=views, channels=channels
     )
-    return read_objects(source, options)
+    dataset = read_objects(source, options)
+    return with_class_map(dataset, class_map, offline=offline, notify=notify)
 
 
 def load_dataset(
@@ -95,6 +103,7 @@ def load_dataset(
     views: ViewMode = "plain",
     channels: int = 1,
     hold_out_min: int = 0,
+    class_map: ClassMap | None = None,
 ) -> Dataset:
     """Return the dataset at `source`.
 
@@ -113,22 +122,12 @@ def load_dataset(
         views: see `LoadOptions`.
         channels: see `LoadOptions`.
         hold_out_min: see `LoadOptions`.
+        class_map: see `with_class_map`.
 
     Raises:
         UsageError: `source` does not exist or is not a dataset, or `image_size` is out of range.
         DataError: the data is damaged or incomplete, or the download failed.
     """
-    if source == SKETCHES:
-        return draw_sketches()
-    if not source:
-        return read_idx_folder(fetch_fashion_mnist(offline=offline), must_be_official=True)
-    if source == IN_MEMORY:
-        raise DataError("the data was given as arrays in Python; name it as a file or folder")
-    path = _existing_path(source)
-    idx_folder = find_idx_folder(path) if path.is_dir() else None
-    if idx_folder is not None:
-        return read_idx_folder(idx_folder, notify=notify)
-    check_image_size(image_size)
     options = LoadOptions(
         image_size,
         for_evaluation,
@@ -139,6 +138,57 @@ def load_dataset(
         channels,
         hold_out_min,
     )
+    dataset = _load(source, options, offline=offline)
+    return with_class_map(dataset, class_map, offline=offline, notify=notify)
+
+
+def with_class_map(
+    dataset: Dataset, class_map: ClassMap | None, *, offline: bool = False, notify: Notify = warn
+) -> Dataset:
+    """Return the dataset with other classes, and with images for rehearsal.
+
+    Args:
+        dataset: with its own classes.
+        class_map: what to change; None for nothing.
+        offline: never download.
+        notify: called with messages about classes.
+
+    Raises:
+        UsageError: a class that is mapped does not exist.
+        DataError: a class is not one of the model's, or Fashion-MNIST has other classes.
+    """
+    if class_map is None:
+        return dataset
+    names = class_map.classes or mapped_names(dataset.class_names, class_map.mapping)
+    dataset = align_classes(dataset, names, class_map.mapping, notify)
+    if not class_map.rehearsal:
+        return dataset
+    rehearsal = load_dataset(class_map.rehearsal_source, offline=offline, notify=notify)
+    if rehearsal.class_names != dataset.class_names:
+        raise DataError(
+            f"data.rehearsal: {rehearsal.name} has the classes "
+            f"{', '.join(rehearsal.class_names[:3])} …, but the model "
+            f"{', '.join(dataset.class_names[:3])} …; map the classes of the data to those"
+        )
+    train = rehearsal.require_train()
+    images = to_images(train.images, dataset.image_size)
+    if dataset.channels != 1:
+        images = np.repeat(images[..., None], dataset.channels, axis=-1)
+    return replace(dataset, rehearsal=replace(train, images=images))
+
+
+def _load(source: str | None, options: LoadOptions, *, offline: bool) -> Dataset:
+    if source == SKETCHES:
+        return draw_sketches()
+    if not source:
+        return read_idx_folder(fetch_fashion_mnist(offline=offline), must_be_official=True)
+    if source == IN_MEMORY:
+        raise DataError("the data was given as arrays in Python; name it as a file or folder")
+    path = _existing_path(source)
+    idx_folder = find_idx_folder(path) if path.is_dir() else None
+    if idx_folder is not None:
+        return read_idx_folder(idx_folder, notify=options.notify)
+    check_image_size(options.image_size)
     if path.is_file():
         return read_table_file(path, options)
     if tables := find_tables(path):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fashioncnn.images.views import ViewMode
@@ -21,6 +21,24 @@ def warn(message: str) -> None:
 
 def ignore(message: str) -> None:
     """Report nothing."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """What becomes of the classes of a dataset once it is loaded.
+
+    Attributes:
+        mapping: classes of the model by class of the data, see
+            `fashioncnn.data.alignment.align_classes`.
+        classes: of the model, in order; None for those of the data, mapped.
+        rehearsal: whether Fashion-MNIST's training images are added as `Dataset.rehearsal`.
+        rehearsal_source: folder of its IDX files; None is the cache, then a download.
+    """
+
+    mapping: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    classes: tuple[str, ...] | None = None
+    rehearsal: bool = False
+    rehearsal_source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,4 +77,12 @@ def load_arguments(data: DataConfig) -> dict[str, Any]:
         "views": "plain" if data.views == "auto" else data.views,
         "channels": data.channels,
         "hold_out_min": data.hold_out_min,
+        "class_map": class_map_of(data),
     }
+
+
+def class_map_of(data: DataConfig) -> ClassMap | None:
+    """Return the class map of the settings; None if there is nothing to change."""
+    if not (data.map or data.classes or data.rehearsal):
+        return None
+    return ClassMap(data.map or {}, data.classes, bool(data.rehearsal), data.rehearsal_source)

@@ -32,14 +32,15 @@ def draw_sketches() -> Dataset:
     return Dataset(
         SKETCHES,
         FASHION_MNIST_CLASSES,
-        _draw_split(np.random.default_rng([SEED, 0]), TRAIN_SIZE),
-        _draw_split(np.random.default_rng([SEED, 1]), TEST_SIZE),
+        draw_split(np.random.default_rng([SEED, 0]), TRAIN_SIZE),
+        draw_split(np.random.default_rng([SEED, 1]), TEST_SIZE),
         "fashion",
         SKETCHES,
     )
 
 
-def _draw_split(rng: Generator, n: int) -> Split:
+def draw_split(rng: Generator, n: int) -> Split:
+    """Return `n` images, the classes as equally frequent as possible."""
     labels = rng.permutation(np.arange(n) % len(GARMENTS)).astype(np.uint8)
     return Split(np.stack([_draw_image(GARMENTS[label], rng) for label in labels]), labels)
 

@@ -162,7 +162,7 @@ def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
     Raises:
         UsageError: `held_out` is out of range.
     """
-    train_indices, held_out_indices = stratified_split_indices(train.labels, held_out)
+    train_indices, held_out_indices = stratified_split_indices(train.strata, held_out)
     if not held_out:
         return train, None
     return train.subset(train_indices), train.subset(held_out_indices)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.dataset import Dataset, Split
+from fashioncnn.data.dataset import FASHION_MNIST, Dataset, Split
 from fashioncnn.data.seeding import label_noise_values
 from fashioncnn.data.splits import (
     SPLIT_SEED,
@@ -32,7 +32,7 @@ def training_splits(dataset: Dataset, config: DataConfig) -> tuple[Split, Split 
     """
     train, validation = hold_out(dataset, config)
     if config.fraction < 1:
-        train = train.subset(_fraction_indices(train.labels, config.fraction))
+        train = train.subset(_fraction_indices(train.strata, config.fraction))
     if config.label_noise > 0:
         classes = len(dataset.class_names)
         labels = noisy_labels(train.labels, train.indices, config.label_noise, classes)
@@ -60,7 +60,7 @@ def hold_out(dataset: Dataset, config: DataConfig) -> tuple[Split, Split | None]
     number, k = map(int, config.fold.split("/"))
     if k > len(train):
         raise UsageError(f"fold = {config.fold}: there are only {len(train):,} training images")
-    rest, fold = fold_indices(train.labels, k, number)
+    rest, fold = fold_indices(train.strata, k, number)
     return train.subset(rest), train.subset(fold)
 
 
@@ -110,6 +110,8 @@ def training_data_name(name: str, config: DataConfig) -> str:
         parts.append(f"{100 * config.fraction:.4g}% of the training images")
     if config.label_noise > 0:
         parts.append(f"{100 * config.label_noise:.4g}% label noise")
+    if config.rehearsal:
+        parts.append(f"rehearsing {FASHION_MNIST}")
     return ", ".join(parts)
 
 

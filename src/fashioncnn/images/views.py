@@ -102,6 +102,14 @@ def photo_views(image: Image.Image, size: int) -> Views:
     return np.concatenate([garment, np.stack(whole)])
 
 
+def view_names(mode: ViewMode, count: int) -> list[str]:
+    """Return how each of `count` views of this mode was computed, such as ``cutout``."""
+    if mode != "photo":
+        return [mode] * count
+    whole: list[str] = list(PHOTO_FITS) if count > len(PHOTO_FITS) else []
+    return ["cutout"] * (count - len(whole)) + whole
+
+
 def compute_views(image: Image.Image, mode: ViewMode, size: int, channels: int = 1) -> Views:
     """Return the views of an image, (views, size, size) uint8, or (views, size, size, 3) in color.
 

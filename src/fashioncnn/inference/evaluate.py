@@ -6,7 +6,6 @@ import contextlib
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.artifacts.spec import ModelSpec
@@ -19,7 +18,8 @@ from fashioncnn.evaluation.predictions import (
     load_predictions,
     save_predictions,
 )
-from fashioncnn.inference.predictor import Predictor
+from fashioncnn.evaluation.selective import accuracy_at_coverage, auroc
+from fashioncnn.inference.predictor import Predictions, Predictor
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
 
@@ -33,9 +33,11 @@ def evaluate_split(
     *,
     run: RunFolder | None = None,
     precision: str = "fp32",
-    allowed: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a model on one split.
+
+    Of several correct classes of an image, the most probable is its label; the number of such
+    images is ``partial_labels``. Images outside of the classes do not count.
 
     Args:
         predictor: of the model.
@@ -46,26 +48,60 @@ def evaluate_split(
         run: its stored predictions are used while model and images are the same, and updated
             otherwise.
         precision: of the predictor.
-        allowed: (n, classes) bool, the correct classes of each image; if there are several, the
-            most probable of them is its label. Their number is ``partial_labels``.
 
     Raises:
         DataError: the data has other classes or another image size than the model.
     """
     check_compatible(predictor.spec, dataset)
+    split = split.within_classes()
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
     logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
-    if allowed is None:
-        return model_metrics(description, logits, labels, data_name, name)
-    labels = np.where(allowed, logits, -np.inf).argmax(axis=1).astype(np.uint8)
     metrics = model_metrics(description, logits, labels, data_name, name)
-    return {**metrics, "partial_labels": int((allowed.sum(axis=1) > 1).sum())}
+    if split.allowed is None:
+        return metrics
+    return {**metrics, "partial_labels": int((split.allowed.sum(axis=1) > 1).sum())}
+
+
+def confidence_metrics(
+    predictions: Predictions, split: Split, abstain_below: float
+) -> dict[str, Any]:
+    """Return how well the confidence of a model tells correct answers from others.
+
+    Args:
+        predictions: of all images of the split.
+        split: with at least one image of the classes.
+        abstain_below: the model's threshold.
+
+    Returns:
+        ``macro_accuracy`` over the sets of correct classes, ``coverage`` (see
+        `fashioncnn.evaluation.selective.accuracy_at_coverage`), ``abstained`` images of the
+        classes, and ``outside``: number, abstentions and ``auroc`` of images outside of the
+        classes, None without any.
+    """
+    inside, confidences = split.in_classes, predictions.confidences
+    labels = split.correct_labels(predictions.probabilities)
+    correct = (predictions.probabilities.argmax(axis=1) == labels)[inside]
+    strata = split.strata[inside]
+    outside = None
+    if not inside.all():
+        outside = {
+            "n": int((~inside).sum()),
+            "abstained": int(predictions.abstained[~inside].sum()),
+            "auroc": auroc(confidences[inside], confidences[~inside]),
+        }
+    return {
+        "macro_accuracy": float(np.mean([correct[strata == s].mean() for s in np.unique(strata)])),
+        "coverage": accuracy_at_coverage(confidences[inside], correct),
+        "abstained": int(predictions.abstained[inside].sum()),
+        "abstain_below": abstain_below,
+        "outside": outside,
+    }
 
 
 def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
     """Return the predictions for the images of a split."""
     logits = predictor.logits(split.all_views)
-    return SplitPredictions(logits, split.labels, split.indices)
+    return SplitPredictions(logits, split.correct_labels(logits), split.indices)
 
 
 def model_metrics(

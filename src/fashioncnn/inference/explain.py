@@ -30,15 +30,13 @@ def draw_explanation(
         label: the class to explain.
         caption: one line below the views.
     """
-    maps = backend.activation_maps(views, np.full(len(views), label, np.int64))
-    highest = maps.max()
-    if highest == 0:
+    maps = _normalized_maps(backend, views, label)
+    if not maps.any():
         caption += "; the activation map is empty"
-    normalized = maps / highest if highest > 0 else maps
-    side = MIN_SIDE // views.shape[1] * views.shape[1] or views.shape[1]  # a whole multiple
+    side = _drawn_side(views)
     tiles = []
-    for view, activation in zip(views, normalized, strict=True):
-        enlarged = Image.fromarray(view).resize((side, side), Image.Resampling.NEAREST)
+    for view, activation in zip(views, maps, strict=True):
+        enlarged = _enlarge(view, side)
         tiles += [enlarged.convert("RGB"), _overlay(enlarged, activation)]
     width = len(tiles) * (side + GAP) + GAP
     sheet = Image.new("RGB", (width, side + 2 * GAP + CAPTION_HEIGHT), BACKGROUND)
@@ -48,9 +46,33 @@ def draw_explanation(
     return sheet
 
 
+def heat_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> list[Image.Image]:
+    """Return the activation map of each view over the enlarged view; see `draw_explanation`."""
+    maps = _normalized_maps(backend, views, label)
+    side = _drawn_side(views)
+    return [_overlay(_enlarge(view, side), map_) for view, map_ in zip(views, maps, strict=True)]
+
+
 def side_by_side(views: NDArray[np.uint8]) -> Image.Image:
     """Return the views next to each other, one pixel per pixel."""
     return Image.fromarray(np.concatenate(list(views), axis=1))
+
+
+def _normalized_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
+    """Return the activation maps, (views, rows, columns), divided by the maximum of them all."""
+    maps = backend.activation_maps(views, np.full(len(views), label, np.int64))
+    highest = maps.max()
+    return maps / highest if highest > 0 else maps
+
+
+def _drawn_side(views: NDArray[np.uint8]) -> int:
+    """Return the side of a drawn view: a whole multiple of that of the view."""
+    size: int = views.shape[1]
+    return MIN_SIDE // size * size or size
+
+
+def _enlarge(view: NDArray[np.uint8], side: int) -> Image.Image:
+    return Image.fromarray(view).resize((side, side), Image.Resampling.NEAREST)
 
 
 def _overlay(image: Image.Image, activation: NDArray[np.float32]) -> Image.Image:

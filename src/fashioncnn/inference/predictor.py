@@ -25,7 +25,7 @@ from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.decoding import MAX_PIXELS
 from fashioncnn.images.limits import HOW_TO_REDUCE
 from fashioncnn.inference.backend import Backend
-from fashioncnn.inference.inputs import load_views, map_in_order
+from fashioncnn.inference.inputs import LoadedImage, load_views, map_in_order
 from fashioncnn.inference.sources import ImageSource
 
 BATCH_SIZE = 128
@@ -187,26 +187,22 @@ class Predictor:
         loaded_images = map_in_order(load, sources, available_cores())
         with closing(loaded_images):
             while batch := list(islice(loaded_images, BATCH_SIZE)):
-                predictions = self.predict_views([x.views for x in batch if x.views is not None])
-                rows = iter(range(len(predictions)))
-                for loaded in batch:
-                    if loaded.views is None:
-                        yield Prediction(loaded.name, None, loaded.error, found=loaded.found)
-                        continue
-                    row = next(rows)
-                    probabilities = predictions.probabilities[row]
-                    code = int(probabilities.argmax())
-                    yield Prediction(
-                        source=loaded.name,
-                        probabilities=probabilities,
-                        error=None,
-                        views=loaded.views,
-                        abstained=bool(predictions.abstained[row]),
-                        confidence=float(predictions.confidences[row]),
-                        resized=loaded.resized,
-                        label=code,
-                        name=self.spec.labels[code],
-                    )
+                yield from self.predict_loaded(batch)
+
+    def predict_loaded(self, images: Sequence[LoadedImage]) -> list[Prediction]:
+        """Return predictions for images whose views are computed, in one batch.
+
+        Args:
+            images: an image that could not be read gets a prediction with its error.
+        """
+        predictions = self.predict_views([x.views for x in images if x.views is not None])
+        rows = iter(range(len(predictions)))
+        return [
+            Prediction(loaded.name, None, loaded.error, found=loaded.found)
+            if loaded.views is None
+            else self._prediction(loaded, predictions, next(rows))
+            for loaded in images
+        ]
 
     def predict_files(self, paths: Iterable[Path]) -> Generator[Prediction, None, None]:
         """Yield a prediction for each image file, in order."""
@@ -222,6 +218,21 @@ class Predictor:
         if self.spec.tta == "flip":
             logits.append(self.backend.logits(np.ascontiguousarray(images[:, :, ::-1])))
         return np.stack(logits)
+
+    def _prediction(self, loaded: LoadedImage, predictions: Predictions, row: int) -> Prediction:
+        probabilities = predictions.probabilities[row]
+        code = int(probabilities.argmax())
+        return Prediction(
+            source=loaded.name,
+            probabilities=probabilities,
+            error=None,
+            views=loaded.views,
+            abstained=bool(predictions.abstained[row]),
+            confidence=float(predictions.confidences[row]),
+            resized=loaded.resized,
+            label=code,
+            name=self.spec.labels[code],
+        )
 
     def _predictions(self, probabilities: Floats, std: Floats) -> Predictions:
         detector = self.spec.ood_detector

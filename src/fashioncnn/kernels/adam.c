@@ -36,7 +36,7 @@ void adam_step(float *w, const float *gradient, float *mean, float *square, long
 #pragma omp parallel num_threads(threads)
     {
         const unsigned before = flush_subnormals();
-#pragma omp for simd schedule(static)
+#pragma omp for simd schedule(static) nowait
         for (long i = 0; i < n; i++) {
             float g = gradient[i] + a.l2 * w[i];
             float m = mean[i] + a.one_minus_beta1 * (g - mean[i]);

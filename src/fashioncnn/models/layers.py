@@ -39,6 +39,13 @@ class ConvolutionalNetwork(nn.Module, ABC):
     def head(self, features: Tensor) -> Tensor:
         """Return the logits, (n, classes) float, for the output of `features`."""
 
+    def activation_weight(self) -> Tensor | None:
+        """Return the weight of each channel's mean in the logits, (classes, channels).
+
+        None unless the logits are a linear function of the mean of the features over all positions.
+        """
+        return None
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (n, classes) float, for images (n, channels, size, size) float."""
         return self.head(self.features(images))

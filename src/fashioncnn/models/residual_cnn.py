@@ -150,6 +150,10 @@ class ResidualCNN(ConvolutionalNetwork):
         logits: Tensor = self.output(self.dropout(means))
         return logits
 
+    def activation_weight(self) -> Tensor:
+        """See `ConvolutionalNetwork.activation_weight`; the halves share their weights."""
+        return self.output.weight.repeat(1, self.halves) / self.halves
+
 
 def _check_stages(config: ResidualCNNConfig, image_size: int) -> None:
     stages = len(config.channels)

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from fashioncnn.artifacts.model_folder import (
     CONFIG,
+    MAX_WEIGHTS_BYTES,
     WEIGHTS,
     ModelDescription,
     find_model,
+    find_onnx,
     read_description,
     read_weights,
     write_model_folder,
@@ -39,8 +41,6 @@ from fashioncnn.settings import CustomConfig, ModelConfig
 
 MAX_HEADER_BYTES = 1 << 20
 """Limit on the header of model.safetensors; the deepest network of the recipes needs 10 kB."""
-MAX_WEIGHTS_BYTES = 2 << 30
-"""Limit on model.safetensors, 500 million values in fp32, whatever the architecture declares."""
 MAX_VALUE_BYTES = 8
 """Size of the largest type in which a value is stored."""
 STORED_TYPES = frozenset({"F16", "F32", "F64", "I64"})
@@ -140,6 +140,11 @@ def load_model(
         ModelError: its files are damaged, or do not belong together.
     """
     folder = find_model(path)
+    if find_onnx(folder) is not None and not (folder / WEIGHTS).exists():
+        raise UsageError(
+            f"{path}: an ONNX file without {WEIGHTS}, which PyTorch needs; name the run or model "
+            "folder that it was exported from"
+        )
     description = read_description(folder)
     with default_modes():  # weights loaded in inference mode could not be trained
         custom = required_network(path, description.architecture, network)

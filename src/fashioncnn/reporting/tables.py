@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from fashioncnn.evaluation.statistics import MeanStd
+if TYPE_CHECKING:
+    from fashioncnn.evaluation.statistics import MeanStd
 
 CHOSEN_ON_TEST = "selected on the test split"
 """Remark on every number that is the best of several test evaluations."""
@@ -181,11 +182,33 @@ def metrics_tables(evaluation: dict[str, Any]) -> list[Table]:
     Args:
         evaluation: ``test`` or ``validation`` of metrics.json.
     """
-    return [
+    tables = [
         metrics_table(evaluation),
         per_class_table(evaluation),
         confused_pairs_table(evaluation),
     ]
+    return [*tables, coverage_table(evaluation)] if "coverage" in evaluation else tables
+
+
+def coverage_table(evaluation: dict[str, Any]) -> Table:
+    """Return the accuracy on the most confident images, and the note on images outside."""
+    rows = tuple(
+        (
+            f"{100 * row['coverage']:.0f}%",
+            percent(row["accuracy"]),
+            f"{row['n']:,}",
+            f"{row['confidence']:.3f}",
+        )
+        for row in evaluation["coverage"]
+    )
+    note = f"Abstained: {evaluation['abstained']:,} of {evaluation['n']:,} images."
+    if outside := evaluation["outside"]:
+        note += (
+            f" Outside of the classes: {outside['n']:,} images, abstained on "
+            f"{outside['abstained']:,}; AUROC of the confidence {outside['auroc']:.3f}."
+        )
+    header = ("Coverage", "Accuracy", "Images", "Confidence from")
+    return Table("Accuracy against coverage", header, rows, "lrrr", note)
 
 
 def metrics_table(evaluation: dict[str, Any]) -> Table:
@@ -198,6 +221,7 @@ def metrics_table(evaluation: dict[str, Any]) -> Table:
         *_calibrated_row(evaluation, "Loss", "loss"),
         ("Calibration error (ECE, 15 bins)", f"{evaluation['ece']:.4f}"),
         *_calibrated_row(evaluation, "ECE", "ece"),
+        *_macro_accuracy_row(evaluation),
         ("Macro F1", f"{evaluation['macro_f1']:.4f}"),
         ("Images", f"{evaluation['n']:,}"),
         ("Parameters", f"{evaluation['parameters']:,}"),
@@ -207,6 +231,11 @@ def metrics_table(evaluation: dict[str, Any]) -> Table:
         rows.append(("Multiply-adds per image", f"{multiply_adds:,}"))
     title = f"{evaluation['dataset']}, {evaluation['split']} split"
     return Table(title + (", flip TTA" if flip_tta else ""), ("Metric", "Value"), tuple(rows))
+
+
+def _macro_accuracy_row(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    macro = evaluation.get("macro_accuracy")
+    return [] if macro is None else [("Macro accuracy", percent(macro))]
 
 
 def _calibrated_row(evaluation: dict[str, Any], label: str, key: str) -> list[tuple[str, str]]:

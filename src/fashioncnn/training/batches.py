@@ -23,6 +23,11 @@ class Batch:
         targets: (b, classes) float32 target probabilities; None where the labels are the targets.
         teacher_probabilities: (b, classes) float32, or None without teachers.
         teacher_weights: (b,) float32, weight of the teachers in the target of each image.
+        allowed: (b, classes) bool, the correct classes of each image, see
+            `fashioncnn.data.dataset.Split`; an outlier has none. None where the labels or the
+            targets are to be used.
+        offsets: (b, classes) float32, added to the logits in the loss, 0 for outliers; None for
+            none.
     """
 
     images: Tensor
@@ -30,9 +35,18 @@ class Batch:
     targets: Tensor | None = None
     teacher_probabilities: Tensor | None = None
     teacher_weights: Tensor | None = None
+    allowed: Tensor | None = None
+    offsets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def count_correct(self, logits: Tensor) -> Tensor:
+        """Return the number of images whose highest logit is that of a correct class, (), int64."""
+        predicted = logits.argmax(1)
+        if self.allowed is None:
+            return (predicted == self.labels).sum()
+        return self.allowed.gather(1, predicted.unsqueeze(1)).sum()
 
     def rows(self, start: int, step: int) -> Batch:
         """Return every `step`-th row, from row `start`."""
@@ -67,6 +81,8 @@ class Batches:
         world_size: number of processes; each gets every `world_size`-th image of a batch.
         view_counts: (n,) int64 number of views of each image; None if each has one. In each epoch
             one view of an image is drawn.
+        allowed: (n, classes) bool, see `Batch`; None if each image has one class.
+        offsets: (classes,) float32, see `Batch`; None for none.
     """
 
     images: Tensor
@@ -80,6 +96,8 @@ class Batches:
     rank: int = 0
     world_size: int = 1
     view_counts: Tensor | None = None
+    allowed: Tensor | None = None
+    offsets: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -105,8 +123,16 @@ class Batches:
             outliers = self.augmentation.is_outlier(indices, epoch)
             if self.augmentation.mixes:
                 images, mixing = self.augmentation.mix(images, indices, epoch)
-            targets = target_probabilities(batch.labels, self.classes, outliers, mixing)
-            batch = replace(batch, images=images, targets=targets)
+            batch = replace(batch, images=images)
+        if self.allowed is not None:
+            allowed = self.allowed[indices]
+            allowed = allowed if outliers is None else allowed & ~outliers.unsqueeze(1)
+            return replace(batch, allowed=allowed, offsets=self._offsets(~allowed.any(1)))
+        if self.offsets is not None:
+            none = torch.zeros_like(indices, dtype=torch.bool)
+            batch = replace(batch, offsets=self._offsets(none if outliers is None else outliers))
+        targets = target_probabilities(batch.labels, self.classes, outliers, mixing)
+        batch = replace(batch, targets=targets)
         if self.teacher is None:
             return batch
         return replace(
@@ -123,6 +149,11 @@ class Batches:
         counts = self.view_counts
         rows = counts.cumsum(0) - counts + (draws * counts).long()
         return rows[indices]
+
+    def _offsets(self, outliers: Tensor) -> Tensor | None:
+        if self.offsets is None:
+            return None
+        return self.offsets * (~outliers).unsqueeze(1)
 
     def _teacher_weights(
         self, batch: Batch, outliers: Tensor | None, mixing: Tensor | None

@@ -83,7 +83,8 @@ def calibrate(
     """Return the specification of a model with everything fitted.
 
     A model that was trained on images rendered as photographs is calibrated on held-out images
-    rendered likewise; with outlier exposure, an OOD detector is fitted, too.
+    rendered likewise; with outlier exposure, an OOD detector is fitted, too. Otherwise one is
+    fitted where images outside of the classes were held out.
 
     Args:
         predictor: of the model, after training.
@@ -101,16 +102,21 @@ def calibrate(
             temperature=1.0 if temperature == "auto" else temperature,
             abstain_below=0.0 if threshold == "auto" else threshold,
         )
+    outside = [HeldOut(one.predictor, one.split.outside_classes()) for one in held_out]
+    held_out = [HeldOut(one.predictor, one.split.within_classes()) for one in held_out]
     views: list[Views] = [one.split.all_views for one in held_out]
-    if settings.augmentation.photograph > 0:
+    if settings.data_augmentation.photograph > 0:
         views = [_render(settings, one.split, spec, device, outliers=False) for one in held_out]
-        if settings.augmentation.outlier_exposure > 0:
+        if settings.data_augmentation.outlier_exposure > 0:
             outliers = [_render(settings, o.split, spec, device, outliers=True) for o in held_out]
             detector = fit_ood_detector(
                 _stds(held_out, views, spec), _stds(held_out, outliers, spec)
             )
             spec = spec.replace(ood_detector=detector)
-    labels = np.concatenate([one.split.labels for one in held_out])
+    elif any(len(one.split) for one in outside):
+        stds = _stds(outside, [one.split.all_views for one in outside], spec)
+        spec = spec.replace(ood_detector=fit_ood_detector(_stds(held_out, views, spec), stds))
+    labels = _labels(held_out, views, spec)
     if temperature == "auto":
         temperature = _fit_temperature(held_out, views, labels)
     spec = spec.replace(temperature=temperature)
@@ -120,6 +126,20 @@ def calibrate(
         confidences = np.concatenate([p.confidences for p in predictions])
         threshold = fit_abstention_threshold(confidences, predicted == labels)
     return spec.replace(abstain_below=threshold)
+
+
+def _labels(
+    held_out: Sequence[HeldOut], views: Sequence[Views], spec: ModelSpec
+) -> NDArray[np.uint8]:
+    """Return the label of each image; of several that are correct, the most probable, (n,)."""
+    return np.concatenate(
+        [
+            one.split.labels
+            if one.split.allowed is None
+            else one.split.correct_labels(one.predict(v, spec).probabilities)
+            for one, v in zip(held_out, views, strict=True)
+        ]
+    )
 
 
 def _fit_temperature(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fashioncnn.data.dataset import Split
 from fashioncnn.errors import DivergedError, FashionCNNError
-from fashioncnn.evaluation.metrics import Labels, accuracy, cross_entropy
+from fashioncnn.evaluation.metrics import accuracy, cross_entropy
 from fashioncnn.inference.predictor import Views
 from fashioncnn.models.backend import compute_logits, torch_predictor
 from fashioncnn.runs import RunFolder
@@ -47,28 +48,29 @@ class EvaluateSplits(Callback):
 
     Attributes:
         splits: images (n, channels, size, size) uint8 on the device, or several views of each
-            image, see `fashioncnn.data.dataset.Split.views`; and labels, by the prefix of their
-            keys in the history (``val``, ``test``).
+            image, see `fashioncnn.data.dataset.Split.views`; and the split that they are of, by the
+            prefix of their keys in the history (``val``, ``test``). Each image belongs to a class.
     """
 
-    splits: Mapping[str, tuple[Tensor | Views, Labels]]
+    splits: Mapping[str, tuple[Tensor | Views, Split]]
 
     def on_epoch(self, state: TrainState, record: Record) -> None:
         """Evaluate the weights that would be kept."""
         state.require_finite_weights()
         model = state.model
-        for name, (images, labels) in self.splits.items():
+        for name, (images, split) in self.splits.items():
             if isinstance(images, Tensor):
                 logits = compute_logits(
                     model.network, model.spec.preprocessing, images, state.precision
                 )
             else:
                 logits = torch_predictor(model, state.precision).logits(images)
+            labels = split.correct_labels(logits)
             loss = cross_entropy(logits, labels)
             if not math.isfinite(loss):
-                split, epoch = SPLIT_NAMES[name], record["epoch"]
+                epoch = record["epoch"]
                 raise DivergedError(
-                    f"the {split} loss became {loss} after epoch {epoch}; try a lower "
+                    f"the {SPLIT_NAMES[name]} loss became {loss} after epoch {epoch}; try a lower "
                     "--learning-rate"
                 )
             record[f"{name}_loss"] = loss

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fashioncnn.artifacts.preprocessing import Preprocessing, fit_preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
@@ -24,12 +24,13 @@ from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.models.transfer import freeze_features, transfer_weights
-from fashioncnn.settings import Settings
+from fashioncnn.settings import AugmentationConfig, Settings
 from fashioncnn.training.batches import Batches
 from fashioncnn.training.distillation import TeacherEnsemble
 from fashioncnn.training.ema import EMA
 from fashioncnn.training.losses import Loss
 from fashioncnn.training.optimizers import build_optimizer, scheduled_learning_rate
+from fashioncnn.training.rehearsal import RehearsalBatches
 from fashioncnn.training.state import TrainState
 
 WHITENING_PIXELS = 2000 * 28 * 28
@@ -81,7 +82,7 @@ def create_batches(
     dataset: Dataset,
     device: torch.device,
     teachers: TeacherEnsemble | None = None,
-) -> Batches:
+) -> Batches | RehearsalBatches:
     """Return the batches of a training, with images and labels on `device`.
 
     Args:
@@ -91,22 +92,37 @@ def create_batches(
         device: to train on.
         teachers: for knowledge distillation, or None.
     """
+    batches = _create_batches(settings, settings.data_augmentation, train, dataset, device)
+    batches = replace(batches, teacher=teachers, alpha=settings.distillation.alpha)
+    if dataset.rehearsal is None:
+        return batches
+    added = _create_batches(settings, settings.augmentation, dataset.rehearsal, dataset, device)
+    return RehearsalBatches(batches, replace(added, batch_size=int(settings.data.rehearsal or 0)))
+
+
+def _create_batches(
+    settings: Settings,
+    augmentation: AugmentationConfig,
+    split: Split,
+    dataset: Dataset,
+    device: torch.device,
+) -> Batches:
     training, names = settings.training, dataset.class_names
-    view_counts = None
-    if train.views is not None:
-        view_counts = torch.tensor([len(views) for views in train.views], device=device)
+    view_counts, allowed = None, split.allowed
+    if split.views is not None:
+        view_counts = torch.tensor([len(views) for views in split.views], device=device)
+    if allowed is None and dataset.rehearsal is not None:  # both splits need it, or none
+        allowed = np.eye(len(names), dtype=bool)[split.labels]
     return Batches(
-        images=to_tensor(train.stacked_views, device),
-        labels=torch.from_numpy(train.labels.astype(np.int64)).to(device),
+        images=to_tensor(split.stacked_views, device),
+        labels=torch.from_numpy(split.labels.astype(np.int64)).to(device),
         classes=len(names),
         batch_size=training.batch_size,
         seed=training.seed,
-        augmentation=create_augmentation(
-            settings.augmentation, train.labels, names, training.seed, device
-        ),
-        teacher=teachers,
-        alpha=settings.distillation.alpha,
+        augmentation=create_augmentation(augmentation, split.labels, names, training.seed, device),
         view_counts=view_counts,
+        allowed=None if allowed is None else torch.from_numpy(allowed).to(device),
+        offsets=_logit_offsets(training.logit_adjustment, split, len(names), device),
     )
 
 
@@ -158,6 +174,28 @@ def _create_loss(settings: Settings, train: Split, classes: int, device: torch.d
     if settings.data.class_weights == "auto":
         weights = torch.from_numpy(class_weights(train.labels, classes)).to(device)
     return Loss(settings.training.label_smoothing, weights, settings.distillation.temperature)
+
+
+def _logit_offsets(
+    weight: float | None, split: Split, classes: int, device: torch.device
+) -> Tensor | None:
+    if weight is None:
+        return None
+    return torch.from_numpy(weight * np.log(class_frequencies(split, classes))).float().to(device)
+
+
+def class_frequencies(split: Split, classes: int) -> NDArray[np.float64]:
+    """Return the fraction of the images in each class, (classes,) float64.
+
+    An image of several correct classes counts for each in equal parts. A class without images has
+    the mean of the others, which favors it as little as it disfavors it.
+    """
+    allowed = np.eye(classes)[split.labels] if split.allowed is None else split.allowed * 1.0
+    sizes = allowed.sum(axis=1, keepdims=True)
+    frequencies: NDArray[np.float64] = (allowed / np.maximum(sizes, 1)).sum(axis=0)
+    frequencies /= frequencies.sum()
+    present = frequencies > 0
+    return np.where(present, frequencies, frequencies[present].mean())
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:

@@ -11,11 +11,14 @@ from fashioncnn.data.seeding import dropout_seed
 from fashioncnn.models.transfer import set_training_mode
 from fashioncnn.training.batches import Batches
 from fashioncnn.training.callbacks import Callback
+from fashioncnn.training.rehearsal import RehearsalBatches
 from fashioncnn.training.state import TrainState
 from fashioncnn.training.step import make_step, set_learning_rate
 
 
-def fit(state: TrainState, batches: Batches, callbacks: Sequence[Callback] = ()) -> None:
+def fit(
+    state: TrainState, batches: Batches | RehearsalBatches, callbacks: Sequence[Callback] = ()
+) -> None:
     """Train from ``state.progress`` to the last epoch, or until a callback sets a stop reason.
 
     Args:

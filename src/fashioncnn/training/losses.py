@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,6 +33,10 @@ class Loss:
             logits: (b, classes) float32.
             batch: with (b,) labels.
         """
+        if batch.offsets is not None:
+            logits = logits + batch.offsets
+        if batch.allowed is not None:
+            return partial_label_losses(logits, batch.allowed, self.label_smoothing).mean()
         if batch.teacher_probabilities is not None:
             return self._distillation(logits, batch, batch.teacher_probabilities)
         if batch.targets is None or self.class_weights is None:
@@ -67,3 +72,25 @@ class Loss:
         )
         teacher_weights = probabilities @ self.class_weights
         return losses.sum() / ((1 - alpha) * label_weights + alpha * teacher_weights).sum()
+
+
+def partial_label_losses(logits: Tensor, allowed: Tensor, label_smoothing: float) -> Tensor:
+    """Return the loss of each image with a set of correct classes, (b,) in nats.
+
+    It is the negative logarithm of the summed probability of the set, the classifier-consistent
+    loss of partial labels (Feng et al., arXiv:2007.08929); for one class, it is the cross-entropy.
+    Label smoothing has the same form as for one class (arXiv:1512.00567): with its weight, the loss
+    is the cross-entropy of the uniform distribution. This is the whole loss of an image outside of
+    the classes, as in outlier exposure (arXiv:1812.04606).
+
+    Args:
+        logits: (b, classes) float32.
+        allowed: (b, classes) bool, the correct classes; none for an image outside of them.
+        label_smoothing: weight of the uniform distribution, in [0, 1).
+    """
+    log_probabilities = logits.log_softmax(1)
+    is_outside = ~allowed.any(1)
+    summed = allowed | is_outside.unsqueeze(1)  # never empty: log(0) has no gradient
+    of_set = -log_probabilities.masked_fill(~summed, -torch.inf).logsumexp(1)
+    uniform = -log_probabilities.mean(1)
+    return torch.where(is_outside, uniform, torch.lerp(of_set, uniform, label_smoothing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -115,18 +116,19 @@ def settings_of_weights(settings: Settings, initial: TrainedModel | None) -> Set
     """Return the settings that decide how to load the data for a training from given weights.
 
     Views and channels are those of the model, as is the image size unless the settings have one.
+    So are the classes, where classes of the data are mapped to them.
     """
     if initial is None:
         return settings
     preprocessing = initial.spec.preprocessing
-    return override(
-        settings,
-        {
-            "data.views": preprocessing.views,
-            "data.channels": preprocessing.channels,
-            "data.image_size": settings.data.image_size or preprocessing.image_size,
-        },
-    )
+    values: dict[str, Any] = {
+        "data.views": preprocessing.views,
+        "data.channels": preprocessing.channels,
+        "data.image_size": settings.data.image_size or preprocessing.image_size,
+    }
+    if settings.data.map and settings.data.classes is None:
+        values["data.classes"] = initial.spec.labels
+    return override(settings, values)
 
 
 def can_extend(settings: Settings) -> bool:
@@ -220,6 +222,7 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
             f"'{dataset.views}', so predictions must use '{dataset.views}', too"
         )
     _check_channels(settings, dataset)
+    _check_partial_labels(settings, dataset)
     if settings.augmentation.shift >= size:
         raise UsageError(
             f"augmentation.shift = {settings.augmentation.shift}: should be less than the image "
@@ -227,6 +230,42 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
         )
     if settings.training.track_test:
         dataset.require_test()
+
+
+def _check_partial_labels(settings: Settings, dataset: Dataset) -> None:
+    """Reject what is not defined for images of several classes or of none."""
+    adjustment = settings.training.logit_adjustment
+    if adjustment is not None and not settings.distillation.is_off:
+        raise UsageError(
+            f"training.logit_adjustment = {adjustment:g}: not possible together with distillation, "
+            "whose teachers see no class frequencies; remove one of them"
+        )
+    if dataset.train.allowed is None and dataset.rehearsal is None:
+        return
+    _check_rehearsal(settings.data.rehearsal, dataset)
+    augmentation, data = settings.augmentation, settings.data
+    rejected = {
+        f"augmentation.mixup = {augmentation.mixup:g}": augmentation.mixup > 0,
+        f"augmentation.cutmix = {augmentation.cutmix:g}": augmentation.cutmix > 0,
+        f"data.class_weights = '{data.class_weights}'": data.class_weights != "none",
+        f"data.label_noise = {data.label_noise:g}": data.label_noise > 0,
+        "distillation": not settings.distillation.is_off,
+    }
+    for setting, is_given in rejected.items():
+        if is_given:
+            what = "partial labels" if dataset.train.allowed is not None else "data.rehearsal"
+            raise UsageError(f"{setting}: not possible together with {what}; switch it off")
+
+
+def _check_rehearsal(added: int | None, dataset: Dataset) -> None:
+    rehearsal = dataset.rehearsal
+    if rehearsal is None:
+        return
+    if not added or added > len(rehearsal):
+        raise UsageError(
+            f"data.rehearsal = {added}: should be from 1 to {len(rehearsal):,}, the number of "
+            "images that there are"
+        )
 
 
 def _check_channels(settings: Settings, dataset: Dataset) -> None:

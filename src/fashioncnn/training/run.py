@@ -280,7 +280,7 @@ def _cross_validate(
         device = resolve_device(settings.runtime.device)
         initial = load_model(run.initial, device, network=custom)
     held_out = []
-    partition = folds(train.labels, min(settings.training.calibration_folds, len(train)))
+    partition = folds(train.strata, min(settings.training.calibration_folds, len(train)))
     for number, (others, fold) in enumerate(partition, 1):
         result = train_model(
             fold_settings(settings),
@@ -299,16 +299,19 @@ def _cross_validate(
 def _evaluated_splits(
     settings: Settings, dataset: Dataset, validation: Split | None
 ) -> dict[str, Split]:
-    """Return the splits that are evaluated after each epoch, by their prefix in the history."""
-    splits = {} if validation is None else {"val": validation}
+    """Return the splits that are evaluated after each epoch, by their prefix in the history.
+
+    Images outside of the classes are left out.
+    """
+    splits = {} if validation is None else {"val": validation.within_classes()}
     if settings.training.track_test:
-        splits["test"] = dataset.require_test()
+        splits["test"] = dataset.require_test().within_classes()
     return splits
 
 
 def _on_device(splits: Mapping[str, Split], device: torch.device) -> dict[str, Any]:
-    """Return images and labels of each split, on the device unless they have several views."""
+    """Return images of each split, on the device unless they have several views, and the split."""
     return {
-        name: (to_tensor(s.images, device) if s.views is None else s.views, s.labels)
+        name: (to_tensor(s.images, device) if s.views is None else s.views, s)
         for name, s in splits.items()
     }

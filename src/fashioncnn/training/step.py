@@ -41,7 +41,7 @@ def train_step(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
-    return loss.detach(), (logits.argmax(1) == batch.labels).sum()
+    return loss.detach(), batch.count_correct(logits)
 
 
 class GraphedStep:

@@ -16,6 +16,7 @@ from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.tuning.config import SearchConfig
 from fashioncnn.tuning.folder import SearchFolder
 from fashioncnn.tuning.journal import HOW_TO_CONTINUE, STUDY_NAME
+from fashioncnn.tuning.ranges import Choices, Range
 from fashioncnn.tuning.sampling import RETRY_OF, is_drawn, make_pruner
 from fashioncnn.tuning.space import encode_settings
 
@@ -95,7 +96,17 @@ def _check_trials(study: optuna.Study, config: SearchConfig) -> None:
         if not all(_is_known_attribute(*item) for item in trial.user_attrs.items()):
             raise ValueError(f"trial {trial.number} has other attributes")
         queued = trial.system_attrs.get("fixed_params", {})
+        if not all(_is_drawable(config.space[key], value) for key, value in queued.items()):
+            raise ValueError(f"trial {trial.number} has queued values outside of their ranges")
         config.decode({**queued, **trial.params})
+
+
+def _is_drawable(parameter: Range | Choices, value: Any) -> bool:
+    """Return whether Optuna could have stored a value for this setting."""
+    if isinstance(parameter, Choices):
+        return parameter.contains(parameter.decode(value))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and bool(parameter.low <= value <= parameter.high)
 
 
 def _is_known_attribute(name: str, value: object) -> bool:

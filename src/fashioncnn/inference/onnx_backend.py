@@ -1,0 +1,229 @@
+"""The ONNX Runtime backend of `fashioncnn.inference.predictor.Predictor`: no torch, CPU only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashioncnn.artifacts.model_folder import CONFIG, ModelDescription, find_onnx, read_description
+from fashioncnn.artifacts.onnx_file import (
+    FEATURES,
+    IMAGES,
+    LOGITS,
+    ExportRecord,
+    read_onnx_model,
+)
+from fashioncnn.environment import available_cores
+from fashioncnn.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+BATCH_SIZE = 64
+"""Images per run, which bounds the memory; larger batches are not faster (docs/LOG.md)."""
+FATAL = 4
+"""Level of messages that ONNX Runtime itself writes to stderr; errors are raised as well."""
+NO_FOLDER = "/dev/null/no external data"
+"""Where data outside of the file is looked for: nowhere."""
+
+Weight = NDArray[np.float32]
+
+
+class OnnxBackend:
+    """Computes with an ONNX file; threads may share it, and it can be pickled.
+
+    The logits of an image depend on the other images of a batch by rounding only, about 1e-6.
+
+    Attributes:
+        content: of the file.
+        source: name of the file, for messages.
+        precision: ``fp32`` or ``int8``.
+        threads: of ONNX Runtime.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        description: ModelDescription,
+        record: ExportRecord,
+        source: str | Path,
+        threads: int | None = None,
+    ) -> None:
+        """Create the session.
+
+        Args:
+            content: of the file.
+            description: from its metadata.
+            record: from its metadata.
+            source: name of the file, for messages.
+            threads: of ONNX Runtime; by default one per available core.
+
+        Raises:
+            ModelError: the graph is damaged, or is not that of such a model.
+        """
+        self.content, self.source = content, str(source)
+        self.precision: Literal["fp32", "int8"] = record.precision
+        self.threads = threads or available_cores()
+        self._arguments = content, description, record, source, threads
+        self._classes = len(description.labels)
+        self._weight: Weight | None = record.activation_weight(self._classes)
+        self._session = open_session(content, self.threads, self.source)
+        _check_graph(self._session, description, self._weight, self.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
+
+    @property
+    def has_activation_maps(self) -> bool:
+        """Whether `activation_maps` can be computed; else they need gradients, that is PyTorch."""
+        return self._weight is not None
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `fashioncnn.inference.backend.Backend.logits`."""
+        if not len(images):
+            return np.empty((0, self._classes), np.float32)
+        return np.concatenate([self._run(LOGITS, batch) for batch in _batches(images)])
+
+    def activation_maps(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """See `fashioncnn.inference.backend.Backend.activation_maps`.
+
+        Where the head is a mean over all positions and a linear layer, the gradient of a logit is
+        the weight of the class divided by the number of positions, so that this is Grad-CAM without
+        gradients (Zhou et al. 2016, arXiv:1512.04150; Selvaraju et al., arXiv:1610.02391, section
+        3.1).
+
+        Raises:
+            UsageError: the network has another head.
+        """
+        weight = self.require_activation_maps()
+        maps = []
+        for batch, batch_labels in zip(_batches(images), _batches(labels), strict=True):
+            features = self._run(FEATURES, batch)
+            positions = features.shape[2] * features.shape[3]
+            sums = np.einsum("nc,nchw->nhw", weight[batch_labels], features)
+            maps.append(np.maximum(sums, 0) / np.float32(positions))
+        return np.concatenate(maps) if maps else np.empty((0, 1, 1), np.float32)
+
+    def require_activation_maps(self) -> Weight:
+        """Return the weight of each feature, (classes, channels).
+
+        Raises:
+            UsageError: `activation_maps` cannot be computed.
+        """
+        if self._weight is None:
+            raise UsageError(
+                f"{self.source}: the heat maps of its network need PyTorch; use --backend torch, "
+                "which pip install '.[train]' installs in a checkout of fashioncnn"
+            )
+        return self._weight
+
+    def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            (values,) = self._session.run([output], {IMAGES: np.ascontiguousarray(images)})
+        except _runtime_errors() as error:
+            raise ModelError(f"{self.source}: cannot be computed ({_reason(error)})") from None
+        if len(values) != len(images) or values.shape[1:] != self._shape_of(output, values):
+            raise ModelError(f"{self.source}: unexpected shape {values.shape} of {output}")
+        result: NDArray[np.float32] = values
+        return result
+
+    def _shape_of(self, output: str, values: NDArray[np.float32]) -> tuple[int, ...]:
+        if output == LOGITS or self._weight is None:
+            return (self._classes,)
+        return self._weight.shape[1], *values.shape[2:]
+
+
+def open_onnx_backend(
+    model: Path, threads: int | None = None
+) -> tuple[OnnxBackend, ModelDescription]:
+    """Return the backend and the description of a model that has an ONNX file.
+
+    The description of a model folder is its ``config.json``.
+
+    Args:
+        model: a model folder or an ONNX file, see `fashioncnn.artifacts.model_folder.find_model`.
+        threads: of ONNX Runtime; by default one per available core.
+
+    Raises:
+        ModelError: a file is damaged, or was exported from other weights than those of the folder.
+        UsageError: the model has no ONNX file.
+    """
+    path = find_onnx(model)
+    if path is None:
+        raise UsageError(f"{model}: has no ONNX file")
+    content, description, record = read_onnx_model(path)
+    if path != model:
+        weights = description.weights_sha256
+        description = read_description(model)
+        if weights != description.weights_sha256:
+            raise ModelError(
+                f"{path}: was exported from other weights than those of {CONFIG} beside it; export "
+                "it again, or delete it"
+            )
+    return OnnxBackend(content, description, record, path, threads), description
+
+
+def open_session(content: bytes, threads: int, source: str) -> InferenceSession:
+    """Return a session of ONNX Runtime that prints nothing.
+
+    Args:
+        content: of an ONNX file.
+        threads: of ONNX Runtime.
+        source: name of the file, for messages.
+
+    Raises:
+        ModelError: the graph cannot be used.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # which exist on Windows only
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = FATAL
+    # Waiting threads sleep: spinning took a third more processor time for small batches.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", NO_FOLDER
+    )
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except _runtime_errors() as error:
+        raise ModelError(f"{source}: not a usable ONNX file ({_reason(error)})") from None
+
+
+def _check_graph(
+    session: InferenceSession, description: ModelDescription, weight: Weight | None, source: str
+) -> None:
+    """Raise `ModelError` unless inputs and outputs are those that `onnx_file` documents."""
+    inputs = {(x.name, x.type, tuple(x.shape[1:])) for x in session.get_inputs()}
+    expected = {(IMAGES, "tensor(uint8)", description.preprocessing.input_shape)}
+    outputs = {(x.name, x.type) for x in session.get_outputs()}
+    names = {LOGITS} if weight is None else {LOGITS, FEATURES}
+    if inputs != expected or outputs != {(name, "tensor(float)") for name in names}:
+        raise ModelError(f"{source}: its graph has other inputs or outputs than a model exported")
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of ONNX Runtime, which have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+    own = (*names, "RuntimeException", "EngineError", "EPFail", "NoSuchFile")
+    return (*(getattr(state, name) for name in own), RuntimeError, MemoryError)
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of ONNX Runtime in one line, without its code and file names."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rpartition(" : ")[2][:200] if lines else type(error).__name__
+
+
+def _batches(values: NDArray[Any]) -> list[NDArray[Any]]:
+    return [values[start : start + BATCH_SIZE] for start in range(0, len(values), BATCH_SIZE)]

@@ -1,0 +1,98 @@
+"""Problem details (RFC 9457): the answer to every request that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from fashioncnn.serving import schemas
+
+MEDIA_TYPE = "application/problem+json"
+DETAILS = {
+    404: "there is no such resource; see /openapi.json",
+    405: "the resource does not support this method",
+}
+"""By status, for errors that the framework raises."""
+
+
+class ProblemError(Exception):
+    """A request cannot be answered.
+
+    Args:
+        status: HTTP status code, at least 400.
+        detail: what is the matter and what to do, in one sentence.
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+def try_again(status: int, detail: str, seconds: float) -> ProblemError:
+    """Return a problem that is temporary: 429 or 503 with ``Retry-After``."""
+    return ProblemError(status, detail, {"Retry-After": str(max(1, round(seconds)))})
+
+
+def internal_error() -> ProblemError:
+    """Return the problem of an error in the server, without its cause."""
+    return ProblemError(500, "an error in the server; its log has the details under this id")
+
+
+def problem_body(status: int, detail: str, request_id: str) -> bytes:
+    """Return the document of a problem."""
+    problem = schemas.Problem(
+        title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id
+    )
+    return problem.model_dump_json().encode()
+
+
+def problem_response(error: ProblemError, request_id: str) -> Response:
+    """Return the answer for an error."""
+    body = problem_body(error.status, error.detail, request_id)
+    return Response(body, error.status, error.headers, MEDIA_TYPE)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Make an application answer with problem details, also for errors of the framework."""
+
+    @app.exception_handler(ProblemError)
+    async def on_problem(request: Request, error: ProblemError) -> Response:
+        return problem_response(error, request.state.request_id)
+
+    @app.exception_handler(Exception)  # the middleware logs it
+    async def on_error(request: Request, _: Exception) -> Response:
+        return problem_response(internal_error(), request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = _with_head(headers["Allow"])
+        detail = DETAILS.get(error.status_code, str(error.detail))
+        problem = ProblemError(error.status_code, detail, headers)
+        return problem_response(problem, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
+        problem = ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, describe_validation(error))
+        return problem_response(problem, request.state.request_id)
+
+
+def _with_head(methods: str) -> str:
+    """Return the methods of a resource, with HEAD where there is GET: the middleware answers it."""
+    known = set(methods.split(", "))
+    return ", ".join(sorted(known | {"HEAD"} if "GET" in known else known))
+
+
+def describe_validation(error: RequestValidationError) -> str:
+    """Return all invalid parameters in one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg'][:1].lower()}{each['msg'][1:]}"
+        for each in error.errors()
+    )
