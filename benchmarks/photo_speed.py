@@ -27,7 +27,7 @@ from pathlib import Path
 from common import RESULTS, ROOT, Result, last_line, make_parser, measurement_context, write_result
 from tables import markdown_table
 
-PHOTOS, ROUNDS = 100, 5
+PHOTOS, ROUNDS = 24, 3
 SINGLE_IMAGES, WARM_UP = 16, 2
 """Images of which the processor time is measured, and the first that are not counted."""
 STAGES = ("decode", "views", "network")

@@ -18,6 +18,8 @@ from fashioncnn.reporting.predictions import FORMATS
 
 from ..idx import write_idx
 
+RECORD_KEYS = ["source", "top", "confidence", "abstained", "several_garments", "error"]
+
 
 @pytest.fixture
 def images(small):
@@ -63,7 +65,7 @@ def test_json_has_the_documented_keys(cli, trained, images):
     assert list(document) == ["schema", "model", "predictions"]
     assert [p["source"] for p in document["predictions"]] == [f"images/{i}.png" for i in range(3)]
     for prediction in document["predictions"]:
-        assert list(prediction) == ["source", "top", "confidence", "abstained", "error"]
+        assert list(prediction) == RECORD_KEYS
         assert len(prediction["top"]) == 3
         assert list(prediction["top"][0]) == ["code", "name", "probability"]
         probabilities = [c["probability"] for c in prediction["top"]]

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import ImageError, UsageError
-from fashioncnn.inference.arrays import as_images, as_named_views, as_views
+from fashioncnn.inference.arrays import as_images, as_views, load_images
 
 from ..idx import write_idx
 
@@ -260,10 +260,10 @@ FILES = {
 
 
 def photograph():
-    """Return a photograph of 1500×1100 pixels: it is reduced when it is decoded."""
+    """Return a photograph of 1400×1000 pixels: it is reduced when it is decoded."""
     rng = np.random.default_rng(4)
     rough = Image.fromarray(rng.integers(0, 256, (11, 15, 3), np.uint8))
-    return rough.resize((1500, 1100), Image.Resampling.BICUBIC)
+    return rough.resize((1400, 1000), Image.Resampling.BICUBIC)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +340,8 @@ def test_opened_image_is_not_changed():
     photograph().save(buffer, "JPEG")
     image = Image.open(buffer)
     as_views(image, FASHION)
-    assert image.size == (1500, 1100)
-    assert np.asarray(image).shape == (1100, 1500, 3)
+    assert image.size == (1400, 1000)
+    assert np.asarray(image).shape == (1000, 1400, 3)
     small = Image.open(buffer)
     small.draft("L", (300, 300))
     assert as_images(small, FASHION).shape == (1, 28, 28)
@@ -368,10 +368,10 @@ def test_names_are_paths_or_positions(tmp_path):
     for name, image in zip(("b.png", "a.bmp"), IMAGES, strict=False):
         Image.fromarray(image).save(tmp_path / name)
     inputs = [IMAGES[:2], str(tmp_path), tmp_path / "b.png", Image.fromarray(IMAGE)]
-    names, views = as_named_views(inputs, FASHION)
+    loaded = load_images(inputs, FASHION)
     paths = [str(tmp_path / name) for name in ("a.bmp", "b.png", "b.png")]
-    assert names == ["image 0", "image 1", *paths, "image 5"]
-    assert len(views) == 6
+    assert [image.name for image in loaded] == ["image 0", "image 1", *paths, "image 5"]
+    assert all(image.views is not None for image in loaded)
 
 
 def test_patterns_and_idx_files_are_read(tmp_path):

@@ -15,7 +15,7 @@ from fashioncnn.inference import inputs
 from fashioncnn.inference.inputs import (
     TASK_SIZE,
     TASKS_AHEAD,
-    compute_views,
+    load_image,
     load_views,
     map_in_order,
 )
@@ -78,7 +78,7 @@ def test_file_content_and_pixels_of_an_image_have_the_same_views(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30)).astype(np.uint8)
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path)
-    expected = compute_views(Image.fromarray(pixels), FASHION)
+    expected = load_image(Image.fromarray(pixels), FASHION).views
     assert expected.shape == (1, 28, 28)
     for content in (path, path.read_bytes(), pixels):
         loaded = load_views(ImageSource("a", content), FASHION, MAX_PIXELS)

@@ -168,7 +168,7 @@ def test_images_of_another_size_are_reported_as_resized(make_predictor, png):
 
 
 def test_each_image_of_a_stream_has_all_its_views(make_predictor, images, png, monkeypatch):
-    def image_and_transpose(image, preprocessing):
+    def image_and_transpose(image, *_):
         return np.stack([np.asarray(image), np.asarray(image).T])
 
     monkeypatch.setattr("fashioncnn.inference.inputs.compute_views", image_and_transpose)

@@ -37,6 +37,7 @@ def test_classes_of_a_record_are_sorted_by_probability():
         ],
         "confidence": None,
         "abstained": False,
+        "several_garments": False,
         "error": None,
     }
 
@@ -77,7 +78,7 @@ def test_csv_contains_no_formulas(first):
 
 
 def test_numbers_in_csv_are_not_escaped():
-    assert write("csv", records(1)).splitlines()[1] == "a0.png,2,'=Shirt,0.625,0,Bag,0.25,,false,"
+    assert write("csv", records(1)).splitlines()[1] == "a0.png,2,'=Shirt,0.625,0,Bag,0.25,,false,false,"
 
 
 def test_table_is_aligned_and_omits_errors():

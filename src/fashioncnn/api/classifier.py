@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from fashioncnn.data.dataset import Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
 from fashioncnn.environment import require_modules
 from fashioncnn.errors import DataError, UsageError
-from fashioncnn.inference.arrays import as_named_views, as_views
+from fashioncnn.inference.arrays import as_views, load_images
 from fashioncnn.inference.evaluate import model_metrics, predict_split
 from fashioncnn.inference.explain import draw_explanation
 from fashioncnn.inference.predictor import Prediction
@@ -234,20 +235,10 @@ class Classifier(Estimator):
         fitted = self._require_fitted("predictions")
         preprocessing = fitted.model.spec.preprocessing
         images = images_to_predict(images, preprocessing.image_size, fitted.features)
-        names, views = as_named_views(images, preprocessing)
-        predicted = fitted.predictor.predict_views(views)
+        predicted = fitted.predictor.predict_loaded(load_images(images, preprocessing))
         return [
-            Prediction(
-                source=names[i],
-                probabilities=predicted.probabilities[i],
-                error=None,
-                views=views[i],
-                abstained=bool(predicted.abstained[i]),
-                confidence=float(predicted.confidences[i]),
-                label=fitted.classes[code].item(),
-                name=fitted.model.spec.labels[code],
-            )
-            for i, code in enumerate(predicted.probabilities.argmax(axis=1))
+            replace(prediction, label=fitted.classes[cast(int, prediction.label)].item())
+            for prediction in predicted
         ]
 
     @python_messages()

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +24,8 @@ from fashioncnn.reporting.predictions import FORMATS, format_table, to_record
 
 MAX_NAME_LENGTH = 60
 """Characters of an image's name that are part of a file name."""
+MAX_NAMES = 3
+"""Images that are named in a note about several."""
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Counts:
         failed: images that could not be read.
         abstained: images for which the model abstains.
         resized: images of another size than the model input.
+        several: names of the first images with several garments, at most `MAX_NAMES`.
+        more: other images with several garments.
     """
 
     total: int = 0
@@ -43,6 +47,8 @@ class Counts:
     failed: int = 0
     abstained: int = 0
     resized: int = 0
+    several: list[str] = field(default_factory=list)
+    more: int = 0
 
     def count(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Yield the predictions, count them, and report images that could not be read."""
@@ -51,13 +57,17 @@ class Counts:
             self.found += prediction.found
             self.abstained += prediction.abstained
             self.resized += prediction.resized
+            if prediction.several_garments and len(self.several) < MAX_NAMES:
+                self.several.append(prediction.source)
+            else:
+                self.more += prediction.several_garments
             if prediction.error:
                 self.failed += 1
                 note(f"skipped: {prediction.error}")
             yield prediction
 
     def conclude(self) -> None:
-        """Report abstentions, and raise an error unless all sources were read.
+        """Report abstentions and several garments, and raise an error unless all sources were read.
 
         Raises:
             UsageError: no source exists.
@@ -67,6 +77,12 @@ class Counts:
             note(
                 f"abstained on {self.abstained:,} of {plural(self.total, 'image')}, which may show "
                 "none of the classes: the confidence is below the threshold (--abstain-below)"
+            )
+        if self.several:
+            more = f" and {self.more:,} more" if self.more else ""
+            note(
+                "several garments, of which the largest was classified: "
+                f"{', '.join(self.several)}{more}"
             )
         if not self.found:
             raise UsageError("predict: no image found")

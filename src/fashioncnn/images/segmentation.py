@@ -71,14 +71,32 @@ def cut_out(image: Image.Image, size: int) -> NDArray[np.uint8]:
     gray = to_grayscale(image)
     if gray.shape == (size, size) and is_grayscale(image):
         return gray[None]
+    return apply_masks(gray, find_masks(image), size)
+
+
+def find_masks(image: Image.Image) -> Floats:
+    """Return (views, rows, columns): the opacity of an image with transparency, else segmented.
+
+    Args:
+        image: of any mode.
+    """
     image = normalize_mode(image)
     if image.mode == "RGBA":
         opacity = np.asarray(image.getchannel("A"), np.float32) / np.float32(255)
-        masks = [_or_everything(opacity)]
-    else:
-        masks = list(garment_masks(image if image.mode == "RGB" else image.convert("RGB")))
+        return _or_everything(opacity)[None]
+    return garment_masks(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def apply_masks(gray: NDArray[np.uint8], masks: Floats, size: int) -> NDArray[np.uint8]:
+    """Return (views, size, size): for each mask, the inverted image on black, resized to fit.
+
+    Args:
+        gray: (height, width).
+        masks: (views, rows, columns) in [0, 1], of the same image at any resolution.
+        size: side in pixels.
+    """
     inverted = Image.fromarray(255 - gray)
-    return np.stack([_crop_to_mask(inverted, mask, size) for mask in masks])
+    return np.stack([_crop_to_mask(inverted, _or_everything(mask), size) for mask in masks])
 
 
 def garment_masks(image: Image.Image) -> Floats:

@@ -8,6 +8,7 @@ and `cut_out` follow it, `plain_view` only pads and resizes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.errors import UsageError
-from fashioncnn.images.color import Gray, is_grayscale, to_grayscale, to_rgb
-from fashioncnn.images.segmentation import REDUCING_GAP, cut_out
+from fashioncnn.images.bars import crop_bars
+from fashioncnn.images.color import Gray, is_grayscale, normalize_mode, to_grayscale, to_rgb
+from fashioncnn.images.garments import Box, box_of_largest
+from fashioncnn.images.mixture import Floats
+from fashioncnn.images.segmentation import (
+    REDUCING_GAP,
+    THRESHOLD,
+    apply_masks,
+    cut_out,
+    find_masks,
+)
 
 ViewMode = Literal["fashion", "plain", "photo", "cutout", "pad", "stretch", "crop"]
 """Names of the conversions in `VIEW_FUNCTIONS`."""
@@ -28,6 +38,19 @@ TRIM_TOLERANCE = 24
 """Gray levels by which a pixel may differ from the border and still count as background."""
 PHOTO_FITS: tuple[Fit, ...] = "stretch", "crop", "pad"
 """Views of the whole photograph in `photo_views`, after the views that are cut out."""
+
+
+@dataclass(frozen=True)
+class PhotoViews:
+    """The views of a photograph.
+
+    Attributes:
+        views: (views, size, size) uint8.
+        several_garments: whether the photograph shows several, of which the views show the largest.
+    """
+
+    views: Views
+    several_garments: bool = False
 
 
 def plain_view(image: Image.Image, size: int) -> Gray:
@@ -88,18 +111,38 @@ def _whole_view(gray: Gray, border: int, size: int, fit: Fit) -> Gray:
 
 
 def photo_views(image: Image.Image, size: int) -> Views:
-    """Return the views of `cut_out`, then the whole image in each way of `PHOTO_FITS`.
+    """Return the views of `describe_photo`."""
+    return describe_photo(image, size).views
+
+
+def describe_photo(image: Image.Image, size: int) -> PhotoViews:
+    """Return the garment cut out, then the whole image in each way of `PHOTO_FITS`.
 
     Segmentation fails on some photographs and cluttered backgrounds mislead on others, so that the
-    average over both kinds of views is more accurate than either. An image of this size that has
-    one view in `cut_out`, grayscale or with transparency, has only that view.
+    average over both kinds of views is more accurate than either. The bars of a screenshot are
+    removed. Of several garments, the largest is cut out, and its surroundings are the whole image.
+    An image of this size that is grayscale or has transparency has only one view.
+
+    Args:
+        image: of any mode.
+        size: side in pixels.
     """
-    garment = cut_out(image, size)
+    if image.size == (size, size) and is_grayscale(image):
+        return PhotoViews(to_grayscale(image)[None])
+    image = normalize_mode(image)
+    if image.mode != "RGBA":
+        image = crop_bars(image)
+    gray = to_grayscale(image)
+    masks = find_masks(image)
+    box = box_of_largest(masks[0] > THRESHOLD)
+    if box is not None:
+        gray, masks = _crop(gray, masks, box)
+    garment = apply_masks(gray, masks, size)
     if len(garment) == 1 and image.size == (size, size):
-        return garment
-    gray, border = _invert_light_background(to_grayscale(image))
+        return PhotoViews(garment, box is not None)
+    gray, border = _invert_light_background(gray)
     whole = [_whole_view(gray, border, size, fit) for fit in PHOTO_FITS]
-    return np.concatenate([garment, np.stack(whole)])
+    return PhotoViews(np.concatenate([garment, np.stack(whole)]), box is not None)
 
 
 def view_names(mode: ViewMode, count: int) -> list[str]:
@@ -151,6 +194,15 @@ COLOR_VIEW_FUNCTIONS: dict[str, Callable[[Image.Image, int], Views]] = {
     "plain": lambda image, size: plain_color_view(image, size)[None],
 }
 """Likewise, in color: (views, size, size, 3)."""
+
+
+def _crop(gray: Gray, masks: Floats, box: Box) -> tuple[Gray, Floats]:
+    """Return an image and its masks cropped to a box, given in pixels of the masks."""
+    top, left, bottom, right = box
+    down, across = gray.shape[0] / masks.shape[1], gray.shape[1] / masks.shape[2]
+    rows = slice(round(top * down), round(bottom * down))
+    columns = slice(round(left * across), round(right * across))
+    return gray[rows, columns], masks[:, top:bottom, left:right]
 
 
 def _border_level(gray: Gray) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from numbers import Number
 from pathlib import Path
@@ -21,13 +22,11 @@ from fashioncnn.images.files import SkippedFiles
 from fashioncnn.images.limits import max_bytes
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import to_levels
-from fashioncnn.inference.inputs import compute_views, load_views
+from fashioncnn.inference.inputs import LoadedImage, load_image, load_views
 from fashioncnn.inference.shapes import as_stack
 from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
-Named = tuple[str | None, Views]
-"""A path, if there is one, and the views of an image."""
 SUPPORTED = "paths, PIL images, arrays, tensors, or the content of image files"
 PATHS_OR_OBJECTS = "OU"
 """Kinds of arrays whose elements are images."""
@@ -57,11 +56,11 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
         UsageError: a type, shape or value range is not supported.
         ImageError: a file cannot be read.
     """
-    return as_named_views(inputs, preprocessing)[1]
+    return [image.views for image in load_images(inputs, preprocessing) if image.views is not None]
 
 
-def as_named_views(inputs: Any, preprocessing: Preprocessing) -> tuple[list[str], list[Views]]:
-    """Return a name and the views of each image in `inputs`.
+def load_images(inputs: Any, preprocessing: Preprocessing) -> list[LoadedImage]:
+    """Return each image in `inputs` with its views and a name.
 
     The name is the path of the image, also of one in a folder, else such as ``image 3``.
 
@@ -72,9 +71,8 @@ def as_named_views(inputs: Any, preprocessing: Preprocessing) -> tuple[list[str]
     Raises:
         UsageError, ImageError: see `as_views`.
     """
-    named = list(_iterate_views(inputs, preprocessing))
-    names = [name or f"image {position}" for position, (name, _) in enumerate(named)]
-    return names, [views for _, views in named]
+    images = enumerate(_iterate_images(inputs, preprocessing))
+    return [image if image.name else replace(image, name=f"image {i}") for i, image in images]
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -83,46 +81,47 @@ def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return np.stack([one[0] for one in views]) if views else np.empty((0, *shape), np.uint8)
 
 
-def _iterate_views(inputs: Any, preprocessing: Preprocessing) -> Iterator[Named]:
+def _iterate_images(inputs: Any, preprocessing: Preprocessing) -> Iterator[LoadedImage]:
     if isinstance(inputs, str | os.PathLike):
-        yield from _views_of_path(os.fsdecode(inputs), preprocessing)
+        yield from _images_of_path(os.fsdecode(inputs), preprocessing)
     elif isinstance(inputs, bytes | bytearray | memoryview):
         source = ImageSource(type(inputs).__name__, bytes(inputs))
-        yield None, _load(source, preprocessing)
+        yield replace(_load(source, preprocessing), name="")
     elif isinstance(inputs, Image.Image):
         image = from_pil(inputs, decoded_side(preprocessing.image_size))
-        yield None, compute_views(image, preprocessing)
+        yield load_image(image, preprocessing)
     elif hasattr(inputs, "read"):
-        yield None, _load(_read_file(inputs), preprocessing)
+        yield replace(_load(_read_file(inputs), preprocessing), name="")
     elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
-        yield from _views_of_array(_tensor_to_array(inputs), preprocessing)
+        yield from _images_of_array(_tensor_to_array(inputs), preprocessing)
     elif hasattr(inputs, "__array__"):
         array = inputs if isinstance(inputs, np.ma.MaskedArray) else np.asarray(inputs)
-        yield from _views_of_array(array, preprocessing)
+        yield from _images_of_array(array, preprocessing)
     elif isinstance(inputs, Sequence) and _has_numbers(inputs):
-        yield from _views_of_array(_numbers_to_array(inputs), preprocessing)
+        yield from _images_of_array(_numbers_to_array(inputs), preprocessing)
     elif isinstance(inputs, Sequence | Iterator):
         for one in inputs:
-            yield from _iterate_views(one, preprocessing)
+            yield from _iterate_images(one, preprocessing)
     else:
         raise UsageError(f"images of type {type(inputs).__name__}; should be {SUPPORTED}")
 
 
-def _views_of_path(path: str, preprocessing: Preprocessing) -> Iterator[Named]:
-    """Yield the views of an image, of all images in a folder or an IDX file, or of matches."""
+def _images_of_path(path: str, preprocessing: Preprocessing) -> Iterator[LoadedImage]:
+    """Yield an image, all images in a folder or an IDX file, or of matches."""
     skipped = SkippedFiles()
     name = str(Path(".", STDIN).absolute()) if path == STDIN else path  # not standard input
     for source in find_sources([name], BytesIO(), 0, skipped):
-        yield path if source.name == name else source.name, _load(source, preprocessing)
+        loaded = _load(source, preprocessing)
+        yield replace(loaded, name=path) if source.name == name else loaded
     if message := skipped.describe():
         warnings.warn(message, stacklevel=2)
 
 
-def _load(source: ImageSource, preprocessing: Preprocessing) -> Views:
+def _load(source: ImageSource, preprocessing: Preprocessing) -> LoadedImage:
     loaded = load_views(source, preprocessing)
     if loaded.views is None:
         raise ImageError(loaded.error)
-    return loaded.views
+    return loaded
 
 
 def _read_file(file: Any) -> ImageSource:
@@ -166,17 +165,17 @@ def _numbers_to_array(inputs: Sequence[Any]) -> NDArray[Any]:
         raise UsageError("lists of numbers of unequal lengths; should be images") from None
 
 
-def _views_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[Named]:
+def _images_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[LoadedImage]:
     if array.dtype.kind in PATHS_OR_OBJECTS and array.ndim == 1:
         for one in array.tolist():
-            yield from _iterate_views(one, preprocessing)
+            yield from _iterate_images(one, preprocessing)
         return
     if array.shape == (0,):
         return
     size, channels = preprocessing.image_size, preprocessing.channels
     for pixels in to_levels(as_stack(array, size, channels)):
         if pixels.shape == preprocessing.input_shape:
-            yield None, pixels[None]
+            yield LoadedImage("", pixels[None])
             continue
         image = finish_image(Image.fromarray(np.ascontiguousarray(pixels)), decoded_side(size))
-        yield None, compute_views(image, preprocessing)
+        yield load_image(image, preprocessing)

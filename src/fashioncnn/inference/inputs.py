@@ -16,9 +16,9 @@ from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.errors import FashionCNNError, ImageError, UsageError
-from fashioncnn.images import views
 from fashioncnn.images.decoding import MAX_PIXELS, decoded_side, finish_image, read_image
 from fashioncnn.images.limits import HOW_TO_REDUCE
+from fashioncnn.images.views import compute_views, describe_photo
 from fashioncnn.inference.sources import ImageSource
 
 SINGLE_TASKS, TASK_SIZE = 64, 8
@@ -41,6 +41,7 @@ class LoadedImage:
         error: why it could not be read.
         found: whether the source exists.
         resized: whether the image had another size than the model input.
+        several_garments: whether separate garments were found, of which the views show the largest.
     """
 
     name: str
@@ -48,17 +49,25 @@ class LoadedImage:
     error: str | None = None
     found: bool = True
     resized: bool = False
+    several_garments: bool = False
 
 
-def compute_views(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the views of a decoded image, (views, size, size[, 3]) uint8.
+def load_image(image: Image.Image, preprocessing: Preprocessing, name: str = "") -> LoadedImage:
+    """Return the views of a decoded image.
 
     Args:
         image: of any mode.
         preprocessing: of the model.
+        name: of the image.
     """
-    size, channels = preprocessing.image_size, preprocessing.channels
-    return views.compute_views(image, preprocessing.views, size, channels)
+    size, mode, channels = preprocessing.image_size, preprocessing.views, preprocessing.channels
+    resized = image.size != (size, size)
+    if mode == "photo" and channels == 1:
+        photo = describe_photo(image, size)
+        return LoadedImage(
+            name, photo.views, resized=resized, several_garments=photo.several_garments
+        )
+    return LoadedImage(name, compute_views(image, mode, size, channels), resized=resized)
 
 
 def load_views(
@@ -93,8 +102,7 @@ def load_views(
                 min_side=decoded_side(size),
                 remedy=remedy,
             )
-        resized = image.size != (size, size)
-        return LoadedImage(source.name, compute_views(image, preprocessing), resized=resized)
+        return load_image(image, preprocessing, source.name)
     except ImageError as error:
         return LoadedImage(source.name, None, str(error))
 

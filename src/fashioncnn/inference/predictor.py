@@ -30,6 +30,8 @@ from fashioncnn.inference.sources import ImageSource
 
 BATCH_SIZE = 128
 """Images per batch when predicting a stream."""
+PAIRS = frozenset({"Sandal", "Sneaker", "Ankle boot"})
+"""Names of classes that come in pairs: two of them are no surprise."""
 SMALLEST = np.finfo(np.float64).tiny
 """Probabilities are clipped to it before a logarithm."""
 
@@ -72,6 +74,8 @@ class Prediction:
         abstained: whether the confidence is below the model's threshold.
         confidence: in [0, 1], see `Predictions`; None if the image could not be read.
         resized: whether the image had another size than the model input.
+        several_garments: whether the photograph shows several garments, of which the largest was
+            classified, as none of `PAIRS`.
         label: the most probable class as the user gave the labels, by default its code; None if the
             image could not be read.
         name: of that class.
@@ -85,6 +89,7 @@ class Prediction:
     abstained: bool = False
     confidence: float | None = None
     resized: bool = False
+    several_garments: bool = False
     label: int | str | None = None
     name: str | None = None
 
@@ -230,6 +235,7 @@ class Predictor:
             abstained=bool(predictions.abstained[row]),
             confidence=float(predictions.confidences[row]),
             resized=loaded.resized,
+            several_garments=loaded.several_garments and self.spec.labels[code] not in PAIRS,
             label=code,
             name=self.spec.labels[code],
         )

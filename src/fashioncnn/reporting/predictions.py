@@ -44,6 +44,7 @@ def to_record(prediction: Prediction, class_names: tuple[str, ...], top: int) ->
         "top": classes,
         "confidence": prediction.confidence,
         "abstained": prediction.abstained,
+        "several_garments": prediction.several_garments,
         "error": prediction.error,
     }
 
@@ -70,13 +71,14 @@ def format_csv(records: Iterable[Record], _: str, top: int) -> Iterator[str]:
     """
     kinds = ("code", "name", "probability")
     titles = [f"{kind}_{rank}" for rank in range(1, top + 1) for kind in kinds]
-    yield _csv_row(["source", *titles, "confidence", "abstained", "error"])
+    yield _csv_row(["source", *titles, "confidence", "abstained", "several_garments", "error"])
     for record in records:
         cells = [predicted[kind] for predicted in record["top"] for kind in kinds]
         empty = [""] * (len(titles) - len(cells))
         confidence = "" if record["confidence"] is None else record["confidence"]
         abstained = "true" if record["abstained"] else "false"
-        last = [confidence, abstained, record["error"] or ""]
+        several = "true" if record["several_garments"] else "false"
+        last = [confidence, abstained, several, record["error"] or ""]
         yield _csv_row([record["source"], *cells, *empty, *last])
 
 

@@ -43,6 +43,10 @@ class ImagePrediction(BaseModel):
         description="Whether the confidence is below abstain_below of the model: the image "
         "probably shows none of the classes."
     )
+    several_garments: bool = Field(
+        description="Whether separate garments were found in a photograph: the largest was "
+        "classified."
+    )
     error: str | None = Field(description="Why the image could not be read, else null.")
     views: list[View] | None = Field(None, description="With views=true or explain=true.")
 

@@ -1,0 +1,82 @@
+"""Bars above, below and beside a photograph: letterboxes, and the controls in a screenshot."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+WORKING_SIDE = 160
+"""Longer side of the copy that is searched, in pixels."""
+TOLERANCE = 4
+"""Levels by which each channel of a pixel may differ from the color of a bar. Screenshots are drawn
+in exact colors, and JPEG changes them little; a plain wall varies more."""
+MIN_THICKNESS = 0.04
+"""Thickness of a bar relative to the image's height or width."""
+MIN_BAR_FRACTION, MAX_PHOTO_FRACTION = 0.6, 0.1
+"""A line of a bar has at least the first fraction of pixels of the bar's color, so that icons and
+text may be in it. Where the photograph begins, at most the second fraction is left at once; across
+a garment on a plain background it falls gradually."""
+EDGE_LINES = 2
+"""Lines between the last of a bar and the first that is surely of the photograph."""
+MIN_PHOTO_FRACTION = 0.25
+"""Of the image's height and width that the photograph has at least."""
+
+
+def crop_bars(image: Image.Image) -> Image.Image:
+    """Return the photograph within bars of one color, or the image itself if it has no bars.
+
+    Args:
+        image: mode `L` or `RGB`. Images smaller than `WORKING_SIDE` are no screenshots.
+    """
+    factor = max(image.size) // WORKING_SIDE
+    if factor == 0:
+        return image
+    pixels = np.asarray(image.reduce(factor).convert("RGB"))
+    top, bottom = _bars(pixels)
+    left, right = _bars(pixels[top : len(pixels) - bottom].transpose(1, 0, 2))
+    if not (top or bottom or left or right):
+        return image
+    rows, columns, _ = pixels.shape
+    box = (
+        left * factor,
+        top * factor,
+        image.width if not right else (columns - right) * factor,
+        image.height if not bottom else (rows - bottom) * factor,
+    )
+    return image.crop(box)
+
+
+def _bars(pixels: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the number of lines of a bar before and after the photograph.
+
+    Args:
+        pixels: (lines, pixels of a line, 3).
+    """
+    before, after = _bar(pixels), _bar(pixels[::-1])
+    remaining = len(pixels) - before - after
+    return (before, after) if remaining >= MIN_PHOTO_FRACTION * len(pixels) else (0, 0)
+
+
+def _bar(pixels: NDArray[np.uint8]) -> int:
+    """Return the number of lines of a bar before the photograph, 0 if there is none."""
+    color = np.median(pixels[0], axis=0)
+    thinnest = math.ceil(MIN_THICKNESS * len(pixels))
+    if (_fractions(pixels[: max(1, thinnest - EDGE_LINES)], color) < MIN_BAR_FRACTION).any():
+        return 0
+    fractions = _fractions(pixels, color)
+    ends = np.flatnonzero(fractions < MIN_BAR_FRACTION)
+    if not len(ends):
+        return 0
+    start = int(ends[0])
+    edge = np.flatnonzero(fractions[start : start + EDGE_LINES + 1] <= MAX_PHOTO_FRACTION)
+    thickness = start + int(edge[0]) if len(edge) else 0
+    return thickness if thickness >= thinnest else 0
+
+
+def _fractions(pixels: NDArray[np.uint8], color: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (lines,) fractions of pixels of a color."""
+    fractions: NDArray[np.float64] = (np.abs(pixels - color) <= TOLERANCE).all(2).mean(1)
+    return fractions
