@@ -167,7 +167,8 @@ def provenance(settings: Settings, dataset: Dataset) -> Result:
 def portable_settings(settings: Settings) -> Result:
     """Return settings as JSON types, without absolute paths of this machine."""
     values: Result = settings.model_dump(mode="json", exclude_none=True)
-    values["data"].pop("source", None)
+    for key in ("source", "rehearsal_source"):
+        values["data"].pop(key, None)
     teachers = values["distillation"]["teachers"]
     values["distillation"]["teachers"] = [relative_name(teacher) for teacher in teachers]
     return values

@@ -336,6 +336,7 @@ def bundle(models: Path) -> Path:
     predictor, description = torch_predictor(bundled), bundled.describe()
     test = evaluate_split(predictor, description, official, official.require_test(), "test")
     environment = result["environment"]
+    torch, cpu = environment["packages"]["torch"], environment["cpu"]
     low, high = result["accuracy_ci95"]
     notes = [
         "- **Weights**: fp16; the metrics below are those of the bundled weights on Fashion-MNIST",
@@ -345,8 +346,7 @@ def bundle(models: Path) -> Path:
         f"`{result['files_sha256']}`. Images of Fashion-MNIST (MIT License) in each batch. Started "
         "from `photo-zero-shot`",
         "- **Created** by `python benchmarks/photo.py clothing-dataset-small/train --models DIR` "
-        f"and `--bundle DIR`, with torch {environment['packages']['torch']} "
-        f"on {environment['cpu']}, in {result['seconds']:.0f} s",
+        f"and `--bundle DIR`, with torch {torch} on {cpu}, in {result['seconds']:.0f} s",
         f"- **Accuracy on photographs**: {100 * result['accuracy']:.1f}% [{100 * low:.1f} – "
         f"{100 * high:.1f}] of {result['n']} photographs that influenced no choice",
         "- **Selection, and metrics of other seeds**: docs/LOG.md and docs/RESULTS.md",
@@ -376,7 +376,7 @@ def table() -> str:
     rows = [(name, str(len(results)), *_cells(results)) for name, results in groups.items()]
     columns = (
         *("result", "seeds", "accuracy", "macro", "worst folder", "AUROC outside"),
-        *("AUROC no clothing", "accuracy at 80%", "ECE", "Fashion-MNIST test"),
+        *("AUROC no clothing", "accuracy at 80%", "ECE", "Fashion-MNIST"),
     )
     return markdown_table(columns, rows)
 
@@ -384,6 +384,10 @@ def table() -> str:
 def _cells(results: list[Result]) -> list[str]:
     def at_80(result: Result) -> float:
         return float(next(r["accuracy"] for r in result["coverage"] if r["coverage"] == 0.8))
+
+    def fashion(result: Result) -> float:
+        name = "test" if "fashion_mnist_test" in result else "validation"
+        return float(result[f"fashion_mnist_{name}"])
 
     def cell(values: list[float], scale: float = 100, digits: int = 1) -> str:
         return format_mean_std(values, scale, digits)
@@ -404,10 +408,7 @@ def _cells(results: list[Result]) -> list[str]:
         cell([r["auroc_no_clothing"] for r in results], 1, 3),
         cell([at_80(r) for r in results]),
         cell([r["ece"] for r in results], 1, 3),
-        cell(
-            [r.get("fashion_mnist_test") or r["fashion_mnist_validation"] for r in results],
-            digits=2,
-        ),
+        cell([fashion(r) for r in results], digits=2),
     ]
 
 

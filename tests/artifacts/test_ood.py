@@ -21,3 +21,12 @@ def test_probability_is_logistic_in_the_standard_deviation():
 def test_probability_does_not_overflow():
     probability = OODDetector(slope=1e6, intercept=0.0).probability(np.array([-1.0, 1.0]))
     np.testing.assert_allclose(probability, [0, 1], atol=1e-12)
+
+
+def test_probability_slope_lowers_the_confidence_of_doubtful_answers():
+    std, highest = np.array([1.0, 1.0]), np.array([1.0, 0.5])
+    detector = OODDetector(slope=2.5, intercept=-1.5, probability_slope=3.0)
+    expected = 1 / (1 + np.exp(-(2.5 - 1.5 + 3 * np.log(highest))))
+    np.testing.assert_allclose(detector.probability(std, highest), expected)
+    without = OODDetector(slope=2.5, intercept=-1.5)
+    np.testing.assert_array_equal(without.probability(std, highest), without.probability(std))

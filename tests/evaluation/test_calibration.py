@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from fashioncnn.artifacts.ood import logit_std
 from fashioncnn.evaluation.calibration import (
     fit_abstention_threshold,
+    fit_confidence,
     fit_ood_detector,
     fit_temperature,
 )
@@ -94,3 +95,20 @@ def test_detector_of_separable_sets_is_finite():
     detector = fit_ood_detector(draw_std(50.0, 100, seed=0), draw_std(0.01, 100, seed=1))
     assert np.isfinite([detector.slope, detector.intercept]).all()
     assert detector.probability(np.array([0.0, 50.0])) == pytest.approx([0, 1], abs=0.01)
+
+
+def test_confidence_is_the_logistic_regression_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    random = np.random.default_rng(0)
+    n = 400
+    outside = np.arange(n) >= 300
+    std = random.normal(2 - 0.8 * outside, 0.5)
+    highest = random.uniform(0.2, 1, n)
+    correct = ~outside & (random.random(n) < highest)
+    detector = fit_confidence(std, highest, correct, outside)
+    weights = np.where(outside, 0.5 / outside.sum(), 0.5 / (~outside).sum())
+    features = np.stack([std, np.log(highest)], axis=1)
+    reference = linear_model.LogisticRegression(C=1e9, tol=1e-10)
+    reference.fit(features, correct, sample_weight=n * weights)
+    expected = reference.predict_proba(features)[:, 1]
+    np.testing.assert_allclose(detector.probability(std, highest), expected, atol=1e-3)

@@ -148,12 +148,18 @@ def _network(description: ModelDescription) -> str:
 def _abstention(description: ModelDescription) -> list[str]:
     if not description.abstain_below:
         return []
-    confidence = (
-        "the highest probability"
-        if description.ood_detector is None
-        else "the probability of being in distribution (OOD detector on the logit standard "
-        "deviation)"
-    )
+    detector = description.ood_detector
+    confidence = "the highest probability"
+    if detector is not None and detector.probability_slope:
+        confidence = (
+            "the probability of being in distribution and correct (logistic regression on the "
+            "logit standard deviation and the highest probability)"
+        )
+    elif detector is not None:
+        confidence = (
+            "the probability of being in distribution (OOD detector on the logit standard "
+            "deviation)"
+        )
     return [f"- **Abstention**: where {confidence} is below {description.abstain_below:.3f}"]
 
 

@@ -78,6 +78,9 @@ class ModelDescription(ModelSpec):
         values = self.model_dump(mode="json", by_alias=True, exclude=unset)
         if values["preprocessing"]["channels"] == 1:  # as written before there were color images
             del values["preprocessing"]["channels"]
+        detector = values["ood_detector"]
+        if detector is not None and not detector["probability_slope"]:  # likewise
+            del detector["probability_slope"]
         return {"schema": values.pop("schema"), **values}
 
     @property

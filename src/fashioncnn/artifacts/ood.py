@@ -1,4 +1,4 @@
-"""Out-of-distribution (OOD) detection on the standard deviation of the logits."""
+"""Confidence: out-of-distribution (OOD) detection on the standard deviation of the logits."""
 
 from __future__ import annotations
 
@@ -31,20 +31,31 @@ def logit_std(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 class OODDetector:
     """Logistic regression of "in distribution" on `logit_std`.
 
+    With a `probability_slope`, it is that of "in distribution and classified correctly" on
+    `logit_std` and the logarithm of the highest probability.
+
     Attributes:
         slope: of the log-odds.
         intercept: of the log-odds.
+        probability_slope: of the log-odds, by the logarithm of the highest probability.
     """
 
     slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     intercept: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
+    probability_slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)] = 0.0
 
-    def probability(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probability(
+        self, std: NDArray[np.float64], highest: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """Return the probability that an image is in distribution, (n,) in [0, 1].
 
         Args:
             std: (n,) from `logit_std`.
+            highest: (n,) highest probabilities, above 0; needed with a `probability_slope`.
         """
-        log_odds = np.clip(self.slope * std + self.intercept, -700, 700)  # exp does not overflow
+        log_odds = self.slope * std + self.intercept
+        if self.probability_slope and highest is not None:
+            log_odds = log_odds + self.probability_slope * np.log(highest)
+        log_odds = np.clip(log_odds, -700, 700)  # exp does not overflow
         probability: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
         return probability

@@ -87,3 +87,34 @@ def fit_ood_detector(in_distribution: Floats, out_of_distribution: Floats) -> OO
     start = np.array([1.0, 0.0])
     slope, intercept = minimize(loss, start, method="L-BFGS-B", bounds=LOG_ODDS_BOUNDS).x
     return OODDetector(float(slope / scale), float(intercept - slope * middle / scale))
+
+
+def fit_confidence(
+    std: Floats, highest: Floats, correct: NDArray[np.bool_], outside: NDArray[np.bool_]
+) -> OODDetector:
+    """Return the logistic regression of "classified correctly" on images inside and outside.
+
+    Images outside of the classes are never correct. Both kinds have equal weight. It is selective
+    classification that also meets OOD images (arXiv:2207.07506).
+
+    Args:
+        std: (n,) logit standard deviations of held-out images.
+        highest: (n,) their highest probabilities, above 0.
+        correct: (n,) whether each is classified correctly; False outside of the classes.
+        outside: (n,) whether each is outside of the classes; at least one is, and one is not.
+    """
+    from scipy.optimize import minimize
+
+    features = np.stack([std, np.log(highest)])
+    middle = features.mean(axis=1, keepdims=True)
+    scale = np.maximum(features.std(axis=1, keepdims=True), 1e-6)
+    scaled, signs = (features - middle) / scale, np.where(correct, -1.0, 1.0)
+    weights = np.where(outside, 0.5 / outside.sum(), 0.5 / (~outside).sum())
+
+    def loss(line: Floats) -> float:
+        return float(weights @ np.logaddexp(0, signs * (line[:2] @ scaled + line[2])))
+
+    bounds = [LOG_ODDS_BOUNDS[0], *LOG_ODDS_BOUNDS]
+    line = minimize(loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x
+    slopes = line[:2] / scale[:, 0]
+    return OODDetector(float(slopes[0]), float(line[2] - slopes @ middle[:, 0]), float(slopes[1]))

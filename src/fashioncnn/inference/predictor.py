@@ -45,7 +45,7 @@ class Predictions:
     Attributes:
         probabilities: (n, classes), each row sums to 1.
         confidences: (n,) in [0, 1]: the probability of being in distribution where the model has
-            an OOD detector, else the highest probability.
+            an OOD detector (and correct, if that is part of it), else the highest probability.
         abstained: (n,) bool, whether the confidence is below the model's threshold.
         std: (n,) standard deviation of the logits, the input of the OOD detector.
     """
@@ -237,7 +237,7 @@ class Predictor:
     def _predictions(self, probabilities: Floats, std: Floats) -> Predictions:
         detector = self.spec.ood_detector
         if detector is not None:
-            confidences = detector.probability(std)
+            confidences = detector.probability(std, probabilities.max(axis=1, initial=SMALLEST))
         else:
             confidences = probabilities.max(axis=1, initial=0.0)
         return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.augmentation.fashion import create_augmentation
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Split
 from fashioncnn.evaluation.calibration import (
     fit_abstention_threshold,
+    fit_confidence,
     fit_ood_detector,
     fit_temperature,
 )
@@ -113,13 +115,12 @@ def calibrate(
                 _stds(held_out, views, spec), _stds(held_out, outliers, spec)
             )
             spec = spec.replace(ood_detector=detector)
-    elif any(len(one.split) for one in outside):
-        stds = _stds(outside, [one.split.all_views for one in outside], spec)
-        spec = spec.replace(ood_detector=fit_ood_detector(_stds(held_out, views, spec), stds))
     labels = _labels(held_out, views, spec)
     if temperature == "auto":
         temperature = _fit_temperature(held_out, views, labels)
     spec = spec.replace(temperature=temperature)
+    if spec.ood_detector is None and any(len(one.split) for one in outside):
+        spec = spec.replace(ood_detector=_fit_confidence(held_out, outside, labels, spec))
     if threshold == "auto":
         predictions = [one.predict(v, spec) for one, v in zip(held_out, views, strict=True)]
         predicted = np.concatenate([p.probabilities.argmax(axis=1) for p in predictions])
@@ -152,6 +153,23 @@ def _fit_temperature(
     counts = np.array([len(of_image) for v in views for of_image in v])
     has_several = bool((counts > 1).any())
     return fit_temperature(np.concatenate(logits, 1), labels, counts if has_several else None)
+
+
+def _fit_confidence(
+    inside: Sequence[HeldOut],
+    outside: Sequence[HeldOut],
+    labels: NDArray[np.uint8],
+    spec: ModelSpec,
+) -> OODDetector:
+    """Return the detector for images of the classes, with these labels, and images of none."""
+    images = [one for one in (*inside, *outside) if len(one.split)]
+    predictions = [one.predict(one.split.all_views, spec) for one in images]
+    probabilities = np.concatenate([p.probabilities for p in predictions])
+    is_outside = np.arange(len(probabilities)) >= len(labels)
+    correct = np.zeros(len(probabilities), bool)
+    correct[: len(labels)] = probabilities[: len(labels)].argmax(axis=1) == labels
+    std = np.concatenate([p.std for p in predictions])
+    return fit_confidence(std, probabilities.max(axis=1), correct, is_outside)
 
 
 def _stds(
