@@ -60,11 +60,16 @@ class Trial:
 
 
 def run_trial(
-    recipe: str, precision: str, number: int, loads: Sequence[int], seconds: float
+    recipe: str,
+    precision: str,
+    number: int,
+    loads: Sequence[int],
+    seconds: float,
+    spin_count: str | None = None,
 ) -> Trial:
-    """Run and return one trial."""
+    """Run and return one trial, with another limit of spinning than the package's if given."""
     load_average = os.getloadavg()[0]
-    rates = _measure(recipe, precision, loads, seconds)
+    rates = _measure(recipe, precision, loads, seconds, spin_count)
     default = _measure(recipe, precision, [0], seconds, LIBGOMP_SPIN_COUNT)
     return Trial(recipe, precision, number, load_average, rates, default)
 
@@ -74,7 +79,7 @@ def _measure(
     precision: str,
     loads: Sequence[int],
     seconds: float,
-    spin_count: str | None = None,
+    spin_count: str | None,
 ) -> Result:
     script = str(BENCHMARKS / "busy_trial.py")
     options = ["--seconds", str(seconds), "--load", *map(str, loads)]
@@ -144,6 +149,7 @@ def main() -> None:
     parser.add_argument("--load", nargs="+", type=int, default=list(LOADS), help="busy processes")
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per measurement")
+    parser.add_argument("--spin-count", help="GOMP_SPINCOUNT; default: the package's")
     parser.add_argument("--quick", action="store_true", help="fast93, fp32, 2 trials, 1 second")
     args = parser.parse_args()
     if args.quick:
@@ -155,7 +161,9 @@ def main() -> None:
     for number in range(1, args.trials + 1):
         for recipe, precision in itertools.product(args.recipes, args.precisions):
             print(f"trial {number}/{args.trials}: {recipe}, {precision}", file=sys.stderr)
-            trials.append(run_trial(recipe, precision, number, args.load, args.seconds))
+            trials.append(
+                run_trial(recipe, precision, number, args.load, args.seconds, args.spin_count)
+            )
     print(make_table(trials, args.load))
     if complete:
         content = {**started, "seconds": args.seconds, "trials": [vars(trial) for trial in trials]}
