@@ -6,6 +6,7 @@
 #   make browser                               Chromium and axe-core for tests of the page, as root
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
+#   make busy [ARGS=--quick]                   threads beside other busy processes, an hour
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
 #   make photo DATA=clothing-dataset-small/train  the bundled model photo, from photo-zero-shot
@@ -35,10 +36,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check browser chromium sanitize gpu format bench results speedrun photo torture settings docs licenses clean
+.PHONY: help train test test-slow check browser chromium sanitize gpu format bench busy results speedrun photo torture settings docs licenses clean
 
 help:
-	@sed -n '1,17s/^# \{0,1\}//p' Makefile
+	@sed -n '1,18s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -72,6 +73,9 @@ sanitize: $(VENV)/.dev
 
 bench: $(VENV)/.train
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+busy: $(VENV)/.train
+	$(BIN)/python benchmarks/busy.py $(ARGS)
 
 results: $(VENV)/.train
 	$(BIN)/python benchmarks/seeds.py $(RECIPE) --seeds $(SEEDS)

@@ -119,7 +119,7 @@ def write_onnx(name: str) -> Path:
         model, read_description(folder), test.images, f"{model.spec.dataset}, test split"
     )
     write_atomic(folder / ONNX, exported.content)
-    print(exported.record.verification)
+    print(exported.record.verification.model_dump_json())
     return folder
 
 

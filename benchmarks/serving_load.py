@@ -67,7 +67,7 @@ class Client:
     async def send(self, request: bytes) -> Answer:
         """Return the answer to a request; raises `OSError` or `EOFError` if there is none."""
         async with asyncio.timeout(TIMEOUT):
-            if self._streams is None:
+            if self._streams is None or self._streams[0].at_eof():
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._streams
             try:

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, HTTPException, UploadFile
 
+from fashioncnn.inference.inputs import load_views
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.inference.sources import ImageSource
 from fashioncnn.loading import open_model
@@ -32,7 +33,8 @@ def create_app(predictor: Predictor) -> FastAPI:
     @app.post("/v1/predict")
     def predict(images: UploadFile) -> dict[str, Any]:
         source = ImageSource("image", images.file.read())
-        (prediction,) = predictor.predict_sources([source])
+        loaded = load_views(source, predictor.spec.preprocessing)
+        (prediction,) = predictor.predict_loaded([loaded])
         if prediction.error:
             raise HTTPException(422, prediction.error)
         return to_record(prediction, predictor.spec.labels, 3)

@@ -25,21 +25,24 @@ def serving_tables(results: Result) -> str:
 
 
 def _throughput(result: Result) -> tuple[Row, list[Row]]:
-    titles = ["images", "clients"]
-    titles += [f"{server}: images/s, p50, p99" for server in ("serve", "plain handler")]
-    rows = []
-    for kind in ("PNG, 28×28", "JPEG, 1 megapixel"):
-        ours, plain = result[kind]["fashioncnn serve"], result[kind]["plain handler"]
-        for clients in ours:
-            ratio = ours[clients]["per_second"] / plain[clients]["per_second"]
-            rows.append(
-                [kind, clients, _cell(ours[clients]), _cell(plain[clients]), f"{ratio:.1f}"]
-            )
-    return [*titles, "ratio"], rows
+    columns = ("images/s", "p50, p99", "processor time per image")
+    titles = ["images", "clients", *columns, *(f"plain: {column}" for column in columns)]
+    rows = [
+        [kind, clients, *_cells(ours), *_cells(result[kind]["plain handler"][clients])]
+        for kind in ("PNG, 28×28", "JPEG, 1 megapixel")
+        for clients, ours in result[kind]["fashioncnn serve"].items()
+    ]
+    return titles, rows
 
 
-def _cell(measured: Mapping[str, Any]) -> str:
-    return f"{measured['per_second']:.1f}, {measured['p50_ms']:.0f} ms, {measured['p99_ms']:.0f} ms"
+def _cells(measured: Mapping[str, Any]) -> Row:
+    if not measured["per_second"]:
+        return ["0", "–", "–"]
+    return [
+        f"{measured['per_second']:.1f}",
+        f"{measured['p50_ms']:,.0f}, {measured['p99_ms']:,.0f} ms",
+        f"{measured['processor_ms']:.1f} ms",
+    ]
 
 
 def _overload(result: Result) -> list[Row]:

@@ -169,6 +169,18 @@ def test_explanations_are_the_same_with_both_backends(onnx_folder, small):
     assert difference <= 1, "rounding of colors"
 
 
+def test_explanation_without_closed_form_uses_the_weights(onnx_folders, small):
+    folder = Path(shutil.copytree(onnx_folders["hidden_head"], "hidden"))
+    images = [
+        np.asarray(Classifier.load(folder, backend=name).explain(small.test.images[0]))
+        for name in BACKENDS
+    ]
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="need its weights and PyTorch"):
+        Classifier.load(folder).explain(small.test.images[0])
+
+
 def test_missing_torch_is_reported(onnx_folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="torch is not installed; in a checkout"):

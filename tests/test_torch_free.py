@@ -224,7 +224,10 @@ def test_python_api_needs_no_torch(onnx_folder, photo):
         (["--model", "baseline_run"], "torch is not installed; in a checkout of fashioncnn, run"),
         (["--model", "model", "--backend", "torch"], "torch is not installed"),
         (["--model", "model", "--device", "cuda"], "torch is not installed"),
-        (["--model", "hidden", "--explain", "maps"], "the heat maps of its network need PyTorch"),
+        (
+            ["--model", "hidden", "--explain", "maps"],
+            "the heat maps of its network need its weights and PyTorch",
+        ),
     ],
     ids=["no ONNX file", "backend", "device", "explain"],
 )

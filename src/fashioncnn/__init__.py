@@ -92,10 +92,11 @@ def __getattr__(name: str) -> object:
     needs, module = _MODULES[name]
     if needs is not None:
         from fashioncnn.environment import require_modules
-        from fashioncnn.openmp import limit_spinning
 
         require_modules(needs)
-        limit_spinning()
+    from fashioncnn.openmp import limit_spinning
+
+    limit_spinning()  # torch may be imported later
     return getattr(import_module(f"fashioncnn.{module}"), name)
 
 

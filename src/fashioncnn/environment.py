@@ -44,9 +44,14 @@ EXTRA_OF_MODULE = {
 to be installed by itself."""
 
 
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported; it is not imported."""
+    return importlib.util.find_spec(module) is not None
+
+
 def require_modules(task: str) -> None:
     """Raise `MissingExtraError` with the install command if a module of `EXTRAS` is missing."""
-    missing = [module for module in EXTRAS[task] if importlib.util.find_spec(module) is None]
+    missing = [module for module in EXTRAS[task] if not is_installed(module)]
     if not missing:
         return
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
@@ -80,6 +85,15 @@ def available_cores() -> int:
 def cpu_flags() -> frozenset[str]:
     """Return the processor's feature flags; empty where the system does not list them."""
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def address_space_bytes() -> int:
+    """Return the size of the address space of this process in bytes; 0 where it is unknown."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize:"))
+    except (OSError, StopIteration):
+        return 0
 
 
 def peak_memory_bytes() -> int:

@@ -7,7 +7,7 @@ that a model with an ONNX file needs only the base install.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -23,8 +23,9 @@ from fashioncnn.artifacts.model_folder import (
 )
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import kernels_from_environment
-from fashioncnn.environment import require_modules
+from fashioncnn.environment import is_installed, require_modules
 from fashioncnn.errors import UsageError
+from fashioncnn.inference.backend import Backend
 from fashioncnn.inference.onnx_backend import OnnxBackend, open_onnx_backend
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES
@@ -162,10 +163,18 @@ def open_with_onnx(model: Path, threads: int | None = None) -> LoadedModel:
         model: as `find_model` returns it.
         threads: of ONNX Runtime.
     """
-    backend, description = open_onnx_backend(model, threads)
+    has_torch = (model / WEIGHTS).exists() and is_installed("torch")
+    backend, description = open_onnx_backend(
+        model, threads, partial(_open_gradients, model) if has_torch else None
+    )
     predictor = Predictor(backend, description.spec)
     folder = model if model.is_dir() else None
     return LoadedModel(predictor, backend.precision, "cpu", None, description, folder)
+
+
+def _open_gradients(model: Path) -> Backend:
+    """Return a backend for class activation maps that have no closed form."""
+    return open_with_torch(model, "cpu").predictor.backend
 
 
 def open_with_torch(

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from importlib import import_module
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.bench import prediction as module
 from fashioncnn.bench.prediction import bench_prediction, untrained_model
 from fashioncnn.inference.predictor import Predictor
+from fashioncnn.loading import loaded_with_torch, open_model
 from fashioncnn.models import build_model
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.settings import FashionCNNConfig
@@ -31,6 +33,7 @@ def make_model(image_size=28):
 @pytest.fixture
 def measured(monkeypatch, tmp_path):
     """Record the calls of the predictor; temporary files are in `tmp_path`."""
+    import_module("torch._dynamo")  # creates a folder in that of temporary files
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     calls = {"views": [], "files": []}
     predict_views, predict_files = Predictor.predict_views, Predictor.predict_files
@@ -52,7 +55,9 @@ def measured(monkeypatch, tmp_path):
 @pytest.mark.parametrize("image_size", [28, 16])
 def test_figures_are_those_of_the_predictor(measured, tmp_path, image_size):
     model, lines, before = make_model(image_size), [], torch.get_rng_state()
-    result = bench_prediction(model, rounds=2, seconds=0.03, report=lines.append)
+    result = bench_prediction(
+        [loaded_with_torch(model)], rounds=2, seconds=0.03, report=lines.append
+    )
     single, many = result["batches"]
     assert {1, 1000, 128} <= set(measured["views"])  # one image, all images, a batch of files
     assert set(map(frozenset, measured["files"])) == {frozenset({".png"})}
@@ -65,10 +70,27 @@ def test_figures_are_those_of_the_predictor(measured, tmp_path, image_size):
     gflops = result["images_per_second"] * result["mflop_per_image"] / 1e3
     assert result["share_of_limit"] == pytest.approx(gflops / result["limit_gflops"])
     assert result["threads"] == torch.get_num_threads() == 1
-    assert [line.partition(":")[0] for line in lines] == ["round 1/2", "round 2/2"]
+    assert [line.partition(":")[0] for line in lines] == ["round 1/2"] * 2 + ["round 2/2"] * 2
     assert list(tmp_path.iterdir()) == [], "temporary files are left"
     assert torch.equal(torch.get_rng_state(), before)
     json.dumps(result, allow_nan=False)
+
+
+def test_both_backends_are_measured_in_turns(measured, onnx_folder):
+    models = [open_model(onnx_folder, name) for name in ("onnx", "torch")]
+    lines = []
+    result = bench_prediction(models, rounds=2, seconds=0.03, report=lines.append)
+    assert [line.split()[2] for line in lines] == ["onnx,", "torch,", "matrix"] * 2
+    assert list(result["backends"]) == ["onnx", "torch"]
+    onnx, torch = result["backends"].values()
+    assert result["backend"] == "onnx"
+    assert onnx["batches"] == result["batches"] != torch["batches"]
+    for backend in (onnx, torch):
+        assert 0 < backend["share_of_limit"] == backend["batches"][1]["share_of_limit"]
+    flop = 2 * models[1].description.multiply_adds
+    assert result["mflop_per_image"] == pytest.approx(flop / 1e6)
+    alone = bench_prediction(models[1:], rounds=1, seconds=0.03, report=lines.append)
+    assert alone["mflop_per_image"] == result["mflop_per_image"]
 
 
 def test_warmup_is_not_counted():

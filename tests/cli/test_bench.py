@@ -92,6 +92,7 @@ def test_train_uses_the_settings_of_a_recipe(cli):
         (["train", "--set", "distillation.teachers=accurate"], "only one network is measured"),
         (["predict", "nowhere"], "no such run or model"),
         (["predict", "--device", "foo"], "device = foo"),
+        (["predict", "--backend", "onnx"], "--backend onnx: name a model that has an ONNX file"),
         (["predict", "--threads", "0"], "--threads 0: should be greater than or equal to 1"),
         (["predict", "--rounds", "0"], "--rounds 0: should be greater than or equal to 1"),
         (["predict", "--seconds", "inf"], "--seconds inf: should be a finite number"),
@@ -166,6 +167,15 @@ def test_predict_measures_a_run(cli, trained):
 def test_predict_without_a_model_measures_an_untrained_network(cli):
     code, out, err = cli(*PREDICT)
     assert code == 0
-    assert "untrained baseline: cpu; a warm-up" in err
+    assert "untrained baseline: torch on cpu; a warm-up" in err
     for text in ("untrained baseline", "1 array", "1,000 arrays", "PNG files", "ms per call (p95)"):
         assert text in out
+
+
+def test_predict_measures_the_backends_that_a_model_has(cli, onnx_folder):
+    out = cli.ok(*PREDICT, onnx_folder)
+    assert (out.count("ONNX Runtime"), out.count("PyTorch")) == (3, 3)
+    document = cli.json(*PREDICT, onnx_folder, "--backend", "torch")
+    assert list(document["backends"]) == ["torch"]
+    (onnx_folder / "model.safetensors").unlink()
+    assert list(cli.json(*PREDICT, onnx_folder)["backends"]) == ["onnx"]

@@ -36,7 +36,8 @@ def test_run_is_exported_into_its_model_folder(cli, trained, small):
     result = cli.json("export", trained)
     path = Path(trained, "model", "model.onnx")
     assert result["path"] == str(path)
-    assert result["bytes"] == result["bytes_fp32"] == path.stat().st_size
+    assert result["bytes"] == path.stat().st_size
+    assert result["bytes_fp32"] is result["speedup"] is result["calibration"] is None
     assert result["verification"]["data"] == "generated"
     assert result["verification"]["images"] == 1000
     _, description, record = read_onnx_model(path)
@@ -164,3 +165,13 @@ def test_data_of_another_model_is_rejected(cli, trained, idx_folder):
         write_idx(Path("small", f"{prefix}-images-idx3-ubyte"), np.zeros((n, 8, 8), np.uint8))
     message = cli.fails(1, "export", trained, "--data", "small")
     assert "8×8" in message
+
+
+def test_unknown_class_is_reported(cli, trained, small):
+    for label in range(11):
+        for number in range(12):
+            path = Path("closet", str(label), f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(small.train.images[12 * label + number]).save(path)
+    message = cli.fails(1, "export", trained, "--int8", "--data", "closet")
+    assert "class '10' is not one of the model's (0, 1, 2 …); leave it out" in message

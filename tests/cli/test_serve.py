@@ -24,7 +24,7 @@ def error_of(capsys, *arguments) -> str:
     out, err = capsys.readouterr()
     assert out == ""
     *notes, line = err.splitlines()
-    assert all(" at http://" in note for note in notes)
+    assert all(" at http://" in note or "--token-file sets a token" in note for note in notes)
     return line
 
 

@@ -76,8 +76,18 @@ def test_activation_maps_are_those_of_grad_cam(onnx_folders, backend, small, mon
 
 def test_network_with_another_head_says_that_its_maps_need_pytorch(onnx_folders):
     backend = open_onnx_backend(onnx_folders["hidden_head"])[0]
-    with pytest.raises(UsageError, match=r"model\.onnx: .* need PyTorch; .*'\.\[train\]'"):
+    with pytest.raises(
+        UsageError, match=r"model\.onnx: .* need its weights and PyTorch; .*'\.\[train\]'"
+    ):
         backend.activation_maps(np.zeros((1, 28, 28), np.uint8), np.array([0]))
+
+
+def test_network_with_another_head_uses_a_backend_with_gradients(onnx_folders, small):
+    folder = onnx_folders["hidden_head"]
+    backend = open_onnx_backend(folder, 1, lambda: TorchBackend(load_model(folder)))[0]
+    images, labels = small.test.images[:5], np.arange(5)
+    expected = TorchBackend(load_model(folder)).activation_maps(images, labels)
+    np.testing.assert_array_equal(backend.activation_maps(images, labels), expected)
 
 
 def test_threads_share_a_backend(backend, small):

@@ -58,7 +58,8 @@ def wait_until(condition) -> None:
 @contextmanager
 def running(predictor, **options):
     """Run a server with one decoder until the block ends."""
-    server = Running(predictor, ServerOptions(**{"decoders": 1, "grace": 0.0, **options}))
+    defaults = {"decoders": 1, "grace": 0.0, "max_wait": 1000.0}  # whatever else the machine does
+    server = Running(predictor, ServerOptions(**{**defaults, **options}))
     server.thread.start()
     try:
         wait_until(lambda: server.server.lifecycle.ready or not server.thread.is_alive())

@@ -27,7 +27,7 @@ def test_images_are_limited():
 
 def test_expected_wait_is_limited():
     places = admission(max_wait=5)
-    places.record(2.0)
+    places.record_decoding(2.0)
     with places.images(2):
         assert places.expected_wait == pytest.approx(4)
         places.check()
@@ -40,9 +40,23 @@ def test_expected_wait_is_limited():
 
 def test_more_decoders_wait_less():
     places = admission(decoders=4)
-    places.record(2.0)
+    places.record_decoding(2.0)
     with places.images(4):
         assert places.expected_wait == pytest.approx(2)
+
+
+def test_slower_of_decoding_and_network_counts():
+    places = admission(decoders=4)
+    places.record_decoding(2.0)
+    places.record_batch(10, 10.0)
+    with places.images(4):
+        assert places.expected_wait == pytest.approx(4)
+    places.record_batch(1, 0.0)
+    with places.images(4):
+        assert places.expected_wait == pytest.approx(2)
+    places.forget()
+    with places.images(4):
+        assert places.expected_wait == 0
 
 
 def test_bytes_of_all_bodies_are_limited():

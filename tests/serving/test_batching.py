@@ -29,7 +29,7 @@ class Network:
         return [Prediction(loaded.name, None, None) for loaded in images]
 
 
-def run(function, max_batch=4, on_batch=lambda _: None):
+def run(function, max_batch=4, on_batch=lambda *_: None):
     network = Network()
 
     async def body():
@@ -63,7 +63,11 @@ def test_waiting_images_are_one_batch():
         network.go.set()
         assert [p.source for p in await asyncio.gather(*tasks)] == ["first", "1", "2", "3"]
 
-    assert run(function, on_batch=sizes.append) == [["first"], ["1", "2", "3"]]
+    batches = run(function, on_batch=lambda images, _: sizes.append(images))
+    assert batches == [
+        ["first"],
+        ["1", "2", "3"],
+    ]
     assert sizes == [1, 3]
 
 

@@ -11,7 +11,7 @@ from fashioncnn.serving.decoding import Decoders
 
 from .conftest import encode, shirt
 
-MEMORY = 2 << 30
+MEMORY = 1 << 30
 
 
 def decoders(predictor, count=1, seconds=60.0, memory=MEMORY, max_pixels=16_000_000, **callbacks):
@@ -117,7 +117,7 @@ def test_cancelled_image_does_not_block_its_process(predictor):
 
 def test_memory_is_limited(predictor):
     large = encode(Image.new("RGB", (12_000, 12_000)), "PNG", compress_level=1)
-    pool = decoders(predictor, memory=700 << 20, max_pixels=170_000_000)
+    pool = decoders(predictor, memory=200 << 20, max_pixels=170_000_000)
 
     async def decode():
         return await pool.decode("large.png", large), await pool.decode("next", encode(shirt()))

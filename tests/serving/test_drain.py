@@ -85,6 +85,23 @@ def test_while_draining(predictor, png):
         assert [response.status_code for response in answers] == [200, 200]
 
 
+def test_request_that_is_not_answered_in_time_is_503(predictor, png):
+    from fashioncnn.inference.predictor import Predictor
+
+    backend = SlowBackend(predictor.backend)
+    backend.go.set()
+    with running(Predictor(backend, predictor.spec), drain_seconds=1) as server:
+        backend.go.clear()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(send(server, png)))
+        thread.start()
+        wait_until(lambda: server.server._service.admission._images == 1)
+        server.uvicorn.should_exit = True
+        thread.join(TIMEOUT)
+        backend.go.set()
+        check_problem(answers[0], 503)
+
+
 def send(server, content):
     with server.client() as client:
         return client.post("/v1/predict", content=content)

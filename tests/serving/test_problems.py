@@ -241,7 +241,7 @@ def blocked(predictor):
 
 def test_full_queue_is_429_and_the_accepted_are_answered(blocked, png):
     blocked.backend.go.set()
-    with running(blocked, max_pending_images=4, max_wait=1000) as server:
+    with running(blocked, max_pending_images=4) as server:
         blocked.backend.go.clear()
         accepted = []
         threads = [

@@ -9,7 +9,9 @@ from fashioncnn.kernels import unavailable_reason
 from fashioncnn.models import set_kernels
 from fashioncnn.models.layers import Convolution, FlattenLinear
 from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
+from fashioncnn.training import optimizers
 from fashioncnn.training.optimizers import (
+    FEW_THREADS,
     Adam,
     build_optimizer,
     orthogonalize,
@@ -190,6 +192,41 @@ def test_muon_moves_inner_convolutions_along_orthogonal_matrices(name):
     rows, columns = weight.flatten(1).shape
     size = 0.1 * max(1, rows / columns) ** 0.5
     torch.testing.assert_close(weight.detach(), before * (1 - 0.1 * 0.1) - size * update)
+
+
+@pytest.mark.parametrize(("threads", "used"), [(1, 1), (FEW_THREADS, 1), (FEW_THREADS + 1, 3)])
+def test_muon_uses_one_thread_instead_of_few(monkeypatch, threads, used):
+    seen = []
+
+    def record(matrix):
+        seen.append(torch.get_num_threads())
+        return orthogonalize(matrix)
+
+    monkeypatch.setattr(optimizers, "orthogonalize", record)
+    network = make_network()
+    set_gradients(network)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        build_optimizer(MUON, network).step()
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [used] * 3
+
+
+def test_failed_step_of_muon_restores_the_threads(monkeypatch):
+    monkeypatch.setattr(optimizers, "orthogonalize", None)
+    network = make_network()
+    set_gradients(network)
+    before = torch.get_num_threads()
+    torch.set_num_threads(FEW_THREADS)
+    try:
+        with pytest.raises(TypeError):
+            build_optimizer(MUON, network).step()
+        assert torch.get_num_threads() == FEW_THREADS
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_muon_updates_all_other_parameters_by_adamw(kernels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,9 @@ from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.devices import isolated_torch_state, report_out_of_memory
 from fashioncnn.files import write_png
 from fashioncnn.inference.arrays import as_images
+from fashioncnn.inference.predictor import Predictor
+from fashioncnn.loading import LoadedModel
 from fashioncnn.models import build_model, place_network, set_kernels
-from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.settings import SCHEMA
 
@@ -58,67 +59,119 @@ def untrained_model(device: torch.device, kernels: str) -> TrainedModel:
 
 @isolated_torch_state()
 def bench_prediction(
-    model: TrainedModel, *, rounds: int, seconds: float, report: Callable[[str], None]
+    models: Sequence[LoadedModel], *, rounds: int, seconds: float, report: Callable[[str], None]
 ) -> Result:
-    """Return the throughput of `model` for arrays in memory and for small PNG files.
+    """Return the throughput of a model for arrays in memory and for small PNG files.
 
     Args:
-        model: on the device to measure.
+        models: the model, once for each backend to measure; they are measured in turns. The keys
+            without a backend are those of the first.
         rounds: number of measurements, after a round that does not count.
-        seconds: per round, divided among the kinds of input.
+        seconds: per round and backend, divided among the kinds of input.
         report: called with a line after each round.
 
     Raises:
         OutOfMemoryError: there is not enough memory.
     """
-    predictor = torch_predictor(model)
+    first = models[0]
     sketches = draw_sketches().require_test().images
-    images = as_images(sketches, model.spec.preprocessing)
-    single_images = itertools.cycle(images[:, None])
-    single = _Measurement(1, lambda: predictor.predict_images(next(single_images)))
-    many = _Measurement(len(images), lambda: predictor.predict_images(images))
-    limit = Limit(model.device)
+    images = as_images(sketches, first.spec.preprocessing)
+    device = torch.device(next((m.device for m in models if m.trained), "cpu"))
+    limit = Limit(device)
     with (
         tempfile.TemporaryDirectory(prefix="fashioncnn-bench-") as folder,
-        report_out_of_memory(f"a batch of {len(images)}", model.device, "another --device"),
+        report_out_of_memory(f"a batch of {len(images)}", device, "another --device"),
     ):
         paths = _write_pngs(sketches[:FILES], Path(folder))
-        files = _Measurement(FILES, lambda: list(predictor.predict_files(paths)))
-        measurements = (single, many, files)
-        for measurement in measurements:
-            measurement.run(seconds / len(measurements), counts=False)
-        peak = peak_memory(model.device)
+        measured = {m.backend: _Backend(m.predictor, images, paths) for m in models}
+        for backend in measured.values():
+            backend.run(seconds, counts=False)
+        peak = peak_memory(device)
         for number in range(1, rounds + 1):
             gflops = limit.measure(LIMIT_FRACTION * seconds)
-            for measurement in measurements:
-                measurement.run(seconds / len(measurements))
-            report(
-                f"round {number}/{rounds}: {single.rates[-1]:,.0f} images/s one by one, "
-                f"{many.rates[-1]:,.0f} in large batches; matrix products {gflops:,.0f} GFLOP/s"
-            )
-    size = model.spec.preprocessing.image_size
-    flop = flop_per_image(model.network, size, backward=False)
+            for name, backend in measured.items():
+                backend.run(seconds)
+                report(f"round {number}/{rounds}: {name}, {backend.describe_round()}")
+            report(f"round {number}/{rounds}: matrix products {gflops:,.0f} GFLOP/s")
+    flop = _flop_per_image(first)
+    by_backend = {name: backend.as_dict(limit, flop) for name, backend in measured.items()}
     return {
         "schema": SCHEMA,
         "command": "bench predict",
-        "parameters": model.parameters,
-        "image_size": size,
-        "device": str(model.device),
-        "precision": "fp32",
+        "parameters": first.description.parameters,
+        "image_size": first.spec.preprocessing.image_size,
+        "device": first.device,
+        "precision": first.precision,
         "threads": torch.get_num_threads(),
-        "images_per_second": many.rate,
-        "share_of_limit": limit.fraction(many.rate, flop),
+        **by_backend[first.backend],
+        "backend": first.backend,
+        "backends": by_backend,
         "peak_memory_bytes": peak,
-        "mflop_per_image": flop / 1e6,
+        "mflop_per_image": None if flop is None else flop / 1e6,
         **limit.as_dict(),
-        "batches": [
-            {**m.as_dict(), "share_of_limit": limit.fraction(m.rate, flop)} for m in (single, many)
-        ],
-        "png_files": files.as_dict(),
-        "rounds": many.rates,
         "seconds_per_round": seconds,
-        **describe_machine(model.device),
+        **describe_machine(device),
     }
+
+
+def _flop_per_image(model: LoadedModel) -> int | None:
+    """Return the floating-point operations of one image; None if they are unknown."""
+    if model.trained is not None:
+        size = model.spec.preprocessing.image_size
+        return flop_per_image(model.trained.network, size, backward=False)
+    multiply_adds = model.description.multiply_adds
+    return None if multiply_adds is None else 2 * multiply_adds
+
+
+class _Backend:
+    """The measurements of one backend.
+
+    Args:
+        predictor: of the model.
+        images: (n, size, size[, 3]) uint8.
+        paths: of image files.
+    """
+
+    def __init__(self, predictor: Predictor, images: NDArray[np.uint8], paths: list[Path]) -> None:
+        single_images = itertools.cycle(images[:, None])
+        self.single = _Measurement(1, lambda: predictor.predict_images(next(single_images)))
+        self.many = _Measurement(len(images), lambda: predictor.predict_images(images))
+        self.files = _Measurement(FILES, lambda: list(predictor.predict_files(paths)))
+
+    def run(self, seconds: float, *, counts: bool = True) -> None:
+        """Measure each kind of input for a part of `seconds`."""
+        measurements = (self.single, self.many, self.files)
+        for measurement in measurements:
+            measurement.run(seconds / len(measurements), counts=counts)
+
+    def describe_round(self) -> str:
+        """Return the rates of the last round."""
+        return (
+            f"{self.single.rates[-1]:,.0f} images/s one by one, "
+            f"{self.many.rates[-1]:,.0f} in large batches"
+        )
+
+    def as_dict(self, limit: Limit, flop: int | None) -> Result:
+        """Return rates and latencies as JSON types.
+
+        Args:
+            limit: of the machine.
+            flop: per image, if it is known.
+        """
+
+        def fraction(rate: float) -> float | None:
+            return None if flop is None else limit.fraction(rate, flop)
+
+        return {
+            "images_per_second": self.many.rate,
+            "share_of_limit": fraction(self.many.rate),
+            "batches": [
+                {**m.as_dict(), "share_of_limit": fraction(m.rate)}
+                for m in (self.single, self.many)
+            ],
+            "png_files": self.files.as_dict(),
+            "rounds": self.many.rates,
+        }
 
 
 class _Measurement:

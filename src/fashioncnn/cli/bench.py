@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fashioncnn.cli.console import note, plural, print_json, print_tables
-from fashioncnn.cli.options import Assignments, Switch, number
+from fashioncnn.cli.options import Assignments, Backend, Switch, number
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from fashioncnn.models.trained_model import TrainedModel
+    from fashioncnn.loading import LoadedModel
     from fashioncnn.reporting.tables import Table
     from fashioncnn.settings import DistillationConfig
 
@@ -82,6 +82,7 @@ def predict(
     model: Path | None = None,
     /,
     *,
+    backend: Backend = "auto",
     network: str | None = None,
     device: str = "auto",
     threads: Annotated[int | None, number(int, minimum=1, maximum=MAX_THREADS)] = None,
@@ -92,11 +93,13 @@ def predict(
     """Measure the speed of prediction.
 
     Args:
-        model: A run folder, a model folder, or a bundled model (accurate, photo). Default: an
-            untrained network of baseline, which is as fast as a trained one.
-        network: The code of a custom network, as package.module:Class.
+        model: A run folder, a model folder, an .onnx file, or a bundled model (accurate, photo).
+            Default: an untrained network of baseline, which is as fast as a trained one.
+        backend: onnx is ONNX Runtime, torch is PyTorch; auto measures, in turns, all that the model
+            has files for.
+        network: The code of a custom network, as package.module:Class, for torch.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
-        threads: CPU threads. Default: that of PyTorch, as for predict.
+        threads: CPU threads. Default: one per core, as for predict.
         rounds: Measurements after a warm-up.
         seconds: Seconds per measurement, divided among single images, batches and files.
         json: Print the measurements as one JSON document.
@@ -110,26 +113,43 @@ def predict(
 
     if threads is not None:
         configure_process(threads)
-    trained = _load_model(model, network, device)
+    models = _load_models(model, backend, network, device, threads)
     name = str(model) if model else "untrained baseline"
-    note(f"{name}: {trained.device}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
-    result = bench_prediction(trained, rounds=rounds, seconds=seconds, report=note)
+    backends = " and ".join(f"{m.backend} on {m.device}" for m in models)
+    note(f"{name}: {backends}; a warm-up, then {plural(rounds, 'round')} of {seconds:g} s")
+    result = bench_prediction(models, rounds=rounds, seconds=seconds, report=note)
     result = {**result, "model": name}
     _print(result, prediction_table(result), json)
 
 
-def _load_model(model: Path | None, network: str | None, device: str) -> TrainedModel:
+def _load_models(
+    model: Path | None, backend: Backend, network: str | None, device: str, threads: int | None
+) -> list[LoadedModel]:
+    """Return the model once for each backend to measure, that of ``predict`` first."""
+    if model is None:
+        return [_untrained(backend, network, device)]
+    from fashioncnn.artifacts.model_folder import WEIGHTS, find_model
+    from fashioncnn.cli.models import load_for
+
+    first = load_for(model, backend, device, network, threads=threads)
+    if backend != "auto" or first.backend == "torch" or not (find_model(model) / WEIGHTS).exists():
+        return [first]
+    return [first, load_for(model, "torch", device, network)]
+
+
+def _untrained(backend: Backend, network: str | None, device: str) -> LoadedModel:
     from fashioncnn.bench.prediction import untrained_model
-    from fashioncnn.cli.models import load_with_torch
     from fashioncnn.config import kernels_from_environment
     from fashioncnn.devices import resolve_device, resolve_kernels
+    from fashioncnn.loading import loaded_with_torch
 
-    if model is not None:
-        return load_with_torch(model, device, network)
     if network is not None:
         raise UsageError(f"--network {network}: name the model whose network it is")
+    if backend == "onnx":
+        raise UsageError("--backend onnx: name a model that has an ONNX file, such as accurate")
     place = resolve_device(device)
-    return untrained_model(place, resolve_kernels(kernels_from_environment(), place))
+    kernels = resolve_kernels(kernels_from_environment(), place)
+    return loaded_with_torch(untrained_model(place, kernels))
 
 
 def _reject_distillation(config: DistillationConfig) -> None:

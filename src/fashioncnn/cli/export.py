@@ -102,7 +102,7 @@ def _report(exported: ExportedModel, path: Path, json: bool) -> None:
                 "precision": record.precision,
                 "bytes": len(exported.content),
                 "bytes_fp32": exported.bytes_fp32,
-                "calibration": exported.method,
+                "calibration": exported.calibration,
                 "speedup": exported.speedup,
                 "verification": verification.model_dump(mode="json"),
             }
@@ -113,10 +113,10 @@ def _report(exported: ExportedModel, path: Path, json: bool) -> None:
         f"compared with PyTorch on {verification}: logits differ by at most "
         f"{verification.max_difference:.2g}, {verification.agreement:.2%} of the classes agree"
     )
-    if exported.speedup is not None and verification.accuracy is not None:
+    if exported.speedup is not None and exported.bytes_fp32 is not None:
         print_text(
             f"accuracy {verification.accuracy:.2%}, in fp32 {verification.accuracy_fp32:.2%}; "
-            f"calibration {exported.method}; {exported.speedup:.2f} times as fast as fp32 "
+            f"calibration {exported.calibration}; {exported.speedup:.2f} times as fast as fp32 "
             f"({exported.bytes_fp32 / 1e6:.2f} MB)"
         )
         if exported.speedup < 1:

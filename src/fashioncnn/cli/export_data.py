@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.cli.console import note
 from fashioncnn.cli.datasets import load_for
-from fashioncnn.cli.evaluate_data import is_data_of, with_classes_of
+from fashioncnn.cli.evaluate_data import is_data_of
+from fashioncnn.data.alignment import UnknownClassError, align_classes
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.splits import subset_indices
 from fashioncnn.data.training_data import hold_out
@@ -65,8 +67,16 @@ class Source:
 
         Raises:
             UsageError: the data has too few images for a validation split.
+            DataError: it has a class that the model does not have.
         """
-        dataset = with_classes_of(spec, self._load(spec, for_evaluation=False), {})
+        loaded = self._load(spec, for_evaluation=False)
+        try:
+            dataset = align_classes(loaded, spec.labels, {}, note)
+        except UnknownClassError as error:
+            raise DataError(
+                f"{loaded.source}: class '{error.name}' is not one of the model's "
+                f"({', '.join(spec.labels[:3])} …); leave it out, or rename it"
+            ) from None
         train, validation = hold_out(dataset, _data_config(model, dataset))
         if validation is None or not len(validation) or not len(train):
             raise UsageError(

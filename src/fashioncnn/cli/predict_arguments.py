@@ -13,9 +13,12 @@ from fashioncnn.files import make_folder, remove_temporary_files
 
 STDIN = "-"
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
-RUN_FOLDER = ("config.toml", "environment.json")
-MODEL_FOLDER = ("config.json", "model.safetensors")
-"""Files by which a folder is recognized."""
+FOLDERS = (
+    ("run", ("config.toml", "environment.json")),
+    ("model", ("config.json", "model.safetensors")),
+    ("model", ("config.json", "model.onnx")),
+)
+"""Kinds of folders and the files by which they are recognized."""
 
 
 def check_sources(sources: tuple[str, ...], from_file: str | None, options: Iterable[str]) -> None:
@@ -41,9 +44,13 @@ def check_sources(sources: tuple[str, ...], from_file: str | None, options: Iter
 
 
 def reject_model_folder(source: str) -> str:
-    """Return `source`, or raise `UsageError` if it is a run or model folder."""
+    """Return `source`, or raise `UsageError` if it is a run or model folder, or an ONNX file."""
     folder = Path(source)
-    for kind, files in (("run", RUN_FOLDER), ("model", MODEL_FOLDER)):
+    if folder.suffix.lower() == ".onnx" and _is(folder.is_file):
+        raise UsageError(
+            f"{source}: a model, not an image; to predict with it, use --model {source}"
+        )
+    for kind, files in FOLDERS:
         if _is(folder.is_dir) and all((folder / name).is_file() for name in files):
             raise UsageError(
                 f"{source}: a {kind} folder, not images; to predict with its model, use --model "

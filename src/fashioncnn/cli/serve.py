@@ -53,7 +53,7 @@ def serve(
 
     require_modules("serve")
     from fashioncnn.serving.options import MIB, ServerOptions
-    from fashioncnn.serving.run import listen, url_of
+    from fashioncnn.serving.run import is_loopback, listen, url_of
     from fashioncnn.serving.security import read_token
 
     cores = max(1, available_cores() // workers)
@@ -67,14 +67,16 @@ def serve(
     load = partial(load_predictor, model, backend, cores)
     with listen(host, port) as listening:
         note(f"{model} at {url_of(listening)}; end it with Ctrl-C")
+        if options.token is None and not is_loopback(listening):
+            note("everyone who reaches this port can use the model; --token-file sets a token")
         if workers == 1:
             from fashioncnn.serving.run import serve as serve_here
 
-            serve_here(load, str(model), options, listening)
+            serve_here(load, model.name, options, listening)
         else:
             from fashioncnn.serving.workers import serve_with_workers
 
-            serve_with_workers(load, str(model), options, listening, workers)
+            serve_with_workers(load, model.name, options, listening, workers)
 
 
 def load_predictor(model: Path, backend: BackendChoice, threads: int) -> Predictor:

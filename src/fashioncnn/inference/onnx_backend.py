@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +20,7 @@ from fashioncnn.artifacts.onnx_file import (
 )
 from fashioncnn.environment import available_cores
 from fashioncnn.errors import ModelError, UsageError
+from fashioncnn.inference.backend import Backend
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -51,6 +54,7 @@ class OnnxBackend:
         record: ExportRecord,
         source: str | Path,
         threads: int | None = None,
+        open_gradients: Callable[[], Backend] | None = None,
     ) -> None:
         """Create the session.
 
@@ -60,6 +64,7 @@ class OnnxBackend:
             record: from its metadata.
             source: name of the file, for messages.
             threads: of ONNX Runtime; by default one per available core.
+            open_gradients: returns a backend for `activation_maps` that need gradients.
 
         Raises:
             ModelError: the graph is damaged, or is not that of such a model.
@@ -67,7 +72,8 @@ class OnnxBackend:
         self.content, self.source = content, str(source)
         self.precision: Literal["fp32", "int8"] = record.precision
         self.threads = threads or available_cores()
-        self._arguments = content, description, record, source, threads
+        self._arguments = content, description, record, source, threads, open_gradients
+        self._open_gradients = open_gradients
         self._classes = len(description.labels)
         self._weight: Weight | None = record.activation_weight(self._classes)
         self._session = open_session(content, self.threads, self.source)
@@ -78,8 +84,8 @@ class OnnxBackend:
 
     @property
     def has_activation_maps(self) -> bool:
-        """Whether `activation_maps` can be computed; else they need gradients, that is PyTorch."""
-        return self._weight is not None
+        """Whether `activation_maps` can be computed."""
+        return self._weight is not None or self._open_gradients is not None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `fashioncnn.inference.backend.Backend.logits`."""
@@ -97,10 +103,15 @@ class OnnxBackend:
         gradients (Zhou et al. 2016, arXiv:1512.04150; Selvaraju et al., arXiv:1610.02391, section
         3.1).
 
+        Other networks need gradients, and so PyTorch.
+
         Raises:
-            UsageError: the network has another head.
+            UsageError: see `require_activation_maps`.
         """
-        weight = self.require_activation_maps()
+        self.require_activation_maps()
+        weight = self._weight
+        if weight is None:
+            return self._gradients.activation_maps(images, labels)
         maps = []
         for batch, batch_labels in zip(_batches(images), _batches(labels), strict=True):
             features = self._run(FEATURES, batch)
@@ -109,23 +120,28 @@ class OnnxBackend:
             maps.append(np.maximum(sums, 0) / np.float32(positions))
         return np.concatenate(maps) if maps else np.empty((0, 1, 1), np.float32)
 
-    def require_activation_maps(self) -> Weight:
-        """Return the weight of each feature, (classes, channels).
+    def require_activation_maps(self) -> None:
+        """Raise an error unless `activation_maps` can be computed.
 
         Raises:
-            UsageError: `activation_maps` cannot be computed.
+            UsageError: the network has another head than a mean and a linear layer, and the
+                backend was opened without one for gradients.
         """
-        if self._weight is None:
+        if not self.has_activation_maps:
             raise UsageError(
-                f"{self.source}: the heat maps of its network need PyTorch; use --backend torch, "
-                "which pip install '.[train]' installs in a checkout of fashioncnn"
+                f"{self.source}: the heat maps of its network need its weights and PyTorch; to "
+                "install that, run pip install '.[train]' in a checkout of fashioncnn"
             )
-        return self._weight
+
+    @cached_property
+    def _gradients(self) -> Backend:
+        assert self._open_gradients is not None  # noqa: S101 - see `require_activation_maps`
+        return self._open_gradients()
 
     def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             (values,) = self._session.run([output], {IMAGES: np.ascontiguousarray(images)})
-        except _runtime_errors() as error:
+        except runtime_errors() as error:
             raise ModelError(f"{self.source}: cannot be computed ({_reason(error)})") from None
         if len(values) != len(images) or values.shape[1:] != self._shape_of(output, values):
             raise ModelError(f"{self.source}: unexpected shape {values.shape} of {output}")
@@ -139,7 +155,9 @@ class OnnxBackend:
 
 
 def open_onnx_backend(
-    model: Path, threads: int | None = None
+    model: Path,
+    threads: int | None = None,
+    open_gradients: Callable[[], Backend] | None = None,
 ) -> tuple[OnnxBackend, ModelDescription]:
     """Return the backend and the description of a model that has an ONNX file.
 
@@ -148,6 +166,7 @@ def open_onnx_backend(
     Args:
         model: a model folder or an ONNX file, see `fashioncnn.artifacts.model_folder.find_model`.
         threads: of ONNX Runtime; by default one per available core.
+        open_gradients: see `OnnxBackend`.
 
     Raises:
         ModelError: a file is damaged, or was exported from other weights than those of the folder.
@@ -165,7 +184,7 @@ def open_onnx_backend(
                 f"{path}: was exported from other weights than those of {CONFIG} beside it; export "
                 "it again, or delete it"
             )
-    return OnnxBackend(content, description, record, path, threads), description
+    return OnnxBackend(content, description, record, path, threads, open_gradients), description
 
 
 def open_session(content: bytes, threads: int, source: str) -> InferenceSession:
@@ -194,7 +213,7 @@ def open_session(content: bytes, threads: int, source: str) -> InferenceSession:
     )
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _runtime_errors() as error:
+    except runtime_errors() as error:
         raise ModelError(f"{source}: not a usable ONNX file ({_reason(error)})") from None
 
 
@@ -210,7 +229,7 @@ def _check_graph(
         raise ModelError(f"{source}: its graph has other inputs or outputs than a model exported")
 
 
-def _runtime_errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions of ONNX Runtime, which have no base class of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal, cast
 
@@ -52,16 +52,16 @@ class ExportedModel:
     Attributes:
         content: of the file.
         record: of the export, which is part of the content.
-        method: of calibration; None in fp32.
+        calibration: method that chose the ranges of int8; None in fp32.
         speedup: of int8, the time of fp32 divided by that of int8; None in fp32.
-        bytes_fp32: size of the file in fp32.
+        bytes_fp32: of int8, the size of the graph in fp32; None in fp32.
     """
 
     content: bytes
     record: ExportRecord
-    bytes_fp32: int
-    method: str | None = None
+    calibration: str | None = None
     speedup: float | None = None
+    bytes_fp32: int | None = None
 
 
 def export_model(
@@ -85,14 +85,13 @@ def export_model(
     """
     graph, backend = export_graph(model), TorchBackend(model)
     if images is None:
-        batches: Iterable[Images] = generate_images(_shape(model), GENERATED_IMAGES)
+        shape = model.spec.preprocessing.input_shape
+        batches: Iterable[Images] = generate_images(shape, GENERATED_IMAGES)
     else:
-        batches = (images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE))
+        batches = _batches(images)
     verification, within = compare(GraphBackend(graph.content), backend, batches, data)
     require_within_limits(verification, within)
-    record = _record(description, "fp32", verification, graph)
-    content = append_metadata(graph.content, encode_metadata(description, record))
-    return ExportedModel(content, record, len(content))
+    return _exported(description, "fp32", verification, graph)
 
 
 def export_int8(
@@ -117,11 +116,7 @@ def export_int8(
         ModelError: the network contains operations that cannot be exported.
         QualityGateError: the accuracy is more than `MAX_ACCURACY_LOSS` below that of fp32.
     """
-    fp32 = export_model(model, description, validation.stacked_views, data)
-    graph = Graph(
-        fp32.content[: fp32.record.graph_bytes], fp32.record.activation_weight(_classes(model))
-    )
-    reference = TorchBackend(model)
+    graph, reference = export_graph(model), TorchBackend(model)
     accuracy_fp32 = _accuracy(reference, model.spec, validation)
     accuracies = {}
     for method in METHODS:
@@ -130,14 +125,13 @@ def export_int8(
         accuracies[method] = _accuracy(backend, model.spec, validation)
         if accuracies[method] < accuracy_fp32 - MAX_ACCURACY_LOSS:
             continue
-        compared, _ = compare(backend, reference, [validation.stacked_views], data)
+        compared, _ = compare(backend, reference, _batches(validation.stacked_views), data)
         verification = compared.model_copy(
             update={"accuracy": accuracies[method], "accuracy_fp32": accuracy_fp32}
         )
-        record = _record(description, "int8", verification, quantized)
-        content = append_metadata(quantized.content, encode_metadata(description, record))
+        exported = _exported(description, "int8", verification, quantized)
         speedup = _speedup(GraphBackend(graph.content), backend, validation.stacked_views)
-        return ExportedModel(content, record, len(fp32.content), method, speedup)
+        return replace(exported, bytes_fp32=len(graph.content), calibration=method, speedup=speedup)
     best = max(accuracies, key=accuracies.__getitem__)
     raise QualityGateError(
         f"int8: accuracy {accuracies[best]:.2%} on {len(validation):,} validation images of "
@@ -146,10 +140,11 @@ def export_int8(
     )
 
 
-def _record(
+def _exported(
     description: ModelDescription, precision: Precision, verification: Verification, graph: Graph
-) -> ExportRecord:
-    return ExportRecord(
+) -> ExportedModel:
+    """Return the file with a verified graph."""
+    record = ExportRecord(
         version=__version__,
         precision=precision,
         verification=verification,
@@ -158,6 +153,12 @@ def _record(
         graph_bytes=len(graph.content),
         graph_sha256=hashlib.sha256(graph.content).hexdigest(),
     )
+    content = append_metadata(graph.content, encode_metadata(description, record))
+    return ExportedModel(content, record)
+
+
+def _batches(images: Images) -> Iterable[Images]:
+    return (images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE))
 
 
 def _accuracy(backend: Backend | GraphBackend, spec: ModelSpec, split: Split) -> float:
@@ -176,11 +177,3 @@ def _seconds(backend: GraphBackend, images: Images) -> float:
     start = time.perf_counter()
     backend.logits(images)
     return time.perf_counter() - start
-
-
-def _shape(model: TrainedModel) -> tuple[int, ...]:
-    return model.spec.preprocessing.input_shape
-
-
-def _classes(model: TrainedModel) -> int:
-    return len(model.spec.labels)

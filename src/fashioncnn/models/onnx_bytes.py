@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 IR_VERSION = 10
 """Version of the format, of ONNX 1.16."""
+BATCH = "n"
+"""Name of the number of images, which is dynamic."""
 MIN_HALF = 256
 """Values of a tensor from which on it is stored in fp16 if that is exact."""
 
@@ -33,6 +35,8 @@ def serialize_graph(model: onnx.ModelProto) -> bytes:
     graph = model.graph
     del graph.value_info[:]  # shapes of intermediate values, which a reader infers
     graph.name = "network"
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
     _remove_notes([model, graph, *graph.input, *graph.output, *graph.initializer, *graph.node])
     _store_in_half(graph)
     return bytes(model.SerializeToString(deterministic=True))

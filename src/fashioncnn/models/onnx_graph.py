@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,15 @@ from fashioncnn.models.backend import normalize
 from fashioncnn.models.layers import ConvolutionalNetwork
 from fashioncnn.models.onnx_bytes import serialize_graph
 from fashioncnn.models.trained_model import TrainedModel
+from fashioncnn.settings import CustomConfig
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 20
 """Of ONNX 1.15; with its IR version 10, ONNX Runtime 1.18 and later read the file."""
+MAX_REASON = 200
+"""Characters of the exporter's message in an error."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +109,24 @@ def _export(
 
     images = torch.zeros((2, *preprocessing.input_shape), dtype=torch.uint8)
     try:
+        dynamic = ({0: torch.export.Dim("n", min=1)},)
+        traced = torch.export.export(network, (images,), dynamic_shapes=dynamic, strict=False)
         program = torch.onnx.export(
-            network,
-            (images,),
+            traced,
             dynamo=True,
             input_names=[IMAGES],
             output_names=[LOGITS, FEATURES][: len(network(images))],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             opset_version=OPSET,
             optimize=False,
             verbose=False,
         )
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:  # of the exporter
         first = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        architecture = model.spec.architecture
+        name = architecture.network if isinstance(architecture, CustomConfig) else architecture.name
         raise ModelError(
-            f"network {model.spec.architecture.name}: cannot be exported to ONNX ({first[0]}); "
-            "use operations that torch.export supports, for any number of images"
+            f"network {name}: cannot be exported to ONNX ({first[0][:MAX_REASON]}); use operations "
+            "that torch.export supports, for any number of images"
         ) from None
     assert program is not None  # noqa: S101 - with dynamo
     optimizer.fold_constants(program.model)
@@ -135,7 +140,11 @@ def quiet() -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

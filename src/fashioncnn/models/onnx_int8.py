@@ -19,8 +19,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from fashioncnn.artifacts.onnx_file import IMAGES
-from fashioncnn.inference.onnx_backend import FATAL
+from fashioncnn.artifacts.onnx_file import IMAGES, MAX_ONNX_BYTES
+from fashioncnn.errors import ModelError
+from fashioncnn.inference.onnx_backend import FATAL, runtime_errors
 from fashioncnn.models.onnx_bytes import serialize_graph
 from fashioncnn.models.onnx_graph import quiet
 from fashioncnn.reading import read_bytes
@@ -35,7 +36,6 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operations with weights; the first and the last of a network stay in fp32, since they have few
 operations and their rounding costs most accuracy."""
 BATCH_SIZE = 50
-MAX_BYTES = (1 << 31) - 1
 
 
 class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
@@ -62,23 +62,46 @@ def quantize(graph: bytes, images: NDArray[np.uint8], method: str) -> bytes:
         graph: in fp32.
         images: (n, size, size[, 3]) uint8 training images for calibration, n > 0.
         method: key of `METHODS`.
+
+    Raises:
+        ModelError: the graph has nothing that can be quantized.
     """
-    with TemporaryDirectory(prefix="fashioncnn-") as folder, quiet():
-        optimized, quantized = Path(folder, "optimized.onnx"), Path(folder, "int8.onnx")
-        _optimize(graph, optimized)
-        quantize_static(
-            optimized,
-            quantized,
-            CalibrationImages(images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_ends(onnx.load(optimized)),
-            calibrate_method=METHODS[method],
+    failures: tuple[type[Exception], ...] = (*runtime_errors(), ValueError, TypeError, KeyError)
+    try:
+        with TemporaryDirectory(prefix="fashioncnn-") as folder, quiet():
+            quantized = _quantize(graph, CalibrationImages(images), METHODS[method], Path(folder))
+    except failures as error:  # of the quantizer
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"the network cannot be quantized to int8 ({first[:200]})") from None
+    if all(node.op_type != "QuantizeLinear" for node in quantized.graph.node):
+        raise ModelError(
+            "the network has no convolution or linear layer that can be quantized to int8"
         )
-        return serialize_graph(onnx.load_from_string(read_bytes(quantized, MAX_BYTES)))
+    return serialize_graph(quantized)
+
+
+def _quantize(
+    graph: bytes, images: CalibrationImages, method: CalibrationMethod, folder: Path
+) -> onnx.ModelProto:
+    optimized, quantized = folder / "optimized.onnx", folder / "int8.onnx"
+    _optimize(graph, optimized)
+    quantize_static(
+        optimized,
+        quantized,
+        images,
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=_ends(_load(optimized)),
+        calibrate_method=method,
+    )
+    return _load(quantized)
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    return onnx.load_from_string(read_bytes(path, MAX_ONNX_BYTES))
 
 
 def _optimize(graph: bytes, path: Path) -> None:
@@ -91,6 +114,6 @@ def _optimize(graph: bytes, path: Path) -> None:
 
 
 def _ends(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the first and the last operation with weights."""
+    """Return the names of the first and the last operation with weights, of more than two."""
     names = [node.name for node in model.graph.node if node.op_type in WEIGHTED]
-    return [*names[:1], *names[-1:]]
+    return [names[0], names[-1]] if len(names) > 2 else []

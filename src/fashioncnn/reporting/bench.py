@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fashioncnn.reporting.tables import Table
@@ -9,6 +10,8 @@ from fashioncnn.reporting.tables import Table
 Result = dict[str, Any]
 """A document of `fashioncnn.bench`."""
 
+NAMES = {"onnx": "ONNX Runtime", "torch": "PyTorch"}
+"""Of backends."""
 LIMIT_NOTE = (
     "Operations are counted as the network is defined; kernels that need fewer of them can come "
     "close to the limit, or exceed it."
@@ -38,26 +41,32 @@ def training_table(result: Result) -> Table:
 
 def prediction_table(result: Result) -> Table:
     """Return the speed of prediction from arrays and from files."""
+    header = ("Backend", "Call", "Images/s", "Range", "Of limit", "ms per call (p95)")
+    rows = tuple(
+        (NAMES[backend], *row)
+        for backend, measured in result["backends"].items()
+        for row in _prediction_rows(measured)
+    )
+    return Table(f"Prediction, {result['model']}", header, rows, "llr")
+
+
+def _prediction_rows(result: Result) -> Iterator[tuple[str, ...]]:
     single, many = result["batches"]
     files = result["png_files"]
-    calls = (
-        ("1 array", single),
-        (f"{many['batch_size']:,} arrays", many),
-        (f"{files['batch_size']} PNG files", files),
-    )
-    rows = tuple(
-        (
-            name,
+    calls = {
+        "1 array": single,
+        f"{many['batch_size']:,} arrays": many,
+        f"{files['batch_size']} PNG files": files,
+    }
+    for call, measured in calls.items():
+        yield (
+            call,
             f"{measured['images_per_second']:,.0f}",
             f"{min(measured['rounds']):,.0f} – {max(measured['rounds']):,.0f}",
             _percent(measured.get("share_of_limit")),
             f"{_milliseconds(measured['latency_ms_median'])} "
             f"({_milliseconds(measured['latency_ms_p95'])})",
         )
-        for name, measured in calls
-    )
-    header = ("Call", "Images/s", "Range", "Of limit", "ms per call (p95)")
-    return Table(f"Prediction, {result['model']}", header, rows)
 
 
 def conditions_table(result: Result) -> Table:
@@ -69,10 +78,14 @@ def conditions_table(result: Result) -> Table:
         ("Processor", result["cpu"]),
         ("Device", f"{device}, {result['precision']}{kernels}"),
         ("Limit: matrix multiplication", limit),
-        ("Operations per image", f"{result['mflop_per_image']:.1f} MFLOP"),
+        ("Operations per image", _mflop(result["mflop_per_image"])),
         ("Peak memory", f"{result['peak_memory_bytes'] / 1e6:,.0f} MB"),
     )
     return Table("Conditions", ("Condition", "Value"), rows, "ll", LIMIT_NOTE)
+
+
+def _mflop(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} MFLOP"
 
 
 def _percent(fraction: float | None) -> str:

@@ -12,6 +12,18 @@ SMOOTHING = 0.1
 """Weight of a new measurement in the moving average of the time per image."""
 
 
+class _MovingAverage:
+    """Mean of the first values, then an exponential moving average."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self._count += 1
+        self.value += max(SMOOTHING, 1 / self._count) * (value - self.value)
+
+
 class Admission:
     """Counts the images and bytes in progress, and estimates how long a new image would wait.
 
@@ -26,13 +38,13 @@ class Admission:
         self._options, self._on_change = options, on_change
         self._images = 0
         self._bytes = 0
-        self._seconds_per_image = 0.0
-        self._recorded = 0
+        self.forget()
 
     @property
     def expected_wait(self) -> float:
-        """Seconds until the images in progress are done."""
-        return self._images * self._seconds_per_image / self._options.decoders
+        """Seconds until the images in progress are done, by the slower of decoding and network."""
+        decoding = self._decoding.value / self._options.decoders
+        return self._images * max(decoding, self._network.value)
 
     def check(self) -> None:
         """Raise `ProblemError` if there is no place for one more image."""
@@ -74,11 +86,17 @@ class Admission:
         finally:
             self._bytes -= counted
 
-    def record(self, seconds: float) -> None:
+    def record_decoding(self, seconds: float) -> None:
         """Record how long a process needed for one image."""
-        self._recorded += 1
-        weight = max(SMOOTHING, 1 / self._recorded)  # the first ones are averaged
-        self._seconds_per_image += weight * (seconds - self._seconds_per_image)
+        self._decoding.add(seconds)
+
+    def record_batch(self, images: int, seconds: float) -> None:
+        """Record how long the network needed for a batch."""
+        self._network.add(seconds / images)
+
+    def forget(self) -> None:
+        """Discard what was recorded, as for images that waited for imports."""
+        self._decoding, self._network = _MovingAverage(), _MovingAverage()
 
     def _require_place(self, count: int) -> None:
         if not self._images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,14 +23,14 @@ class Batcher:
     Args:
         predict: returns the predictions for images that were read.
         max_batch: images in one batch.
-        on_batch: called with the number of images of each batch.
+        on_batch: called with the number of images of each batch, and the seconds it took.
     """
 
     def __init__(
         self,
         predict: Callable[[Sequence[LoadedImage]], list[Prediction]],
         max_batch: int,
-        on_batch: Callable[[int], None] = lambda _: None,
+        on_batch: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
         self._predict, self._max_batch, self._on_batch = predict, max_batch, on_batch
         self._thread = ThreadPoolExecutor(1, "network")
@@ -68,6 +69,7 @@ class Batcher:
 
     async def _predict_batch(self, batch: list[Waiting]) -> None:
         images = [image for image, _ in batch]
+        started = time.perf_counter()
         try:
             predictions = await self.run(lambda: self._predict(images))
         except Exception as error:
@@ -75,7 +77,7 @@ class Batcher:
                 if not future.done():
                     future.set_exception(error)
             return
-        self._on_batch(len(batch))
+        self._on_batch(len(batch), time.perf_counter() - started)
         for (_, future), prediction in zip(batch, predictions, strict=True):
             if not future.done():  # its request may have been cancelled
                 future.set_result(prediction)

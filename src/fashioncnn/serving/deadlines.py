@@ -62,6 +62,8 @@ class DeadlineProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Continue with the deadline of what is missing."""
+        if self._waiting_for is h11.IDLE and not self._received:
+            self._since = self.loop.time()  # the first bytes of a header
         self._received += len(data)
         if not self._is_rejected:
             super().data_received(data)
@@ -134,7 +136,9 @@ class DeadlineProtocol(H11Protocol):
 
     def _deadline(self) -> float:
         if self._waiting_for is h11.IDLE:
-            return self._since + self._deadlines.header
+            is_first = self.cycle is None
+            pause = 0 if is_first or self._received else self._deadlines.keep_alive
+            return self._since + pause + self._deadlines.header
         return self._since + self._deadlines.body + self._received / self._deadlines.body_rate
 
     def _expire(self) -> None:

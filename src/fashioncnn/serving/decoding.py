@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import cast
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.environment import address_space_bytes
 from fashioncnn.inference.inputs import LoadedImage, load_views
 from fashioncnn.inference.sources import ImageSource
 
@@ -33,7 +34,7 @@ class Decoders:
         preprocessing: of the model.
         max_pixels: see `fashioncnn.inference.inputs.load_views`.
         seconds: after which a process is killed.
-        memory_bytes: address space of a process; not limited where the system cannot.
+        memory_bytes: that a process may use for images; not limited where the system cannot.
         on_decoded: called with the seconds that each image took.
         on_restart: called for each process that is replaced.
     """
@@ -172,7 +173,7 @@ def _limit_resources(memory_bytes: int) -> None:
     except ImportError:  # Windows
         return
     limits = {
-        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_AS: address_space_bytes() + memory_bytes,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }

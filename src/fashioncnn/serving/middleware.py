@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fashioncnn.serving.logs import log
 from fashioncnn.serving.metrics import Metrics
 from fashioncnn.serving.options import ServerOptions
-from fashioncnn.serving.problems import ProblemError, internal_error, problem_response
+from fashioncnn.serving.problems import ProblemError, internal_error, problem_response, try_again
 from fashioncnn.serving.security import HEADERS, host_check
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -87,7 +88,7 @@ class RequestMiddleware:
         try:
             self._check_host(headers.get("host", ""))
             await self._app(inner, receive, send_with_headers)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # cancelled at the end of the server
             problem = _to_problem(error, exchange)
             if exchange.status is None:
                 response = problem_response(problem, exchange.request_id)
@@ -132,8 +133,10 @@ def _request_id(headers: Headers) -> str:
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _to_problem(error: Exception, exchange: _Exchange) -> ProblemError:
+def _to_problem(error: BaseException, exchange: _Exchange) -> ProblemError:
     if isinstance(error, ProblemError):
         return error
+    if isinstance(error, asyncio.CancelledError):
+        return try_again(503, "the server ended before it could answer", 1)
     log("error", logging.ERROR, request_id=exchange.request_id)
     return internal_error()

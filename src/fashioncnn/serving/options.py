@@ -14,19 +14,19 @@ class Deadlines:
     """How long a connection may take, in seconds; a slower client is disconnected.
 
     Attributes:
-        header: from the start of a connection, or the end of the last response, to the end of the
-            request's header.
+        header: for the header of a request, from its first byte, or from the start of a connection.
         body: for the body, in addition to the time at `body_rate`.
         body_rate: bytes per second at which a body may arrive.
         write: for the client to read from a full buffer.
-        keep_alive: without a request, after which a connection is closed.
+        keep_alive: without a request, after which a connection is closed. A proxy should close its
+            connections earlier (nginx: after 60 s), so that it uses none that is being closed.
     """
 
     header: float = 10.0
     body: float = 20.0
     body_rate: float = 16_384.0
     write: float = 30.0
-    keep_alive: int = 5
+    keep_alive: int = 65
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ServerOptions:
         max_batch: images in one batch of the network.
         decoders: processes that decode images.
         decode_seconds: after which a decoder is killed.
-        decode_bytes: address space of a decoder.
+        decode_bytes: memory that a decoder may use for an image.
         request_seconds: after which a request whose body has arrived fails.
         max_connections: at the same time.
         deadlines: of connections.
@@ -65,7 +65,7 @@ class ServerOptions:
     max_batch: int = 32
     decoders: int = 2
     decode_seconds: float = 10.0
-    decode_bytes: int = 2048 * MIB
+    decode_bytes: int = 1024 * MIB
     request_seconds: float = 20.0
     max_connections: int = 1000
     deadlines: Deadlines = field(default_factory=Deadlines)

@@ -56,24 +56,22 @@ class GracefulServer(uvicorn.Server):
         self._server.lifecycle.draining = True
         log("draining", connections=len(self.server_state.connections))
         await asyncio.sleep(self._grace)  # a load balancer notices, and clients that were answered
-        await self._accept_waiting(sockets or [])
-        for server in self.servers:
-            server.close()
+        await self._close_listening(sockets or [])
         await asyncio.sleep(SETTLE_SECONDS)
         await super().shutdown(sockets)
         log("ended")
 
-    async def _accept_waiting(self, sockets: list[socket.socket]) -> None:
-        """Accept what the system has accepted, which would be reset with the socket."""
+    async def _close_listening(self, sockets: list[socket.socket]) -> None:
+        """Close the sockets, and serve what the system has accepted, which would be reset."""
         loop = asyncio.get_running_loop()
         for listening in sockets:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:  # none is left
-                    break
-                connection.setblocking(False)
-                await loop.connect_accepted_socket(self._create_protocol, connection)
+            loop.remove_reader(listening)  # asyncio accepts no more
+        await asyncio.sleep(0)  # what it has accepted becomes a connection of its open server
+        waiting = [connection for listening in sockets for connection in _accept_all(listening)]
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._create_protocol, connection)
 
     def _create_protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
@@ -85,3 +83,15 @@ class GracefulServer(uvicorn.Server):
     def _count_rejection(self, status: int) -> None:
         self._server.metrics.rejected.labels(str(status)).inc()
         log("rejected", status=status)
+
+
+def _accept_all(listening: socket.socket) -> list[socket.socket]:
+    """Return the connections that wait in the backlog of a socket."""
+    connections: list[socket.socket] = []
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # none is left
+            return connections
+        connection.setblocking(False)
+        connections.append(connection)

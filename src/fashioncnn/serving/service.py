@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from fashioncnn.errors import ImageError
 from fashioncnn.images.data_uri import data_uri
 from fashioncnn.images.views import view_names
 from fashioncnn.inference.explain import heat_maps
@@ -49,12 +50,10 @@ class PredictionService:
             options.max_pixels,
             options.decode_seconds,
             options.decode_bytes,
-            on_decoded=self.admission.record,
+            on_decoded=self.admission.record_decoding,
             on_restart=metrics.decoder_restarts.inc,
         )
-        self._batcher = Batcher(
-            predictor.predict_loaded, options.max_batch, metrics.batch_size.observe
-        )
+        self._batcher = Batcher(predictor.predict_loaded, options.max_batch, self._on_batch)
 
     @property
     def can_explain(self) -> bool:
@@ -68,12 +67,21 @@ class PredictionService:
         await self._decoders.start()
 
     async def warm_up(self) -> None:
-        """Predict an image on every decoder, so that the first requests do not wait for imports."""
+        """Predict an image on every decoder, so that the first requests do not wait for imports.
+
+        Raises:
+            ImageError: a decoder does not work, for example for lack of memory.
+        """
         file = io.BytesIO()
         pixels = np.random.default_rng(0).integers(0, 255, (WARM_UP_SIDE, WARM_UP_SIDE, 3))
         Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
         upload = Upload("warm-up", file.getvalue())
-        await asyncio.gather(*(self._predict(upload) for _ in range(self._options.decoders)))
+        count = self._options.decoders
+        predictions = await asyncio.gather(*(self._predict(upload) for _ in range(count)))
+        for prediction in predictions:
+            if prediction.error:
+                raise ImageError(prediction.error)
+        self.admission.forget()
 
     async def close(self) -> None:
         """End the processes and threads."""
@@ -117,6 +125,10 @@ class PredictionService:
         if loaded.views is None:
             return Prediction(loaded.name, None, loaded.error)
         return await self._batcher.predict(loaded)
+
+    def _on_batch(self, images: int, seconds: float) -> None:
+        self._metrics.batch_size.observe(images)
+        self.admission.record_batch(images, seconds)
 
     def _count(self, prediction: Prediction) -> None:
         if prediction.error:

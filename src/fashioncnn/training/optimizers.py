@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from fashioncnn.kernels import Kernels, adam_step, supports_adam
 from fashioncnn.models import compiled_kernels
 from fashioncnn.models.transfer import split_parameters
 from fashioncnn.settings import AdamConfig, ConstantSchedule, DecaySchedule, MuonConfig, SGDConfig
+
+FEW_THREADS = 2
+"""Up to this number, Muon's products run on one thread: most take 20 to 70 µs, and the threads wait
+for each other, for a long time beside other programs (docs/LOG.md)."""
 
 
 def build_optimizer(
@@ -173,10 +178,11 @@ class Muon(Adam):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
-        for parameters in by_shape.values():
-            self._step_muon(parameters, group)
-            for parameter in parameters:
-                parameter.grad = None  # so that AdamW skips it
+        with _one_thread_instead_of_few():
+            for parameters in by_shape.values():
+                self._step_muon(parameters, group)
+                for parameter in parameters:
+                    parameter.grad = None  # so that AdamW skips it
         super().step()
 
     def _step_muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
@@ -202,6 +208,19 @@ class Muon(Adam):
             state["step"] = torch.zeros(())  # torch.optim.Adam expects one in every state
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state["momentum_buffer"]
+
+
+@contextlib.contextmanager
+def _one_thread_instead_of_few() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if threads > FEW_THREADS:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _orthogonalize_each(matrices: list[Tensor]) -> list[Tensor]:

@@ -35,13 +35,14 @@ document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`);
 });
 """
-START_SECONDS = 60
-SECONDS = 30
+START_SECONDS = 120
+SECONDS = 60
 """Limit on the time until an expected state of the page; machines may be slow."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """Return a browser; its event loop must not outlast the module, for tests with asyncio."""
     playwright = pytest.importorskip("playwright.sync_api")
     if not Path(CHROMIUM).exists():
         pytest.skip("chromium is not installed (make browser)")
@@ -137,6 +138,7 @@ def open_page(browser):
             width, height = size
             context = browser.new_context(viewport={"width": width, "height": height}, **options)
             stack.callback(context.close)
+            context.set_default_timeout(1000 * SECONDS)
             page = context.new_page()
             page.watch = Watch(page, address)
             stack.callback(page.watch.check)

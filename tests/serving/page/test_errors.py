@@ -129,6 +129,18 @@ def test_an_unreachable_server_and_another_try(page):
     expect(page.locator(".failed")).to_have_count(1)
 
 
+def test_all_images_that_failed_are_sent_again(page):
+    page.watch.expects_failures = True
+    page.context.set_offline(True)
+    page.set_input_files("#choose", [BOOT, EXAMPLES / "bag.jpg"])
+    await_answers(page, 2)
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try 2 again").press("Enter")
+    expect(page.locator(".card .label")).to_have_text(["Ankle boot", "Bag"])
+    expect(page.locator("#retry")).to_be_hidden()
+    expect(page.locator("#results")).to_be_focused()
+
+
 def test_a_busy_server_is_asked_again(page):
     page.watch.expects_failures = True
     answers = []

@@ -55,6 +55,7 @@ function classify(files, problems = []) {
   byId("cards").prepend(...added.map((item) => item.card));
   if (added.length) {
     reveal(added[0].card);
+    announce(`Classifying ${added.length === 1 ? added[0].file.name : `${added.length} images`}`);
     send(added);
   }
 }
@@ -86,11 +87,19 @@ async function check(file) {
 function fail(item, message) {
   item.state = "failed";
   item.summary = `${item.file.name}: ${toSentence(message, item.file.name)}`;
-  showError(item.card, message, () => {
+  showError(item.card, message, () => retry([item]));
+}
+
+function retry(failed) {
+  for (const item of failed) {
     item.state = "waiting";
     showWaiting(item.card, "Waiting");
-    send([item]);
-  });
+  }
+  send(failed);
+}
+
+function failedItems() {
+  return items.filter((item) => item.state === "failed");
 }
 
 function showProblems(problems) {
@@ -108,7 +117,10 @@ function showProgress() {
   byId("progress-bar").max = Math.max(1, session.length);
   byId("progress-bar").value = done;
   byId("progress-text").textContent = `${done} of ${session.length} images`;
-  byId("clear").hidden = !items.length || !byId("progress").hidden;
+  const isBusy = !byId("progress").hidden;
+  byId("clear").hidden = !items.length || isBusy;
+  byId("retry").hidden = failedItems().length < 2 || isBusy;
+  byId("retry").textContent = `Try ${failedItems().length} again`;
   byId("empty").hidden = items.length > 0;
   if (!isRunning && session.length && !waiting.length) {
     announce(summarizeAll(session));
@@ -234,5 +246,9 @@ setUpExamples();
 byId("token-form").addEventListener("submit", useToken);
 byId("cancel").addEventListener("click", () => uploads.cancel());
 byId("clear").addEventListener("click", clearResults);
+byId("retry").addEventListener("click", () => {
+  byId("results").focus({ preventScroll: true }); // the button disappears
+  retry(failedItems());
+});
 showProgress();
 loadModel();
