@@ -114,10 +114,9 @@ def write_onnx(name: str) -> Path:
 
     folder = WEIGHTS / name
     model = load_model(folder)
-    test = load_dataset(source_from_environment()).require_test()
-    exported = export_model(
-        model, read_description(folder), test.images, f"{model.spec.dataset}, test split"
-    )
+    dataset = load_dataset(source_from_environment())
+    images, name_of_images = dataset.require_test().images, f"{dataset.name}, test split"
+    exported = export_model(model, read_description(folder), images, name_of_images)
     write_atomic(folder / ONNX, exported.content)
     print(exported.record.verification.model_dump_json())
     return folder

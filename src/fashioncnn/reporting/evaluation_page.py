@@ -60,7 +60,7 @@ def confident_mistakes(
 
     Args:
         predictions: of all images of the split.
-        split: of the images; all views of an image are shown, side by side.
+        split: of the images; of several views, the first and the last are shown.
         names: of the classes, by label.
         chosen: (n,) the images to choose from.
     """
@@ -69,7 +69,7 @@ def confident_mistakes(
     views = split.all_views
     return [
         Mistake(
-            image=data_uri(np.concatenate(list(views[i]), axis=1)),
+            image=data_uri(_shown(views[i])),
             true=_true_name(split, int(i), names),
             predicted=names[int(predictions.probabilities[i].argmax())],
             confidence=float(predictions.confidences[i]),
@@ -99,6 +99,12 @@ def coverage_svg(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -
         label = f"Accuracy against coverage; {accuracy[-1]:.1%} on all images"
         svg: str = to_svg(figure, label)
     return svg
+
+
+def _shown(views: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the only view of an image, or the first above the last: cut out, and whole."""
+    first: NDArray[np.uint8] = views[0]
+    return first if len(views) == 1 else np.concatenate([first, views[-1]])
 
 
 def _true_name(split: Split, position: int, names: Sequence[str]) -> str:
