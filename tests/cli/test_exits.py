@@ -68,8 +68,8 @@ MOMENTS = {
     ],
     "predict": [
         "fashioncnn.models.trained_model.load_model",
-        "fashioncnn.cli.predict_output.side_by_side",
-        "fashioncnn.cli.predict_output.draw_explanation",
+        "fashioncnn.inference.explain.side_by_side",
+        "fashioncnn.inference.explain.draw_explanation",
         "fashioncnn.cli.predict_output.FORMATS.csv",
         "os.fsync",
         "os.replace",

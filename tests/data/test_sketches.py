@@ -1,6 +1,6 @@
 import numpy as np
 
-from fashioncnn.data.sketches import _draw_split
+from fashioncnn.data.sketches import draw_split
 
 
 def test_sizes_types_and_class_balance(sketches):
@@ -12,7 +12,7 @@ def test_sizes_types_and_class_balance(sketches):
 
 
 def test_images_are_a_function_of_the_generator():
-    first, again, other = (_draw_split(np.random.default_rng(s), 20).sha256 for s in (1, 1, 2))
+    first, again, other = (draw_split(np.random.default_rng(s), 20).sha256 for s in (1, 1, 2))
     assert first == again != other
 
 
