@@ -85,7 +85,12 @@ def test_missing_modules_are_reported_with_the_install_command(task, monkeypatch
     message = str(raised.value)
     assert "pip install fashioncnn" not in message  # it is in no index, or someone else's
     if missing != "pandas":
-        extra = {"optuna": "tune", "onnxscript": "train", "torch": "train", "python_multipart": "serve"}.get(missing, "report")
+        extra = {
+            "optuna": "tune",
+            "onnxscript": "train",
+            "torch": "train",
+            "python_multipart": "serve",
+        }.get(missing, "report")
         assert message.endswith(f"in a checkout of fashioncnn, run: pip install '.[{extra}]'")
 
 

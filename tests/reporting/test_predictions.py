@@ -78,7 +78,10 @@ def test_csv_contains_no_formulas(first):
 
 
 def test_numbers_in_csv_are_not_escaped():
-    assert write("csv", records(1)).splitlines()[1] == "a0.png,2,'=Shirt,0.625,0,Bag,0.25,,false,false,"
+    assert (
+        write("csv", records(1)).splitlines()[1]
+        == "a0.png,2,'=Shirt,0.625,0,Bag,0.25,,false,false,"
+    )
 
 
 def test_table_is_aligned_and_omits_errors():
