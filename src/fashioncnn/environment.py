@@ -46,7 +46,10 @@ to be installed by itself."""
 
 def is_installed(module: str) -> bool:
     """Return whether a module can be imported; it is not imported."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # of an import hook that blocks it
+        return False
 
 
 def require_modules(task: str) -> None:
