@@ -72,7 +72,7 @@ def draw(background, garment):
         ImageOps.expand(noisy(draw("gray", "navy")), (0, 6), "black"),  # too thin
         ImageOps.expand(noisy(draw("gray", "navy")), (0, 600), "black"),  # hardly a photograph
     ],
-    ids=str,
+    ids=["plain", "noisy", "white", "tiny", "too small", "too thin", "hardly a photograph"],
 )
 def test_other_images_are_unchanged(image):
     assert crop_bars(image) is image
