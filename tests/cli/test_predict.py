@@ -403,4 +403,4 @@ def test_prediction_runs_without_packages_for_training(trained, images):
 
 def test_prediction_without_torch_names_the_install_command(cli, images, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "pip install '.[train]'" in cli.fails(1, "predict", images)
+    assert "pip install '.[train]'" in cli.fails(1, "predict", images, "--backend", "torch")
