@@ -156,12 +156,17 @@ def parse_description(content: bytes, source: str | Path) -> ModelDescription:
     except ModelError as error:
         raise ModelError(f"{source}: invalid ({error})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(p) for p in first["loc"]) or "JSON"
-        raise ModelError(f"{source}: invalid ({key}: {first['msg']})") from None
+        raise ModelError(f"{source}: invalid ({first_problem(error)})") from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{source}: invalid (JSON: {error})") from None
     return description
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the key and the message of the first error."""
+    first = error.errors()[0]
+    key = ".".join(str(p) for p in first["loc"]) or "JSON"
+    return f"{key}: {first['msg']}"
 
 
 def _verified(values: Any) -> Any:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fashioncnn.artifacts.model_folder import ModelDescription, parse_description
+from fashioncnn.artifacts.model_folder import ModelDescription, first_problem, parse_description
 from fashioncnn.artifacts.onnx_metadata import find_metadata
 from fashioncnn.checksum import ChecksumError, with_checksum, without_checksum
 from fashioncnn.errors import ModelError
@@ -175,9 +175,7 @@ def _parse_record(content: bytes, source: str | Path, classes: int) -> ExportRec
     except ChecksumError as error:
         raise ModelError(f"{source}: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(p) for p in first["loc"]) or "JSON"
-        raise ModelError(f"{source}: invalid export record ({key}: {first['msg']})") from None
+        raise ModelError(f"{source}: invalid export record ({first_problem(error)})") from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{source}: invalid export record ({error})") from None
     return record
