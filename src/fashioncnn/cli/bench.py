@@ -93,7 +93,7 @@ def predict(
     """Measure the speed of prediction.
 
     Args:
-        model: A run folder, a model folder, an .onnx file, or a bundled model (accurate, photo).
+        model: A run folder, a model folder, an .onnx file, or a bundled model.
             Default: an untrained network of baseline, which is as fast as a trained one.
         backend: onnx is ONNX Runtime, torch is PyTorch; auto measures, in turns, all that the model
             has files for.

@@ -45,7 +45,7 @@ def evaluate(
 
     Args:
         model: A run folder, a group of runs, a model folder, an .onnx file, or a bundled model
-            (accurate, photo).
+            (accurate, medium, photo, photo-zero-shot).
         data: Folder of class folders or IDX files, CSV or .npz file, or sketches. If it has no
             splits, all images are evaluated. Default: the data of the run or model.
         split: The split to evaluate on; validation is the one that the run held out.

@@ -33,7 +33,7 @@ def export(
     """Write a model as one ONNX file.
 
     Args:
-        model: A run folder, a model folder, or a bundled model (accurate, photo).
+        model: A run folder, a model folder, or a bundled model.
         int8: Quantize to 8-bit integers, calibrated on training images; needs --data.
         out: An .onnx file, or a folder, as in --out closet/, for the layout of the Hugging Face
             Hub: config.json, model.safetensors, model.onnx and README.md. Default: model.onnx in

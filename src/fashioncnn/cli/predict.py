@@ -56,15 +56,16 @@ def predict(
     Args:
         sources: Image files (JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, PPM), folders, patterns
             such as 'closet/*.jpg', IDX files of images, and - for one image on standard input.
-        model: A run folder, a model folder, an .onnx file, or a bundled model (accurate, photo).
+        model: A run folder, a model folder, an .onnx file, or a bundled model.
             Default: accurate if all sources are IDX files, else photo.
         views: How an image becomes model input. cutout segments the garment and places it on
             black; pad, stretch and crop resize the whole image or its central square; photo is
             the mean over these four and their horizontal flips; fashion is the preprocessing of
             Fashion-MNIST; auto is that of the model.
         abstain_below: Confidence from 0 to 1 below which the model abstains. The confidence of
-            photo is the probability that the image is in distribution, that of other models the
-            highest class probability. Default: that of the model, 0 for most.
+            photo is the probability that the image shows one of its classes and is classified
+            correctly, that of most other models the highest class probability. Default: that of
+            the model, 0 for most.
         top: Number of classes per image.
         format_: json is one document, jsonl one per line. Default: by the suffix of --out
             (.txt is a table), else table.

@@ -35,7 +35,7 @@ def serve(
     """Serve a model over HTTP: an API and a web page.
 
     Args:
-        model: A run folder, a model folder, an ONNX file, or a bundled model (accurate, photo).
+        model: A run folder, a model folder, an ONNX file, or a bundled model.
         host: Address to listen on; 0.0.0.0 is all of this machine, for which --token-file is
             advisable.
         port: Port to listen on; 0 chooses a free one.
