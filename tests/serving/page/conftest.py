@@ -106,10 +106,10 @@ def strict_server(tmp_path_factory) -> Iterator[str]:
 class Watch:
     """What a page must not do; each test fails at its end if it did."""
 
-    def __init__(self, page, address: str) -> None:
+    def __init__(self, page, address: str, *, expects_failures: bool) -> None:
         self.errors: list[str] = []
         self.hosts: set[str] = set()
-        self.expects_failures = False
+        self.expects_failures = expects_failures
         self._address = address
         page.add_init_script(RECORD_VIOLATIONS)
         page.on("console", self._on_console)
@@ -137,13 +137,20 @@ def open_page(browser):
     """Return a function that opens a page; options are those of a browser context."""
     with contextlib.ExitStack() as stack:
 
-        def open_at(address: str, *, size: tuple[int, int] = (1280, 900), **options):
+        def open_at(
+            address: str,
+            *,
+            size: tuple[int, int] = (1280, 900),
+            expects_failures: bool = False,
+            **options,
+        ):
+            """Open the page; `expects_failures` if its first requests are already refused."""
             width, height = size
             context = browser.new_context(viewport={"width": width, "height": height}, **options)
             stack.callback(context.close)
             context.set_default_timeout(1000 * SECONDS)
             page = context.new_page()
-            page.watch = Watch(page, address)
+            page.watch = Watch(page, address, expects_failures=expects_failures)
             stack.callback(page.watch.check)
             page.goto(address)
             return page

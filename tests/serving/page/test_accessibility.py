@@ -49,8 +49,7 @@ def test_axe_finds_no_violation(open_page, server, scheme, width):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation_where_a_token_is_needed(open_page, strict_server, scheme):
     source = axe_source()
-    page = open_page(strict_server, color_scheme=scheme)
-    page.watch.expects_failures = True
+    page = open_page(strict_server, color_scheme=scheme, expects_failures=True)
     expect(page.get_by_label("Access token")).to_be_focused()
     page.evaluate(source)
     assert page.evaluate(RUN_AXE) == []

@@ -17,8 +17,7 @@ NO_IMAGE = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no image"
 @pytest.fixture
 def strict_page(open_page, strict_server):
     """Return the page of a server that needs a token, before it was entered."""
-    page = open_page(strict_server)
-    page.watch.expects_failures = True
+    page = open_page(strict_server, expects_failures=True)
     expect(page.get_by_label("Access token")).to_be_visible()
     return page
 
