@@ -71,9 +71,9 @@ ATTACKS = {
     ),
     "signals": Attack(
         "SIGTERM and SIGINT end every command cleanly: code 143 or 130, no partial file",
-        "signals at five moments of 8 commands, which are then repeated",
+        "signals at five moments of 10 commands, which are then repeated",
         kills.terminate,
-        0.16,
+        0.2,
     ),
     "disk": Attack(
         "A full disk is one error; the command continues once there is space",
@@ -121,19 +121,19 @@ ATTACKS = {
         "Any input is read or rejected with one error, in bounded time and memory",
         "mutated images, IDX and gzip files, model folders, TOML files, journals",
         faults.mutate_inputs,
-        0.07,
+        0.06,
     ),
     "properties": Attack(
         "Files are read as written; anything else is one error",
         "property tests of all parsers and settings (hypothesis)",
         parsers.properties,
-        0.04,
+        0.03,
     ),
     "fuzz": Attack(
         "No input of a parser ends in another exception",
         "inputs that reach new code of eleven parsers (atheris)",
         parsers.fuzz,
-        0.04,
+        0.02,
     ),
     "mirrors": Attack(
         "A faulty mirror is given up within its limits, and leaves no file",

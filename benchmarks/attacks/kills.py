@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
-from attacks.lab import REAL, Lab, Outcome, Prepared, finish
+import requests
+
+from attacks.lab import REAL, TIMEOUT, Lab, Outcome, Prepared, finish
 from attacks.scenarios import (
+    EXPORT,
     FIRST,
     SCENARIOS,
     Ended,
@@ -31,7 +37,11 @@ SIGNALLED = {
     ),
     "data": Scenario(SHEET, proceed=same_command),
     "bench train": Scenario(["bench", "train", "--threads", "1"], proceed=same_command),
+    "export": EXPORT,
 }
+SERVE = ["serve", "photo", "--port", "0"]
+SERVE_MOMENTS = (0.25, 0.5, 0.75, 1.0, 1.5)
+"""Of a signal, as fractions of the time until the server is ready."""
 
 
 def sigkill(lab: Lab) -> Outcome:
@@ -74,7 +84,11 @@ def terminate(lab: Lab) -> Outcome:
     outcome = Outcome()
     numbers = (signal.SIGTERM, signal.SIGINT)
     cases = [(name, number, at) for name in SIGNALLED for number in numbers for at in MOMENTS]
+    cases += [("serve", number, at) for number in numbers for at in SERVE_MOMENTS]
     for name, number, moment in lab.shuffled(cases):
+        if name == "serve":
+            outcome.add(f"serve, {number.name} at {moment:.0%}", _end_server(lab, number, moment))
+            continue
         prepared = lab.prepare(name, SIGNALLED[name], process=True)
         work = lab.new_folder(prepared.before)
         process = lab.start(prepared.scenario.command, work, REAL)
@@ -86,6 +100,59 @@ def terminate(lab: Lab) -> Outcome:
         outcome.add(f"{name}, {number.name} at {moment:.0%}", problem)
         lab.remove(work)
     return outcome
+
+
+def _end_server(lab: Lab, number: signal.Signals, moment: float) -> str | None:
+    """Signal a server while it starts or when it is ready, and return what is wrong."""
+    seconds = _seconds_until_ready(lab)
+    work = lab.new_folder()
+    process = lab.start(SERVE, work, REAL)
+    if moment < 1:
+        time.sleep(moment * seconds)
+    else:
+        problem = await_ready(process)
+        if problem:
+            return problem
+        time.sleep(moment - 1)
+    workers = children_of(process.pid)
+    process.send_signal(number)
+    problem = _exit_problem(finish(process), number) or _survivors(workers)
+    left = [path.name for path in work.iterdir()]
+    lab.remove(work)
+    return problem or (f"files: {left}" if left else None)
+
+
+def _seconds_until_ready(lab: Lab) -> float:
+    """Return how long a server takes until it is ready, measured once."""
+    if not lab.server_seconds:
+        work = lab.new_folder()
+        started = time.monotonic()
+        process = lab.start(SERVE, work, REAL)
+        problem = await_ready(process)
+        lab.server_seconds = time.monotonic() - started
+        process.terminate()
+        ended = finish(process)
+        if problem or ended.code:
+            raise SystemExit(f"torture: an undisturbed server failed: {problem or ended.err}")
+        lab.remove(work)
+    return lab.server_seconds
+
+
+def await_ready(process: subprocess.Popen[str]) -> str | None:
+    """Wait until a server is ready, and return what is wrong."""
+    line = process.stderr.readline() if process.stderr else ""
+    address = re.search(r"http://\S+(?=;)", line)
+    if address is None:
+        process.kill()
+        return f"no address: {line.strip()[-150:]}"
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"{address.group()}/readyz", timeout=5).ok:
+                return None
+        time.sleep(0.05)
+    process.kill()
+    return f"not ready within {TIMEOUT:.0f} s"
 
 
 def children_of(pid: int) -> list[int]:

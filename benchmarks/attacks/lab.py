@@ -78,11 +78,13 @@ class Lab:
         folder: everything is written there.
         random: source of moments and mutations.
         deadline: `time.monotonic` at which the present attack ends.
+        server_seconds: until a server is ready; 0 until that was measured.
     """
 
     folder: Path
     random: random.Random
     deadline: float = 0.0
+    server_seconds: float = 0.0
     _prepared: dict[str, Prepared] = field(default_factory=dict)
     _before: dict[str, Path] = field(default_factory=dict)
     _count: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from attacks.lab import Lab, Outcome, finish, is_error, require
 from attacks.scenarios import (
+    EXPORT,
     FIRST,
     NETWORK,
     SCENARIOS,
@@ -88,8 +89,9 @@ def unusable_folders(lab: Lab) -> Outcome:
 def two_at_once(lab: Lab) -> Outcome:
     """Run every command twice at once; one succeeds, the other too or with a plain error."""
     outcome = Outcome()
-    for name in lab.shuffled([name for name in SCENARIOS for _ in range(PAIRS)]):
-        prepared = lab.prepare(name, SCENARIOS[name], process=True)
+    scenarios = {**SCENARIOS, "export": EXPORT}
+    for name in lab.shuffled([name for name in scenarios for _ in range(PAIRS)]):
+        prepared = lab.prepare(name, scenarios[name], process=True)
         work = lab.new_folder(prepared.before)
         processes = [lab.start(prepared.scenario.command, work)]
         time.sleep(lab.random.choice((0, 0.03, 0.3)))

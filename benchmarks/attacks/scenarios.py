@@ -31,8 +31,11 @@ from tests.robustness.comparable import (
 from tests.robustness.faults import full_disk
 from tests.robustness.recorder import Content, read_folder
 
+EXPORT = Scenario(["export", "first", "--out", "model.onnx"], before=(FIRST,), proceed=same_command)
+
 __all__ = [
     "CONTENT",
+    "EXPORT",
     "FIRST",
     "NETWORK",
     "SCENARIOS",
