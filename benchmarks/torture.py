@@ -172,14 +172,19 @@ def main() -> None:
     """Run the attacks, store the results and update the table of the guide."""
     options = parse_arguments()
     started = time.monotonic()
-    names = options.repeat or options.only or list(ATTACKS)
+    names = options.repeat or options.add or options.only or list(ATTACKS)
     results = run_attacks(names, options.minutes, options.seed)
-    command = f"make torture ARGS='--minutes {options.minutes:g} --seed {options.seed}'"
+    words = f"--minutes {options.minutes:g} --seed {options.seed}"
+    if options.add:
+        words = f"--add {' '.join(options.add)} {words}"
+    command = f"make torture ARGS='{words}'"
     minutes = round((time.monotonic() - started) / 60, 1)
     document = {"command": command, **measurement_context(), "minutes": minutes, "attacks": results}
     if options.repeat:
         document = merged(json.loads(RECORDED.read_text("utf-8")), document)
-    if options.repeat or not options.only:
+    if options.add:
+        document = added(json.loads(RECORDED.read_text("utf-8")), document)
+    if not options.only:
         RECORDED.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
         write_table(document)
     print(table(document))
@@ -191,8 +196,14 @@ def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of attacks (default: 50)")
-    parser.add_argument("--only", nargs="+", choices=ATTACKS, help="these, without recording them")
-    parser.add_argument("--repeat", nargs="+", choices=ATTACKS, help="replace recorded results")
+    selection = parser.add_mutually_exclusive_group()
+    selection.add_argument(
+        "--only", nargs="+", choices=ATTACKS, help="these, without recording them"
+    )
+    selection.add_argument("--repeat", nargs="+", choices=ATTACKS, help="replace recorded results")
+    selection.add_argument(
+        "--add", nargs="+", choices=ATTACKS, help="more attempts, with another --seed"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of moments and mutations")
     return parser.parse_args()
 
@@ -239,6 +250,25 @@ def merged(recorded: dict[str, Any], repeated: dict[str, Any]) -> dict[str, Any]
         "repeated": names,
         "note": f"{', '.join(names)} were repeated alone, after changes",
         "attacks": {name: attacks[name] for name in ATTACKS if name in attacks},
+    }
+
+
+def added(recorded: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded results with the attempts of another run added to them, and a note."""
+    attacks = dict(recorded["attacks"])
+    for name, result in more["attacks"].items():
+        before = attacks[name]
+        attacks[name] = {
+            "attempts": before["attempts"] + result["attempts"],
+            "failed": before["failed"] + result["failed"],
+            "failures": [*before["failures"], *result["failures"]][:FAILURES_STORED],
+        }
+    notes = [recorded.get("note"), f"{', '.join(more['attacks'])} include `{more['command']}`"]
+    return {
+        **recorded,
+        "minutes": round(recorded["minutes"] + more["minutes"], 1),
+        "note": "; ".join(filter(None, notes)),
+        "attacks": attacks,
     }
 
 

@@ -85,6 +85,22 @@ def test_repeated_attacks_replace_recorded_ones_and_are_named():
     assert twice["note"].startswith("kill, clock were repeated alone")
 
 
+def test_attempts_of_another_seed_are_added_and_named():
+    document = json.loads(torture.RECORDED.read_text("utf-8"))
+    kills = document["attacks"]["kill"]
+    new = {"attempts": 7, "failed": 1, "failures": ["train killed"]}
+    more = {"command": "make torture ARGS=x", "minutes": 1.0, "attacks": {"kill": new}}
+    result = torture.added(document, more)
+    assert result["attacks"]["kill"] == {
+        "attempts": kills["attempts"] + 7,
+        "failed": kills["failed"] + 1,
+        "failures": [*kills["failures"], "train killed"],
+    }
+    assert result["attacks"]["clock"] == document["attacks"]["clock"]
+    assert result["note"].endswith("kill include `make torture ARGS=x`")
+    assert result["minutes"] == pytest.approx(document["minutes"] + 1)
+
+
 @pytest.mark.slow
 def test_attacks_within_a_minute_find_no_fault(monkeypatch):
     skipped = {
