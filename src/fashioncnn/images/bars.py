@@ -89,4 +89,5 @@ def _fractions(channels: NDArray[np.uint8], color: NDArray[np.float64]) -> NDArr
     for channel, low, high in zip(channels, lowest, highest, strict=True):
         is_near &= channel >= low
         is_near &= channel <= high
-    return np.count_nonzero(is_near, axis=1) / channels.shape[2]
+    fractions: NDArray[np.float64] = np.count_nonzero(is_near, axis=1) / channels.shape[2]
+    return fractions
