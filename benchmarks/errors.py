@@ -42,9 +42,9 @@ SAMPLE = 120
 """Mistakes that are reviewed, at most."""
 ANSWERS = ("A", "B", "AB", "-")
 CATEGORIES = {
-    "network": "the label fits, the prediction does not",
-    "label": "the prediction fits, the label does not",
-    "both": "both are possible",
+    "network": "the label fits, the prediction does not: clearly incorrect",
+    "label": "the prediction fits, the label does not: mislabeled",
+    "both": "both are possible: ambiguous",
     "neither": "neither fits",
 }
 SCALE, COLUMNS, ROWS = 5, 6, 4
@@ -254,7 +254,7 @@ def _caption(mistake: dict[str, Any], classes: list[str]) -> tuple[str, str]:
     short = [
         name.replace("Ankle boot", "Boot").replace("T-shirt/top", "T-shirt") for name in classes
     ]
-    return short[mistake["label"]], f"→ {short[mistake['predicted']]}"
+    return f"label {short[mistake['label']]}", f"pred. {short[mistake['predicted']]}"
 
 
 def count_duplicates() -> Result:
@@ -307,7 +307,7 @@ def duplicates_table(result: Result) -> str:
             cells.append(f"{1 - others['mistakes'] / others['n']:.2%}")
         rows.append(cells)
     columns = (
-        *("correlation", "train", "test, also in train", "other label", "trousers"),
+        *("correlation", "train", "test, also in train", "pairs with another label", "trousers"),
         *("mistakes of `accurate`", "without them"),
         *("mistakes of `medium`", "without them"),
     )
