@@ -259,7 +259,7 @@ def table() -> str:
         draws = result["draws"]
         rows.append(
             (
-                str(result["from"]),
+                _source(result),
                 str(result["classes"]),
                 str(result["images_per_class"] or "all"),
                 str(len(draws)),
@@ -270,6 +270,15 @@ def table() -> str:
         )
     columns = ("from", "classes", "per class", "draws", "evaluated", "accuracy", "worst class")
     return markdown_table(columns, rows, left=(0, 1))
+
+
+def _source(result: Result) -> str:
+    """Return what was started from; from scratch, also the recipe and the images."""
+    if result["from"] != SCRATCH:
+        return str(result["from"])
+    data = result["settings"]["data"]
+    kind = ", color" * (data["channels"] == 3)
+    return f"scratch, {result['settings']['recipe']}, {data['image_size']} px{kind}"
 
 
 def main() -> None:

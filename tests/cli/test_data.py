@@ -6,6 +6,8 @@ from PIL import Image
 
 from fashioncnn.settings import SCHEMA
 
+from ..idx import write_idx
+
 
 def test_sketches_are_counted_and_distinguished_from_fashion_mnist(cli):
     code, out, err = cli("data", "sketches")
@@ -85,3 +87,57 @@ def test_usage_error_is_one_line(cli, arguments, message):
 
 def test_missing_data_offline_suggests_sketches(cli):
     assert "--data sketches" in cli.fails(1, "data", "--offline")
+
+
+@pytest.fixture
+def folder_with_duplicates(tmp_path, small):
+    """Drawings as IDX files; ten test images are training images, five of them darker."""
+    test = small.test.images.copy()
+    test[:5], test[5:10] = small.train.images[:5], small.train.images[5:10] // 2
+    write_idx_folder(tmp_path / "own", small, test)
+    return tmp_path / "own"
+
+
+def write_idx_folder(folder, small, test):
+    folder.mkdir()
+    for prefix, images, labels in (
+        ("train", small.train.images, small.train.labels),
+        ("t10k", test, small.test.labels),
+    ):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+
+
+def test_duplicates_are_counted(cli, folder_with_duplicates):
+    found = cli.json("data", folder_with_duplicates, "--duplicates")["duplicates"]
+    assert [d["splits"] for d in found] == [["train", "train"], ["train", "test"], ["test", "test"]]
+    assert found[1]["exact_images"] == 5
+    assert found[1]["near_images"] >= 10
+    pairs = {tuple(pair["indices"]) for pair in found[1]["listed"]}
+    assert {(i, i) for i in range(10)} <= pairs
+    fewer = cli.json("data", folder_with_duplicates, "--duplicates", "--similarity", 1)
+    assert fewer["duplicates"][1]["near_pairs"] <= found[1]["near_pairs"]
+    out = cli.ok("data", folder_with_duplicates, "--duplicates")
+    assert "test, also in train" in out
+    assert "5 of 100" in out
+
+
+def test_duplicates_are_drawn(cli, folder_with_duplicates):
+    cli.ok("data", folder_with_duplicates, "--sheet", "examples.png")
+    cli.ok("data", folder_with_duplicates, "--duplicates", "--sheet", "pairs.png")
+    with Image.open("pairs.png") as pairs, Image.open("examples.png") as examples:
+        assert pairs.format == "PNG"
+        assert pairs.size != examples.size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--similarity", "0.95"], "--similarity 0.95: applies to duplicates; add --duplicates"),
+        (["--duplicates", "--similarity", "0.5"], "greater than or equal to 0.9"),
+        (["--duplicates", "--sheet", "x.png", "--split", "test"], "compares all splits; omit it"),
+    ],
+)
+def test_options_of_duplicates_are_checked(cli, idx_folder, arguments, message):
+    assert message in cli.fails(2, "data", idx_folder, *arguments)
+    assert not Path("x.png").exists()

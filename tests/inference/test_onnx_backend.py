@@ -104,6 +104,20 @@ def test_threads_share_a_backend(backend, small):
     assert all(np.array_equal(logits, expected) for logits in results)
 
 
+@pytest.mark.parametrize("n", [1, 23, 24, 25, 61, 100])
+def test_images_divided_among_threads_have_the_same_logits(n, backend, onnx_folders, small):
+    images = small.test.images[:n]
+    several = open_onnx_backend(onnx_folders["mean_head"], threads=3)[0]
+    several.logits(images[::-1])  # no order depends on an earlier call
+    np.testing.assert_allclose(several.logits(images), backend.logits(images), atol=1e-5)
+
+
+def test_failure_in_a_thread_is_reported(onnx_folders):
+    several = open_onnx_backend(onnx_folders["mean_head"], threads=2)[0]
+    with pytest.raises(ModelError, match=r"model\.onnx: cannot be computed"):
+        several.logits(np.zeros((40, 28, 28, 3), np.uint8))
+
+
 def test_backend_can_be_pickled(backend, small):
     copied = pickle.loads(pickle.dumps(backend))
     images = small.test.images[:5]

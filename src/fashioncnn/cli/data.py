@@ -15,7 +15,10 @@ from fashioncnn.errors import DataError, UsageError
 from fashioncnn.settings import SCHEMA
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from fashioncnn.data.dataset import Dataset, Split
+    from fashioncnn.reporting.tables import Table
 
 
 def data(
@@ -27,11 +30,13 @@ def data(
     split: Literal["train", "validation", "test"] = "train",
     image_size: Annotated[int | None, number(int, minimum=8, maximum=256)] = None,
     skip_broken: Switch = False,
+    duplicates: Switch = False,
+    similarity: Annotated[float | None, number(float, minimum=0.9, maximum=1)] = None,
     refresh: Switch = False,
     offline: Switch = False,
     json: Switch = False,
 ) -> None:
-    """Locate, download and verify the data; write a contact sheet.
+    """Locate, download and verify the data; write a contact sheet; count duplicates.
 
     Parameters
     ----------
@@ -49,6 +54,11 @@ def data(
         Resize images to this side, in pixels. Default: 28 for image files.
     skip_broken
         List image files that cannot be read, and leave them out.
+    duplicates
+        Count images that occur more than once, within a split or in two of them, exactly or nearly;
+        the contact sheet shows pairs.
+    similarity
+        Correlation of the pixels from which images are near-duplicates, 0.9 to 1. Default: 0.99.
     refresh
         Verify the cached files, and download missing or damaged ones again.
     offline
@@ -56,12 +66,21 @@ def data(
     json
         Print the description as one JSON document.
     """
+    from fashioncnn.cli.data_duplicates import (
+        draw_duplicates,
+        duplicates_table,
+        find_duplicates,
+    )
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.config import source_from_environment
     from fashioncnn.data.download import fetch_fashion_mnist
 
     if sheet is None and split != "train":
         raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
+    if duplicates and split != "train":
+        raise UsageError(f"--split {split}: --duplicates compares all splits; omit it")
+    if similarity is not None and not duplicates:
+        raise UsageError(f"--similarity {similarity:g}: applies to duplicates; add --duplicates")
     if sheet is not None:
         check_file("--sheet", sheet)
     if source and data and source != data:
@@ -77,12 +96,16 @@ def data(
     location = source or data or (None if refresh else source_from_environment())
     dataset = load_for(location, image_size, offline=offline, skip_broken=skip_broken)
     _require_image_size(dataset, image_size)
+    found = find_duplicates(dataset, similarity) if duplicates else None
     if sheet is not None:
-        _write_sheet(dataset, split, sheet)
+        drawn = _draw_split(dataset, split) if found is None else draw_duplicates(dataset, found)
+        _write_sheet(drawn, sheet)
     if json:
-        print_json(_description(dataset))
+        extra = {} if found is None else {"duplicates": [d.to_json() for d in found]}
+        print_json(_description(dataset) | extra)
     else:
-        _print_counts(dataset)
+        tables = [] if found is None else [duplicates_table(found)]
+        print_tables([_counts_table(dataset), *tables])
 
 
 def _require_image_size(dataset: Dataset, image_size: int | None) -> None:
@@ -94,18 +117,23 @@ def _require_image_size(dataset: Dataset, image_size: int | None) -> None:
         )
 
 
-def _write_sheet(dataset: Dataset, split: str, path: Path) -> None:
+def _draw_split(dataset: Dataset, split: str) -> Image:
     from fashioncnn.data.contact_sheet import draw_contact_sheet
-    from fashioncnn.files import remove_temporary_files, write_png
 
     if split not in dataset.splits:
         available = " or ".join(dataset.splits)
         raise DataError(f"{dataset.source}: no {split} split; use --split {available}")
     images = dataset.splits[split]
     title = f"{dataset.name}, {split} split, {len(images):,} images"
+    return draw_contact_sheet(images, dataset.class_names, title)
+
+
+def _write_sheet(sheet: Image, path: Path) -> None:
+    from fashioncnn.files import remove_temporary_files, write_png
+
     with writing("--sheet", path):
         remove_temporary_files(path.parent, path.name)
-        write_png(path, draw_contact_sheet(images, dataset.class_names, title))
+        write_png(path, sheet)
     note(f"contact sheet: {path}")
 
 
@@ -132,7 +160,7 @@ def _description(dataset: Dataset) -> dict[str, object]:
     }
 
 
-def _print_counts(dataset: Dataset) -> None:
+def _counts_table(dataset: Dataset) -> Table:
     from fashioncnn.data.dataset import FASHION_MNIST
     from fashioncnn.reporting.tables import Table
 
@@ -152,7 +180,7 @@ def _print_counts(dataset: Dataset) -> None:
     elif official:
         description += f"; the {official[0]} split is that of Fashion-MNIST, SHA-256 verified"
     heading = ("Class", *(name.capitalize() for name in splits))
-    print_tables([Table(dataset.name, heading, tuple(rows), note=description)])
+    return Table(dataset.name, heading, tuple(rows), note=description)
 
 
 def _counts(split: Split, classes: int) -> list[int]:

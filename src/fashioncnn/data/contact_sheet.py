@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fashioncnn.data.dataset import Split
@@ -43,11 +44,15 @@ def draw_contact_sheet(
         indices = np.flatnonzero(split.labels == label)
         _draw_label(draw, top + side / 2, text, f"{len(indices):,}")
         for column, index in enumerate(indices[:columns]):
-            image = split.images[index]
-            shown = Image.fromarray(255 - image if image.ndim == 2 else image)
             left = MARGIN + label_width + column * (side + GAP)
-            sheet.paste(shown.resize((side, side), Image.Resampling.NEAREST), (left, top))
+            sheet.paste(enlarged(split.images[index], side), (left, top))
     return sheet
+
+
+def enlarged(image: NDArray[np.uint8], side: int) -> Image.Image:
+    """Return an image with `side` pixels, inverted if it is grayscale."""
+    shown = Image.fromarray(255 - image if image.ndim == 2 else image)
+    return shown.resize((side, side), Image.Resampling.NEAREST)
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, middle: float, name: str, count: str) -> None:

@@ -34,12 +34,12 @@ def crop_bars(image: Image.Image) -> Image.Image:
     factor = max(image.size) // WORKING_SIDE
     if factor == 0:
         return image
-    pixels = np.asarray(image.reduce(factor).convert("RGB"))
-    top, bottom = _bars(pixels)
-    left, right = _bars(pixels[top : len(pixels) - bottom].transpose(1, 0, 2))
+    channels = np.stack([np.asarray(c) for c in image.reduce(factor).convert("RGB").split()])
+    _, rows, columns = channels.shape
+    top, bottom = _bars(channels)
+    left, right = _bars(channels[:, top : rows - bottom].transpose(0, 2, 1))
     if not (top or bottom or left or right):
         return image
-    rows, columns, _ = pixels.shape
     box = (
         left * factor,
         top * factor,
@@ -49,24 +49,26 @@ def crop_bars(image: Image.Image) -> Image.Image:
     return image.crop(box)
 
 
-def _bars(pixels: NDArray[np.uint8]) -> tuple[int, int]:
+def _bars(channels: NDArray[np.uint8]) -> tuple[int, int]:
     """Return the number of lines of a bar before and after the photograph.
 
     Args:
-        pixels: (lines, pixels of a line, 3).
+        channels: (3, lines, pixels of a line).
     """
-    before, after = _bar(pixels), _bar(pixels[::-1])
-    remaining = len(pixels) - before - after
-    return (before, after) if remaining >= MIN_PHOTO_FRACTION * len(pixels) else (0, 0)
+    before, after = _bar(channels), _bar(channels[:, ::-1])
+    lines = channels.shape[1]
+    remaining = lines - before - after
+    return (before, after) if remaining >= MIN_PHOTO_FRACTION * lines else (0, 0)
 
 
-def _bar(pixels: NDArray[np.uint8]) -> int:
+def _bar(channels: NDArray[np.uint8]) -> int:
     """Return the number of lines of a bar before the photograph, 0 if there is none."""
-    color = np.median(pixels[0], axis=0)
-    thinnest = math.ceil(MIN_THICKNESS * len(pixels))
-    if (_fractions(pixels[: max(1, thinnest - EDGE_LINES)], color) < MIN_BAR_FRACTION).any():
+    color = np.median(channels[:, 0], axis=1)
+    thinnest = math.ceil(MIN_THICKNESS * channels.shape[1])
+    first = channels[:, : max(1, thinnest - EDGE_LINES)]
+    if (_fractions(first, color) < MIN_BAR_FRACTION).any():
         return 0
-    fractions = _fractions(pixels, color)
+    fractions = _fractions(channels, color)
     ends = np.flatnonzero(fractions < MIN_BAR_FRACTION)
     if not len(ends):
         return 0
@@ -76,7 +78,16 @@ def _bar(pixels: NDArray[np.uint8]) -> int:
     return thickness if thickness >= thinnest else 0
 
 
-def _fractions(pixels: NDArray[np.uint8], color: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (lines,) fractions of pixels of a color."""
-    fractions: NDArray[np.float64] = (np.abs(pixels - color) <= TOLERANCE).all(2).mean(1)
+def _fractions(channels: NDArray[np.uint8], color: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (lines,) fractions of pixels of a color.
+
+    Bytes are compared, which takes a tenth of the time of distances.
+    """
+    lowest = np.ceil(np.maximum(color - TOLERANCE, 0)).astype(np.uint8)
+    highest = np.floor(np.minimum(color + TOLERANCE, 255)).astype(np.uint8)
+    is_near = np.ones(channels.shape[1:], bool)
+    for channel, low, high in zip(channels, lowest, highest, strict=True):
+        is_near &= channel >= low
+        is_near &= channel <= high
+    fractions: NDArray[np.float64] = np.count_nonzero(is_near, axis=1) / channels.shape[2]
     return fractions
