@@ -195,17 +195,20 @@ def _finish(folder: JobFolder, job: Job, model: ModelBytes, cores: int, remedy: 
     from fashioncnn.cluster.engine import run_shards
     from fashioncnn.cluster.manifest import write_manifest
     from fashioncnn.cluster.parts import read_summary
+    from fashioncnn.cluster.worker import remove_attempts
 
     counts = Counts()
     missing = [n for n in range(job.shards) if read_summary(folder.part(n), job.id) is None]
     if len(missing) < job.shards:
         finished = job.images - sum(map(job.images_of, missing))
         note(f"continued: {finished:,} of {plural(job.images, 'image')} are predicted")
+    remove_attempts(folder)  # of an interrupted command
     if missing:
         with _progress(job, missing) as advance:
             for summary in run_shards(folder, job, model, missing, cores, remedy):
                 advance(summary.images)
     write_manifest(folder, job, counts.add)
+    remove_attempts(folder)
     return counts
 
 

@@ -37,7 +37,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """Variables that Ray reads: no usage statistics, no progress bars, no warning about GPUs."""
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+OF_CLUSTER = {"RAY_NUM_REDIS_GET_RETRIES": "2"}
+"""At an address where something else listens, Ray would try for six minutes, 20 times."""
+OF_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Without clusters, which it forbids on Windows and macOS by default, Ray uses 127.0.0.1 only."""
 OBJECT_STORE_BYTES = 128 << 20
 """Of a cluster that is started here: model and shard numbers."""
@@ -103,7 +105,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     Raises:
         FashionCNNError: Ray cannot connect or start, or fails in the block.
     """
-    os.environ.update(ENVIRONMENT if address else {**ENVIRONMENT, **LOOPBACK})
+    os.environ.update({**ENVIRONMENT, **(OF_CLUSTER if address else OF_THIS_MACHINE)})
     warnings.filterwarnings("ignore", module="ray")
     # Ray's folder, in /tmp as Ray's own: paths of its sockets have to be short.
     place = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -24,6 +24,11 @@ MAX_ATTEMPTS = 5
 """Attempts at a shard. Several that do not end are caused by the shard, not by the machines."""
 
 Row = dict[str, Any]
+
+
+def remove_attempts(folder: JobFolder) -> None:
+    """Forget all attempts at shards."""
+    shutil.rmtree(folder.attempts, ignore_errors=True)
 
 
 class ShardPredictor:
@@ -84,20 +89,21 @@ class ShardPredictor:
 
     def _require_files(self) -> None:
         """Raise `UsageError` unless this machine sees the job and its images."""
-        host = socket.gethostname()
-        with contextlib.suppress(FashionCNNError):
-            if self.folder.read_job().id == self.job.id:
-                probe = Path(self.job.folder) / self.job.probe
-                if probe.exists() or probe.is_symlink():
-                    return
-                raise UsageError(
-                    f"{probe}: not visible on the machine {host}; name images on storage that all "
-                    "machines of the cluster share"
-                )
-        raise UsageError(
-            f"--out {self.folder.path}: not visible on the machine {host}; name a folder on "
-            "storage that all machines of the cluster share"
-        )
+        shared = "storage that all machines of the cluster share"
+        host, probe = socket.gethostname(), Path(self.job.folder) / self.job.probe
+        try:
+            is_same = self.folder.read_job().id == self.job.id
+        except FashionCNNError:
+            is_same = False
+        if not is_same:
+            raise UsageError(
+                f"--out {self.folder.path}: not visible on the machine {host}; name a folder on "
+                f"{shared}"
+            )
+        if not (probe.exists() or probe.is_symlink()):
+            raise UsageError(
+                f"{probe}: not visible on the machine {host}; name images on {shared}"
+            )
 
     def _begin(self, shard: int) -> list[Path]:
         """Note an attempt at a shard, and return the files of all attempts.
