@@ -1,7 +1,6 @@
-"""Arguments of ``predict --ray``, and errors before Ray is used; tests/cluster has a real cluster."""
+"""Arguments and files of ``predict --ray``; tests/cluster/test_ray.py has a real cluster."""
 
 import csv
-import os
 import re
 import socket
 import subprocess
@@ -62,8 +61,7 @@ def test_rows_equal_those_of_csv(cli, images, onnx_folder, without_ray):
     assert (code, out) == (1, "")
     assert err.endswith("fashioncnn: 2 of 6 images could not be read\n")
     assert cli("predict", "images", "missing.png", "--model", onnx_folder, "--out", "a.csv")[0] == 1
-    with open("a.csv") as file:
-        expected = list(csv.DictReader(file))
+    expected = list(csv.DictReader(Path("a.csv").read_text().splitlines()))
     rows = pq.read_table("out").to_pylist()
     assert [row.pop("index") for row in rows] == list(range(6))
     assert len(rows) == len(expected)
@@ -122,7 +120,7 @@ def test_a_folder_with_other_files_is_refused(cli, images, onnx_folder, without_
     code, _, err = predict_to_parquet(cli, onnx_folder)
     assert code == 2
     assert err == "fashioncnn: --out out: not empty; name a new folder\n"
-    assert os.listdir("out") == ["notes.txt"]
+    assert names_in("out") == ["notes.txt"]
 
 
 def test_an_empty_folder_is_used(cli, images, onnx_folder, without_ray):
@@ -136,7 +134,7 @@ def test_without_images_nothing_is_written(cli, onnx_folder, without_ray):
     code, _, err = predict_to_parquet(cli, onnx_folder)
     assert code == 2
     assert "fashioncnn: predict: no image found (images: a folder without images (" in err
-    assert sorted(os.listdir()) == ["images", "model"]
+    assert names_in(".") == ["images", "model"]
 
 
 def test_an_error_while_images_are_listed_leaves_nothing(cli, images, onnx_folder, without_ray):
@@ -191,7 +189,7 @@ def test_options_that_contradict_ray(cli, images, onnx_folder, options, message)
     assert (code, out) == (2, "")
     assert err.startswith(f"fashioncnn: {message}")
     assert len(err.splitlines()) == 1
-    assert sorted(os.listdir()) == ["images", "model"]
+    assert names_in(".") == ["images", "model"]
 
 
 def test_shard_size_needs_ray(cli, images):
@@ -255,6 +253,10 @@ def test_other_commands_import_no_ray(images, onnx_folder):
     command = [sys.executable, "-c", code, "predict", images, "--model", onnx_folder]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+def names_in(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def contents_of(folder):

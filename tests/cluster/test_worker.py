@@ -1,7 +1,6 @@
 """What an actor does, in this process."""
 
 import json
-import os
 import pickle
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from fashioncnn.cluster.worker import MAX_ATTEMPTS, remove_attempts
 from fashioncnn.errors import DataError
 from fashioncnn.inference.sources import ImageSource
 
-COLUMNS = "index source code_1 name_1 probability_1 code_2 name_2 probability_2".split()
-COLUMNS += ["confidence", "abstained", "several_garments", "error"]
+COLUMNS = ["index", "source", "code_1", "name_1", "probability_1", "code_2", "name_2"]
+COLUMNS += ["probability_2", "confidence", "abstained", "several_garments", "error"]
 
 
 def predict_all(prepared):
@@ -134,7 +133,7 @@ def test_a_shard_that_ends_its_worker_is_given_up(prepared, monkeypatch):
     assert f"{MAX_ATTEMPTS} attempts at its images did not end" in result["error"]
     remove_attempts(prepared.folder)
     assert prepared.worker()({"shard": 1})["error"] == ""
-    assert os.listdir(prepared.folder.attempts) == []
+    assert list(prepared.folder.attempts.iterdir()) == []
 
 
 def test_the_manifest_lists_all_parts(prepared):

@@ -101,9 +101,7 @@ class ShardPredictor:
                 f"{shared}"
             )
         if not (probe.exists() or probe.is_symlink()):
-            raise UsageError(
-                f"{probe}: not visible on the machine {host}; name images on {shared}"
-            )
+            raise UsageError(f"{probe}: not visible on the machine {host}; name images on {shared}")
 
     def _begin(self, shard: int) -> list[Path]:
         """Note an attempt at a shard, and return the files of all attempts.
