@@ -20,6 +20,7 @@ EXTRAS = {
     "compare": ("scipy",),
     "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
+    "ray": ("ray", "pyarrow", "pandas"),
     "report": ("matplotlib", "jinja2", "scipy"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
     "torch": ("torch",),
@@ -36,7 +37,9 @@ EXTRA_OF_MODULE = {
     "optuna": "tune",
     "pandas": None,
     "prometheus_client": "serve",
+    "pyarrow": "ray",
     "python_multipart": "serve",
+    "ray": "ray",
     "torch": "train",
     "uvicorn": "serve",
 }

@@ -13,7 +13,9 @@ from cyclopts import Parameter
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.options import Backend, Switch, number, option_names
 from fashioncnn.cli.predict_arguments import (
+    check_device,
     check_out,
+    check_ray,
     check_sources,
     create_folders,
     output_format,
@@ -49,6 +51,8 @@ def predict(
     backend: Backend = "auto",
     network: str | None = None,
     device: str = "auto",
+    ray: str | None = None,
+    shard_size: Annotated[int | None, number(int, minimum=1)] = None,
     json: Switch = False,
 ) -> None:
     """Predict the classes of images.
@@ -69,7 +73,8 @@ def predict(
         top: Number of classes per image.
         format_: json is one document, jsonl one per line. Default: by the suffix of --out
             (.txt is a table), else table.
-        out: Write the predictions to this file, which is replaced only when all are made.
+        out: Write the predictions to this file, which is replaced only when all are made. With
+            --ray, a folder of Parquet files.
         from_file: A file with more sources, one per line or separated by zero bytes (find
             -print0); - is standard input.
         save_views: Write the model input for each image as PNG into this folder.
@@ -81,33 +86,61 @@ def predict(
             file, else torch.
         network: The code of a custom network, as package.module:Class, for torch.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1. Others than cpu need torch.
+        ray: Predict on a Ray cluster, given as host:port; auto is the cluster in RAY_ADDRESS, else
+            one that ray start started on this machine, else this machine alone. Needs --out. The
+            same command again continues. All machines need this version of fashioncnn, and --out
+            and the images under the same paths.
+        shard_size: Images per Parquet file, with --ray. Default: 1024.
         json: The same as --format json.
     """
     check_sources(sources, from_file, option_names(predict))
-    if out is not None:
+    if ray is not None:
+        images = {"--save-views": save_views, "--explain": explain}
+        others = {"--format": format_, "--json": json, "--network": network, **images}
+        check_ray(sources, from_file, out, others)
+        device = check_device(device)
+    elif shard_size is not None:
+        raise UsageError(f"--shard-size {shard_size}: has no effect without --ray")
+    elif out is not None:
         check_out(out, sources, from_file)
-    format_name = output_format(format_, json, out)
+    format_name = "parquet" if ray else output_format(format_, json, out)
     create_folders(save_views, explain, sources)
     model = model or _default_model(sources, from_file)
     predictor = _load(
         model, backend, network, device, views, abstain_below, explain=explain is not None
     )
-    name = str(model)
-    counts = _predict(
-        predictor,
-        name,
-        sources,
-        from_file,
-        out,
-        format_name,
-        top=top,
-        save_views=save_views,
-        explain=explain,
-        max_pixels=round(max_megapixels * 1e6),
-    )
+    max_pixels = round(max_megapixels * 1e6)
+    if ray is not None and out is not None:
+        from fashioncnn.cli.predict_ray import predict_with_ray
+
+        counts = predict_with_ray(
+            ray,
+            predictor,
+            model,
+            sources,
+            from_file,
+            out,
+            shard_size,
+            top,
+            max_pixels,
+            HOW_TO_REDUCE,
+        )
+    else:
+        counts = _predict(
+            predictor,
+            str(model),
+            sources,
+            from_file,
+            out,
+            format_name,
+            top=top,
+            save_views=save_views,
+            explain=explain,
+            max_pixels=max_pixels,
+        )
     if counts.resized and _is_trained_on_fashion_mnist_only(predictor.spec):
         note(
-            f"{name} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
+            f"{model} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
             "use --model photo"
         )
     counts.conclude()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fashioncnn.cli.file_errors import check_file, check_folder, writing
@@ -68,6 +68,53 @@ def check_out(out: Path, sources: tuple[str, ...], from_file: str | None) -> Non
         raise UsageError(f"--out {out}: would overwrite an image; name another file")
     if from_file is not None and _is_one_of(out, (from_file,)):
         raise UsageError(f"--out {out}: would overwrite the --from-file list; name another file")
+
+
+def check_ray(
+    sources: tuple[str, ...],
+    from_file: str | None,
+    out: Path | None,
+    others: Mapping[str, object],
+) -> None:
+    """Reject options that contradict ``--ray``, and a folder for the output that is no folder.
+
+    Args:
+        sources: names of images.
+        from_file: a file with more sources.
+        out: folder of the output.
+        others: values of options that have no effect on Parquet files, by option.
+    """
+    if out is None:
+        raise UsageError("--ray: needs --out, a folder for the predictions")
+    for option, value in others.items():
+        if value:
+            raise UsageError(f"{option}: not possible with --ray, which writes Parquet files")
+    if STDIN in sources:
+        raise UsageError("-: --ray does not read an image on standard input; give files")
+    check_out_folder(out, (*sources, *filter(None, (from_file,))))
+
+
+def check_out_folder(out: Path, sources: Iterable[str]) -> None:
+    """Reject an output folder that is a file, cannot be written, or contains or is a source."""
+    with writing("--out", out):
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--out {out}: exists and is not a folder; --ray needs one")
+        existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+        check_folder("--out", existing)
+        for source in sources:
+            parent = Path(source)
+            if _is(parent.is_dir) and out.resolve().is_relative_to(parent.resolve()):
+                raise UsageError(
+                    f"--out {out}: is inside {source}, whose images are read; name a folder "
+                    "elsewhere"
+                )
+
+
+def check_device(device: str) -> str:
+    """Return the device of ``--ray``, which is the processor, unless another was asked for."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"--device {device}: --ray predicts on processor cores; remove --device")
+    return "cpu"
 
 
 def create_folders(save_views: Path | None, explain: Path | None, sources: tuple[str, ...]) -> None:

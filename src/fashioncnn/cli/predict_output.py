@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
@@ -21,6 +21,9 @@ from fashioncnn.images.formats import SUFFIXES
 from fashioncnn.inference.predictor import Prediction, Predictor
 from fashioncnn.inference.sources import count_sources
 from fashioncnn.reporting.predictions import FORMATS, format_table, to_record
+
+if TYPE_CHECKING:
+    from fashioncnn.cluster.parts import ShardSummary
 
 MAX_NAME_LENGTH = 60
 """Characters of an image's name that are part of a file name."""
@@ -65,6 +68,17 @@ class Counts:
                 self.failed += 1
                 note(f"skipped: {prediction.error}")
             yield prediction
+
+    def add(self, summary: ShardSummary) -> None:
+        """Add the numbers of a shard of a job on a cluster."""
+        self.total += summary.images
+        self.found += summary.found
+        self.failed += summary.failed
+        self.abstained += summary.abstained
+        self.resized += summary.resized
+        named = summary.several[: MAX_NAMES - len(self.several)]
+        self.several += named
+        self.more += summary.more + len(summary.several) - len(named)
 
     def conclude(self) -> None:
         """Report abstentions and several garments, and raise an error unless all sources were read.

@@ -172,16 +172,18 @@ class Predictor:
         sources: Iterable[ImageSource],
         max_pixels: int = MAX_PIXELS,
         remedy: str = HOW_TO_REDUCE,
+        threads: int | None = None,
     ) -> Generator[Prediction, None, None]:
         """Yield a prediction for each source, in order; the stream may be endless.
 
-        Images are decoded by one thread per core, a little ahead of the network. Predictions that
-        were yielded are not kept.
+        Images are decoded by threads, a little ahead of the network. Predictions that were yielded
+        are not kept.
 
         Args:
             sources: of the images.
             max_pixels: limit on the pixels of a decoded image.
             remedy: what a message about an image over the limit says to do.
+            threads: that decode; by default one per available core.
         """
         load = partial(
             load_views,
@@ -189,7 +191,7 @@ class Predictor:
             max_pixels=max_pixels,
             remedy=remedy,
         )
-        loaded_images = map_in_order(load, sources, available_cores())
+        loaded_images = map_in_order(load, sources, threads or available_cores())
         with closing(loaded_images):
             while batch := list(islice(loaded_images, BATCH_SIZE)):
                 yield from self.predict_loaded(batch)

@@ -22,6 +22,9 @@ MIN_NAME_WIDTH = 12
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 """First characters of a cell that spreadsheets evaluate (OWASP, "CSV Injection")."""
 
+CLASS_KEYS = ("code", "name", "probability")
+"""Keys of a class in a record."""
+
 Record = dict[str, Any]
 """A prediction in JSON types."""
 
@@ -49,6 +52,20 @@ def to_record(prediction: Prediction, class_names: tuple[str, ...], top: int) ->
     }
 
 
+def column_names(top: int) -> list[str]:
+    """Return the columns of CSV and Parquet, with those of the `top` most probable classes."""
+    of_classes = (f"{kind}_{rank}" for rank in range(1, top + 1) for kind in CLASS_KEYS)
+    return ["source", *of_classes, "confidence", "abstained", "several_garments", "error"]
+
+
+def to_row(record: Record, top: int) -> list[Any]:
+    """Return the values of a record by column, see `column_names`; None where there is none."""
+    cells = [predicted[key] for predicted in record["top"] for key in CLASS_KEYS]
+    empty = [None] * (len(CLASS_KEYS) * top - len(cells))
+    last = [record[key] for key in ("confidence", "abstained", "several_garments", "error")]
+    return [record["source"], *cells, *empty, *last]
+
+
 def format_json(records: Iterable[Record], model: str, _: int) -> Iterator[str]:
     """Yield one JSON document in pieces."""
     yield f'{{\n "schema": {SCHEMA},\n "model": {json.dumps(model)},\n "predictions": ['
@@ -69,17 +86,9 @@ def format_csv(records: Iterable[Record], _: str, top: int) -> Iterator[str]:
     Text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe; control
     characters are escaped.
     """
-    kinds = ("code", "name", "probability")
-    titles = [f"{kind}_{rank}" for rank in range(1, top + 1) for kind in kinds]
-    yield _csv_row(["source", *titles, "confidence", "abstained", "several_garments", "error"])
+    yield _csv_row(column_names(top))
     for record in records:
-        cells = [predicted[kind] for predicted in record["top"] for kind in kinds]
-        empty = [""] * (len(titles) - len(cells))
-        confidence = "" if record["confidence"] is None else record["confidence"]
-        abstained = "true" if record["abstained"] else "false"
-        several = "true" if record["several_garments"] else "false"
-        last = [confidence, abstained, several, record["error"] or ""]
-        yield _csv_row([record["source"], *cells, *empty, *last])
+        yield _csv_row(map(_csv_cell, to_row(record, top)))
 
 
 def format_table(
@@ -139,7 +148,13 @@ def _align(cells: list[str], widths: list[int]) -> str:
     return "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in pairs).rstrip()
 
 
-def _csv_row(cells: list[Any]) -> str:
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else value
+
+
+def _csv_row(cells: Iterable[Any]) -> str:
     line = io.StringIO()  # rows end in \r\n here, so that a \r within a cell is quoted, too
     csv.writer(line).writerow(_escape(cell) if isinstance(cell, str) else cell for cell in cells)
     return line.getvalue().removesuffix("\r\n") + "\n"
