@@ -82,13 +82,15 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
     return RuntimeConfig(device=str(device), precision=precision, threads=threads, kernels=kernels)
 
 
-def configure_process(threads: int | Literal["auto"]) -> None:
+def configure_process(threads: int | Literal["auto"], processes: int = 1) -> None:
     """Set the number of threads and the allocator of this process; for the command line only.
 
     Args:
         threads: ``auto`` is one per available core.
+        processes: that share the cores.
     """
-    torch.set_num_threads(available_cores() if threads == "auto" else threads)
+    cores = max(1, available_cores() // processes)
+    torch.set_num_threads(cores if threads == "auto" else threads)
     configure_allocator()
 
 

@@ -9,7 +9,7 @@ from fashioncnn.augmentation.fashion import create_augmentation
 from fashioncnn.data.seeding import epoch_order
 from fashioncnn.models.backend import to_tensor
 from fashioncnn.settings import AugmentationConfig
-from fashioncnn.training.batches import Batch, Batches, target_probabilities
+from fashioncnn.training.batches import Batch, Batches, rank_positions, target_probabilities
 
 CPU = torch.device("cpu")
 OUTLIERS = {"outlier_exposure": 0.3}
@@ -34,15 +34,16 @@ def make_batches(small):
 
 def assert_equal(batch, expected):
     assert len(batch) == len(expected)
-    for name in vars(expected):
-        value, reference = getattr(batch, name), getattr(expected, name)
-        assert (value is None) == (reference is None), name
-        if value is not None:
+    for name, reference in vars(expected).items():
+        value = getattr(batch, name)
+        if not isinstance(reference, int):  # of which images they are among several processes
+            assert (value is None) == (reference is None), name
+        if isinstance(reference, torch.Tensor):
             torch.testing.assert_close(value, reference, rtol=0, atol=0, msg=name)
 
 
 def concatenate(batches):
-    tensors = [[t for t in vars(batch).values() if t is not None] for batch in batches]
+    tensors = [batch.tensors() for batch in batches]
     return [torch.cat(column) for column in zip(*tensors, strict=True)]
 
 
@@ -71,27 +72,37 @@ def test_epoch_can_start_at_any_batch(make_batches):
             assert_equal(batch, expected)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_rows_of_all_ranks_are_a_partition_of_each_batch(world_size, make_batches):
-    augmentation = {**MIXING, **OUTLIERS, "shift": 2}
-    whole = list(make_batches(augmentation, teacher=constant_teacher, alpha=0.5).epoch(0))
+@pytest.mark.parametrize("world_size", [1, 2, 3, 40])
+def test_processes_get_different_images_of_each_batch(world_size, make_batches):
+    options = {"teacher": constant_teacher, "alpha": 0.5}
+    augmentation = {**MIXING, **OUTLIERS, "shift": 2, "rotation": 10}
+    whole = list(make_batches(augmentation, **options).epoch(0))
     by_rank = [
         list(
-            make_batches(
-                augmentation,
-                teacher=constant_teacher,
-                alpha=0.5,
-                rank=rank,
-                world_size=world_size,
-            ).epoch(0)
+            make_batches(augmentation, **options, rank=rank, world_size=world_size).epoch(0),
         )
         for rank in range(world_size)
     ]
     for number, expected in enumerate(whole):
-        rows = [batches[number] for batches in by_rank]
-        assert sum(len(batch) for batch in rows) == len(expected)
-        for rank, batch in enumerate(rows):
-            assert_equal(batch, expected.rows(rank, world_size))
+        counted = torch.zeros(len(expected), dtype=torch.int64)
+        for rank in range(world_size):
+            batch = by_rank[rank][number]
+            positions = rank_positions(len(expected), 0 if batch.is_padding else rank, world_size)
+            counted[positions] += not batch.is_padding
+            assert_equal(batch, expected.map(lambda tensor, at=positions: tensor[at]))
+            assert batch.size == len(expected)
+        assert (counted == 1).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 64, 127])
+def test_mixing_partners_stay_on_one_process_at_mirrored_positions(n):
+    for world_size in (1, 2, 3, 8):
+        positions = [rank_positions(n, rank, world_size) for rank in range(world_size)]
+        assert torch.cat(positions).sort().values.tolist() == list(range(n))
+        for of_rank in positions:
+            assert torch.equal(of_rank.flip(0), n - 1 - of_rank)
+        sizes = [len(of_rank) for of_rank in positions]
+        assert max(sizes) - min(sizes) <= 2
 
 
 def test_batch_without_augmentation_has_unchanged_images_and_labels(small, make_batches):

@@ -149,16 +149,19 @@ def _run_command(arguments: list[str]) -> None:
     from cyclopts import CycloptsError
 
     from fashioncnn.cli.options import split_assignments, usage_error
+    from fashioncnn.cli.ranks import require_one_process, silent_unless_first
     from fashioncnn.openmp import limit_spinning
 
     limit_spinning()
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
+    require_one_process(arguments)
     try:
-        build_app()(
-            split_assignments(arguments),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_none",
-        )
+        with silent_unless_first():
+            build_app()(
+                split_assignments(arguments),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_none",
+            )
     except CycloptsError as error:
         raise usage_error(error) from None

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 from fashioncnn.cli.file_errors import file_error
+from fashioncnn.cli.ranks import report_failure
 from fashioncnn.cli.signals import RaiseOnSignal
-from fashioncnn.errors import FashionCNNError
+from fashioncnn.errors import FashionCNNError, ReportedError
 
 OUT_OF_MEMORY = "not enough memory; close other programs, or use less data"
 MEMORY_SIGNS = (
@@ -57,7 +58,7 @@ def _run(command: Callable[[], None]) -> int:
         return 1
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if _is_out_of_memory(error):
-            _print_plainly(OUT_OF_MEMORY)
+            report_failure(lambda: _print_plainly(OUT_OF_MEMORY), 1)
             return 1
         if not isinstance(error, OSError):
             raise
@@ -147,7 +148,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _interrupted(number: int) -> int:
-    _print_plainly("terminated" if number == signal.SIGTERM else "interrupted")
+    message = "terminated" if number == signal.SIGTERM else "interrupted"
+    report_failure(lambda: _print_plainly(message), 128 + number)
     return 128 + number
 
 
@@ -155,7 +157,11 @@ def _fail(error: FashionCNNError) -> int:
     from fashioncnn.cli.console import note
 
     with contextlib.suppress(OSError):
-        note(f"fashioncnn: {error}")
+        report_failure(
+            lambda: note(f"fashioncnn: {error}"),
+            error.exit_code,
+            elsewhere=isinstance(error, ReportedError),
+        )
     return error.exit_code
 
 

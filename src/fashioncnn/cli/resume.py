@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json
 from fashioncnn.cli.networks import check_resumed, import_given
+from fashioncnn.cli.ranks import Plan, describe, place, require_no_group
 from fashioncnn.cli.setting_flags import override_settings
+from fashioncnn.config import override
 from fashioncnn.errors import UsageError
+from fashioncnn.training.ranks import ALONE
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.training.ranks import Ranks
 
 RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
 """Flags that can be given with ``--resume``."""
@@ -28,6 +32,7 @@ def resume_run(
     network: str | None,
     offline: bool,
     json: bool,
+    ranks: Ranks,
 ) -> None:
     """Train an interrupted run to its end, or a finished run for more epochs.
 
@@ -38,10 +43,45 @@ def resume_run(
         network: the code of a custom network, which is not imported because a run names it.
         offline: do not download data.
         json: print the metrics as one JSON document.
+        ranks: this process; of several, the first one reads the run.
 
     Raises:
         UsageError: there is no run, or it cannot be resumed with these flags.
     """
+    with Plan(ranks) as plan:
+        if ranks.is_first:
+            _resume(path, flags, given, network, offline, json, plan)
+        else:
+            _help_resume(network, offline, plan)
+
+
+def _help_resume(network: str | None, offline: bool, plan: Plan) -> None:
+    """Train a resumed run together with the first process."""
+    from fashioncnn.cli.train_run import help_train
+    from fashioncnn.runs import RunFolder
+    from fashioncnn.settings import Settings
+
+    received, ranks = plan.receive(), plan.ranks
+    run = RunFolder(Path(received["run"]))  # on another machine
+    before = Settings.model_validate(received["settings"], strict=False)
+
+    def prepare() -> tuple[Settings, Dataset, CustomNetwork | None]:
+        custom = import_given(network)
+        return *_prepare(run, before, custom, offline, ranks), custom
+
+    settings, dataset, custom = ranks.agree(prepare, lambda p: describe(p[0], p[1]))
+    help_train(run.path, settings, dataset, custom, ranks)
+
+
+def _resume(
+    path: Path,
+    flags: Mapping[str, Any],
+    given: Sequence[str],
+    network: str | None,
+    offline: bool,
+    json: bool,
+    plan: Plan,
+) -> None:
     from fashioncnn.environment import require_modules
     from fashioncnn.groups import is_group
     from fashioncnn.runs import open_run
@@ -56,6 +96,8 @@ def resume_run(
     require_modules("train")
     custom = import_given(network)
     if run is None:
+        if plan.ranks.are_several:
+            require_no_group(f"--resume {path}", plan.ranks)
         from fashioncnn.cli.train_group import resume_group
 
         resume_group(path, flags, custom, offline=offline, json=json)
@@ -67,7 +109,10 @@ def resume_run(
     if not is_done(run, before, settings):
         run.require_resumable()
         check_resumed(path, settings.model, custom)
-        _continue(run, settings, custom, offline, json)
+        if plan.ranks.are_several and "--device" not in given:
+            device = settings.runtime.device.partition(":")[0]  # each process has its own
+            settings = override(settings, {"runtime.device": device})
+        _continue(run, settings, custom, offline, json, plan)
         return
     if not run.finished:
         write_missing_report(run)
@@ -121,29 +166,57 @@ def _print_metrics(run: RunFolder) -> None:
 
 
 def _continue(
-    run: RunFolder, settings: Settings, custom: CustomNetwork | None, offline: bool, json: bool
+    run: RunFolder,
+    settings: Settings,
+    custom: CustomNetwork | None,
+    offline: bool,
+    json: bool,
+    plan: Plan,
 ) -> None:
-    from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import train_run
+
+    ranks = plan.ranks
+    before = run.read_environment().get("world_size", 1)
+    if before != ranks.world_size:
+        note(
+            f"{run.path}: trained by {before} before, now by {plural(ranks.world_size, 'process')}"
+        )
+        settings = override(settings, {"runtime.threads": "auto"})
+    plan.send(run=str(run.path), settings=settings.model_dump(mode="json"))
+    settings, dataset = ranks.agree(
+        lambda: _prepare(run, settings, custom, offline, ranks), lambda p: describe(*p)
+    )
+    with run.lock():
+        train_run(run, settings, dataset, json, custom, ranks)
+
+
+def _prepare(
+    run: RunFolder, settings: Settings, custom: CustomNetwork | None, offline: bool, ranks: Ranks
+) -> tuple[Settings, Dataset]:
+    """Return the settings for this machine, and the data."""
+    from fashioncnn.cli.datasets import load_for
     from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process
 
-    configure_process(settings.runtime.threads)
+    settings = place(settings, ranks)
+    configure_process(settings.runtime.threads, ranks.local_world_size)
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
-    settings = prepare_here(run, settings, dataset, custom)
-    with run.lock():
-        train_run(run, settings, dataset, json, custom)
+    return prepare_here(run, settings, dataset, custom, ranks), dataset
 
 
 def prepare_here(
-    run: RunFolder, settings: Settings, dataset: Dataset, custom: CustomNetwork | None
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    custom: CustomNetwork | None,
+    ranks: Ranks = ALONE,
 ) -> Settings:
     """Return the settings of a run to be resumed on this machine, and note what differs."""
     from fashioncnn.cli.train_run import note_missing_kernels
     from fashioncnn.training.prepare import prepare_resumed
 
     kernels = settings.runtime.kernels
-    settings = prepare_resumed(settings, dataset, custom)
+    settings = prepare_resumed(settings, dataset, custom, ranks.world_size)
     if settings.runtime.kernels != kernels:
         note(
             f"{run.path}: started with native kernels, which are not available here; PyTorch's "

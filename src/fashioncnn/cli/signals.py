@@ -10,6 +10,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fashioncnn.cli.ranks import are_several
 from fashioncnn.errors import FashionCNNError, InterruptedRun, TerminatedRun
 
 if TYPE_CHECKING:
@@ -128,8 +129,12 @@ class StopSignals:
 
 
 def _kill_at_next_signal() -> None:
-    """Let the system handle signals, which works even if Python waits for other code."""
-    _restore(dict.fromkeys(SIGNALS, signal.SIG_DFL))
+    """Let the system handle signals, which works even if Python waits for other code.
+
+    `torchrun` passes on a signal that the terminal has sent to all processes, and kills them itself
+    after 30 seconds: a second one is ignored.
+    """
+    _restore(dict.fromkeys(SIGNALS, signal.SIG_IGN if are_several() else signal.SIG_DFL))
 
 
 def _restore(handlers: dict[int, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from fashioncnn.cli.class_map import ClassMapOption, parse_mapping
 from fashioncnn.cli.options import Assignments, Switch, option_name
+from fashioncnn.cli.ranks import Plan, connected, describe, place, require_no_group
 from fashioncnn.cli.seeds import parse_seeds
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.config import FLAGS, explicit_keys, override
@@ -16,8 +18,12 @@ from fashioncnn.errors import UsageError
 from fashioncnn.settings import CustomConfig, DistillationConfig
 
 if TYPE_CHECKING:
+    from fashioncnn.data.dataset import Dataset
+    from fashioncnn.models.custom import CustomNetwork
+    from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.training.ranks import Ranks
 
 DECIDED_BY_WEIGHTS = ("data.scaling", "data.views", "data.channels")
 """Settings that ``--from`` takes from the model, beside those of its architecture."""
@@ -62,28 +68,59 @@ def train(
         json: Print the metrics as one JSON document.
         flags: The settings that have a flag.
     """
-    if resume is None:
-        assignments = set_ or []
-        if network is not None:
-            _reject_settings_of_network(network, config, assignments)
-        numbers = None if seeds is None else parse_seeds(seeds, flags, assignments)
-        if from_ is not None:
-            _reject_settings_of_weights(config, assignments, flags)
-        settings = resolve_settings(
-            recipe or ("baseline" if from_ is None else "finetune"),
-            flags,
-            config=config,
-            assignments=assignments,
-        )
-        _reject_unused_distillation(settings, config, assignments)
-        _start(settings, map_ or [], out, from_, network, offline, json, numbers)
-        return
-    from fashioncnn.cli.resume import resume_run
+    with connected() as ranks:
+        if resume is not None:
+            from fashioncnn.cli.resume import resume_run
 
-    others = {"recipe": recipe, "--out": out, "--from": from_, "--config": config, "--set": set_}
-    others |= {"--map": map_, "--seeds": seeds}
-    given = [name for name, value in others.items() if value is not None]
-    resume_run(resume, flags, [*given, *map(option_name, flags)], network, offline, json)
+            others: dict[str, Any] = {"recipe": recipe, "--out": out, "--from": from_}
+            others |= {"--config": config, "--set": set_, "--map": map_, "--seeds": seeds}
+            given = [name for name, value in others.items() if value is not None]
+            given += map(option_name, flags)
+            resume_run(resume, flags, given, network, offline, json, ranks)
+            return
+        if seeds is not None and ranks.are_several:
+            require_no_group(f"--seeds {seeds}", ranks)
+        options = Options(recipe, flags, config, set_ or [], from_, map_ or [], network, seeds)
+        prepared = ranks.agree(lambda: _prepare(options, ranks, offline=offline), Prepared.describe)
+        _train(prepared, out, json, ranks)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides a new training, as it was typed; see `train`."""
+
+    recipe: str | None
+    flags: dict[str, Any]
+    config: Path | None
+    assignments: list[str]
+    start: Path | None
+    mapping: list[str]
+    network: str | None
+    seeds: str | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can start.
+
+    Attributes:
+        settings: resolved.
+        dataset: to train on.
+        initial: a model whose weights to start from, or None.
+        custom: the network given with ``--network``, or None.
+        seeds: of a group, or None.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    initial: TrainedModel | None
+    custom: CustomNetwork | None
+    seeds: tuple[int, ...] | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what several processes need in common."""
+        sha256 = None if self.initial is None else self.initial.sha256
+        return describe(self.settings, self.dataset, initial=sha256)
 
 
 def _reject_settings_of_weights(
@@ -131,54 +168,77 @@ def _require_code(settings: Settings) -> None:
         raise UsageError(f"model.network = {name}: settings import no code; give --network {name}")
 
 
-def _start(
-    settings: Settings,
-    assignments: list[str],
-    out: Path | None,
-    start: Path | None,
-    network: str | None,
-    offline: bool,
-    json: bool,
-    seeds: tuple[int, ...] | None,
-) -> None:
-    """Train a new run, or a group of runs with these seeds."""
+def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
+    """Return the training; what can be checked before a folder is created, is checked here."""
+    settings, seeds = _resolve(options)
     from fashioncnn.environment import require_modules
 
     require_modules("train")
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.models import load_initial
     from fashioncnn.cli.networks import import_given
-    from fashioncnn.cli.train_run import note_missing_kernels, train_run
+    from fashioncnn.cli.train_run import note_missing_kernels
     from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process, resolve_device
-    from fashioncnn.runs import new_run
     from fashioncnn.training.prepare import prepare_settings, settings_of_weights
-    from fashioncnn.training.run import write_start
 
     resolve_device(settings.runtime.device)  # before a download
-    configure_process(settings.runtime.threads)
-    custom = import_given(network)
-    initial = None if start is None else load_initial(start, custom)
+    settings = place(settings, ranks)
+    configure_process(settings.runtime.threads, ranks.local_world_size)
+    custom = import_given(options.network)
+    initial = None if options.start is None else load_initial(options.start, custom)
     if initial is None and custom is None:
         _require_code(settings)
-    if assignments:
+    if options.mapping:
         labels = () if initial is None else initial.spec.labels
-        settings = override(settings, {"data.map": parse_mapping(assignments, labels)})
+        settings = override(settings, {"data.map": parse_mapping(options.mapping, labels)})
     settings = settings_of_weights(settings, initial)
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     requested_kernels = settings.runtime.kernels
-    settings = prepare_settings(settings, dataset, initial, custom)
+    settings = prepare_settings(settings, dataset, initial, custom, ranks.world_size)
     if requested_kernels == "auto":
         note_missing_kernels(settings)
+    return Prepared(settings, dataset, initial, custom, seeds)
 
-    if seeds is not None:
+
+def _resolve(options: Options) -> tuple[Settings, tuple[int, ...] | None]:
+    """Return the settings, not yet resolved for data and machine, and the seeds of a group."""
+    config, assignments, flags = options.config, options.assignments, options.flags
+    if options.network is not None:
+        _reject_settings_of_network(options.network, config, assignments)
+    seeds = None if options.seeds is None else parse_seeds(options.seeds, flags, assignments)
+    if options.start is not None:
+        _reject_settings_of_weights(config, assignments, flags)
+    settings = resolve_settings(
+        options.recipe or ("baseline" if options.start is None else "finetune"),
+        flags,
+        config=config,
+        assignments=assignments,
+    )
+    _reject_unused_distillation(settings, config, assignments)
+    return settings, seeds
+
+
+def _train(prepared: Prepared, out: Path | None, json: bool, ranks: Ranks) -> None:
+    """Train a new run, or a group of runs."""
+    from fashioncnn.cli.train_run import help_train, train_run
+    from fashioncnn.runs import new_run
+    from fashioncnn.training.run import write_start
+
+    settings, dataset, custom = prepared.settings, prepared.dataset, prepared.custom
+    if prepared.seeds is not None:
         from fashioncnn.cli.train_group import train_group
 
-        train_group(seeds, settings, dataset, initial, custom, out, json)
+        train_group(prepared.seeds, settings, dataset, prepared.initial, custom, out, json)
         return
 
     def write(run: RunFolder) -> None:
-        write_start(run, settings, dataset, initial, custom)
+        write_start(run, settings, dataset, prepared.initial, custom, ranks)
 
-    with new_run(out, settings, write) as run:
-        train_run(run, settings, dataset, json, custom)
+    with Plan(ranks) as plan:
+        if not ranks.is_first:
+            help_train(Path(plan.receive()["run"]), settings, dataset, custom, ranks)
+            return
+        with new_run(out, settings, write) as run:
+            plan.send(run=str(run.path))
+            train_run(run, settings, dataset, json, custom, ranks)

@@ -12,12 +12,14 @@ from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import has_bf16, resolve_device
-from fashioncnn.errors import WriteError
+from fashioncnn.errors import RankError, TerminatedRun, WriteError
 from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.training.distributed import StopTogether
 from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.ranks import ALONE
 from fashioncnn.training.run import train_model
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.training.ranks import Ranks
 
 
 def train_run(
@@ -35,6 +38,7 @@ def train_run(
     dataset: Dataset,
     json: bool,
     custom: CustomNetwork | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train, write the report, and print metrics.
 
@@ -44,12 +48,14 @@ def train_run(
         dataset: to train on.
         json: print the metrics as one JSON document instead of tables.
         custom: the network given with ``--network``.
+        ranks: this process, the first of those that train; the others call `help_train`.
 
     Raises:
+        RankError: another process has ended.
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    metrics, page = train_and_report(run, settings, dataset, custom)
+    metrics, page = train_and_report(run, settings, dataset, custom, ranks=ranks)
     if json:
         print_json({"run": str(run.path), **metrics})
         return
@@ -69,6 +75,7 @@ def train_and_report(
     *,
     resumable: Path | None = None,
     name: str = "",
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, Any], Path]:
     """Train and write the report; return the metrics and the path of the report.
 
@@ -79,15 +86,17 @@ def train_and_report(
         custom: the network given with ``--network``.
         resumable: what messages say to resume; the run by default.
         name: of the run among several, for progress.
+        ranks: see `train_run`.
 
     Raises:
-        InterruptedRun, TerminatedRun, WriteError: see `train_run`.
+        RankError, InterruptedRun, TerminatedRun, WriteError: see `train_run`.
     """
-    _note_start(run, settings, dataset)
+    _note_start(run, settings, dataset, ranks)
     path = resumable or run.path
-    command = shlex.join(["fashioncnn", "train", "--resume", str(path), *_options(custom)])
-    stop = StopSignals(f"resume with: {command}")
-    with suggest_resuming(path):
+    hint = f"resume with: {_resume_command(path, custom, ranks)}"
+    stop = StopSignals(hint)
+    terminated = TerminatedRun(f"terminated, checkpoint saved; {hint}")
+    with suggest_resuming(path), _suggest_after_loss(hint):
         with stop, contextlib.closing(make_progress()) as progress:
             result = train_model(
                 settings,
@@ -95,13 +104,59 @@ def train_and_report(
                 run=run,
                 custom=custom,
                 callbacks=[progress],
-                stop=stop.reason,
+                stop=StopTogether(ranks, stop.reason, terminated),
                 notify=note,
                 name=name,
+                ranks=ranks,
             )
         page = write_run_report(run, evaluation_splits(dataset, settings))
     _note_early_stop(settings, result.metrics["summary"])
     return result.metrics, page
+
+
+def help_train(
+    path: Path,
+    settings: Settings,
+    dataset: Dataset,
+    custom: CustomNetwork | None,
+    ranks: Ranks,
+) -> None:
+    """Train together with the first process, which calls `train_run`.
+
+    Args:
+        path: of the run, on the machine of the first process.
+        settings: resolved.
+        dataset: to train on.
+        custom: the network given with ``--network``.
+        ranks: this process.
+
+    Raises:
+        RankError: another process has ended.
+        ReportedError: one of the processes received SIGINT or SIGTERM.
+    """
+    stop = StopSignals("")
+    together = StopTogether(ranks, stop.reason, TerminatedRun(""))
+    hint = f"resume with: {_resume_command(path, custom, ranks)}"
+    with _suggest_after_loss(hint), stop:
+        train_model(settings, dataset, custom=custom, stop=together, notify=note, ranks=ranks)
+
+
+def _resume_command(path: Path, custom: CustomNetwork | None, ranks: Ranks) -> str:
+    program = "fashioncnn"
+    if ranks.are_several:
+        number = shlex.join(["--nproc-per-node", str(ranks.local_world_size)])
+        is_one_machine = ranks.local_world_size == ranks.world_size
+        program = f"torchrun {number if is_one_machine else '…'} -m fashioncnn"
+    return f"{program} {shlex.join(['train', '--resume', str(path), *_options(custom)])}"
+
+
+@contextlib.contextmanager
+def _suggest_after_loss(hint: str) -> Iterator[None]:
+    """Add to the message about a process that has ended how to resume."""
+    try:
+        yield
+    except RankError as error:
+        raise RankError(f"{error}; the last checkpoint is kept, {hint}") from None
 
 
 def _options(custom: CustomNetwork | None) -> list[str]:
@@ -127,7 +182,7 @@ def note_missing_kernels(settings: Settings) -> None:
         note(f"training with PyTorch's kernels, which are slower than the native ones: {reason}")
 
 
-def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
+def _note_start(run: RunFolder, settings: Settings, dataset: Dataset, ranks: Ranks) -> None:
     runtime, distillation = settings.runtime, settings.distillation
     train, _ = training_splits(dataset, settings.data)
     parts = [plural(len(train), "image"), plural(settings.training.epochs, "epoch")]
@@ -136,7 +191,10 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         parts.append(f"{teachers} of {plural(distillation.epochs, 'epoch')} first")
     if distillation.teachers:
         parts.append(f"teachers {', '.join(distillation.teachers)}")
-    parts += [runtime.device, runtime.precision]
+    device = runtime.device.partition(":")[0] if ranks.are_several else runtime.device
+    parts += [device, runtime.precision]
+    if ranks.are_several:
+        parts.append(f"{ranks.world_size} processes")
     parts += [plural(runtime.threads, "thread"), f"{runtime.kernels} kernels"]
     name = training_data_name(dataset.name, settings.data)
     note(f"{settings.recipe} on {name}: {', '.join(parts)} → {run.path}")

@@ -32,9 +32,12 @@ def weights_seed(seed: int) -> int:
     return _mix(INITIAL_WEIGHTS, seed)
 
 
-def dropout_seed(seed: int, step: int) -> int:
-    """Return the seed of the random numbers in a training step, such as dropout, 32 bits."""
-    return _mix(DROPOUT, seed, step)
+def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Return the seed of the random numbers in a training step, such as dropout, 32 bits.
+
+    Of several processes that train one network, each has its own; `rank` 0 that of a single one.
+    """
+    return _mix(DROPOUT, seed, step, *([rank] if rank else []))
 
 
 def teacher_seed(seed: int, number: int) -> int:

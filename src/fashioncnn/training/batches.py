@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,9 @@ class Batch:
             targets are to be used.
         offsets: (b, classes) float32, added to the logits in the loss, 0 for outliers; None for
             none.
+        others: images of the step that other processes train on.
+        is_padding: whether there are fewer images than processes, and none is left for this one:
+            it gets images of another, which do not count.
     """
 
     images: Tensor
@@ -37,9 +41,16 @@ class Batch:
     teacher_weights: Tensor | None = None
     allowed: Tensor | None = None
     offsets: Tensor | None = None
+    others: int = 0
+    is_padding: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def size(self) -> int:
+        """Images of the step, over all processes."""
+        return self.others + (0 if self.is_padding else len(self))
 
     def count_correct(self, logits: Tensor) -> Tensor:
         """Return the number of images whose highest logit is that of a correct class, (), int64."""
@@ -48,19 +59,18 @@ class Batch:
             return (predicted == self.labels).sum()
         return self.allowed.gather(1, predicted.unsqueeze(1)).sum()
 
-    def rows(self, start: int, step: int) -> Batch:
-        """Return every `step`-th row, from row `start`."""
-        return self.map(lambda tensor: tensor[start::step])
-
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with `function` applied to each tensor."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: function(t) for k, t in values.items() if t is not None})
+        changed: dict[str, Any] = {k: function(t) for k, t in self._tensors().items()}
+        return replace(self, **changed)
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors that are not None."""
-        values = [getattr(self, field.name) for field in fields(self)]
-        return [value for value in values if value is not None]
+        return list(self._tensors().values())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ class Batches:
         teacher: returns the teachers' probabilities for a batch of augmented images, or None.
         alpha: weight of the teachers in the targets.
         rank: of this process.
-        world_size: number of processes; each gets every `world_size`-th image of a batch.
+        world_size: number of processes, see `rank_positions`.
         view_counts: (n,) int64 number of views of each image; None if each has one. In each epoch
             one view of an image is drawn.
         allowed: (n, classes) bool, see `Batch`; None if each image has one class.
@@ -107,14 +117,25 @@ class Batches:
         """Yield the batches of an epoch from the image at position `start` on."""
         order = torch.from_numpy(epoch_order(self.seed, epoch, len(self))).to(self.images.device)
         for position in range(start, len(self), self.batch_size):
-            batch = self.build(order[position : position + self.batch_size], epoch)
-            yield batch if self.world_size == 1 else batch.rows(self.rank, self.world_size)
+            indices = order[position : position + self.batch_size]
+            yield self.build(indices, epoch) if self.world_size == 1 else self._own(indices, epoch)
+
+    def _own(self, indices: Tensor, epoch: int) -> Batch:
+        """Return what this process trains on of the images at `indices`, (b,) int64."""
+        n = len(indices)
+        positions = rank_positions(n, self.rank, self.world_size)
+        is_padding = not len(positions)
+        if is_padding:
+            positions = rank_positions(n, 0, self.world_size)
+        own = self.build(indices[positions.to(indices.device)], epoch)
+        others = n if is_padding else n - len(own)
+        return replace(own, others=others, is_padding=is_padding)
 
     def build(self, indices: Tensor, epoch: int) -> Batch:
         """Return the batch of the images at `indices`, (b,) int64: augmented, mixed, with targets.
 
-        Mixing partners follow from the order of the whole batch. Images of an outlier, and mixed
-        with one, keep their targets: the teachers have no weight there.
+        Images of an outlier, and mixed with one, keep their targets: the teachers have no weight
+        there.
         """
         batch = Batch(self.images[self._rows(indices, epoch)], self.labels[indices])
         outliers, mixing = None, None
@@ -163,6 +184,22 @@ class Batches:
             return weights
         affected = outliers if mixing is None else outliers | outliers.flip(0)
         return weights.masked_fill(affected, 0.0)
+
+
+def rank_positions(n: int, rank: int, world_size: int) -> Tensor:
+    """Return which images of a batch a process trains on: their positions, ascending int64.
+
+    An image stays together with its mixing partner, which is at the mirrored position. Within the
+    result it is at the mirrored position again, so that a process mixes its own images only.
+
+    Args:
+        n: images of the batch.
+        rank: of the process; the result is empty if there are not enough images.
+        world_size: number of processes.
+    """
+    positions = torch.arange(n)
+    pairs = torch.minimum(positions, n - 1 - positions)
+    return positions[pairs % world_size == rank]
 
 
 def target_probabilities(

@@ -18,6 +18,8 @@ from fashioncnn.settings import TrainingConfig
 from fashioncnn.training.state import Record, TrainState
 from fashioncnn.training.summary import SPLIT_NAMES, epochs_without_improvement, score
 
+StopReason = Callable[[], FashionCNNError | None]
+"""Called after every step; a returned error stops the training once a checkpoint is saved."""
 MAX_LOSS, MAX_FIRST_LOSS = 2.0, 10.0
 """Training loss of an epoch, and of the first one, above which a training diverges; as multiples of
 the loss of guessing."""
@@ -174,7 +176,7 @@ class StopOnRequest(Callback):
         save: called before the error is raised.
     """
 
-    reason: Callable[[], FashionCNNError | None]
+    reason: StopReason
     save: Callable[[TrainState], None]
 
     def on_step(self, state: TrainState) -> None:

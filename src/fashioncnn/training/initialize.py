@@ -30,6 +30,7 @@ from fashioncnn.training.distillation import TeacherEnsemble
 from fashioncnn.training.ema import EMA
 from fashioncnn.training.losses import Loss
 from fashioncnn.training.optimizers import build_optimizer, scheduled_learning_rate
+from fashioncnn.training.ranks import ALONE, Ranks
 from fashioncnn.training.rehearsal import RehearsalBatches
 from fashioncnn.training.state import TrainState
 
@@ -44,6 +45,7 @@ def create_state(
     device: torch.device,
     initial: TrainedModel | None = None,
     custom: CustomNetwork | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainState:
     """Return the state before the first step.
 
@@ -54,6 +56,7 @@ def create_state(
         device: to train on.
         initial: a model whose weights and preprocessing to start from.
         custom: the network, if the settings do not describe it.
+        ranks: this process among those that train the network together.
     """
     spec = _create_spec(settings, train, dataset, initial)
     network = _create_network(settings, spec, train, initial, custom)
@@ -73,6 +76,7 @@ def create_state(
         seed=training.seed,
         precision=str(settings.runtime.precision),
         ema=EMA(network, training.ema_decay) if training.ema_decay > 0 else None,
+        ranks=ranks,
     )
 
 
@@ -82,6 +86,7 @@ def create_batches(
     dataset: Dataset,
     device: torch.device,
     teachers: TeacherEnsemble | None = None,
+    ranks: Ranks = ALONE,
 ) -> Batches | RehearsalBatches:
     """Return the batches of a training, with images and labels on `device`.
 
@@ -91,13 +96,17 @@ def create_batches(
         dataset: that contains them.
         device: to train on.
         teachers: for knowledge distillation, or None.
+        ranks: this process among those that train the network together.
     """
-    batches = _create_batches(settings, settings.data_augmentation, train, dataset, device)
+    batches = _create_batches(settings, settings.data_augmentation, train, dataset, device, ranks)
     batches = replace(batches, teacher=teachers, alpha=settings.distillation.alpha)
     if dataset.rehearsal is None:
         return batches
-    added = _create_batches(settings, settings.augmentation, dataset.rehearsal, dataset, device)
-    return RehearsalBatches(batches, replace(added, batch_size=int(settings.data.rehearsal or 0)))
+    added = _create_batches(
+        settings, settings.augmentation, dataset.rehearsal, dataset, device, ranks
+    )
+    size = int(settings.data.rehearsal or 0)
+    return RehearsalBatches(batches, replace(added, batch_size=size))
 
 
 def _create_batches(
@@ -106,6 +115,7 @@ def _create_batches(
     split: Split,
     dataset: Dataset,
     device: torch.device,
+    ranks: Ranks,
 ) -> Batches:
     training, names = settings.training, dataset.class_names
     view_counts, allowed = None, split.allowed
@@ -119,6 +129,8 @@ def _create_batches(
         classes=len(names),
         batch_size=training.batch_size,
         seed=training.seed,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
         augmentation=create_augmentation(augmentation, split.labels, names, training.seed, device),
         view_counts=view_counts,
         allowed=None if allowed is None else torch.from_numpy(allowed).to(device),

@@ -28,6 +28,7 @@ def fit(
 
     Raises:
         DivergedError: the loss is not finite.
+        RankError: another process that trains the network has ended.
     """
     progress = state.progress
     set_training_mode(state.network)
@@ -38,11 +39,12 @@ def fit(
         started = time.perf_counter()
         for batch in batches.epoch(progress.epoch, progress.position):
             set_learning_rate(state.optimizer, state.learning_rate(progress.step))
-            seed_dropout(state.device, dropout_seed(state.seed, progress.step))
+            seed = dropout_seed(state.seed, progress.step, state.ranks.rank)
+            seed_dropout(state.device, seed)
             loss, correct = step(batch)
             if state.ema is not None:
                 state.ema.update()
-            progress.add(loss, correct, len(batch) * batches.world_size)
+            progress.add(loss, correct, batch.size)
             progress.seconds += time.perf_counter() - started
             for callback in callbacks:
                 callback.on_step(state)

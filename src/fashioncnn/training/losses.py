@@ -42,8 +42,26 @@ class Loss:
         if batch.targets is None or self.class_weights is None:
             return self._cross_entropy(logits, batch, reduction="mean")
         # PyTorch averages over images here; as for labels, the mean is weighted.
-        weights = batch.targets @ self.class_weights
-        return self._cross_entropy(logits, batch, reduction="sum") / weights.sum()
+        return self._cross_entropy(logits, batch, reduction="sum") / self.weight(batch)
+
+    def weight(self, batch: Batch) -> Tensor:
+        """Return the sum of the weights of a batch in the mean that `__call__` returns, ().
+
+        Without class weights, it is the number of images.
+        """
+        if self.class_weights is None or batch.allowed is not None:
+            return torch.tensor(float(len(batch)), device=batch.labels.device)
+        labels = (
+            self.class_weights[batch.labels]
+            if batch.targets is None
+            else batch.targets @ self.class_weights
+        )
+        if batch.teacher_probabilities is None:
+            return labels.sum()
+        alpha = batch.teacher_weights
+        assert alpha is not None  # noqa: S101 - for the type checker
+        teachers = batch.teacher_probabilities @ self.class_weights
+        return ((1 - alpha) * labels + alpha * teachers).sum()
 
     def _cross_entropy(self, logits: Tensor, batch: Batch, reduction: str) -> Tensor:
         return F.cross_entropy(
@@ -63,15 +81,7 @@ class Loss:
             logits / temperature, probabilities, self.class_weights, reduction="none"
         )
         losses = (1 - alpha) * label_losses + alpha * teacher_losses
-        if self.class_weights is None:
-            return losses.mean()
-        label_weights = (
-            self.class_weights[batch.labels]
-            if batch.targets is None
-            else batch.targets @ self.class_weights
-        )
-        teacher_weights = probabilities @ self.class_weights
-        return losses.sum() / ((1 - alpha) * label_weights + alpha * teacher_weights).sum()
+        return losses.mean() if self.class_weights is None else losses.sum() / self.weight(batch)
 
 
 def partial_label_losses(logits: Tensor, allowed: Tensor, label_smoothing: float) -> Tensor:

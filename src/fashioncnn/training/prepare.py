@@ -35,6 +35,7 @@ from fashioncnn.settings import (
     Settings,
     TrainingConfig,
 )
+from fashioncnn.training.batches import rank_positions
 
 MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
@@ -45,6 +46,7 @@ def prepare_settings(
     dataset: Dataset,
     initial: TrainedModel | None = None,
     custom: CustomNetwork | None = None,
+    world_size: int = 1,
 ) -> Settings:
     """Return the resolved settings: every ``auto`` replaced by its value for this dataset.
 
@@ -55,6 +57,7 @@ def prepare_settings(
         dataset: to train on.
         initial: a model to start from; its architecture and preprocessing replace the recipe's.
         custom: a network that replaces the recipe's; that of `initial` if this has one.
+        world_size: number of processes that train it together.
 
     Raises:
         UsageError: device, kernels or validation split are not possible, the network cannot be
@@ -63,7 +66,7 @@ def prepare_settings(
         ModelError: a teacher is damaged.
     """
     _check_freeze(settings, initial)
-    return _resolve(settings, dataset, initial, custom)
+    return _resolve(settings, dataset, initial, custom, world_size)
 
 
 def _resolve(
@@ -71,6 +74,7 @@ def _resolve(
     dataset: Dataset,
     initial: TrainedModel | None,
     custom: CustomNetwork | None,
+    world_size: int,
 ) -> Settings:
     _check_data(settings, dataset)
     data, model = settings.data, settings.model
@@ -92,10 +96,11 @@ def _resolve(
     _check_patience(settings, held_out)
     training = _resolve_epochs(settings.training, len(train))
     runtime = resolve_runtime(settings.runtime)
+    sizes = _batch_sizes(training.batch_size, len(train), world_size)
     if custom is None:
-        network = _check_network(settings, model, dataset, len(train))
+        network = _check_network(settings, model, dataset, len(train), sizes)
     else:
-        network, runtime = _check_custom(settings, runtime, custom, dataset, len(train))
+        network, runtime = _check_custom(settings, runtime, custom, dataset, sizes)
     if initial is not None:
         _check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
@@ -160,7 +165,10 @@ def check_extension(settings: Settings, epochs: int, path: Path) -> None:
 
 
 def prepare_resumed(
-    settings: Settings, dataset: Dataset, custom: CustomNetwork | None = None
+    settings: Settings,
+    dataset: Dataset,
+    custom: CustomNetwork | None = None,
+    world_size: int = 1,
 ) -> Settings:
     """Return the settings of a resumed run for this machine, which may have no native kernels.
 
@@ -169,7 +177,7 @@ def prepare_resumed(
     """
     if settings.runtime.kernels == "native":
         settings = override(settings, {"runtime.kernels": "auto"})
-    return _resolve(settings, dataset, None, custom)
+    return _resolve(settings, dataset, None, custom, world_size)
 
 
 def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
@@ -326,13 +334,41 @@ def _check_patience(settings: Settings, held_out: int) -> None:
         )
 
 
-def _check_network(settings: Settings, model: ModelConfig, dataset: Dataset, n: int) -> nn.Module:
-    """Return the network on the meta device, or raise an error if it cannot be trained."""
+def _batch_sizes(batch_size: int, n: int, world_size: int) -> set[int]:
+    """Return how many images a process may get at once of `n`; see `rank_positions`.
+
+    Raises:
+        UsageError: a process gets none of a full batch.
+    """
+    full, last = (
+        {len(rank_positions(size, rank, world_size)) for rank in range(world_size)}
+        for size in (min(batch_size, n), n % batch_size)
+    )
+    if 0 in full:
+        raise UsageError(
+            f"batch_size = {min(batch_size, n)}: too few images for {world_size} processes, which "
+            f"train on pairs; use at least {2 * world_size - 1}, or fewer processes"
+        )
+    return (full | last) - {0}
+
+
+def _check_network(
+    settings: Settings, model: ModelConfig, dataset: Dataset, n: int, batch_sizes: set[int]
+) -> nn.Module:
+    """Return the network on the meta device, or raise an error if it cannot be trained.
+
+    Args:
+        settings: as given.
+        model: of the network.
+        dataset: to train on.
+        n: images to train on.
+        batch_sizes: see `_batch_sizes`.
+    """
     size, classes = dataset.image_size, len(dataset.class_names)
     with torch.device("meta"):  # allocates nothing
         network = build_model(model, size, classes, dataset.channels)
     batch_size = settings.training.batch_size
-    if _normalizes_single_values(network) and 1 in (n % batch_size, batch_size):
+    if _normalizes_single_values(network) and 1 in batch_sizes:
         raise UsageError(
             f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "
             "few for batch norm; use another --batch-size"
@@ -345,16 +381,15 @@ def _check_custom(
     runtime: RuntimeConfig,
     custom: CustomNetwork,
     dataset: Dataset,
-    n: int,
+    batch_sizes: set[int],
 ) -> tuple[nn.Module, RuntimeConfig]:
-    """Try a custom network out for `n` images; return it and the runtime without unused kernels."""
-    batch_size = settings.training.batch_size
+    """Try a custom network out; return it and the runtime without unused kernels."""
     network = check_network(
         custom,
         dataset.train.images.shape[1],
         len(dataset.class_names),
         in_channels=dataset.channels,
-        batch_sizes={2, *({1} & {n, n % batch_size, batch_size})},
+        batch_sizes={2, *({1} & batch_sizes)},
         precision=str(runtime.precision),
     )
     if settings.training.freeze != "none" or settings.optimizer.backbone_lr_factor != 1:

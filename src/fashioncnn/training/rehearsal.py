@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -37,11 +37,6 @@ class RehearsalBatches:
         return self.batches.batch_size + self.rehearsal.batch_size
 
     @property
-    def world_size(self) -> int:
-        """Number of processes."""
-        return self.batches.world_size
-
-    @property
     def _steps(self) -> int:
         return math.ceil(len(self.batches) / self.batches.batch_size)
 
@@ -61,7 +56,7 @@ class RehearsalBatches:
         number, position = divmod(step, steps)
         while True:
             for batch in self.rehearsal.epoch(number, position * size):
-                if len(batch) == size:
+                if batch.size == size:
                     yield batch
             number, position = number + 1, 0
 
@@ -69,6 +64,10 @@ class RehearsalBatches:
 def concatenate(first: Batch, second: Batch) -> Batch:
     """Return one batch of the images of two, as float32 in [0, 255]."""
     assert first.allowed is not None and second.allowed is not None  # noqa: S101
+    if first.is_padding or second.is_padding:
+        own, other = (second, first) if first.is_padding else (first, second)
+        images = own.images.float()
+        return replace(own, images=images, others=own.others + other.others)
     offsets = None
     if first.offsets is not None and second.offsets is not None:
         offsets = torch.cat([first.offsets, second.offsets])
@@ -77,4 +76,5 @@ def concatenate(first: Batch, second: Batch) -> Batch:
         torch.cat([first.labels, second.labels]),
         allowed=torch.cat([first.allowed, second.allowed]),
         offsets=offsets,
+        others=first.others + second.others,
     )

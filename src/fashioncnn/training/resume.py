@@ -26,6 +26,7 @@ from fashioncnn.training.checkpoint import (
     without_prefix,
 )
 from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.ranks import differences
 from fashioncnn.training.state import Progress, Record, TrainState
 
 CHANGEABLE = (
@@ -35,6 +36,7 @@ CHANGEABLE = (
     ("distillation", "teachers"),  # compared by their SHA-256
     ("runtime", "device"),
     ("runtime", "kernels"),
+    ("runtime", "threads"),
 )
 """Settings that may differ when a run is resumed."""
 
@@ -77,6 +79,11 @@ class Checkpoints(Callback):
             return
         state.progress.settle()
         state.require_finite_weights()
+        save_checkpoint(self.run.checkpoints, state.progress.step, *self.content(state))
+        self._saved_at = time.monotonic()
+
+    def content(self, state: TrainState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and the other values, as JSON types, of a checkpoint."""
         tensors = {
             **with_prefix(state.network.state_dict(), "model."),
             **optimizer_tensors(state.optimizer),
@@ -95,8 +102,7 @@ class Checkpoints(Callback):
             "data_sha256": self.data_sha256,
             "teachers": list(self.teachers.values()),
         }
-        save_checkpoint(self.run.checkpoints, state.progress.step, tensors, content)
-        self._saved_at = time.monotonic()
+        return tensors, content
 
     def restore(self, state: TrainState) -> TrainState | None:
         """Return the state of the newest intact checkpoint; None if there is none.
@@ -114,7 +120,7 @@ class Checkpoints(Callback):
         tensors, content = checkpoint
         try:
             self._check(content, path)
-            restored = self._restore(state, tensors, content)
+            restored = self.apply(state, tensors, content)
         except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(
@@ -128,7 +134,7 @@ class Checkpoints(Callback):
         if content["data_sha256"] != self.data_sha256:
             raise RunError(f"{path}: the run was started with other training data")
         before = Settings.model_validate(content["settings"], strict=False)
-        changes = _changes(fixed_settings(before), fixed_settings(self.settings))
+        changes = differences(fixed_settings(before), fixed_settings(self.settings))
         if changes:
             raise RunError(
                 f"{path}: config.toml was changed after the run started ({'; '.join(changes)}); "
@@ -138,9 +144,10 @@ class Checkpoints(Callback):
         if content["teachers"] != list(self.teachers.values()):
             raise RunError(f"{path}: the run was started with other teachers than exist there now")
 
-    def _restore(
+    def apply(
         self, state: TrainState, tensors: dict[str, Tensor], content: dict[str, Any]
     ) -> TrainState:
+        """Return the state with what `content` returned."""
         state.network.load_state_dict(without_prefix(tensors, "model."))
         progress = Progress.from_dict(content["progress"])
         if state.ema is not None:
@@ -169,7 +176,7 @@ def check_epochs(before: int, settings: Settings, path: Path) -> None:
 
 def changed_settings(before: Settings, now: Settings) -> list[str]:
     """Return each setting that differs, apart from paths and hardware, with both values."""
-    changes = _changes(fixed_settings(before), fixed_settings(now))
+    changes = differences(fixed_settings(before), fixed_settings(now))
     if before.training.epochs != now.training.epochs:
         epochs = before.training.epochs, now.training.epochs
         changes.append(f"training.epochs from {epochs[0]} to {epochs[1]}")
@@ -182,15 +189,3 @@ def fixed_settings(settings: Settings) -> dict[str, Any]:
     for section, name in CHANGEABLE:
         del values[section][name]
     return values
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return each changed key with both values."""
-    changes = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            changes += _changes(old, new, f"{prefix}{key}.")
-        elif old != new:
-            changes.append(f"{prefix}{key} from {old!r} to {new!r}")
-    return changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,7 @@ from fashioncnn.devices import (
     resolve_device,
 )
 from fashioncnn.environment import describe_environment
-from fashioncnn.errors import FashionCNNError, RunError
+from fashioncnn.errors import RunError
 from fashioncnn.evaluation.predictions import Predictions
 from fashioncnn.files import make_folder, write_atomic, write_json
 from fashioncnn.models.backend import to_tensor, torch_predictor
@@ -37,18 +37,18 @@ from fashioncnn.training.callbacks import (
     KeepBest,
     StopEarly,
     StopOnRequest,
+    StopReason,
     WarnOfDivergence,
 )
 from fashioncnn.training.checkpoint import Notify
 from fashioncnn.training.distillation import create_ensemble, load_teachers, teacher_settings
+from fashioncnn.training.distributed import EndTogether, share_state, share_weights
 from fashioncnn.training.finalize import finalize
 from fashioncnn.training.initialize import create_batches, create_state
 from fashioncnn.training.loop import fit
+from fashioncnn.training.ranks import ALONE, Ranks
 from fashioncnn.training.resume import Checkpoints
 from fashioncnn.training.state import Record, TrainState
-
-StopReason = Callable[[], FashionCNNError | None]
-"""Called after every step; a returned error stops the training once a checkpoint is saved."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def train_model(
     stop: StopReason = lambda: None,
     notify: Notify = _warn,
     name: str = "",
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train to the last epoch of `settings`.
 
@@ -100,8 +101,11 @@ def train_model(
         notify: called with a one-line message about each damaged checkpoint, and about a training
             loss that explodes; by default, a `UserWarning` is issued.
         name: of the network in a distillation, for callbacks.
+        ranks: this process among those that train the network together, each by a call of this
+            function. Only the first one gets `run` and `callbacks`, evaluates, and returns metrics.
 
     Raises:
+        RankError: another of these processes has ended; the last checkpoint is kept.
         DivergedError: the loss is not finite; the last checkpoint is kept.
         RunError: the checkpoints of the run are damaged, or belong to other data.
         OutOfMemoryError: there is not enough memory.
@@ -116,28 +120,36 @@ def train_model(
         hashes = {teacher: model.sha256 for teacher, model in teachers.items()}
         best = KeepBest(settings.training)
         checkpoints = Checkpoints(run, settings, dataset.training_sha256, hashes, best, notify)
-        start = create_state(settings, train, dataset, device, initial, custom)
-        state = _restore(checkpoints, start)
-        trained = _train_teachers(settings, dataset, custom, run, callbacks, stop, notify)
+        start = create_state(settings, train, dataset, device, initial, custom, ranks)
+        state = share_state(_restore(checkpoints, start), checkpoints)
+        trained = _train_teachers(settings, dataset, custom, run, callbacks, stop, notify, ranks)
         state.name = name or ("student" if trained else "")
         if run is not None:
-            _begin(run, settings, dataset, hashes)
+            _begin(run, settings, dataset, hashes, ranks)
         ensemble = create_ensemble(
             settings, [*(result.model for result in trained), *teachers.values()]
         )
         fit(
             state,
-            create_batches(settings, train, dataset, device, ensemble),
+            create_batches(settings, train, dataset, device, ensemble, ranks),
             [
-                EvaluateSplits(_on_device(splits, device)),
-                best,
-                StopEarly(settings.training),
-                WarnOfDivergence(notify),
-                *callbacks,
+                *(
+                    _callbacks_of_the_first(settings, splits, device, best, notify, callbacks)
+                    if ranks.is_first
+                    else []
+                ),
                 checkpoints,  # contains what the callbacks before it add to a record
+                EndTogether(),
                 StopOnRequest(stop, checkpoints.save),
             ],
         )
+        share_weights(state.model.network, ranks)
+        folds = _cross_validate(
+            settings, train, dataset, run, initial, custom, callbacks, stop, ranks
+        )
+        if not ranks.is_first:
+            state.model.network.eval()
+            return TrainingResult(state.model, [], {}, {})
         model, metrics, predictions = finalize(
             state,
             best,
@@ -145,7 +157,7 @@ def train_model(
             dataset,
             validation,
             splits,
-            folds=_cross_validate(settings, train, dataset, run, initial, custom, callbacks, stop),
+            folds=folds,
             run=run,
             teachers=hashes,
             teacher_seconds=sum(result.metrics["summary"]["seconds"] for result in trained),
@@ -159,6 +171,7 @@ def write_start(
     dataset: Dataset,
     initial: TrainedModel | None = None,
     custom: CustomNetwork | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Write what a new run needs beside its settings: the environment and any initial weights.
 
@@ -170,9 +183,10 @@ def write_start(
         dataset: to train on.
         initial: a model whose weights to start from.
         custom: the network, if `settings` were resolved with one.
+        ranks: the first of the processes that will train the network together.
     """
     used = {} if initial is None else {"initialized_from": initial.sha256}
-    _write_environment(run, settings, dataset, **used)
+    _write_environment(run, settings, dataset, ranks, **used)
     if initial is None:
         return
     if needs_cross_validation(settings):
@@ -186,6 +200,24 @@ def write_start(
         checkpoints = Checkpoints(run, settings, dataset.training_sha256, teachers, best)
         state = create_state(settings, train, dataset, device, initial, custom)
         checkpoints.save(state)
+
+
+def _callbacks_of_the_first(
+    settings: Settings,
+    splits: Mapping[str, Split],
+    device: torch.device,
+    best: KeepBest,
+    notify: Notify,
+    callbacks: Sequence[Callback],
+) -> list[Callback]:
+    """Return the callbacks of the only process, or of the first of several."""
+    return [
+        EvaluateSplits(_on_device(splits, device)),
+        best,
+        StopEarly(settings.training),
+        WarnOfDivergence(notify),
+        *callbacks,
+    ]
 
 
 @contextmanager
@@ -211,21 +243,28 @@ def _restore(checkpoints: Checkpoints, state: TrainState) -> TrainState:
     return state
 
 
-def _begin(run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[str, str]) -> None:
+def _begin(
+    run: RunFolder, settings: Settings, dataset: Dataset, teachers: dict[str, str], ranks: Ranks
+) -> None:
     """Mark the run as unfinished and write what it depends on."""
     run.mark_unfinished()
     write_atomic(run.config, settings.to_toml().encode())
     initialized_from = run.read_environment().get("initialized_from")
-    _write_environment(run, settings, dataset, initialized_from=initialized_from, teachers=teachers)
+    models = {"initialized_from": initialized_from, "teachers": teachers}
+    _write_environment(run, settings, dataset, ranks, **models)
 
 
-def _write_environment(run: RunFolder, settings: Settings, dataset: Dataset, **models: Any) -> None:
+def _write_environment(
+    run: RunFolder, settings: Settings, dataset: Dataset, ranks: Ranks, **models: Any
+) -> None:
     """Write environment.json, with the SHA-256 of the `models` that are used."""
     name = training_data_name(dataset.name, settings.data)
     data = {"name": name, "sha256": dataset.hashes}
     gpu = gpu_name(torch.device(settings.runtime.device))
     environment = describe_environment(settings.runtime, data, gpu)
     used = {key: value for key, value in models.items() if value}
+    if ranks.are_several:
+        used["world_size"] = ranks.world_size
     write_json(run.environment, with_checksum({**environment, **used}))
 
 
@@ -237,6 +276,7 @@ def _train_teachers(
     callbacks: Sequence[Callback],
     stop: StopReason,
     notify: Notify,
+    ranks: Ranks,
 ) -> list[TrainingResult]:
     """Train the teachers, each in a run folder inside the run's; finished ones are loaded."""
     results, size = [], settings.distillation.ensemble_size
@@ -254,6 +294,7 @@ def _train_teachers(
                 stop=stop,
                 notify=notify,
                 name=f"teacher {number} of {size}",
+                ranks=ranks,
             )
         results.append(result)
     return results
@@ -268,6 +309,7 @@ def _cross_validate(
     custom: CustomNetwork | None,
     callbacks: Sequence[Callback],
     stop: StopReason,
+    ranks: Ranks,
 ) -> list[HeldOut]:
     """Return each fold with a model trained on the others, if the settings ask for it.
 
@@ -290,6 +332,7 @@ def _cross_validate(
             callbacks=callbacks,
             stop=stop,
             name=f"fold {number} of {len(partition)}",
+            ranks=ranks,
         )
         predictor = torch_predictor(result.model, str(settings.runtime.precision))
         held_out.append(HeldOut(predictor, train.subset(fold)))

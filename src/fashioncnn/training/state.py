@@ -15,6 +15,7 @@ from fashioncnn.errors import DivergedError
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.training.ema import EMA
 from fashioncnn.training.losses import Loss
+from fashioncnn.training.ranks import ALONE, Ranks
 
 SAVED_PROGRESS = ("epoch", "step", "position", "loss_sum", "correct", "seconds")
 MAX_PENDING = 50
@@ -100,6 +101,7 @@ class TrainState:
         ema: moving average of the weights, or None.
         stop_reason: why no further epoch follows; empty if training goes on to the last one.
         name: ``teacher 1 of 2`` or ``student`` with distillation, else empty.
+        ranks: this process among those that train the network together.
         progress: so far.
         history: one record per completed epoch.
     """
@@ -115,6 +117,7 @@ class TrainState:
     ema: EMA | None = None
     stop_reason: str = ""
     name: str = ""
+    ranks: Ranks = ALONE
     progress: Progress = field(default_factory=Progress)
     history: list[Record] = field(default_factory=list)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
 from fashioncnn.models.layers import ConvolutionalNetwork
 from fashioncnn.training.batches import Batch
+from fashioncnn.training.ranks import lost_ranks
 from fashioncnn.training.state import TrainState
 
 Step = Callable[[Batch], tuple[Tensor, Tensor]]
@@ -24,8 +26,11 @@ def make_step(state: TrainState) -> Step:
 
     On CUDA the step is captured as a graph, since launching its hundreds of small kernels takes
     longer than running them. Dropout needs another seed in each step, which a graph would repeat;
-    so do random numbers in a custom network, whose code may also depend on values.
+    so do random numbers in a custom network, whose code may also depend on values. So far, a step
+    over several processes runs directly, too.
     """
+    if state.ranks.are_several:
+        return DistributedStep(state)
     has_dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in state.network.modules())
     is_own = isinstance(state.network, ConvolutionalNetwork)
     if state.device.type == "cuda" and is_own and not has_dropout:
@@ -35,13 +40,56 @@ def make_step(state: TrainState) -> Step:
 
 def train_step(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
     """Update the weights; return the mean loss and the number of correct predictions."""
-    with autocast(state.device, state.precision):
-        logits = state.network(normalize(batch.images, state.spec.preprocessing)).float()
+    logits = training_logits(state, state.network, batch)
     loss = state.loss(logits, batch)
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
     return loss.detach(), batch.count_correct(logits)
+
+
+def training_logits(state: TrainState, network: nn.Module, batch: Batch) -> Tensor:
+    """Return logits in training, (b, classes) float32, or float64 where `network` computes so."""
+    with autocast(state.device, state.precision):
+        logits: Tensor = network(normalize(batch.images, state.spec.preprocessing))
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+class DistributedStep:
+    """`train_step` over several processes, which train on different images of each batch.
+
+    Gradients are averaged during the backward pass by `DistributedDataParallel` (Li et al.,
+    arXiv:2006.15704). It averages over processes; weights make this the gradient of the mean loss
+    of all images, however many each process has.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self.state = state
+        is_own = isinstance(state.network, ConvolutionalNetwork)
+        # Looking for unused parameters, DDP keeps the buckets of the first step: their gradients
+        # are summed in the same order after a resumption.
+        self.network = DistributedDataParallel(
+            state.network, find_unused_parameters=True, gradient_as_bucket_view=True
+        )
+        # Buffers of our networks have no effect in training, and those of the first process are
+        # saved; a custom network may read its own. PyTorch 2.13 renamed the argument for it.
+        self.network.broadcast_buffers = not is_own
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `train_step`; the results are those of all processes."""
+        state = self.state
+        with lost_ranks():
+            logits = training_logits(state, self.network, batch)
+            loss = state.loss(logits, batch)
+            weight = state.loss.weight(batch).double() * (not batch.is_padding)
+            correct = batch.count_correct(logits) * (not batch.is_padding)
+            own = torch.stack([loss.detach() * weight, weight, correct.double()])
+            loss_sum, weight_sum, correct_sum = state.ranks.sum(own)
+            factor = state.ranks.world_size * weight / weight_sum
+            state.optimizer.zero_grad()
+            (loss * factor.to(loss.dtype)).backward()
+        state.optimizer.step()
+        return loss_sum / weight_sum, correct_sum
 
 
 class GraphedStep:
