@@ -205,12 +205,13 @@ def table() -> str:
             continue
         result, found = read_result(FOLDER / f"{name}.json"), list(read_review(name).values())
         error = 1 - result["accuracy"]
+        model = result["model"].removesuffix(f"-{result['split']}")
         for category, meaning in CATEGORIES.items():
             count = found.count(category)
             low, high = wilson_interval(count, len(found))
             rows.append(
                 (
-                    f"`{result['model']}`, {result['split']}",
+                    f"`{model}`, {result['split']}",
                     meaning,
                     f"{count} of {len(found)}",
                     f"{count / len(found):.0%} [{low:.0%} – {high:.0%}]",
