@@ -378,6 +378,10 @@ class DistillationConfig(Section):
         return (teachers,) if isinstance(teachers, str) else teachers
 
 
+KernelsName = Literal["native", "mixed", "torch"]
+"""CPU kernels that a network computes with; see `RuntimeConfig.kernels`."""
+
+
 class RuntimeConfig(Section):
     """Hardware and numerics."""
 
@@ -387,9 +391,10 @@ class RuntimeConfig(Section):
     """Numeric precision; ``auto`` is bf16 where the processor has instructions for it."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one per core available to the process."""
-    kernels: Literal["auto", "native", "torch"] = "auto"
-    """CPU kernels: compiled for this processor at first use (``native``) or PyTorch's; ``auto`` is
-    native where they can be compiled. In bf16, convolutions are always PyTorch's."""
+    kernels: Literal["auto", "native", "mixed", "torch"] = "auto"
+    """CPU kernels: compiled for this processor at first use (``native``), the same with PyTorch's
+    convolutions in bf16 (``mixed``), or PyTorch's. ``auto`` is the faster one of the first two,
+    measured on the network, where they can be compiled."""
 
     @field_validator("device")
     @classmethod

@@ -30,7 +30,7 @@ from fashioncnn.kernels.library import Kernels
 from fashioncnn.kernels.self_test import find_fault
 
 SOURCES = (
-    *("simd.c", "matmul.c", "winograd.c", "tiles.c", "convolution.c"),
+    *("simd.c", "matmul.c", "matmul_bf16.c", "winograd.c", "tiles.c", "convolution.c"),
     *("adam.c", "batch_norm.c", "pooling.c"),
 )
 """Concatenated in this order and compiled as one file, so that everything can be inlined."""

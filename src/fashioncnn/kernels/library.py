@@ -15,7 +15,7 @@ class ConvShape(ctypes.Structure):
         (name, ctypes.c_long)
         for name in (
             *("images", "height", "width", "in_channels", "out_channels", "padding"),
-            "pooled",
+            *("pooled", "bf16"),
         )
     ]
 
@@ -79,6 +79,7 @@ class Kernels(ctypes.CDLL):
         self._declare("count_threads", threads)
         self.vector_width = int(self.get_vector_width())
         self.channel_multiple = 2 * self.vector_width
+        self.bf16_convolutions = bool(self.has_bf16_products())
 
     def _declare(self, name: str, *arguments: Any, result: Any = ctypes.c_int) -> None:
         function = getattr(self, name)

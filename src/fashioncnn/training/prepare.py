@@ -14,7 +14,7 @@ from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_d
 from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
-from fashioncnn.devices import resolve_runtime
+from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
@@ -35,6 +35,7 @@ from fashioncnn.settings import (
     Settings,
     TrainingConfig,
 )
+from fashioncnn.training.selection import fastest_kernels
 
 MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
@@ -96,6 +97,8 @@ def _resolve(
         network = _check_network(settings, model, dataset, len(train))
     else:
         network, runtime = _check_custom(settings, runtime, custom, dataset, len(train))
+    if settings.runtime.kernels == "auto" and custom is None:
+        runtime = _select_kernels(runtime, model, dataset, training.batch_size)
     if initial is not None:
         _check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
@@ -167,8 +170,9 @@ def prepare_resumed(
     Raises:
         UsageError: device or threads are not available, or the data does not match the settings.
     """
-    if settings.runtime.kernels == "native":
-        settings = override(settings, {"runtime.kernels": "auto"})
+    device = resolve_device(settings.runtime.device)
+    if resolve_kernels("auto", device) == "torch":
+        settings = override(settings, {"runtime.kernels": "torch"})
     return _resolve(settings, dataset, None, custom)
 
 
@@ -362,6 +366,18 @@ def _check_custom(
     if any(isinstance(layer, KernelLayer) for layer in network.modules()):
         return network, runtime
     return network, runtime.model_copy(update={"kernels": "torch"})
+
+
+def _select_kernels(
+    runtime: RuntimeConfig, model: ModelConfig, dataset: Dataset, batch_size: int
+) -> RuntimeConfig:
+    """Replace native kernels by mixed ones where a measurement finds them faster."""
+    if runtime.kernels != "native" or runtime.precision != "bf16":
+        return runtime
+    side = dataset.train.images.shape[1]
+    classes, channels = len(dataset.class_names), dataset.channels
+    kernels = fastest_kernels(model, classes, channels, side, batch_size)
+    return runtime.model_copy(update={"kernels": kernels})
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:
