@@ -40,7 +40,7 @@ OPTIONS = [
     *("-fno-math-errno", "-Wno-psabi"),
 ]
 ERROR_LENGTH = 200
-COMPILE_SECONDS = 120
+COMPILE_SECONDS = 300
 
 
 def load_kernels() -> Kernels:

@@ -141,18 +141,19 @@ INLINE long group_size(conv_shape s) {
 static long divide_scratch(conv_shape s, float *memory, backward_scratch *to) {
     const long pairs = s.in_channels * s.out_channels, image = s.height * s.width * s.in_channels;
     const long in = s.in_channels, tiled = in > 1;
-    const long sizes[] = {9 * pairs, s.out_channels, in, in,
+    const long sizes[] = {9 * pairs + s.out_channels, in, in,
                           tiled ? transformed_size(s, in, s.bf16) : padded_size(s),
                           tiled * transformed_size(s, s.out_channels, s.bf16),
                           tiled * transformed_size(s, in, 0), tiled * PATCH_VALUES * pairs,
                           tiled && s.bf16 ? group_size(s) * image : 0};
-    float **fields[] = {&to->dw, &to->dbias, &to->zeros, &to->discarded, &to->v,
-                        &to->dm, &to->dv,    &to->du,    &to->dx};
+    float **fields[] = {&to->dw, &to->zeros, &to->discarded, &to->v,
+                        &to->dm, &to->dv,    &to->du,        &to->dx};
     long floats = 0;
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 8; i++) {
         if (memory) *fields[i] = memory + floats;
         floats += (sizes[i] + 15) / 16 * 16;
     }
+    if (memory) to->dbias = to->dw + 9 * pairs;
     return floats;
 }
 
@@ -244,8 +245,9 @@ static void pack_weights(conv_shape s, const float *w, const long stride[4], int
 static void transform_all_filters(conv_shape s, const float *w, int transposed, float *u) {
     const long pairs = s.in_channels * s.out_channels;
     const long rows = transposed ? s.out_channels : s.in_channels;
-#define DO(height, width, offset)                                                        \
-    if (s.bf16) transform_filters(make_tile_kind(s, height, width), 1, w, pairs, u + offset * pairs); \
+#define DO(height, width, offset)                                               \
+    if (s.bf16 && BF16_CONVOLUTIONS)                                            \
+        transform_filters(make_tile_kind(s, height, width), 1, w, pairs, u + offset * pairs); \
     else transform_filters(make_tile_kind(s, height, width), 0, w, pairs, u + offset * pairs);
     FOR_EACH_TILE_KIND(DO)
 #undef DO
@@ -254,7 +256,7 @@ static void transform_all_filters(conv_shape s, const float *w, int transposed, 
 }
 
 /* Images `first` to `last` on one thread. */
-INLINE void forward_images(conv_shape s, const void *x, const float *w, const char *u,
+INLINE void forward_images(conv_shape s, const void *x, const float *w, const float *u,
                            const float *bias, void *y, uint8_t *argmax, long first, long last,
                            float *scratch) {
     const long pairs = s.in_channels * s.out_channels, size = s.bf16 ? 2 : 4;
@@ -265,8 +267,8 @@ INLINE void forward_images(conv_shape s, const void *x, const float *w, const ch
     }
     memset(scratch, 0, sizeof(float) * s.in_channels);
 #define DO(height, width, offset)                                                             \
-    forward_tiles(s, height, width, x, u + offset * pairs * size, bias, y, argmax, first, last, \
-                  scratch);
+    forward_tiles(s, height, width, x, (const char *)u + offset * pairs * size, bias, y, argmax, \
+                  first, last, scratch);
     FOR_EACH_TILE_KIND(DO)
 #undef DO
 }
@@ -298,10 +300,9 @@ int conv_forward(const void *x, const float *w, const long *w_stride, const floa
         long first, last;
         partition_range(s.images, thread, threads, &first, &last);
         float *own = scratch + per_thread * thread;
-        if (s.bf16)
-            forward_images(with_bf16(s, 1), x, weights, (char *)u, bias, y, argmax, first, last, own);
-        else
-            forward_images(with_bf16(s, 0), x, weights, (char *)u, bias, y, argmax, first, last, own);
+        if (s.bf16 && BF16_CONVOLUTIONS)
+            forward_images(with_bf16(s, 1), x, weights, u, bias, y, argmax, first, last, own);
+        else forward_images(with_bf16(s, 0), x, weights, u, bias, y, argmax, first, last, own);
     }
     return free(weights), free(scratch), 0;
 }
@@ -341,7 +342,7 @@ int conv_backward(const void *x, const float *w, const long *w_stride, const voi
         long first, last;
         partition_range(s.images, thread, threads, &first, &last);
         divide_scratch(s, scratch + per_thread * thread, &own);
-        if (s.bf16)
+        if (s.bf16 && BF16_CONVOLUTIONS)
             backward_thread(with_bf16(s, 1), x, (char *)u, dy, argmax, dx, first, last, own);
         else backward_thread(with_bf16(s, 0), x, (char *)u, dy, argmax, dx, first, last, own);
     }

@@ -1,16 +1,20 @@
 /* Products of bfloat16 matrices with float32 sums, for the Winograd convolutions.
  *
  * The inner index comes in pairs: 32 bits hold two consecutive bfloat16 values of it, as the
- * instruction vdpbf16ps (AVX-512 BF16) multiplies and adds them. Without it the same sums are
- * computed in float32, for tests; convolutions in bfloat16 are then PyTorch's. */
+ * instruction vdpbf16ps (AVX-512 BF16) multiplies and adds them. Processors without it use
+ * PyTorch's convolutions in bfloat16. For tests on these, BF16_CONVOLUTIONS=1 compiles ours with
+ * float32 instructions. */
 
 #if LANES == 16 && defined(__AVX512BF16__)
 #define HAS_BF16_PRODUCTS 1
 #else
 #define HAS_BF16_PRODUCTS 0
 #endif
+#ifndef BF16_CONVOLUTIONS
+#define BF16_CONVOLUTIONS HAS_BF16_PRODUCTS
+#endif
 
-int has_bf16_products(void) { return HAS_BF16_PRODUCTS; }
+int has_bf16_convolutions(void) { return BF16_CONVOLUTIONS; }
 
 typedef uint32_t pairs_vec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 typedef uint32_t pair __attribute__((aligned(2), may_alias));

@@ -18,6 +18,7 @@ from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
+from fashioncnn.kernels import load_kernels
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.custom import CustomNetwork
@@ -35,7 +36,7 @@ from fashioncnn.settings import (
     Settings,
     TrainingConfig,
 )
-from fashioncnn.training.selection import fastest_kernels
+from fashioncnn.training.selection import Candidate, fastest_candidate
 
 MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
@@ -97,8 +98,9 @@ def _resolve(
         network = _check_network(settings, model, dataset, len(train))
     else:
         network, runtime = _check_custom(settings, runtime, custom, dataset, len(train))
-    if settings.runtime.kernels == "auto" and custom is None:
-        runtime = _select_kernels(runtime, model, dataset, training.batch_size)
+    if custom is None:
+        batch_size = training.batch_size
+        runtime = _select_fastest(settings.runtime, runtime, model, dataset, batch_size)
     if initial is not None:
         _check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
@@ -368,16 +370,33 @@ def _check_custom(
     return network, runtime.model_copy(update={"kernels": "torch"})
 
 
-def _select_kernels(
-    runtime: RuntimeConfig, model: ModelConfig, dataset: Dataset, batch_size: int
+def _select_fastest(
+    requested: RuntimeConfig,
+    runtime: RuntimeConfig,
+    model: ModelConfig,
+    dataset: Dataset,
+    batch_size: int,
 ) -> RuntimeConfig:
-    """Replace native kernels by mixed ones where a measurement finds them faster."""
-    if runtime.kernels != "native" or runtime.precision != "bf16":
+    """Replace kernels and precision by faster ones, as far as both are requested as ``auto``.
+
+    Measured is only what this machine may choose from: kernels in bf16, and fp32 against bf16.
+    """
+    if runtime.precision != "bf16" or runtime.kernels != "native":
         return runtime
-    side = dataset.train.images.shape[1]
-    classes, channels = len(dataset.class_names), dataset.channels
-    kernels = fastest_kernels(model, classes, channels, side, batch_size)
-    return runtime.model_copy(update={"kernels": kernels})
+    candidates: list[Candidate] = [("bf16", "native")]
+    if requested.kernels == "auto" and load_kernels().bf16_convolutions:  # else equal to "mixed"
+        candidates.append(("bf16", "mixed"))
+    if requested.precision == "auto":
+        candidates.append(("fp32", "native"))
+    precision, kernels = fastest_candidate(
+        tuple(candidates),
+        model,
+        len(dataset.class_names),
+        dataset.channels,
+        dataset.train.images.shape[1],
+        batch_size,
+    )
+    return runtime.model_copy(update={"precision": precision, "kernels": kernels})
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:
