@@ -50,6 +50,10 @@ BASELINE_SETTINGS = [
     "training.select=last",
     "training.track_test=false",
 ]
+BF16 = {
+    "bf16": ["runtime.precision=bf16", "runtime.kernels=native"],
+    "bf16, PyTorch's convolutions": ["runtime.precision=bf16", "runtime.kernels=mixed"],
+}
 WIDE = ["model.channels=[32, 64, 96]", "model.blocks=[1, 2, 2]"]
 STUDIES = {
     "augmentations": Study("baseline", BASELINE_SETTINGS, AUGMENTATION_SETTINGS),
@@ -84,6 +88,8 @@ STUDIES = {
         ["data.validation=auto", "training.temperature=auto", "optimizer.weight_decay=0"],
         {"weight decay 0.005": ["optimizer.weight_decay=0.005"]},
     ),
+    "bf16-baseline": Study("baseline", ["data.validation=auto", "training.track_test=false"], BF16),
+    "bf16-fast93": Study("fast93", ["data.validation=auto"], BF16),
     "accurate-study": Study(
         "accurate",
         [

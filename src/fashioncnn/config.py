@@ -193,7 +193,7 @@ def kernels_from_environment() -> str:
         ConfigError: there are no kernels of that name.
     """
     name = os.environ.get("FASHIONCNN_KERNELS") or "auto"
-    known = ("auto", "native", "torch")
+    known = ("auto", "native", "mixed", "torch")
     if name not in known:
         raise ConfigError(f"FASHIONCNN_KERNELS = {name}: should be one of {', '.join(known)}")
     return name

@@ -11,7 +11,7 @@ import torch
 from fashioncnn.environment import available_cores, configure_allocator, cpu_flags
 from fashioncnn.errors import OutOfMemoryError, UsageError
 from fashioncnn.kernels import unavailable_reason
-from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, RuntimeConfig
+from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, KernelsName, RuntimeConfig
 
 
 def resolve_device(name: str) -> torch.device:
@@ -43,19 +43,19 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
 
 
-def resolve_kernels(name: str, device: torch.device) -> Literal["native", "torch"]:
+def resolve_kernels(name: str, device: torch.device) -> KernelsName:
     """Return the CPU kernels for the setting ``runtime.kernels``; ``auto`` prefers native ones.
 
     Raises:
-        UsageError: ``native`` is not possible.
+        UsageError: ``native`` or ``mixed`` is not possible.
     """
     if name == "torch":
         return "torch"
     reason = unavailable_reason() if device.type == "cpu" else f"they need the CPU, not {device}"
     if reason is None:
-        return "native"
-    if name == "native":
-        raise UsageError(f"kernels = native: {reason}; try --kernels torch")
+        return "mixed" if name == "mixed" else "native"
+    if name != "auto":
+        raise UsageError(f"kernels = {name}: {reason}; try --kernels torch")
     return "torch"
 
 

@@ -378,18 +378,24 @@ class DistillationConfig(Section):
         return (teachers,) if isinstance(teachers, str) else teachers
 
 
+KernelsName = Literal["native", "mixed", "torch"]
+"""CPU kernels that a network computes with; see `RuntimeConfig.kernels`."""
+
+
 class RuntimeConfig(Section):
     """Hardware and numerics."""
 
     device: str = "auto"
     """``auto``, ``cpu``, ``mps``, ``cuda``, or one GPU of several as ``cuda:1``."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Numeric precision; ``auto`` is bf16 where the processor has instructions for it."""
+    """Numeric precision; ``auto`` is bf16 where the processor has instructions for it and, on the
+    CPU, a measurement on the network does not find fp32 faster."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; ``auto`` is one per core available to the process."""
-    kernels: Literal["auto", "native", "torch"] = "auto"
-    """CPU kernels: compiled for this processor at first use (``native``) or PyTorch's; ``auto`` is
-    native where they can be compiled. In bf16, convolutions are always PyTorch's."""
+    kernels: Literal["auto", "native", "mixed", "torch"] = "auto"
+    """CPU kernels: compiled for this processor at first use (``native``), the same with PyTorch's
+    convolutions in bf16 (``mixed``), or PyTorch's. ``auto`` is the first where it can be compiled;
+    in bf16 ``mixed`` if a measurement on the network finds it faster."""
 
     @field_validator("device")
     @classmethod

@@ -26,6 +26,14 @@ def native(compiled) -> Kernels:
 
 
 @pytest.fixture
+def native_bf16(native) -> Kernels:
+    """Return the compiled kernels if they include convolutions in bfloat16."""
+    if not native.bf16_convolutions:
+        pytest.skip("this processor has no bfloat16 instructions for AVX-512")
+    return native
+
+
+@pytest.fixture
 def library(native, compiled) -> Path:
     """Return the file of the compiled kernels."""
     [file] = compiled.glob("*.so")

@@ -118,6 +118,7 @@ MUTATIONS = {
     "residual": (b"if (has_residual) v +=", b"if (has_residual) v -="),
     "pooling": (b"best += bias;", b"best -= bias;"),
     "bfloat16": (b"bits + 0x7fff +", b"bits + 0x7fffff +"),
+    "bfloat16 convolution": (b"bits << shift", b"bits << 8"),
     "Adam": (b"a.shrink * w[i]", b"a.shrink + w[i]"),
     "NaN": (b"const double inverse = 1.0", b"const double inverse = 0.0 / 0.0"),
 }
@@ -128,7 +129,9 @@ MUTATIONS = {
 def test_self_test_detects_an_incorrect_kernel(native, monkeypatch, tmp_path, mutation):
     original, source = build.read_source(), build.read_source().replace(*mutation)
     assert source != original
-    options = ["-DLANES=8"] if mutation is MUTATIONS["bfloat16"] else []  # rounds in software
+    options = [f"-DBF16_CONVOLUTIONS={mutation is MUTATIONS['bfloat16 convolution']:d}"]
+    if mutation is MUTATIONS["bfloat16"]:
+        options.append("-DLANES=8")  # rounds in software
     mutant = compile_unoptimized(monkeypatch, tmp_path, source, *options)
     assert "differ from PyTorch's" in find_fault(mutant)
 
@@ -138,9 +141,10 @@ def test_every_vector_width_passes_the_self_test(native, monkeypatch, tmp_path, 
     """Stand-ins for processors with narrower and wider registers."""
     if lanes == native.vector_width:
         pytest.skip("the width of this processor, tested when it was compiled")
-    option = f"-DLANES={lanes}"
-    kernels = compile_unoptimized(monkeypatch, tmp_path, build.read_source(), option)
+    options = f"-DLANES={lanes}", "-DBF16_CONVOLUTIONS=1"
+    kernels = compile_unoptimized(monkeypatch, tmp_path, build.read_source(), *options)
     assert kernels.vector_width == lanes
+    assert kernels.bf16_convolutions
     assert find_fault(kernels) is None
 
 

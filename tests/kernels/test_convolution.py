@@ -226,16 +226,17 @@ def test_unsupported_arguments_use_pytorch(native, make):
     assert torch.equal(actual, torch_conv_pool_relu(images, weight, bias, 2))
 
 
-def test_convolutions_are_pytorchs_under_bf16_autocast(native):
+def test_mixed_kernels_convolve_with_pytorch_under_bf16_autocast(native):
     images, weight, bias = (t.requires_grad_() for t in draw_arguments())
     with torch.autocast("cpu", torch.bfloat16):
         alone, pooled = (
-            conv2d(native, images, weight, 1),
-            conv_pool_relu(native, images, weight, bias, 1),
+            conv2d(native, images, weight, 1, bf16=False),
+            conv_pool_relu(native, images, weight, bias, 1, bf16=False),
         )
         assert torch.equal(alone, F.conv2d(images, weight, padding=1))
         expected = torch_conv_pool_relu(images, weight, bias, 1)  # rounds before adding the bias
     torch.testing.assert_close(pooled, expected, rtol=1e-2, atol=0.1)
     assert alone.dtype == pooled.dtype == torch.bfloat16
     assert is_native(pooled)
-    assert is_native(conv2d(native, images, weight, 1))
+    assert not is_native(alone)
+    assert is_native(conv2d(native, images, weight, 1, bf16=False))

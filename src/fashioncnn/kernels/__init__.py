@@ -11,8 +11,9 @@ and without them coexist in a process, also in different threads.
 - `batch_norm_pair`, `batch_norm_inference`, `pool_relu`: few passes over memory.
 - `adam_step`: one pass.
 
-Convolutions and Adam are float32, the others float32 or bfloat16; inside a bfloat16 autocast,
-convolutions are PyTorch's. The kernels compute first derivatives in reverse mode only: set a
+Adam is float32, the others are float32 or bfloat16. Inside a bfloat16 autocast, convolutions
+multiply in bfloat16 and add in float32 where the processor has instructions for it (AVX-512 BF16),
+else they are PyTorch's. The kernels compute first derivatives in reverse mode only: set a
 model's kernels to "torch" before using `torch.func` or exporting it. For infinite inputs Winograd's
 sums may give NaN where PyTorch gives infinity. Of values in a pooling window that are equal except
 for rounding, either may be chosen as the maximum. docs/guide/performance.md has measurements.

@@ -30,7 +30,7 @@ from fashioncnn.kernels.library import Kernels
 from fashioncnn.kernels.self_test import find_fault
 
 SOURCES = (
-    *("simd.c", "matmul.c", "winograd.c", "tiles.c", "convolution.c"),
+    *("simd.c", "matmul.c", "matmul_bf16.c", "winograd.c", "tiles.c", "convolution.c"),
     *("adam.c", "batch_norm.c", "pooling.c"),
 )
 """Concatenated in this order and compiled as one file, so that everything can be inlined."""
@@ -40,7 +40,7 @@ OPTIONS = [
     *("-fno-math-errno", "-Wno-psabi"),
 ]
 ERROR_LENGTH = 200
-COMPILE_SECONDS = 120
+COMPILE_SECONDS = 300
 
 
 def load_kernels() -> Kernels:

@@ -24,7 +24,12 @@ KERNEL_SIZE = 3
 
 
 def conv_pool_relu(
-    kernels: Kernels | None, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
+    kernels: Kernels | None,
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    bf16: bool = True,
 ) -> Tensor:
     """Return ReLU of the 2×2 max-pooled convolution.
 
@@ -37,20 +42,24 @@ def conv_pool_relu(
         weight: (out, in, k, k) float.
         bias: (out,) float.
         padding: zeros around each image, in pixels.
+        bf16: whether the compiled convolution may be used inside a bfloat16 autocast.
 
     Returns:
         (n, out, (height + 2·padding - k + 1) // 2, (width + 2·padding - k + 1) // 2) float.
     """
     if kernels is None:
         return torch_conv_pool_relu(images, weight, bias, padding)
-    if _autocasts_to_bf16():
+    in_bf16 = _autocasts_to_bf16()
+    if bias is not None and _is_native(kernels, images, weight, bias, padding, bf16):
+        return native_convolution(kernels, images, weight, bias, padding, in_bf16)
+    if in_bf16:
         return pool_relu(kernels, F.conv2d(images, weight, padding=padding), bias)
-    if bias is not None and supports_convolution(kernels, images, weight, bias, padding):
-        return native_convolution(kernels, images, weight, bias, padding)
     return torch_conv_pool_relu(images, weight, bias, padding)
 
 
-def conv2d(kernels: Kernels | None, images: Tensor, weight: Tensor, padding: int) -> Tensor:
+def conv2d(
+    kernels: Kernels | None, images: Tensor, weight: Tensor, padding: int, bf16: bool = True
+) -> Tensor:
     """Return the convolution with stride 1 and without bias.
 
     Args:
@@ -58,16 +67,13 @@ def conv2d(kernels: Kernels | None, images: Tensor, weight: Tensor, padding: int
         images: (n, in, height, width) float.
         weight: (out, in, k, k) float.
         padding: zeros around each image, in pixels.
+        bf16: whether the compiled convolution may be used inside a bfloat16 autocast.
 
     Returns:
         (n, out, height + 2·padding - k + 1, width + 2·padding - k + 1) float.
     """
-    if (
-        kernels is not None
-        and not _autocasts_to_bf16()
-        and supports_convolution(kernels, images, weight, None, padding)
-    ):
-        return native_convolution(kernels, images, weight, None, padding)
+    if kernels is not None and _is_native(kernels, images, weight, None, padding, bf16):
+        return native_convolution(kernels, images, weight, None, padding, _autocasts_to_bf16())
     return F.conv2d(images, weight, padding=padding)
 
 
@@ -79,22 +85,48 @@ def torch_conv_pool_relu(
 
 
 def native_convolution(
-    kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
+    kernels: Kernels,
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    bf16: bool = False,
 ) -> Tensor:
-    """Return the convolution computed by the kernels; with a bias, pooled and rectified."""
+    """Return the convolution computed by the kernels; with a bias, pooled and rectified.
+
+    Args:
+        kernels: compiled kernels.
+        images: (n, in, height, width) float32, or with `bf16` float32 or bfloat16.
+        weight: (out, in, 3, 3) float32.
+        bias: (out,) float32.
+        padding: zeros around each image, in pixels.
+        bf16: whether to multiply in bfloat16. Images of several channels are rounded first, and
+            the output is bfloat16; sums and gradients of weight and bias are float32.
+    """
     save = torch.is_grad_enabled()
-    output: Tensor = _Convolution.apply(images, weight, bias, padding, kernels, save)  # type: ignore[no-untyped-call]
+    if bf16:
+        images = images.float() if images.shape[1] == 1 else images.bfloat16()
+    options = padding, bf16, kernels, save
+    output: Tensor = _Convolution.apply(images, weight, bias, *options)  # type: ignore[no-untyped-call]
     return output.permute(0, 3, 1, 2)
 
 
 def supports_convolution(
-    kernels: Kernels, images: Tensor, weight: Tensor, bias: Tensor | None, padding: int
+    kernels: Kernels,
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    bf16: bool = False,
 ) -> bool:
     """Return whether `native_convolution` accepts the arguments.
 
     Invalid arguments are not supported either; PyTorch's operation then raises the error.
     """
-    if torch.compiler.is_compiling() or not (has_cpu_memory(images) and has_cpu_memory(weight)):
+    dtypes = (torch.float32, torch.bfloat16) if bf16 else (torch.float32,)
+    if torch.compiler.is_compiling() or not has_cpu_memory(images, *dtypes):
+        return False
+    if not has_cpu_memory(weight):
         return False
     if images.dim() != 4 or weight.dim() != 4 or padding < 0:
         return False
@@ -113,11 +145,23 @@ def supports_convolution(
     )
 
 
-def _autocasts_to_bf16() -> bool:
-    """Return whether autocast runs convolutions in bfloat16.
+def _is_native(
+    kernels: Kernels,
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: int,
+    bf16: bool,
+) -> bool:
+    """Return whether to use `native_convolution` in the present autocast mode."""
+    in_bf16 = _autocasts_to_bf16()
+    return ((kernels.bf16_convolutions and bf16) or not in_bf16) and supports_convolution(
+        kernels, images, weight, bias, padding, in_bf16
+    )
 
-    oneDNN's use the processor's bfloat16 instructions, five times faster than our float32 kernels.
-    """
+
+def _autocasts_to_bf16() -> bool:
+    """Return whether autocast runs convolutions in bfloat16."""
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
@@ -131,6 +175,7 @@ class _Convolution(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         padding: int,
+        bf16: bool,
         kernels: Kernels,
         save: bool,
     ) -> Tensor:
@@ -138,10 +183,11 @@ class _Convolution(torch.autograd.Function):
         bias = None if bias is None else bias.contiguous()
         pooled = bias is not None
         n, in_channels, height, width = images.shape
-        shape = ConvShape(n, height, width, in_channels, len(weight), padding, pooled)
+        shape = ConvShape(n, height, width, in_channels, len(weight), padding, pooled, bf16)
         sides = [side + 2 * padding - KERNEL_SIZE + 1 for side in (height, width)]
         rows, columns = (side // POOL for side in sides) if pooled else sides
-        output = torch.empty((n, rows, columns, len(weight)), **FLOAT32_CPU)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        output = torch.empty((n, rows, columns, len(weight)), dtype=dtype, device="cpu")
         argmax = None
         if save and pooled:
             argmax = torch.empty(output.shape, dtype=torch.uint8, device="cpu")
@@ -188,7 +234,7 @@ class _Convolution(torch.autograd.Function):
                 torch.get_num_threads(),
             )
         )
-        return images_grad, weight_grad, bias_grad, None, None, None
+        return images_grad, weight_grad, bias_grad, None, None, None, None
 
 
 def _strides(weight: Tensor) -> Any:

@@ -15,7 +15,7 @@ class ConvShape(ctypes.Structure):
         (name, ctypes.c_long)
         for name in (
             *("images", "height", "width", "in_channels", "out_channels", "padding"),
-            "pooled",
+            *("pooled", "bf16"),
         )
     ]
 
@@ -56,6 +56,7 @@ class Kernels(ctypes.CDLL):
     Attributes:
         vector_width: float32 values per vector register.
         channel_multiple: the channels of a convolution must be a multiple of this.
+        bf16_convolutions: whether convolutions in bfloat16 are compiled.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +80,7 @@ class Kernels(ctypes.CDLL):
         self._declare("count_threads", threads)
         self.vector_width = int(self.get_vector_width())
         self.channel_multiple = 2 * self.vector_width
+        self.bf16_convolutions = bool(self.has_bf16_convolutions())
 
     def _declare(self, name: str, *arguments: Any, result: Any = ctypes.c_int) -> None:
         function = getattr(self, name)

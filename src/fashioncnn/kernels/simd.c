@@ -130,9 +130,8 @@ INLINE vec max_pool_relu(const vec window[4], vec bias, uint8_t *argmax) {
     return blend(zeroed, (vec){0}, best);
 }
 
-/* The gradients of a 2×2 window: the pooled gradient at the maximum, zero elsewhere. */
-INLINE void max_pool_relu_backward(const float *gradient, const uint8_t *argmax, vec window[4]) {
-    vec g = load(gradient);
+/* The gradients of a 2×2 window: the pooled gradient g at the maximum, zero elsewhere. */
+INLINE void max_pool_relu_backward(vec g, const uint8_t *argmax, vec window[4]) {
     ivec index = widen(argmax);
     for (int k = 0; k < 4; k++) window[k] = (vec)((index == k) & (ivec)g);
 }
@@ -143,7 +142,7 @@ INLINE void partition_range(long n, int thread, int threads, long *first, long *
     *last = n * (thread + 1) / threads;
 }
 
-static float *allocate(long floats) {
+static void *allocate(long floats) {
     return aligned_alloc(64, (sizeof(float) * floats + 63) / 64 * 64);
 }
 

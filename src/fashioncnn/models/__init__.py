@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
 from fashioncnn.models.layers import ConvolutionalNetwork, FlattenLinear, KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.settings import CustomConfig, ModelConfig
+from fashioncnn.settings import CustomConfig, KernelsName, ModelConfig
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fashion_cnn": FashionCNN,
@@ -73,18 +72,19 @@ def set_kernels(network: nn.Module, name: str) -> None:
 
     Args:
         network: its `KernelLayer` layers are changed. A new network uses "torch".
-        name: "native" for the compiled kernels, "torch" for PyTorch's.
+        name: "native" for the compiled kernels, "torch" for PyTorch's, "mixed" for the compiled
+            ones with PyTorch's convolutions in bfloat16.
 
     Raises:
         KernelError: the compiled kernels cannot be used on this machine.
         ValueError: another name.
     """
-    if name not in ("native", "torch"):
-        raise ValueError(f"kernels = {name!r}: should be 'native' or 'torch'")
-    kernels = load_kernels() if name == "native" else None
+    if name not in ("native", "mixed", "torch"):
+        raise ValueError(f"kernels = {name!r}: should be 'native', 'mixed' or 'torch'")
+    kernels = None if name == "torch" else load_kernels()
     for layer in network.modules():
         if isinstance(layer, KernelLayer):
-            layer.kernels = kernels
+            layer.kernels, layer.bf16_convolutions = kernels, name != "mixed"
 
 
 def compiled_kernels(network: nn.Module) -> Kernels | None:
@@ -93,9 +93,12 @@ def compiled_kernels(network: nn.Module) -> Kernels | None:
     return next((layer.kernels for layer in layers), None)
 
 
-def kernels_of(network: nn.Module) -> Literal["native", "torch"]:
-    """Return the name of the CPU kernels that a network computes with."""
-    return "torch" if compiled_kernels(network) is None else "native"
+def kernels_of(network: nn.Module) -> KernelsName:
+    """Return the name of the CPU kernels that a network computes with, as for `set_kernels`."""
+    if compiled_kernels(network) is None:
+        return "torch"
+    layers = (layer for layer in network.modules() if isinstance(layer, KernelLayer))
+    return "native" if all(layer.bf16_convolutions for layer in layers) else "mixed"
 
 
 @lru_cache

@@ -37,7 +37,8 @@ class FlipEquivariantConvolution(Convolution):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, height, width) float for images (n, in, height, width) float."""
-        return conv2d(self.kernels, images, expand_filters(self.weight), 1)
+        weight = expand_filters(self.weight)
+        return conv2d(self.kernels, images, weight, 1, self.bf16_convolutions)
 
 
 class FlipEquivariantConvPoolReLU(ConvPoolReLU):
@@ -50,7 +51,7 @@ class FlipEquivariantConvPoolReLU(ConvPoolReLU):
         """Return (n, out, rows, columns) float for images (n, in, height, width) float."""
         weight, padding = expand_filters(self.weight), int(self.padding[0])
         bias = None if self.bias is None else self.bias.repeat(2)
-        return conv_pool_relu(self.kernels, images, weight, bias, padding)
+        return conv_pool_relu(self.kernels, images, weight, bias, padding, self.bf16_convolutions)
 
 
 class FlipEquivariantBatchNorm(BatchNorm):

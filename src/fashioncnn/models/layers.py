@@ -56,6 +56,8 @@ class KernelLayer(nn.Module):
 
     kernels: Kernels | None = None
     """Shared by copies of the layer; not part of its state dict."""
+    bf16_convolutions: bool = True
+    """Whether the compiled convolutions are used in bfloat16, too, and not PyTorch's."""
 
 
 class ConvPoolReLU(nn.Conv2d, KernelLayer):
@@ -66,7 +68,10 @@ class ConvPoolReLU(nn.Conv2d, KernelLayer):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, rows, columns) float for images (n, in, height, width) float."""
-        return conv_pool_relu(self.kernels, images, self.weight, self.bias, int(self.padding[0]))
+        padding = int(self.padding[0])
+        return conv_pool_relu(
+            self.kernels, images, self.weight, self.bias, padding, self.bf16_convolutions
+        )
 
 
 class Convolution(nn.Conv2d, KernelLayer):
@@ -77,7 +82,7 @@ class Convolution(nn.Conv2d, KernelLayer):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, out, height, width) float for images (n, in, height, width) float."""
-        return conv2d(self.kernels, images, self.weight, 1)
+        return conv2d(self.kernels, images, self.weight, 1, self.bf16_convolutions)
 
 
 class BatchNorm(nn.BatchNorm2d, KernelLayer):

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -37,7 +36,7 @@ from fashioncnn.models import (
 )
 from fashioncnn.models.custom import NO_FILE, CustomNetwork, is_interactive
 from fashioncnn.reading import parse_json
-from fashioncnn.settings import CustomConfig, ModelConfig
+from fashioncnn.settings import CustomConfig, KernelsName, ModelConfig
 
 MAX_HEADER_BYTES = 1 << 20
 """Limit on the header of model.safetensors; the deepest network of the recipes needs 10 kB."""
@@ -122,7 +121,7 @@ def save_model(model: TrainedModel, folder: Path, card: str, *, half: bool = Fal
 def load_model(
     path: Path,
     device: torch.device | None = None,
-    kernels: Literal["native", "torch"] = "torch",
+    kernels: KernelsName = "torch",
     network: CustomNetwork | None = None,
 ) -> TrainedModel:
     """Return the model of a run folder, a model folder or a bundled model's name.

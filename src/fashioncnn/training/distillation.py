@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from fashioncnn.data.seeding import teacher_seed
 from fashioncnn.devices import autocast
 from fashioncnn.models.backend import normalize
 from fashioncnn.models.trained_model import TrainedModel, load_model
-from fashioncnn.settings import DistillationConfig, Settings
+from fashioncnn.settings import DistillationConfig, KernelsName, Settings
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def load_teachers(settings: Settings, device: torch.device) -> dict[str, Trained
         UsageError: a model does not exist.
         ModelError: a model is damaged.
     """
-    kernels = cast("Literal['native', 'torch']", settings.runtime.kernels)
+    kernels = cast("KernelsName", settings.runtime.kernels)
     return {
         name: load_model(Path(name), device, kernels) for name in settings.distillation.teachers
     }

@@ -14,10 +14,11 @@ from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_d
 from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
-from fashioncnn.devices import resolve_runtime
+from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
 from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
+from fashioncnn.kernels import load_kernels
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.custom import CustomNetwork
@@ -36,6 +37,7 @@ from fashioncnn.settings import (
     TrainingConfig,
 )
 from fashioncnn.training.batches import rank_positions
+from fashioncnn.training.selection import Candidate, fastest_candidate
 
 MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
@@ -101,6 +103,9 @@ def _resolve(
         network = _check_network(settings, model, dataset, len(train), sizes)
     else:
         network, runtime = _check_custom(settings, runtime, custom, dataset, sizes)
+    if custom is None and world_size == 1:  # several processes might select different kernels
+        batch_size = training.batch_size
+        runtime = _select_fastest(settings.runtime, runtime, model, dataset, batch_size)
     if initial is not None:
         _check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
@@ -175,8 +180,9 @@ def prepare_resumed(
     Raises:
         UsageError: device or threads are not available, or the data does not match the settings.
     """
-    if settings.runtime.kernels == "native":
-        settings = override(settings, {"runtime.kernels": "auto"})
+    device = resolve_device(settings.runtime.device)
+    if resolve_kernels("auto", device) == "torch":
+        settings = override(settings, {"runtime.kernels": "torch"})
     return _resolve(settings, dataset, None, custom, world_size)
 
 
@@ -397,6 +403,35 @@ def _check_custom(
     if any(isinstance(layer, KernelLayer) for layer in network.modules()):
         return network, runtime
     return network, runtime.model_copy(update={"kernels": "torch"})
+
+
+def _select_fastest(
+    requested: RuntimeConfig,
+    runtime: RuntimeConfig,
+    model: ModelConfig,
+    dataset: Dataset,
+    batch_size: int,
+) -> RuntimeConfig:
+    """Replace kernels and precision by faster ones, as far as both are requested as ``auto``.
+
+    Measured is only what this machine may choose from: kernels in bf16, and fp32 against bf16.
+    """
+    if runtime.precision != "bf16" or runtime.kernels != "native":
+        return runtime
+    candidates: list[Candidate] = [("bf16", "native")]
+    if requested.kernels == "auto" and load_kernels().bf16_convolutions:  # else equal to "mixed"
+        candidates.append(("bf16", "mixed"))
+    if requested.precision == "auto":
+        candidates.append(("fp32", "native"))
+    precision, kernels = fastest_candidate(
+        tuple(candidates),
+        model,
+        len(dataset.class_names),
+        dataset.channels,
+        dataset.train.images.shape[1],
+        batch_size,
+    )
+    return runtime.model_copy(update={"precision": precision, "kernels": kernels})
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:
