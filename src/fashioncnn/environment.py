@@ -24,6 +24,7 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
     "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
+    "postgres": ("torch", "matplotlib", "jinja2", "scipy", "optuna", "psycopg"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }
 """Modules that each task needs beyond the base install."""
@@ -36,6 +37,7 @@ EXTRA_OF_MODULE = {
     "optuna": "tune",
     "pandas": None,
     "prometheus_client": "serve",
+    "psycopg": "postgres",
     "python_multipart": "serve",
     "torch": "train",
     "uvicorn": "serve",
@@ -58,7 +60,7 @@ def require_modules(task: str) -> None:
     if not missing:
         return
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
-    largest = next((extra for extra in ("tune", "train") if extra in extras), extras[0])
+    largest = next((extra for extra in ("postgres", "tune", "train") if extra in extras), extras[0])
     raise MissingExtraError(largest, missing[0])
 
 

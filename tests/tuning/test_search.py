@@ -11,7 +11,7 @@ pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from fashioncnn.errors import InterruptedRun, RunError
 from fashioncnn.reporting.trials import best_trial
-from fashioncnn.tuning.search import MAX_ATTEMPTS, MAX_UNEXPECTED_FAILURES
+from fashioncnn.tuning.loop import MAX_ATTEMPTS, MAX_UNEXPECTED_FAILURES
 
 from .helpers import TRIALS, FakeWorkers, RecordingCallback, finished_results, search_in, stop_after
 
@@ -62,7 +62,7 @@ def test_search_interrupted_repeatedly_equals_uninterrupted_one(folder, long_con
 def test_search_beyond_time_limit_ends_without_running_trials(folder, config, monkeypatch):
     seconds = itertools.count(time.monotonic())
     clock = SimpleNamespace(monotonic=seconds.__next__)  # advances by 1 s in each round
-    monkeypatch.setattr("fashioncnn.tuning.search.time", clock)
+    monkeypatch.setattr("fashioncnn.tuning.loop.time", clock)
     trials = search_in(folder, config, trials=math.inf, seconds=10)
     assert [t.state for t in trials if t.state == "running"] == []
     assert sum(t.is_finished for t in trials) == 3  # of three rounds each

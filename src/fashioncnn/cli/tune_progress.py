@@ -6,6 +6,7 @@ import math
 import sys
 import time
 
+import optuna
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -21,6 +22,7 @@ from fashioncnn.reporting.trials import (
     format_value,
 )
 from fashioncnn.tuning.progress import SearchProgress
+from fashioncnn.tuning.sampling import FINALIST_OF, SEED
 
 REFRESH_SECONDS = 0.25
 NAME_WIDTH, TRIAL_WIDTH = 20, 14
@@ -84,6 +86,23 @@ class LiveTable:
         table = best_trials_table(progress.trials, self.dimensions, columns).to_rich()
         has_results = best_trial(progress.trials) is not None
         return Group(escape(progress_line(progress)), *running, *[table] * has_results)
+
+
+class FinalistLines:
+    """A callback that writes a line for each training of a finalist."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+
+    def on_update(self, progress: SearchProgress) -> None:
+        """See `SearchCallback.on_update`."""
+
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+        """Write the result of a training."""
+        attributes = self.study.get_trials(deepcopy=False)[trial.number].user_attrs
+        name = f"trial {attributes[FINALIST_OF]} with seed {attributes[SEED]}"
+        columns = [f"finalists {progress.finished}/{progress.target:.0f}", name]
+        note("  ".join([*columns, *_result_texts(trial)]))
 
 
 def make_search_callback(dimensions: list[Dimension]) -> TrialLines | LiveTable:
