@@ -20,8 +20,10 @@ EXTRAS = {
     "compare": ("scipy",),
     "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "report": ("matplotlib", "jinja2", "scipy"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "tensorboard": ("torch", "tensorboard"),
     "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
     "postgres": ("torch", "matplotlib", "jinja2", "scipy", "optuna", "psycopg"),
@@ -31,7 +33,9 @@ EXTRAS = {
 
 
 EXTRA_OF_MODULE = {
+    "alembic": "track",
     "fastapi": "serve",
+    "mlflow": "track",
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "tune",
@@ -39,6 +43,8 @@ EXTRA_OF_MODULE = {
     "prometheus_client": "serve",
     "psycopg": "postgres",
     "python_multipart": "serve",
+    "sqlalchemy": "track",
+    "tensorboard": "track",
     "torch": "train",
     "uvicorn": "serve",
 }

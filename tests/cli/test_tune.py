@@ -263,7 +263,8 @@ def test_timeout_that_is_not_a_time_is_rejected(text):
 
 
 LONG_TRIALS = [
-    "--trials=2", "--epochs=8", "--finalists=0", "--set", "training.batch_size=4", "--set", "data.validation=10",
+    "--trials=2", "--epochs=8", "--finalists=0",
+    "--set", "training.batch_size=4", "--set", "data.validation=10",
 ]  # fmt: skip
 """Trials that take long enough to be killed."""
 

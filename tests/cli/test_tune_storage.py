@@ -54,7 +54,14 @@ def result_of(process):
 
 @pytest.mark.slow
 def test_two_machines_create_a_search_at_once_and_share_it(arguments, database):
-    options = ["--storage", database, "--epochs=2", "--trials=5", "--finalists=2", "--finalist-seeds=1"]
+    options = [
+        "--storage",
+        database,
+        "--epochs=2",
+        "--trials=5",
+        "--finalists=2",
+        "--finalist-seeds=1",
+    ]
     machines = [start(*arguments, *options, f"--out=machine-{n}") for n in range(2)]
     (first, notes), (second, _) = (result_of(machine) for machine in machines)
     assert f"shared with other machines: study tune-baseline in {database}" in notes
@@ -104,7 +111,15 @@ def test_wrong_password_is_one_line_and_writes_nothing(cli, arguments, database,
 
 @pytest.mark.slow
 def test_other_search_and_other_tables_write_nothing(cli, arguments, database, postgres):
-    options = ["--storage", database, "--study", "mine", "--epochs=1", "--trials=1", "--finalists=0"]
+    options = [
+        "--storage",
+        database,
+        "--study",
+        "mine",
+        "--epochs=1",
+        "--trials=1",
+        "--finalists=0",
+    ]
     cli.ok(*arguments, *options, "--out", "first")
     error = cli.fails(2, *arguments, *options, "--seed", "1", "--out", "s")
     assert "study mine is another search: seed is 0 there and 1 now" in error

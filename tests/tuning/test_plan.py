@@ -49,6 +49,7 @@ def test_teacher_folder_of_the_recipe_is_kept_as_absolute_path(config, small):
     assert planned.recipe.distillation.teachers == (str(Path("teacher").resolve()),)
     assert not planned.settings.distillation.teachers
 
+
 KERNELS = {"model": {"kernel_size": {"choices": [3, 4, 5]}}}
 
 

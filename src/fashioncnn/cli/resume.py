@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
 
 RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
 """Flags that can be given with ``--resume``."""
@@ -28,6 +29,7 @@ def resume_run(
     network: str | None,
     offline: bool,
     json: bool,
+    trackers: Sequence[TrackerOption] = (),
 ) -> None:
     """Train an interrupted run to its end, or a finished run for more epochs.
 
@@ -38,6 +40,7 @@ def resume_run(
         network: the code of a custom network, which is not imported because a run names it.
         offline: do not download data.
         json: print the metrics as one JSON document.
+        trackers: where to track.
 
     Raises:
         UsageError: there is no run, or it cannot be resumed with these flags.
@@ -58,7 +61,7 @@ def resume_run(
     if run is None:
         from fashioncnn.cli.train_group import resume_group
 
-        resume_group(path, flags, custom, offline=offline, json=json)
+        resume_group(path, flags, custom, offline=offline, json=json, trackers=trackers)
         return
     before = run.settings()
     settings = override_settings(before, flags)
@@ -67,7 +70,7 @@ def resume_run(
     if not is_done(run, before, settings):
         run.require_resumable()
         check_resumed(path, settings.model, custom)
-        _continue(run, settings, custom, offline, json)
+        _continue(run, settings, custom, offline, json, trackers)
         return
     if not run.finished:
         write_missing_report(run)
@@ -121,7 +124,12 @@ def _print_metrics(run: RunFolder) -> None:
 
 
 def _continue(
-    run: RunFolder, settings: Settings, custom: CustomNetwork | None, offline: bool, json: bool
+    run: RunFolder,
+    settings: Settings,
+    custom: CustomNetwork | None,
+    offline: bool,
+    json: bool,
+    trackers: Sequence[TrackerOption],
 ) -> None:
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.train_run import train_run
@@ -132,7 +140,7 @@ def _continue(
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     settings = prepare_here(run, settings, dataset, custom)
     with run.lock():
-        train_run(run, settings, dataset, json, custom)
+        train_run(run, settings, dataset, json, custom, trackers)
 
 
 def prepare_here(

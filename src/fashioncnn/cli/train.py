@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from fashioncnn.cli.class_map import ClassMapOption, parse_mapping
-from fashioncnn.cli.options import Assignments, Switch, option_name
+from fashioncnn.cli.options import Assignments, Switch, Trackers, option_name, track_option
 from fashioncnn.cli.seeds import parse_seeds
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.config import FLAGS, explicit_keys, override
@@ -18,6 +19,7 @@ from fashioncnn.settings import CustomConfig, DistillationConfig
 if TYPE_CHECKING:
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
 
 DECIDED_BY_WEIGHTS = ("data.scaling", "data.views", "data.channels")
 """Settings that ``--from`` takes from the model, beside those of its architecture."""
@@ -37,6 +39,7 @@ def train(
     set_: Assignments = None,
     offline: Switch = False,
     seeds: str | None = None,
+    track: Trackers = None,
     json: Switch = False,
     **flags: Any,
 ) -> None:
@@ -59,9 +62,12 @@ def train(
         offline: Do not download data.
         seeds: Train a group, one run per seed, as in 0-4 or 0,3,7; the same command with the same
             --out continues it.
+        track: Record parameters, curves, report and model: tensorboard[:DIR] or mlflow[:URI]; can
+            be repeated. By default in the run folder, and in mlflow.db beside it.
         json: Print the metrics as one JSON document.
         flags: The settings that have a flag.
     """
+    trackers = track_option(track)
     if resume is None:
         assignments = set_ or []
         if network is not None:
@@ -76,14 +82,14 @@ def train(
             assignments=assignments,
         )
         _reject_unused_distillation(settings, config, assignments)
-        _start(settings, map_ or [], out, from_, network, offline, json, numbers)
+        _start(settings, map_ or [], out, from_, network, offline, json, numbers, trackers)
         return
     from fashioncnn.cli.resume import resume_run
 
     others = {"recipe": recipe, "--out": out, "--from": from_, "--config": config, "--set": set_}
     others |= {"--map": map_, "--seeds": seeds}
     given = [name for name, value in others.items() if value is not None]
-    resume_run(resume, flags, [*given, *map(option_name, flags)], network, offline, json)
+    resume_run(resume, flags, [*given, *map(option_name, flags)], network, offline, json, trackers)
 
 
 def _reject_settings_of_weights(
@@ -140,6 +146,7 @@ def _start(
     offline: bool,
     json: bool,
     seeds: tuple[int, ...] | None,
+    trackers: Sequence[TrackerOption],
 ) -> None:
     """Train a new run, or a group of runs with these seeds."""
     from fashioncnn.environment import require_modules
@@ -174,11 +181,11 @@ def _start(
     if seeds is not None:
         from fashioncnn.cli.train_group import train_group
 
-        train_group(seeds, settings, dataset, initial, custom, out, json)
+        train_group(seeds, settings, dataset, initial, custom, out, json, trackers)
         return
 
     def write(run: RunFolder) -> None:
         write_start(run, settings, dataset, initial, custom)
 
     with new_run(out, settings, write) as run:
-        train_run(run, settings, dataset, json, custom)
+        train_run(run, settings, dataset, json, custom, trackers)

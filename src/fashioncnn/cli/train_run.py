@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json, print_tables
@@ -17,6 +17,8 @@ from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.tracking.track import tracking
+from fashioncnn.tracking.tracker import flat_settings
 from fashioncnn.training.prepare import can_extend
 from fashioncnn.training.run import train_model
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
 
 
 def train_run(
@@ -35,6 +38,7 @@ def train_run(
     dataset: Dataset,
     json: bool,
     custom: CustomNetwork | None = None,
+    trackers: Sequence[TrackerOption] = (),
 ) -> None:
     """Train, write the report, and print metrics.
 
@@ -44,12 +48,13 @@ def train_run(
         dataset: to train on.
         json: print the metrics as one JSON document instead of tables.
         custom: the network given with ``--network``.
+        trackers: where to track.
 
     Raises:
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    metrics, page = train_and_report(run, settings, dataset, custom)
+    metrics, page = train_and_report(run, settings, dataset, custom, trackers=trackers)
     if json:
         print_json({"run": str(run.path), **metrics})
         return
@@ -69,6 +74,7 @@ def train_and_report(
     *,
     resumable: Path | None = None,
     name: str = "",
+    trackers: Sequence[TrackerOption] = (),
 ) -> tuple[dict[str, Any], Path]:
     """Train and write the report; return the metrics and the path of the report.
 
@@ -79,6 +85,7 @@ def train_and_report(
         custom: the network given with ``--network``.
         resumable: what messages say to resume; the run by default.
         name: of the run among several, for progress.
+        trackers: where to track.
 
     Raises:
         InterruptedRun, TerminatedRun, WriteError: see `train_run`.
@@ -87,19 +94,24 @@ def train_and_report(
     path = resumable or run.path
     command = shlex.join(["fashioncnn", "train", "--resume", str(path), *_options(custom)])
     stop = StopSignals(f"resume with: {command}")
-    with suggest_resuming(path):
+    tracked_name = str(run.path.relative_to(path.parent))
+    with (
+        suggest_resuming(path),
+        tracking(trackers, tracked_name, flat_settings(settings), run.path, note) as track,
+    ):
         with stop, contextlib.closing(make_progress()) as progress:
             result = train_model(
                 settings,
                 dataset,
                 run=run,
                 custom=custom,
-                callbacks=[progress],
+                callbacks=[progress, track],
                 stop=stop.reason,
                 notify=note,
                 name=name,
             )
         page = write_run_report(run, evaluation_splits(dataset, settings))
+        track.finish_run(result.metrics, run)
     _note_early_stop(settings, result.metrics["summary"])
     return result.metrics, page
 

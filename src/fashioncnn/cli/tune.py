@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fashioncnn.cli.console import note
-from fashioncnn.cli.options import Assignments, Switch, number
+from fashioncnn.cli.options import Assignments, Switch, Trackers, number, track_option
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.config import assignment_keys
 from fashioncnn.errors import UsageError
@@ -41,6 +41,7 @@ def tune(
     trial_timeout: str = "10m",
     storage: str | None = None,
     study: str | None = None,
+    track: Trackers = None,
     seed: Annotated[int, number(int, minimum=0, maximum=MAX_SEED)] = 0,
     out: Path | None = None,
     set_: Assignments = None,
@@ -69,6 +70,8 @@ def tune(
             password comes from PGPASSWORD or ~/.pgpass. Default: FASHIONCNN_STORAGE, else a journal
             in the folder.
         study: Name of the search in the database. Default: tune-RECIPE.
+        track: Record each trial: tensorboard[:DIR] or mlflow[:URI]; can be repeated. By default in
+            the folder of the search, and in mlflow.db beside it.
         seed: Seed of the sampler. All trials train with the seed of the recipe.
         out: Folder of the search; a search that it contains is resumed. Default: runs/tune-RECIPE.
         set_: Settings of all trials, as in --set training.batch_size=128; they are not searched.
@@ -83,6 +86,7 @@ def tune(
         trials = DEFAULT_TRIALS
     hanging = parse_time(trial_timeout, "--trial-timeout")
     require_modules("tune")
+    trackers = track_option(track)
     address = _address(storage, study)
     from fashioncnn.cli.tune_run import SearchOptions, run_search_in_folder
 
@@ -112,6 +116,7 @@ def tune(
         finalist_seeds=finalist_seeds,
         address=address,
         study=study or f"tune-{settings.recipe}",
+        trackers=trackers,
         json=json,
     )
     run_search_in_folder(config, out or Path("runs") / f"tune-{settings.recipe}", options)

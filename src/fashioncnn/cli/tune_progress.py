@@ -21,6 +21,7 @@ from fashioncnn.reporting.trials import (
     count_states,
     format_value,
 )
+from fashioncnn.tracking.track import Track
 from fashioncnn.tuning.progress import SearchProgress
 from fashioncnn.tuning.sampling import FINALIST_OF, SEED
 
@@ -103,6 +104,27 @@ class FinalistLines:
         name = f"trial {attributes[FINALIST_OF]} with seed {attributes[SEED]}"
         columns = [f"finalists {progress.finished}/{progress.target:.0f}", name]
         note("  ".join([*columns, *_result_texts(trial)]))
+
+
+class TrackedProgress:
+    """A callback that shows the progress with another one, and tracks finished trials.
+
+    Attributes:
+        every: whether trials of earlier calls are tracked, too, unless they were; not those of
+            other machines.
+    """
+
+    def __init__(self, shown: TrialLines | LiveTable, track: Track, *, every: bool) -> None:
+        self.shown, self.track, self.every = shown, track, every
+
+    def on_update(self, progress: SearchProgress) -> None:
+        """See `SearchCallback.on_update`."""
+        self.shown.on_update(progress)
+
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+        """Show and track the trial."""
+        self.shown.on_trial_end(trial, progress)
+        self.track.log_trials(progress.trials if self.every else [trial])
 
 
 def make_search_callback(dimensions: list[Dimension]) -> TrialLines | LiveTable:

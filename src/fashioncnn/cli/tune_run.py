@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,15 @@ import optuna
 from fashioncnn.cli.console import note
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.cli.tune_output import print_result
-from fashioncnn.cli.tune_progress import FinalistLines, make_search_callback
+from fashioncnn.cli.tune_progress import FinalistLines, TrackedProgress, make_search_callback
 from fashioncnn.data.options import load_arguments
 from fashioncnn.errors import FashionCNNError, RunError
 from fashioncnn.reporting.trials import Finalist, Trial, best_finalist, best_trial
+from fashioncnn.tracking.options import TrackerOption
+from fashioncnn.tracking.track import Track, tracking
+from fashioncnn.tracking.tracker import Artifacts
 from fashioncnn.tuning.address import Address
-from fashioncnn.tuning.config import SearchConfig
+from fashioncnn.tuning.config import SearchConfig, flatten
 from fashioncnn.tuning.finalists import read_finalists, run_finalists
 from fashioncnn.tuning.folder import SearchFolder
 from fashioncnn.tuning.journal import repair_journal
@@ -44,6 +47,7 @@ class SearchOptions:
         finalist_seeds: number of seeds for each.
         address: of a database; None for a journal in the folder.
         study: name of the search in the database.
+        trackers: where to track.
         json: print a JSON document instead of tables.
     """
 
@@ -55,6 +59,7 @@ class SearchOptions:
     finalist_seeds: int
     address: Address | None
     study: str
+    trackers: Sequence[TrackerOption]
     json: bool
 
 
@@ -110,6 +115,12 @@ class _Run:
     def run(self) -> None:
         """Search, train the finalists, write the report and print it."""
         self._note_start()
+        name, parameters = self.folder.path.name, flatten(self.config.to_dict())
+        with tracking(self.options.trackers, name, parameters, self.folder.path, note) as track:
+            track.start()
+            self._search(track)
+
+    def _search(self, track: Track) -> None:
         callback = make_search_callback(make_dimensions(self.config.space))
         signals = StopSignals("run the same command to resume", "finished trials are kept")
         with (
@@ -128,13 +139,13 @@ class _Run:
                 seconds=self.options.seconds,
                 reserved_runs=self.options.finalists * self.options.finalist_seeds,
                 trial_timeout=self.options.trial_timeout,
-                callback=callback,
+                callback=TrackedProgress(callback, track, every=not self.storage.is_shared),
                 stop=signals.reason,
                 storage=self.storage,
             )
             if self.options.finalists and best_trial(trials) is not None:
                 self._train_finalists(workers, trials, signals)
-        self._finish(trials)
+        self._finish(trials, track)
 
     def _train_finalists(
         self, workers: WorkerPool, trials: list[Trial], signals: StopSignals
@@ -231,7 +242,7 @@ class _Run:
         self.folder.write_best_recipe(self.config, trials, finalists)
         return write_report(self.folder, self.config, self.study, finalists)
 
-    def _finish(self, trials: list[Trial]) -> None:
+    def _finish(self, trials: list[Trial], track: Track) -> None:
         """Write the best recipe and the report, and print the result."""
         if best_trial(trials) is None:
             raise RunError(f"{self.folder.path}: {_no_result_message(trials)}")
@@ -239,6 +250,10 @@ class _Run:
         if finalists and best_finalist(finalists) is None:
             note("the finalists are not complete, so best.toml has the trial with the lowest loss")
         report = make_report(self.folder, self.config, self.study, finalists)
+        chosen = report.chosen
+        loss = report.best.loss if chosen is None else chosen.mean_loss
+        metrics = {"final/loss": float(loss or 0.0), "final/trial": float(report.best.number)}
+        track.finish(metrics, Artifacts([page, self.folder.best_recipe]))
         print_result(self.config, self.folder, page, report, json=self.options.json)
 
 

@@ -29,6 +29,7 @@ class Trial:
         parameters: values by dotted setting key.
         from_recipe: whether the values are those of the recipe.
         reason: why the trial failed.
+        curve: validation loss after each epoch.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Trial:
     parameters: dict[str, Any]
     from_recipe: bool
     reason: str | None
+    curve: tuple[float, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -49,6 +51,7 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as ``fashioncnn tune --json`` prints it."""
         values = dict(vars(self))
+        del values["curve"]
         # The public key since version 0.1: the values are the recipe's own.
         values["own"] = values.pop("from_recipe")
         return values

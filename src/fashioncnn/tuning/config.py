@@ -98,7 +98,7 @@ def describe_differences(
     stored: dict[str, Any], requested: dict[str, Any], limit: int = 3
 ) -> list[str]:
     """Return a phrase for each key in which two nested tables differ, `limit` of them in full."""
-    stored, requested = _flatten(stored), _flatten(requested)
+    stored, requested = flatten(stored), flatten(requested)
     differences = [
         f"{key} is {_format(stored.get(key))} there and {_format(requested.get(key))} now"
         for key in sorted(stored.keys() | requested.keys())
@@ -112,11 +112,11 @@ def _format(value: Any) -> str:
     return "not set" if value is None else json.dumps(value)
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of nested tables by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {
             prefix + key: value
         }  # fmt: skip
     return flat

@@ -16,8 +16,9 @@ class Event:
     Attributes:
         worker: number of the worker.
         kind: ``ready``: the worker has loaded the data. ``epoch``: an epoch is done, and the worker
-            waits for `Workers.reply`. ``progress``: it goes on training. ``complete``,
-            ``pruned`` or ``failed``: the trial has ended. ``died``: the process has ended. ``unusable``: the worker cannot train any trial.
+            waits for `Workers.reply`. ``progress``: the trial goes on. ``complete``, ``pruned`` or
+            ``failed``: the trial has ended. ``died``: the process has ended. ``unusable``: the
+            worker cannot train any trial.
         epoch: epochs done, from 1.
         loss: calibrated validation loss.
         accuracy: validation accuracy, from 0 to 1.
