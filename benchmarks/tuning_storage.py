@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from common import RESULTS, ROOT, Result, make_parser, measurement_context, write_result
 from tables import markdown_table
 from tuning_overhead import LONG_TRIAL, completed_trials
@@ -52,10 +53,10 @@ def measure(options: argparse.Namespace, server: Server) -> Result:
     rates: dict[str, dict[int, list[float]]] = {"journal": {}, "postgresql": {}}
     for workers, _ in itertools.product(WORKERS, range(options.repeats)):
         arguments = [f"--trials={options.trials}", f"--epochs={options.epochs}"]
-        for storage in rates:
+        for storage, of_workers in rates.items():
             with search_folder() as folder:
                 ends = search(storage, server, folder, workers, *arguments)
-            rates[storage].setdefault(workers, []).append(trials_per_hour(ends))
+            of_workers.setdefault(workers, []).append(trials_per_hour(ends))
     tiny = [f"--set={value}" for value in TINY_NETWORK]
     overheads = {}
     for storage in rates:
@@ -123,7 +124,8 @@ def search(storage: str, server: Server, folder: Path, workers: int, *arguments:
         )
         for machine in range(workers)
     ]
-    if any([machine.wait() for machine in machines]):
+    codes = [machine.wait() for machine in machines]
+    if any(codes):
         raise SystemExit("a search failed")
     return [(float(end), float(seconds)) for end, seconds in server.execute(FINISHED, name)]
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 USER, PASSWORD = "tuner", "s3cret-Word/@#{}"
 START_SECONDS = 120
@@ -32,11 +33,11 @@ class Server:
     folder: Path
     tools: Path
 
-    def url(self, database, *, host="127.0.0.1"):
+    def url(self, database: str) -> str:
         """The address of a database, without the password, which is in `PASSWORD`."""
-        return f"postgresql://{USER}@{host}:{self.port}/{database}"
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
-    def execute(self, statement, database="postgres"):
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Run an SQL statement and return the rows."""
         import psycopg
 

@@ -101,12 +101,12 @@ def _open(folder: Path) -> SummaryWriter:
 
     for path in folder.glob(f"events.out.tfevents.*{SUFFIX}"):
         path.unlink()
-    return SummaryWriter(str(folder), filename_suffix=SUFFIX)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), filename_suffix=SUFFIX)
 
 
 def _add(writer: SummaryWriter, epoch: int, metrics: Mapping[str, float]) -> None:
     for name, value in metrics.items():
-        writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+        writer.add_scalar(name, value, epoch)
 
 
 def _add_hyperparameters(
@@ -119,7 +119,8 @@ def _add_hyperparameters(
         key: value if isinstance(value, bool | int | float) else str(value)
         for key, value in parameters.items()
     }
-    for summary in hparams(simple, dict(metrics)):  # type: ignore[no-untyped-call]
-        writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+    for summary in hparams(simple, dict(metrics)):
+        file_writer: Any = writer.file_writer
+        file_writer.add_summary(summary)
     for name, value in metrics.items():
-        writer.add_scalar(name, value, 0)  # type: ignore[no-untyped-call]
+        writer.add_scalar(name, value, 0)

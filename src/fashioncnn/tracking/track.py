@@ -12,8 +12,6 @@ from fashioncnn.data.options import ignore
 from fashioncnn.errors import InterruptedRun, TerminatedRun
 from fashioncnn.reporting.trials import Trial
 from fashioncnn.runs import RunFolder
-from fashioncnn.training.callbacks import Callback
-from fashioncnn.training.state import Record, TrainState
 from fashioncnn.tracking.background import Background
 from fashioncnn.tracking.options import TrackerOption
 from fashioncnn.tracking.record import TrackingRecord
@@ -26,6 +24,8 @@ from fashioncnn.tracking.tracker import (
     epoch_metrics,
     final_metrics,
 )
+from fashioncnn.training.callbacks import Callback
+from fashioncnn.training.state import Record, TrainState
 
 CLOSE_SECONDS, INTERRUPTED_SECONDS = 120.0, 10.0
 """Time to wait for a server at the end of a run, and of an interrupted one."""

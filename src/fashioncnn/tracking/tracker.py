@@ -30,7 +30,7 @@ class TrackedRun:
     parameters: Mapping[str, Any]
     history: Sequence[Mapping[str, float]] = ()
     identity: str | None = None
-    remember: Callable[[str], None] = lambda identity: None
+    remember: Callable[[str], None] = lambda identity: None  # noqa: ARG005
 
 
 @dataclass(frozen=True)
