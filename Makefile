@@ -4,6 +4,7 @@
 #   make test-slow                             the tests marked slow
 #   make check                                 format, lint, types, import contracts
 #   make browser                               Chromium and axe-core for tests of the page, as root
+#   make postgres                              PostgreSQL for tests of shared searches, as root
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
 #   make busy [ARGS=--quick]                   threads beside other busy processes, an hour
@@ -36,10 +37,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check browser chromium sanitize gpu format bench busy results speedrun photo torture settings docs licenses clean
+.PHONY: help train test test-slow check browser chromium postgres sanitize gpu format bench busy results speedrun photo torture settings docs licenses clean
 
 help:
-	@sed -n '1,18s/^# \{0,1\}//p' Makefile
+	@sed -n '1,19s/^# \{0,1\}//p' Makefile
 
 train: $(VENV)/.train
 	@$(BIN)/fashioncnn train $(RECIPE) $(if $(DATA),--data '$(DATA)') $(ARGS)
@@ -61,6 +62,11 @@ browser: chromium $(VENV)/node_modules/axe-core
 
 chromium:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+# The server is not started; each test run starts its own with the programs of the package.
+postgres:
+	@test -n "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" || command -v initdb >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq postgresql; }
 
 $(VENV)/node_modules/axe-core: $(VENV)/.venv
 	npm install --silent --no-audit --no-fund --no-save --prefix $(VENV) axe-core@4.14.1

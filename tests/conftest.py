@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,3 +225,26 @@ def real_data() -> str:
     if not REAL_DATA or not Path(REAL_DATA).is_dir():
         pytest.skip("needs the official Fashion-MNIST files: set FASHIONCNN_DATA to their folder")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """Return a temporary PostgreSQL server; skips where it is not installed."""
+    pytest.importorskip("psycopg", reason="needs the extra [postgres]")
+    from .postgres import missing, running_server
+
+    if missing():
+        pytest.skip(missing())
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres, monkeypatch):
+    """Return the address of a new database; its password is in ``PGPASSWORD``."""
+    from .postgres import PASSWORD
+
+    name = f"search_{time.monotonic_ns()}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    return postgres.url(name)

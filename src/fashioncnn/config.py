@@ -23,7 +23,7 @@ from fashioncnn.reading import read_toml as read_toml_file
 from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, CustomConfig, Settings
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
-NOT_SETTINGS = frozenset({"FASHIONCNN_HOME"})
+NOT_SETTINGS = frozenset({"FASHIONCNN_HOME", "FASHIONCNN_STORAGE"})
 """Variables with our prefix that are not settings: the cache folder."""
 
 FLAGS = {
@@ -184,6 +184,11 @@ def assignment_keys(assignments: list[str]) -> set[str]:
 def source_from_environment() -> str | None:
     """Return ``FASHIONCNN_DATA``, for commands that take no other setting."""
     return os.environ.get("FASHIONCNN_DATA") or None
+
+
+def storage_from_environment() -> str | None:
+    """Return ``FASHIONCNN_STORAGE``, the address of a database for searches."""
+    return os.environ.get("FASHIONCNN_STORAGE") or None
 
 
 def kernels_from_environment() -> str:

@@ -20,26 +20,34 @@ EXTRAS = {
     "compare": ("scipy",),
     "export": ("torch", "onnx", "onnxscript"),
     "pandas": ("pandas",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "ray": ("ray", "pyarrow", "pandas"),
     "report": ("matplotlib", "jinja2", "scipy"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "tensorboard": ("torch", "tensorboard"),
     "torch": ("torch",),
     "train": ("torch", "matplotlib", "jinja2", "scipy"),
+    "postgres": ("torch", "matplotlib", "jinja2", "scipy", "optuna", "psycopg"),
     "tune": ("torch", "matplotlib", "jinja2", "scipy", "optuna"),
 }
 """Modules that each task needs beyond the base install."""
 
 
 EXTRA_OF_MODULE = {
+    "alembic": "track",
     "fastapi": "serve",
+    "mlflow": "track",
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "tune",
     "pandas": None,
     "prometheus_client": "serve",
+    "psycopg": "postgres",
     "pyarrow": "ray",
     "python_multipart": "serve",
     "ray": "ray",
+    "sqlalchemy": "track",
+    "tensorboard": "track",
     "torch": "train",
     "uvicorn": "serve",
 }
@@ -61,7 +69,7 @@ def require_modules(task: str) -> None:
     if not missing:
         return
     extras = [EXTRA_OF_MODULE.get(module, "report") for module in missing]
-    largest = next((extra for extra in ("tune", "train") if extra in extras), extras[0])
+    largest = next((extra for extra in ("postgres", "tune", "train") if extra in extras), extras[0])
     raise MissingExtraError(largest, missing[0])
 
 

@@ -25,6 +25,8 @@ METRICS_BYTES = 32 << 20
 """Limit on metrics.json; the confusion matrix of 256 classes has less than 1 MB per split."""
 HISTORY_BYTES = 64 << 20
 """Limit on history.jsonl; an epoch has about 300 bytes, so this is enough for 200,000 epochs."""
+TRACKING_BYTES = 1 << 20
+"""``tracking.json``: two identities."""
 JOURNAL_BYTES = 256 << 20
 """Limit on the journal of a search; an entry has about 150 bytes, so this is enough for a million
 trials."""

@@ -18,6 +18,7 @@ from fashioncnn.cli.tune import parse_time
 from fashioncnn.config import resolve
 from fashioncnn.data.load import load_dataset
 from fashioncnn.errors import DivergedError, UsageError
+from fashioncnn.evaluation.calibration import calibrated_loss
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
 from fashioncnn.tuning.folder import SearchFolder
@@ -50,7 +51,7 @@ def tune(arguments, monkeypatch):
     monkeypatch.setattr("multiprocessing.get_context", lambda method: ThreadContext)
     monkeypatch.setattr("multiprocessing.resource_tracker.ensure_running", lambda: None)
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
-    return [*arguments, "--epochs", "2"]
+    return [*arguments, "--epochs", "2", "--finalists", "0"]
 
 
 @pytest.fixture
@@ -117,7 +118,9 @@ def test_best_recipe_of_a_real_search_trains(cli, tune, idx_folder):
     )
     dataset = load_dataset(str(idx_folder))
     result = train_model(prepare_settings(settings, dataset), dataset)
-    assert result.metrics["validation"]["loss"] == document["best"]["loss"]
+    validation = result.predictions["validation"]
+    loss = calibrated_loss(validation.logits, validation.labels)
+    assert loss == document["best"]["loss"]
 
 
 def test_folder_locked_by_another_process_is_rejected(cli, fake_tune):
@@ -148,6 +151,13 @@ def test_space_without_remaining_settings_is_rejected(cli, fake_tune):
         (["--jobs", "0"], "--jobs 0: should be greater than or equal to 1"),
         (["--seed", "-1"], "--seed -1: should be greater than or equal to 0"),
         (["--timeout", "soon"], "--timeout soon: should be a time"),
+        (["--trial-timeout", "0"], "--trial-timeout 0: should be a time"),
+        (["--finalists", "-1"], "--finalists -1: should be greater than or equal to 0"),
+        (["--finalist-seeds", "0"], "--finalist-seeds 0: should be greater than or equal to 1"),
+        (["--pruner", "medain"], "pruner"),
+        (["--study", "x"], "--study x: names a search in a database; give --storage, too"),
+        (["--storage", "mysql://a@b/c"], "--storage mysql://…: should be the address of a"),
+        (["--storage", "searches.db"], "--storage: should be the address of a database"),
         (["--space", "regularizatin"], "did you mean 'regularization'"),
         (["--space", "nowhere.toml"], "nowhere.toml: no such file"),
         (["--space", "unknown.toml"], "did you mean 'model.hidden'"),
@@ -253,7 +263,8 @@ def test_timeout_that_is_not_a_time_is_rejected(text):
 
 
 LONG_TRIALS = [
-    "--trials=2", "--epochs=8", "--set", "training.batch_size=4", "--set", "data.validation=10",
+    "--trials=2", "--epochs=8", "--finalists=0",
+    "--set", "training.batch_size=4", "--set", "data.validation=10",
 ]  # fmt: skip
 """Trials that take long enough to be killed."""
 

@@ -7,8 +7,10 @@ from sklearn.linear_model import LogisticRegression
 
 from fashioncnn.artifacts.ood import logit_std
 from fashioncnn.evaluation.calibration import (
+    calibrated_loss,
     fit_abstention_threshold,
     fit_confidence,
+    fit_inverse_temperature,
     fit_ood_detector,
     fit_temperature,
 )
@@ -112,3 +114,52 @@ def test_confidence_is_the_logistic_regression_of_scikit_learn():
     reference.fit(features, correct, sample_weight=n * weights)
     expected = reference.predict_proba(features)[:, 1]
     np.testing.assert_allclose(detector.probability(std, highest), expected, atol=1e-3)
+
+
+def random_logits(n, scale, classes=10):
+    """Logits of a calibrated model, multiplied by `scale`, and labels."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, classes, n).astype(np.uint8)
+    logits = random.normal(size=(n, classes)).astype(np.float32)
+    logits[np.arange(n), labels] += 2
+    return logits * np.float32(scale), labels
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.5, 1, 3, 100])
+def test_inverse_temperature_equals_that_of_scipy(scale):
+    logits, labels = random_logits(2000, scale)
+    expected = fit_temperature(logits, labels)
+    assert 1 / fit_inverse_temperature(logits, labels) == pytest.approx(expected, rel=2e-3)
+
+
+def test_inverse_temperature_of_separable_logits_is_at_the_bound():
+    logits = np.eye(10, dtype=np.float32)
+    labels = np.arange(10, dtype=np.uint8)
+    assert fit_inverse_temperature(logits, labels) == pytest.approx(20, rel=0.01)
+    assert fit_inverse_temperature(-logits, labels) == pytest.approx(0.05, rel=0.01)
+
+
+def test_calibrated_loss_does_not_depend_on_the_temperature_of_the_model():
+    losses = [calibrated_loss(*random_logits(4000, scale)) for scale in (0.3, 1, 3)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+    logits, labels = random_logits(4000, 1)
+    temperature = np.float32(fit_temperature(logits, labels))
+    assert losses[1] == pytest.approx(cross_entropy(logits / temperature, labels), rel=5e-3)
+    assert losses[1] < cross_entropy(*random_logits(4000, 3))
+
+
+def test_calibrated_loss_is_not_fitted_on_the_images_it_is_measured_on():
+    """On average it is above the loss with the temperature that is best for the same images."""
+    random = np.random.default_rng(1)
+    differences = []
+    for _ in range(20):
+        logits = random.normal(size=(60, 10)).astype(np.float32)
+        labels = random.integers(0, 10, 60).astype(np.uint8)
+        same = cross_entropy(logits / np.float32(fit_temperature(logits, labels)), labels)
+        differences.append(calibrated_loss(logits, labels) - same)
+    assert np.mean(differences) > 0.005
+
+
+def test_calibrated_loss_of_few_images_is_the_loss():
+    logits, labels = random_logits(30, 3)
+    assert calibrated_loss(logits, labels) == cross_entropy(logits, labels)

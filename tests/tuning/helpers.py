@@ -9,6 +9,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 
+import numpy as np
+
 from fashioncnn.errors import InterruptedRun
 from fashioncnn.tuning.events import Event
 from fashioncnn.tuning.journal import repair_journal
@@ -45,6 +47,9 @@ class FakeWorkers:
         self._epochs[worker] = (settings, 0)
         self.started.append(settings)
 
+    def kill(self, worker):
+        del self._epochs[worker]
+
     def reply(self, worker, *, proceed):
         self._unanswered.remove(worker)
         if not proceed:
@@ -76,9 +81,20 @@ def fake_train_model(settings, dataset, *, callbacks, notify):
     loss = quadratic_loss(settings)
     for epoch in range(1, settings.training.epochs + 1):
         record = {"epoch": epoch, "val_loss": loss + 1 / epoch, "val_accuracy": 0.5}
+        state = SimpleNamespace(evaluated={"val": logits_with_loss(loss + 1 / epoch)})
         for callback in callbacks:
-            callback.on_epoch(None, record)
-    return SimpleNamespace(metrics={"validation": {"loss": loss, "accuracy": 0.5}})
+            callback.on_epoch(state, record)
+    logits, labels = logits_with_loss(loss)
+    return SimpleNamespace(
+        metrics={"validation": {"accuracy": 0.5}},
+        predictions={"validation": SimpleNamespace(logits=logits, labels=labels)},
+    )
+
+
+def logits_with_loss(loss):
+    """Logits of ten images, too few to calibrate, and labels with this cross-entropy."""
+    odds = math.log(math.expm1(loss))
+    return np.tile(np.float32([[0.0, odds]]), (10, 1)), np.zeros(10, np.uint8)
 
 
 class RecordingCallback:

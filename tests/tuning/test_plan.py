@@ -48,3 +48,37 @@ def test_teacher_folder_of_the_recipe_is_kept_as_absolute_path(config, small):
     planned = plan_search(recipe, config.space, "test", small)
     assert planned.recipe.distillation.teachers == (str(Path("teacher").resolve()),)
     assert not planned.settings.distillation.teachers
+
+
+KERNELS = {"model": {"kernel_size": {"choices": [3, 4, 5]}}}
+
+
+def test_padding_follows_the_kernel_size(plan):
+    config = plan(space=KERNELS)
+    paddings = [config.trial_settings({"model.kernel_size": k}).model.padding for k in (3, 4, 5)]
+    assert paddings == [1, 1, 2]
+    assert config.decode({"model.kernel_size": 5})["model.padding"] == 2
+    assert config.to_dict()["keep_size"] is True
+
+
+def test_padding_keeps_the_difference_to_the_kernel_size_of_the_recipe(plan):
+    config = plan("model.kernel_size=5", "model.padding=1", space=KERNELS)
+    paddings = [config.trial_settings({"model.kernel_size": k}).model.padding for k in (3, 5)]
+    assert paddings == [0, 1]
+
+
+def test_padding_that_is_searched_or_set_does_not_follow(plan):
+    searched = {"model": {**KERNELS["model"], "padding": {"low": 0, "high": 1}}}
+    values = {"model.kernel_size": 5, "model.padding": 0}
+    assert plan(space=searched).decode(values)["model.padding"] == 0
+    fixed = plan(space=KERNELS, fixed=["model.padding"])
+    assert "model.padding" not in fixed.decode({"model.kernel_size": 5})
+    assert "keep_size" not in fixed.to_dict()
+
+
+def test_kernels_that_fit_only_with_their_padding_are_accepted(plan):
+    channels = "model.channels=[4, 4, 4, 4]"
+    large = {"model": {"kernel_size": {"choices": [3, 9]}}}
+    assert plan(channels, space=large).trial_settings({"model.kernel_size": 9}).model.padding == 4
+    with pytest.raises(UsageError):
+        plan(channels, space=large, fixed=["model.padding"])

@@ -116,7 +116,7 @@ def wait_for(pool, *kinds):
         for event in pool.wait(0.2):
             if event.kind in kinds:
                 return event
-            assert event.kind == "ready", event
+            assert event.kind in ("ready", "progress"), event
     raise AssertionError(f"no event of {kinds}")
 
 

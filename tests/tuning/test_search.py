@@ -11,7 +11,9 @@ pytest.importorskip("optuna", reason="needs the extra [tune]")
 
 from fashioncnn.errors import InterruptedRun, RunError
 from fashioncnn.reporting.trials import best_trial
-from fashioncnn.tuning.search import MAX_ATTEMPTS, MAX_UNEXPECTED_FAILURES
+from fashioncnn.tuning.events import Event
+from fashioncnn.tuning.folder import SearchFolder
+from fashioncnn.tuning.loop import MAX_ATTEMPTS, MAX_UNEXPECTED_FAILURES
 
 from .helpers import TRIALS, FakeWorkers, RecordingCallback, finished_results, search_in, stop_after
 
@@ -62,7 +64,7 @@ def test_search_interrupted_repeatedly_equals_uninterrupted_one(folder, long_con
 def test_search_beyond_time_limit_ends_without_running_trials(folder, config, monkeypatch):
     seconds = itertools.count(time.monotonic())
     clock = SimpleNamespace(monotonic=seconds.__next__)  # advances by 1 s in each round
-    monkeypatch.setattr("fashioncnn.tuning.search.time", clock)
+    monkeypatch.setattr("fashioncnn.tuning.loop.time", clock)
     trials = search_in(folder, config, trials=math.inf, seconds=10)
     assert [t.state for t in trials if t.state == "running"] == []
     assert sum(t.is_finished for t in trials) == 3  # of three rounds each
@@ -139,6 +141,64 @@ def test_failed_trial_is_stored_and_search_continues(folder, config):
     assert {t.reason for t in failed} == {"the loss became nan"}
     assert sum(t.is_finished for t in trials) == TRIALS
     assert best_trial(trials).loss < 1
+
+
+def test_hanging_trial_is_killed_and_the_search_goes_on(folder, config, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("fashioncnn.tuning.loop.time", SimpleNamespace(monotonic=seconds.__next__))
+
+    class HangingWorkers(FakeWorkers):
+        def wait(self, seconds):
+            return [] if len(self.started) == 2 else super().wait(seconds)
+
+    workers = HangingWorkers()
+    trials = search_in(folder, config, workers, trials=4, trial_timeout=30)
+    assert [t.state for t in trials] == ["complete", "failed", "complete", "complete"]
+    assert trials[1].reason == "no progress for 30 s (--trial-timeout), killed"
+
+
+def test_signs_of_life_keep_a_slow_trial_alive(folder, config, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("fashioncnn.tuning.loop.time", SimpleNamespace(monotonic=seconds.__next__))
+    signs = iter([True] * 100)
+
+    class SlowWorkers(FakeWorkers):
+        def wait(self, seconds):
+            return [Event(0, "progress")] if next(signs, False) else super().wait(seconds)
+
+    (trial,) = search_in(folder, config, SlowWorkers(), trials=1, trial_timeout=5)
+    assert trial.state == "complete"
+
+
+def test_trials_that_all_hang_end_the_search(folder, config, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("fashioncnn.tuning.loop.time", SimpleNamespace(monotonic=seconds.__next__))
+    monkeypatch.setattr(FakeWorkers, "wait", lambda self, seconds: [])
+    with pytest.raises(RunError, match="the last with: no progress for 30 s"):
+        search_in(folder, config, trial_timeout=30)
+
+
+def test_time_for_the_finalists_is_left_at_the_end(folder, config, monkeypatch):
+    def train(reserved_runs, name):
+        seconds = itertools.count()
+        clock = SimpleNamespace(monotonic=seconds.__next__)
+        for module in ("loop", "search"):
+            monkeypatch.setattr(f"fashioncnn.tuning.{module}.time", clock)
+        other = SearchFolder(folder.path / name)
+        other.create()
+        options = {"trials": math.inf, "seconds": 40, "reserved_runs": reserved_runs}
+        return sum(t.is_finished for t in search_in(other, config, **options))
+
+    assert train(20, "with") < train(0, "without")
+
+
+def test_pruners(folder, plan):
+    config = plan(epochs=4, pruner="none")
+    assert {t.state for t in search_in(folder, config, trials=25)} == {"complete"}
+    hyperband = SearchFolder(folder.path / "hyperband")
+    hyperband.create()
+    trials = search_in(hyperband, plan(epochs=4, pruner="hyperband"), trials=25)
+    assert any(t.state == "pruned" for t in trials)
 
 
 def test_unusable_worker_ends_the_search(folder, config):

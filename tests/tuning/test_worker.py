@@ -3,6 +3,7 @@
 import os
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,7 +46,7 @@ def train(settings, dataset, *replies, **task):
     """Return the events of the epochs, and the result."""
     pipe = FakePipe(*replies)
     result = train_trial(settings, dataset, TrialCallback(pipe, task_for(**task)))
-    return pipe.events, result
+    return [event for event in pipe.events if event.kind != "progress"], result
 
 
 def test_trial_reports_its_epochs_and_result(config, small):
@@ -71,7 +72,12 @@ def test_diverged_trial_fails(config, small):
 
 
 def test_trial_with_infinite_loss_fails(config, small, monkeypatch):
-    result = SimpleNamespace(metrics={"validation": {"loss": float("inf"), "accuracy": 0.1}})
+    predictions = SimpleNamespace(
+        logits=np.float32([[-np.inf, 0.0]]), labels=np.zeros(1, dtype=np.uint8)
+    )
+    result = SimpleNamespace(
+        metrics={"validation": {"accuracy": 0.1}}, predictions={"validation": predictions}
+    )
     monkeypatch.setattr(worker, "train_model", lambda *_, **__: result)
     _, result = train(config.settings, small)
     assert (result.kind, result.reason) == ("failed", "validation loss = inf")
@@ -124,7 +130,7 @@ def test_worker_trains_trials_without_the_test_split_until_the_pipe_closes(
     monkeypatch.setattr(worker, "train_model", record)
     pipe = FakePipe(config.settings, True, True, config.settings, False)
     run_worker(pipe, task_for(sha256=small.train.sha256))
-    kinds = [event.kind for event in pipe.events]
+    kinds = [event.kind for event in pipe.events if event.kind != "progress"]
     assert kinds == ["ready", "epoch", "epoch", "complete", "epoch", "pruned"]
     assert [dataset.test for dataset in datasets] == [None, None]
 

@@ -105,6 +105,7 @@ class Classifier(Estimator):
         out: str | Path | None = None,
         network: Any = None,
         callbacks: Sequence[Callback] = (),
+        track: str | Sequence[str] = (),
         progress: bool = True,
         **settings: Any,
     ) -> Self:
@@ -123,6 +124,8 @@ class Classifier(Estimator):
             out: run folder to write, as with ``fashioncnn train --out``; None writes nothing.
             network: your own network, see `Classifier`.
             callbacks: of the training loop.
+            track: as ``--track``: ``"tensorboard:DIR"``, ``"mlflow:URI"``, or a list of both; with
+                `out` also ``"tensorboard"`` and ``"mlflow"``.
             progress: whether to show a live progress bar on a terminal or in a notebook.
             **settings: any setting, see `Classifier`.
 
@@ -133,18 +136,21 @@ class Classifier(Estimator):
             DataError: the data is missing or damaged.
         """
         require_modules("train")
-        from fashioncnn.api.training import carry_out
+        from fashioncnn.api.training import carry_out, trackers_for
 
         own = {"start": start, "network": network, "callbacks": callbacks, "progress": progress}
         classifier = cls(recipe, **own, **settings)
         with python_messages():
+            folder = None if out is None else Path(out)
+            trackers = trackers_for(track, folder)
             source = str(data) if isinstance(data, str | Path) else None
             plan = classifier._plan(source)
             dataset, classes = dataset_to_train_on(data, plan.settings)
             if classes is not None and dataset.test is None:
                 plan = plan.without_test_curve()
-            folder = None if out is None else Path(out)
-            result = carry_out(plan, dataset, callbacks, progress=progress, out=folder)
+            result = carry_out(
+                plan, dataset, callbacks, progress=progress, out=folder, trackers=trackers
+            )
         classifier._fitted = fitted_by_training(result, dataset, classes)
         return classifier
 

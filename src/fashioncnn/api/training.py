@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fashioncnn.api.messages import in_python
 from fashioncnn.api.networks import network_to_train
 from fashioncnn.api.parameters import given_keys, resolve_parameters
 from fashioncnn.config import override
@@ -20,6 +22,9 @@ from fashioncnn.models.trained_model import TrainedModel, load_model
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.runs import new_run
 from fashioncnn.settings import Settings
+from fashioncnn.tracking.options import TrackerOption, parse_trackers
+from fashioncnn.tracking.track import Track, tracking
+from fashioncnn.tracking.tracker import flat_settings
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings, settings_of_weights
 from fashioncnn.training.progress import live_progress
@@ -103,6 +108,7 @@ def carry_out(
     *,
     progress: bool,
     out: Path | None = None,
+    trackers: Sequence[TrackerOption] = (),
 ) -> TrainingResult:
     """Train, in a new run folder if `out` is given.
 
@@ -112,6 +118,7 @@ def carry_out(
         callbacks: of the training loop.
         progress: whether to show a live bar where that is possible.
         out: run folder, new or empty.
+        trackers: where to track; with a target each, if there is no run folder.
 
     Raises:
         UsageError: `out` is not empty, or the settings do not fit the data.
@@ -124,7 +131,10 @@ def carry_out(
         for bar in bars:
             stack.callback(bar.close)
         if out is None:
-            return train(callbacks=[*bars, *callbacks])
+            track = stack.enter_context(_tracked(trackers, settings, None))
+            result = train(callbacks=[*bars, *callbacks, track])
+            track.finish_run(result.metrics, None)
+            return result
         write = partial(
             write_start,
             settings=settings,
@@ -132,11 +142,42 @@ def carry_out(
             initial=plan.initial,
             custom=plan.custom,
         )
-        with new_run(out, settings, write) as run:
-            result = train_model(
-                settings, dataset, run=run, custom=plan.custom, callbacks=[*bars, *callbacks]
-            )
+        with new_run(out, settings, write) as run, _tracked(trackers, settings, run.path) as track:
+            every = [*bars, *callbacks, track]
+            result = train_model(settings, dataset, run=run, custom=plan.custom, callbacks=every)
             write_run_report(run, evaluation_splits(dataset, settings))
+            track.finish_run(result.metrics, run)
     for callback in callbacks:
         callback.on_artifacts(run)
     return result
+
+
+def trackers_for(track: str | Sequence[str], out: Path | None) -> list[TrackerOption]:
+    """Return where to track.
+
+    Args:
+        track: as ``--track``, one or several.
+        out: run folder.
+
+    Raises:
+        UsageError: a value is invalid, or has no target and there is no run folder either.
+        MissingExtraError: a package is not installed.
+    """
+    options = parse_trackers(track, "track")
+    for option in options:
+        if out is None and option.target is None:
+            raise UsageError(
+                f"track = {option}: without a run folder, say where: {option}:…, or give out"
+            )
+    return options
+
+
+def _tracked(
+    trackers: Sequence[TrackerOption], settings: Settings, folder: Path | None
+) -> contextlib.AbstractContextManager[Track]:
+    name = settings.recipe if folder is None else folder.name
+    return tracking(trackers, name, flat_settings(settings), folder, _warn)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(in_python(message), stacklevel=2)

@@ -9,7 +9,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import (
     CycloptsError,
@@ -22,12 +22,17 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from fashioncnn.errors import UsageError, nearest
 
+if TYPE_CHECKING:
+    from fashioncnn.tracking.options import TrackerOption
+
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 """An option without a value and without ``--no-…``."""
 Assignments = Annotated[
     list[str] | None, Parameter(name="--set", negative=(), metavar="KEY=VALUE...")
 ]
 """The option ``--set``; see `split_assignments`."""
+Trackers = Annotated[list[str] | None, Parameter(name="--track", negative=(), metavar="TRACKER")]
+"""The option ``--track``; see `track_option`."""
 
 Backend = Literal["auto", "onnx", "torch"]
 """The option ``--backend``; see `fashioncnn.loading.BackendChoice`."""
@@ -77,6 +82,15 @@ def number(
         raise UsageError(f"{token.keyword} {token.value}: should be {expected}")
 
     return Parameter(converter=convert)
+
+
+def track_option(values: list[str] | None) -> list[TrackerOption]:
+    """Return the places given with ``--track``; raises `UsageError` or `MissingExtraError`."""
+    if not values:
+        return []
+    from fashioncnn.tracking.options import parse_trackers
+
+    return parse_trackers(values)
 
 
 def split_assignments(arguments: Iterable[str]) -> list[str]:

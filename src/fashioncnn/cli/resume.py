@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
     from fashioncnn.training.ranks import Ranks
 
 RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
@@ -33,6 +34,7 @@ def resume_run(
     offline: bool,
     json: bool,
     ranks: Ranks,
+    trackers: Sequence[TrackerOption] = (),
 ) -> None:
     """Train an interrupted run to its end, or a finished run for more epochs.
 
@@ -44,13 +46,14 @@ def resume_run(
         offline: do not download data.
         json: print the metrics as one JSON document.
         ranks: this process; of several, the first one reads the run.
+        trackers: where to track.
 
     Raises:
         UsageError: there is no run, or it cannot be resumed with these flags.
     """
     with Plan(ranks) as plan:
         if ranks.is_first:
-            _resume(path, flags, given, network, offline, json, plan)
+            _resume(path, flags, given, network, offline, json, plan, trackers)
         else:
             _help_resume(network, offline, plan)
 
@@ -81,6 +84,7 @@ def _resume(
     offline: bool,
     json: bool,
     plan: Plan,
+    trackers: Sequence[TrackerOption],
 ) -> None:
     from fashioncnn.environment import require_modules
     from fashioncnn.groups import is_group
@@ -100,7 +104,7 @@ def _resume(
             require_no_group(f"--resume {path}", plan.ranks)
         from fashioncnn.cli.train_group import resume_group
 
-        resume_group(path, flags, custom, offline=offline, json=json)
+        resume_group(path, flags, custom, offline=offline, json=json, trackers=trackers)
         return
     before = run.settings()
     settings = override_settings(before, flags)
@@ -112,7 +116,7 @@ def _resume(
         if plan.ranks.are_several and "--device" not in given:
             device = settings.runtime.device.partition(":")[0]  # each process has its own
             settings = override(settings, {"runtime.device": device})
-        _continue(run, settings, custom, offline, json, plan)
+        _continue(run, settings, custom, offline, json, plan, trackers)
         return
     if not run.finished:
         write_missing_report(run)
@@ -172,6 +176,7 @@ def _continue(
     offline: bool,
     json: bool,
     plan: Plan,
+    trackers: Sequence[TrackerOption],
 ) -> None:
     from fashioncnn.cli.train_run import train_run
 
@@ -187,7 +192,7 @@ def _continue(
         lambda: _prepare(run, settings, custom, offline, ranks), lambda p: describe(*p)
     )
     with run.lock():
-        train_run(run, settings, dataset, json, custom, ranks)
+        train_run(run, settings, dataset, json, custom, ranks, trackers)
 
 
 def _prepare(

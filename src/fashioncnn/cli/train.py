@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from fashioncnn.cli.class_map import ClassMapOption, parse_mapping
-from fashioncnn.cli.options import Assignments, Switch, option_name
+from fashioncnn.cli.options import Assignments, Switch, Trackers, option_name, track_option
 from fashioncnn.cli.ranks import Plan, connected, describe, place, require_no_group
 from fashioncnn.cli.seeds import parse_seeds
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
     from fashioncnn.training.ranks import Ranks
 
 DECIDED_BY_WEIGHTS = ("data.scaling", "data.views", "data.channels")
@@ -43,6 +45,7 @@ def train(
     set_: Assignments = None,
     offline: Switch = False,
     seeds: str | None = None,
+    track: Trackers = None,
     json: Switch = False,
     **flags: Any,
 ) -> None:
@@ -65,9 +68,12 @@ def train(
         offline: Do not download data.
         seeds: Train a group, one run per seed, as in 0-4 or 0,3,7; the same command with the same
             --out continues it.
+        track: Record parameters, curves, report and model: tensorboard[:DIR] or mlflow[:URI]; can
+            be repeated. By default in the run folder, and in mlflow.db beside it.
         json: Print the metrics as one JSON document.
         flags: The settings that have a flag.
     """
+    trackers = track_option(track)
     with connected() as ranks:
         if resume is not None:
             from fashioncnn.cli.resume import resume_run
@@ -76,13 +82,13 @@ def train(
             others |= {"--config": config, "--set": set_, "--map": map_, "--seeds": seeds}
             given = [name for name, value in others.items() if value is not None]
             given += map(option_name, flags)
-            resume_run(resume, flags, given, network, offline, json, ranks)
+            resume_run(resume, flags, given, network, offline, json, ranks, trackers)
             return
         if seeds is not None and ranks.are_several:
             require_no_group(f"--seeds {seeds}", ranks)
         options = Options(recipe, flags, config, set_ or [], from_, map_ or [], network, seeds)
         prepared = ranks.agree(lambda: _prepare(options, ranks, offline=offline), Prepared.describe)
-        _train(prepared, out, json, ranks)
+        _train(prepared, out, json, ranks, trackers)
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,13 @@ def _resolve(options: Options) -> tuple[Settings, tuple[int, ...] | None]:
     return settings, seeds
 
 
-def _train(prepared: Prepared, out: Path | None, json: bool, ranks: Ranks) -> None:
+def _train(
+    prepared: Prepared,
+    out: Path | None,
+    json: bool,
+    ranks: Ranks,
+    trackers: Sequence[TrackerOption],
+) -> None:
     """Train a new run, or a group of runs."""
     from fashioncnn.cli.train_run import help_train, train_run
     from fashioncnn.runs import new_run
@@ -229,7 +241,9 @@ def _train(prepared: Prepared, out: Path | None, json: bool, ranks: Ranks) -> No
     if prepared.seeds is not None:
         from fashioncnn.cli.train_group import train_group
 
-        train_group(prepared.seeds, settings, dataset, prepared.initial, custom, out, json)
+        train_group(
+            prepared.seeds, settings, dataset, prepared.initial, custom, out, json, trackers
+        )
         return
 
     def write(run: RunFolder) -> None:
@@ -241,4 +255,4 @@ def _train(prepared: Prepared, out: Path | None, json: bool, ranks: Ranks) -> No
             return
         with new_run(out, settings, write) as run:
             plan.send(run=str(run.path))
-            train_run(run, settings, dataset, json, custom, ranks)
+            train_run(run, settings, dataset, json, custom, ranks, trackers)

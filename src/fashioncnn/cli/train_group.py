@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.models.trained_model import TrainedModel
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
 
 Metrics = dict[str, Any]
 
@@ -39,6 +40,7 @@ def train_group(
     custom: CustomNetwork | None,
     out: Path | None,
     json: bool,
+    trackers: Sequence[TrackerOption] = (),
 ) -> None:
     """Train one run per seed; a group that `out` contains is continued.
 
@@ -50,6 +52,7 @@ def train_group(
         custom: the network given with ``--network``.
         out: folder of the group; None is the next free ``runs/train-N``.
         json: print one JSON document instead of lines.
+        trackers: where to track each run.
 
     Raises:
         UsageError: `out` contains something else, or a group of other runs.
@@ -59,14 +62,14 @@ def train_group(
         group = GroupFolder(out)
         _require_same(group, seeds, settings, initial)
         with group.lock():
-            _train_runs(group, {}, dataset, custom, json)
+            _train_runs(group, {}, dataset, custom, json, trackers)
         return
 
     def write(run: RunFolder, of_seed: Settings) -> None:
         write_start(run, of_seed, dataset, initial, custom)
 
     with new_group(out, seeds, settings, write) as group:
-        _train_runs(group, {}, dataset, custom, json)
+        _train_runs(group, {}, dataset, custom, json, trackers)
 
 
 def resume_group(
@@ -76,6 +79,7 @@ def resume_group(
     *,
     offline: bool,
     json: bool,
+    trackers: Sequence[TrackerOption] = (),
 ) -> None:
     """Train the runs of a group that are not finished.
 
@@ -85,6 +89,7 @@ def resume_group(
         custom: the network given with ``--network``.
         offline: do not download data.
         json: print one JSON document instead of lines.
+        trackers: where to track each run.
     """
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.data.options import load_arguments
@@ -96,7 +101,7 @@ def resume_group(
     configure_process(settings.runtime.threads)
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
     with group.lock():
-        _train_runs(group, flags, dataset, custom, json)
+        _train_runs(group, flags, dataset, custom, json, trackers)
 
 
 def _require_same(
@@ -126,12 +131,13 @@ def _train_runs(
     dataset: Dataset,
     custom: CustomNetwork | None,
     json: bool,
+    trackers: Sequence[TrackerOption],
 ) -> None:
     """Train what is not trained yet, print a line per run, and write the report of the group."""
     seeds, metrics, is_new = group.seeds(), [], False
     for number, seed in enumerate(seeds, 1):
         run, name = group.run(seed), f"seed {seed} ({number} of {len(seeds)})"
-        trained = _train_one(run, flags, dataset, custom, group, name)
+        trained = _train_one(run, flags, dataset, custom, group, name, trackers)
         is_new = is_new or trained
         metrics.append(run.read_metrics())
         if not json:
@@ -152,6 +158,7 @@ def _train_one(
     custom: CustomNetwork | None,
     group: GroupFolder,
     name: str,
+    trackers: Sequence[TrackerOption],
 ) -> bool:
     """Train a run of the group to its end; return False if it was finished."""
     before = run.settings()
@@ -165,7 +172,9 @@ def _train_one(
     group.report.unlink(missing_ok=True)  # it shows what is now trained further
     settings = prepare_here(run, settings, dataset, custom)
     with run.lock():
-        train_and_report(run, settings, dataset, custom, resumable=group.path, name=name)
+        train_and_report(
+            run, settings, dataset, custom, resumable=group.path, name=name, trackers=trackers
+        )
     return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json, print_tables
@@ -17,6 +17,8 @@ from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.reporting.report import write_run_report
 from fashioncnn.reporting.tables import metrics_tables, summary_table
+from fashioncnn.tracking.track import tracking
+from fashioncnn.tracking.tracker import flat_settings
 from fashioncnn.training.distributed import StopTogether
 from fashioncnn.training.prepare import can_extend
 from fashioncnn.training.ranks import ALONE
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from fashioncnn.models.custom import CustomNetwork
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
+    from fashioncnn.tracking.options import TrackerOption
     from fashioncnn.training.ranks import Ranks
 
 
@@ -39,6 +42,7 @@ def train_run(
     json: bool,
     custom: CustomNetwork | None = None,
     ranks: Ranks = ALONE,
+    trackers: Sequence[TrackerOption] = (),
 ) -> None:
     """Train, write the report, and print metrics.
 
@@ -49,13 +53,14 @@ def train_run(
         json: print the metrics as one JSON document instead of tables.
         custom: the network given with ``--network``.
         ranks: this process, the first of those that train; the others call `help_train`.
+        trackers: where to track.
 
     Raises:
         RankError: another process has ended.
         InterruptedRun, TerminatedRun: on SIGINT or SIGTERM, after a checkpoint.
         WriteError: a file cannot be written; the message says how to resume.
     """
-    metrics, page = train_and_report(run, settings, dataset, custom, ranks=ranks)
+    metrics, page = train_and_report(run, settings, dataset, custom, ranks=ranks, trackers=trackers)
     if json:
         print_json({"run": str(run.path), **metrics})
         return
@@ -76,6 +81,7 @@ def train_and_report(
     resumable: Path | None = None,
     name: str = "",
     ranks: Ranks = ALONE,
+    trackers: Sequence[TrackerOption] = (),
 ) -> tuple[dict[str, Any], Path]:
     """Train and write the report; return the metrics and the path of the report.
 
@@ -87,6 +93,7 @@ def train_and_report(
         resumable: what messages say to resume; the run by default.
         name: of the run among several, for progress.
         ranks: see `train_run`.
+        trackers: where to track.
 
     Raises:
         RankError, InterruptedRun, TerminatedRun, WriteError: see `train_run`.
@@ -96,20 +103,26 @@ def train_and_report(
     hint = f"resume with: {_resume_command(path, custom, ranks)}"
     stop = StopSignals(hint)
     terminated = TerminatedRun(f"terminated, checkpoint saved; {hint}")
-    with suggest_resuming(path), _suggest_after_loss(hint):
+    tracked_name = str(run.path.relative_to(path.parent))
+    with (
+        suggest_resuming(path),
+        _suggest_after_loss(hint),
+        tracking(trackers, tracked_name, flat_settings(settings), run.path, note) as track,
+    ):
         with stop, contextlib.closing(make_progress()) as progress:
             result = train_model(
                 settings,
                 dataset,
                 run=run,
                 custom=custom,
-                callbacks=[progress],
+                callbacks=[progress, track],
                 stop=StopTogether(ranks, stop.reason, terminated),
                 notify=note,
                 name=name,
                 ranks=ranks,
             )
         page = write_run_report(run, evaluation_splits(dataset, settings))
+        track.finish_run(result.metrics, run)
     _note_early_stop(settings, result.metrics["summary"])
     return result.metrics, page
 

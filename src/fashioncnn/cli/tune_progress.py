@@ -6,6 +6,7 @@ import math
 import sys
 import time
 
+import optuna
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -20,7 +21,9 @@ from fashioncnn.reporting.trials import (
     count_states,
     format_value,
 )
+from fashioncnn.tracking.track import Track
 from fashioncnn.tuning.progress import SearchProgress
+from fashioncnn.tuning.sampling import FINALIST_OF, SEED
 
 REFRESH_SECONDS = 0.25
 NAME_WIDTH, TRIAL_WIDTH = 20, 14
@@ -84,6 +87,44 @@ class LiveTable:
         table = best_trials_table(progress.trials, self.dimensions, columns).to_rich()
         has_results = best_trial(progress.trials) is not None
         return Group(escape(progress_line(progress)), *running, *[table] * has_results)
+
+
+class FinalistLines:
+    """A callback that writes a line for each training of a finalist."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+
+    def on_update(self, progress: SearchProgress) -> None:
+        """See `SearchCallback.on_update`."""
+
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+        """Write the result of a training."""
+        attributes = self.study.get_trials(deepcopy=False)[trial.number].user_attrs
+        name = f"trial {attributes[FINALIST_OF]} with seed {attributes[SEED]}"
+        columns = [f"finalists {progress.finished}/{progress.target:.0f}", name]
+        note("  ".join([*columns, *_result_texts(trial)]))
+
+
+class TrackedProgress:
+    """A callback that shows the progress with another one, and tracks finished trials.
+
+    Attributes:
+        every: whether trials of earlier calls are tracked, too, unless they were; not those of
+            other machines.
+    """
+
+    def __init__(self, shown: TrialLines | LiveTable, track: Track, *, every: bool) -> None:
+        self.shown, self.track, self.every = shown, track, every
+
+    def on_update(self, progress: SearchProgress) -> None:
+        """See `SearchCallback.on_update`."""
+        self.shown.on_update(progress)
+
+    def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
+        """Show and track the trial."""
+        self.shown.on_trial_end(trial, progress)
+        self.track.log_trials(progress.trials if self.every else [trial])
 
 
 def make_search_callback(dimensions: list[Dimension]) -> TrialLines | LiveTable:

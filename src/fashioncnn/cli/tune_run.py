@@ -1,163 +1,260 @@
-"""Running a search for ``fashioncnn tune``: recovery, signals, report and output."""
+"""Running a search for ``fashioncnn tune``: recovery, signals, finalists, report."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import shlex
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 
-from fashioncnn.cli.console import note, print_json, print_tables
+from fashioncnn.cli.console import note
 from fashioncnn.cli.signals import StopSignals
-from fashioncnn.cli.tune_progress import make_search_callback
-from fashioncnn.config import source_from_environment
+from fashioncnn.cli.tune_output import print_result
+from fashioncnn.cli.tune_progress import FinalistLines, TrackedProgress, make_search_callback
 from fashioncnn.data.options import load_arguments
 from fashioncnn.errors import FashionCNNError, RunError
-from fashioncnn.reporting.search import SearchReport
-from fashioncnn.reporting.search_tables import best_trials_table
-from fashioncnn.reporting.trials import Trial, best_trial
-from fashioncnn.settings import SCHEMA
-from fashioncnn.tuning.config import SearchConfig
+from fashioncnn.reporting.trials import Finalist, Trial, best_finalist, best_trial
+from fashioncnn.tracking.options import TrackerOption
+from fashioncnn.tracking.track import Track, tracking
+from fashioncnn.tracking.tracker import Artifacts
+from fashioncnn.tuning.address import Address
+from fashioncnn.tuning.config import SearchConfig, flatten
+from fashioncnn.tuning.finalists import read_finalists, run_finalists
 from fashioncnn.tuning.folder import SearchFolder
 from fashioncnn.tuning.journal import repair_journal
 from fashioncnn.tuning.pool import WorkerPool
 from fashioncnn.tuning.report import make_dimensions, make_report, write_report
 from fashioncnn.tuning.search import run_search
-from fashioncnn.tuning.study import open_study, requeue_running_trials
+from fashioncnn.tuning.storage import Storage
+from fashioncnn.tuning.study import open_journal, open_study, requeue_running_trials
 from fashioncnn.tuning.trials import read_trials
 
-BEST_SHOWN = 5
-"""Trials in the table on stdout."""
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a search runs; nothing here determines its trials.
+
+    Attributes:
+        jobs: trials to train at a time.
+        target: number of finished trials, including those of earlier calls.
+        seconds: time limit.
+        trial_timeout: seconds without progress after which a trial fails.
+        finalists: number of trials to train again with other seeds.
+        finalist_seeds: number of seeds for each.
+        address: of a database; None for a journal in the folder.
+        study: name of the search in the database.
+        trackers: where to track.
+        json: print a JSON document instead of tables.
+    """
+
+    jobs: int
+    target: float
+    seconds: float
+    trial_timeout: float
+    finalists: int
+    finalist_seeds: int
+    address: Address | None
+    study: str
+    trackers: Sequence[TrackerOption]
+    json: bool
 
 
-def run_search_in_folder(
-    config: SearchConfig, path: Path, *, jobs: int, target: float, seconds: float, json: bool
-) -> None:
+def run_search_in_folder(config: SearchConfig, path: Path, options: SearchOptions) -> None:
     """Start or resume a search, write its report and print the result.
 
     Args:
         config: configuration of the search.
         path: its folder.
-        jobs: trials to train at a time.
-        target: number of finished trials, including those of earlier calls.
-        seconds: time limit.
-        json: print a JSON document instead of tables.
+        options: how it runs.
 
     Raises:
-        UsageError: the folder contains something else.
-        RunError: the folder is locked or damaged, or no trial is complete.
+        UsageError: the folder or the study contains something else.
+        RunError: the folder is locked or damaged, the database cannot be used, or no trial is
+            complete.
         InterruptedRun: on SIGINT; finished trials are kept.
         TerminatedRun: on SIGTERM; finished trials are kept.
     """
-    folder, data = SearchFolder(path), config.settings.data
-    folder.create()
-    signals = StopSignals("run the same command to resume", "finished trials are kept")
-    with folder.lock():
-        folder.store_config(config)
-        study = _open_study(folder, config, target)
-        _note_start(config, folder, jobs, target)
-        callback = make_search_callback(make_dimensions(config.space))
-        loading = load_arguments(config.recipe.data)
-        image_size = loading.pop("image_size")
-        pool = WorkerPool(str(data.source), image_size, config.data["sha256"], loading)
+    folder = SearchFolder(path)
+    folder.check()
+    with _open_storage(options) as storage:
+        if options.address is not None:
+            storage.open_study(config)  # before anything is written into the folder
+        folder.create()
+        with folder.lock():
+            folder.store_config(config, options.study if storage.is_shared else None)
+            _Run(config, folder, options, storage).run()
+
+
+@contextlib.contextmanager
+def _open_storage(options: SearchOptions) -> Iterator[Storage]:
+    if options.address is None:
+        yield Storage()
+        return
+    from fashioncnn.tuning.postgres import SharedStorage
+
+    shared = SharedStorage(options.address, options.study)
+    with contextlib.closing(shared), shared.errors():
+        yield shared
+
+
+class _Run:
+    """One call of the command, with its folder locked."""
+
+    def __init__(
+        self, config: SearchConfig, folder: SearchFolder, options: SearchOptions, storage: Storage
+    ) -> None:
+        self.config, self.folder, self.options, self.storage = config, folder, options, storage
+        self.study = self._open_study()
+        self.finalists_study: optuna.Study | None = None
+        self.deadline = time.monotonic() + options.seconds
+
+    def run(self) -> None:
+        """Search, train the finalists, write the report and print it."""
+        self._note_start()
+        name, parameters = self.folder.path.name, flatten(self.config.to_dict())
+        with tracking(self.options.trackers, name, parameters, self.folder.path, note) as track:
+            track.start()
+            self._search(track)
+
+    def _search(self, track: Track) -> None:
+        callback = make_search_callback(make_dimensions(self.config.space))
+        signals = StopSignals("run the same command to resume", "finished trials are kept")
         with (
-            _report_on_error(config, folder, study),
-            contextlib.closing(pool) as workers,
+            self._report_on_error(),
+            contextlib.closing(self._workers()) as workers,
             signals,
             contextlib.closing(callback),
         ):
             trials = run_search(
-                config,
-                folder,
-                study,
+                self.config,
+                self.folder,
+                self.study,
                 workers,
-                jobs=jobs,
-                trials=target,
-                seconds=seconds,
-                callback=callback,
+                jobs=self.options.jobs,
+                trials=self.options.target,
+                seconds=self.options.seconds,
+                reserved_runs=self.options.finalists * self.options.finalist_seeds,
+                trial_timeout=self.options.trial_timeout,
+                callback=TrackedProgress(callback, track, every=not self.storage.is_shared),
                 stop=signals.reason,
+                storage=self.storage,
             )
-        _finish(config, folder, study, trials, json)
+            if self.options.finalists and best_trial(trials) is not None:
+                self._train_finalists(workers, trials, signals)
+        self._finish(trials, track)
 
+    def _train_finalists(
+        self, workers: WorkerPool, trials: list[Trial], signals: StopSignals
+    ) -> None:
+        options = self.options
+        self.finalists_study = self._open_finalists()
+        run_finalists(
+            self.config,
+            self.finalists_study,
+            trials,
+            workers,
+            finalists=options.finalists,
+            seeds=options.finalist_seeds,
+            jobs=options.jobs,
+            seconds=self.deadline - time.monotonic(),
+            trial_timeout=options.trial_timeout,
+            callback=FinalistLines(self.finalists_study),
+            stop=signals.reason,
+            storage=self.storage,
+        )
 
-def _open_study(folder: SearchFolder, config: SearchConfig, target: float) -> optuna.Study:
-    """Return the study of a folder, after recovery from a crash."""
-    removed = repair_journal(folder.journal)
-    if removed:
-        note(f"{folder.journal}: removed an incomplete end of {removed} bytes, left by a crash")
-    study = open_study(folder, config)
-    interrupted = requeue_running_trials(study, config)
-    finished = sum(trial.is_finished for trial in read_trials(study, config))
-    if finished or interrupted:
-        suffix = f", interrupted and queued again: {interrupted}" if interrupted else ""
-        note(f"{folder.path}: resumed; trials finished: {finished}{suffix}")
-    if finished >= target:
-        note(f"{finished} trials are finished; extend the search with --trials {2 * finished}")
-    return study
+    def _finalists(self, trials: list[Trial]) -> list[Finalist]:
+        if self.finalists_study is None:
+            return []
+        return read_finalists(self.finalists_study, trials)
 
+    def _open_study(self) -> optuna.Study:
+        """Return the study, after recovery from a crash."""
+        study = self.storage.open_study(self.config)
+        interrupted = 0
+        if study is None:
+            self._repair(self.folder.journal)
+            study = open_study(self.folder, self.config)
+            interrupted = requeue_running_trials(study, self.config)
+        finished = sum(trial.is_finished for trial in read_trials(study, self.config))
+        if finished or interrupted:
+            suffix = f", interrupted and queued again: {interrupted}" if interrupted else ""
+            note(f"{self.folder.path}: resumed; trials finished: {finished}{suffix}")
+        if finished >= self.options.target:
+            note(f"{finished} trials are finished; extend the search with --trials {2 * finished}")
+        return study
 
-def _note_start(config: SearchConfig, folder: SearchFolder, jobs: int, target: float) -> None:
-    settings, distillation = config.settings, config.recipe.distillation
-    limit = "no limit" if math.isinf(target) else f"{target:.0f}"
-    note(
-        f"{config.recipe.recipe} on {config.data['name']}: trials {limit}, "
-        f"settings {len(config.space)}, epochs {settings.training.epochs}, "
-        f"sampler {config.sampler}, jobs {jobs}, device {settings.runtime.device}, "
-        f"threads {settings.runtime.threads} → {folder.path}"
-    )
-    if not distillation.is_off:
-        note(f"trials train without teachers; {folder.best_recipe} will have those of the recipe")
+    def _open_finalists(self) -> optuna.Study:
+        study = self.storage.open_finalists(self.config)
+        if study is None:
+            self._repair(self.folder.finalists_journal)
+            study = open_journal(self.folder.finalists_journal, self.config)
+            requeue_running_trials(study, self.config)
+        return study
 
+    def _repair(self, journal: Path) -> None:
+        removed = repair_journal(journal)
+        if removed:
+            note(f"{journal}: removed an incomplete end of {removed} bytes, left by a crash")
 
-@contextlib.contextmanager
-def _report_on_error(
-    config: SearchConfig, folder: SearchFolder, study: optuna.Study
-) -> Iterator[None]:
-    """Write the best recipe and the report also if the search is interrupted or fails."""
-    try:
-        yield
-    except FashionCNNError:
-        trials = read_trials(study, config)
-        if best_trial(trials) is not None:
-            folder.write_best_recipe(config, trials)
-            note(f"report so far: {write_report(folder, config, study)}")
-        raise
+    def _workers(self) -> WorkerPool:
+        loading = load_arguments(self.config.recipe.data)
+        image_size = loading.pop("image_size")
+        source = str(self.config.settings.data.source)
+        return WorkerPool(source, image_size, self.config.data["sha256"], loading)
 
+    def _note_start(self) -> None:
+        config, settings, target = self.config, self.config.settings, self.options.target
+        limit = "no limit" if math.isinf(target) else f"{target:.0f}"
+        note(
+            f"{config.recipe.recipe} on {config.data['name']}: trials {limit}, "
+            f"settings {len(config.space)}, epochs {settings.training.epochs}, "
+            f"sampler {config.sampler}, jobs {self.options.jobs}, "
+            f"device {settings.runtime.device}, threads {settings.runtime.threads} "
+            f"→ {self.folder.path}"
+        )
+        if self.options.address is not None:
+            note(
+                f"shared with other machines: study {self.options.study} in {self.options.address}"
+            )
+        if not config.recipe.distillation.is_off:
+            best = self.folder.best_recipe
+            note(f"trials train without teachers; {best} will have those of the recipe")
 
-def _finish(
-    config: SearchConfig,
-    folder: SearchFolder,
-    study: optuna.Study,
-    trials: list[Trial],
-    json: bool,
-) -> None:
-    """Write the best recipe and the report, and print the result."""
-    if best_trial(trials) is None:
-        raise RunError(f"{folder.path}: {_no_result_message(trials)}")
-    folder.write_best_recipe(config, trials)
-    page = write_report(folder, config, study)
-    report = make_report(folder, config, study)
-    if json:
-        print_json(_document(config, folder, page, report))
-    else:
-        _print_result(config, folder, page, report)
+    @contextlib.contextmanager
+    def _report_on_error(self) -> Iterator[None]:
+        """Write the best recipe and the report also if the search is interrupted or fails."""
+        try:
+            yield
+        except FashionCNNError:
+            with contextlib.suppress(*self.storage.failures):
+                trials = read_trials(self.study, self.config)
+                if best_trial(trials) is not None:
+                    note(f"report so far: {self._write(trials)}")
+            raise
 
+    def _write(self, trials: list[Trial]) -> Path:
+        finalists = self._finalists(trials)
+        self.folder.write_best_recipe(self.config, trials, finalists)
+        return write_report(self.folder, self.config, self.study, finalists)
 
-def _print_result(
-    config: SearchConfig, folder: SearchFolder, page: Path, report: SearchReport
-) -> None:
-    print_tables(
-        [best_trials_table(report.trials, report.dimensions, BEST_SHOWN), *report.tables[1:]]
-    )
-    note(f"report: {page}")
-    source = config.recipe.data.source
-    data = [] if source == source_from_environment() else ["--data", str(source)]
-    command = shlex.join(["fashioncnn", "train", str(folder.best_recipe), *data])
-    note(f"train the best recipe: {command}")
+    def _finish(self, trials: list[Trial], track: Track) -> None:
+        """Write the best recipe and the report, and print the result."""
+        if best_trial(trials) is None:
+            raise RunError(f"{self.folder.path}: {_no_result_message(trials)}")
+        page, finalists = self._write(trials), self._finalists(trials)
+        if finalists and best_finalist(finalists) is None:
+            note("the finalists are not complete, so best.toml has the trial with the lowest loss")
+        report = make_report(self.folder, self.config, self.study, finalists)
+        chosen = report.chosen
+        loss = report.best.loss if chosen is None else chosen.mean_loss
+        metrics = {"final/loss": float(loss or 0.0), "final/trial": float(report.best.number)}
+        track.finish(metrics, Artifacts([page, self.folder.best_recipe]))
+        print_result(self.config, self.folder, page, report, json=self.options.json)
 
 
 def _no_result_message(trials: list[Trial]) -> str:
@@ -165,22 +262,3 @@ def _no_result_message(trials: list[Trial]) -> str:
     if failed:
         return f"no trial is complete, {len(failed)} failed; the last one: {failed[-1].reason}"
     return "no trial is complete; run the same command to resume, or with a longer --timeout"
-
-
-def _document(
-    config: SearchConfig, folder: SearchFolder, page: Path, report: SearchReport
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "search": str(folder.path),
-        "recipe": config.recipe.recipe,
-        "dataset": config.data["name"],
-        "sampler": config.sampler,
-        "seed": config.seed,
-        "epochs": report.epochs,
-        "best": report.best.to_dict(),
-        "best_recipe": str(folder.best_recipe),
-        "report": str(page),
-        "importances": report.importances,
-        "trials": [trial.to_dict() for trial in report.trials],
-    }

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.ood import OODDetector
-from fashioncnn.evaluation.metrics import Labels, Logits, log_softmax
+from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy, log_softmax
 
 TEMPERATURES = 0.05, 20.0
 """Range of the fit."""
+MIN_HALF = 20
+"""Images to fit a temperature on."""
+MAX_NEWTON_STEPS, NEWTON_TOLERANCE = 40, 1e-5
 LOST_CORRECT = 0.1
 """Fraction of correct predictions that the abstention threshold may lose."""
 LOG_ODDS_BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
@@ -51,6 +54,61 @@ def fit_temperature(
     low, high = (math.log(limit) for limit in TEMPERATURES)
     best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     return float(math.exp(best.x))
+
+
+def calibrated_loss(logits: Logits, labels: Labels) -> float:
+    """Return the cross-entropy in nats after temperature scaling, cross-fitted on two halves.
+
+    The temperature of each half is fitted on the other one, so that no image is scaled by a
+    temperature that its own label influenced. The halves are fixed by a random permutation.
+
+    Args:
+        logits: (n, classes) float32, of held-out images.
+        labels: (n,) uint8.
+
+    Returns:
+        The mean over all images; the loss at temperature 1 if there are fewer than `MIN_HALF`
+        images in a half.
+    """
+    halves = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
+    if len(halves[1]) < MIN_HALF:
+        return cross_entropy(logits, labels)
+    total = 0.0
+    for half, other in (halves, halves[::-1]):
+        scale = np.float32(fit_inverse_temperature(logits[other], labels[other]))
+        total += len(half) * cross_entropy(logits[half] * scale, labels[half])
+    return total / len(labels)
+
+
+def fit_inverse_temperature(logits: Logits, labels: Labels) -> float:
+    """Return 1 / temperature with the lowest cross-entropy, for one view of each image.
+
+    The loss is convex in it: its derivative is the mean of E[z] - z_label over the images, the
+    second derivative that of Var[z], with logits z and expectations under the predicted
+    probabilities. Newton steps that leave the interval of the minimum are replaced by bisection.
+    Many times faster than `fit_temperature`, with the same result.
+
+    Args:
+        logits: (n, classes) float32, of held-out images.
+        labels: (n,) uint8.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    target = float(shifted[np.arange(len(labels)), labels].mean(dtype=np.float64))
+    high, low = (1 / limit for limit in TEMPERATURES)
+    scale = 1.0
+    for _ in range(MAX_NEWTON_STEPS):
+        weights = np.exp(np.float32(scale) * shifted)
+        weights /= weights.sum(axis=1, keepdims=True)
+        mean = (weights * shifted).sum(axis=1)
+        slope = float(mean.mean(dtype=np.float64)) - target
+        low, high = (scale, high) if slope < 0 else (low, scale)
+        variance = (weights * shifted * shifted).sum(axis=1) - mean * mean
+        curvature = float(variance.mean(dtype=np.float64))
+        step = scale - slope / curvature if curvature > 0 else low
+        before, scale = scale, step if low < step < high else (low + high) / 2
+        if abs(scale - before) <= NEWTON_TOLERANCE * before:
+            break
+    return scale
 
 
 def fit_abstention_threshold(confidences: Floats, correct: NDArray[np.bool_]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,20 @@ from fashioncnn.reporting.search_figures import (
     parallel_coordinates_svg,
     slice_svg,
 )
-from fashioncnn.reporting.search_tables import best_trials_table, importance_table
+from fashioncnn.reporting.search_tables import (
+    best_trials_table,
+    finalists_table,
+    importance_table,
+)
 from fashioncnn.reporting.tables import Table
-from fashioncnn.reporting.trials import Dimension, Trial, count_states, rank_trials
+from fashioncnn.reporting.trials import (
+    Dimension,
+    Finalist,
+    Trial,
+    best_finalist,
+    count_states,
+    rank_trials,
+)
 
 BEST_SHOWN = 8
 """Trials in the table; more columns do not fit the page."""
@@ -37,6 +49,7 @@ class SearchReport:
         dimensions: the searched settings.
         importances: importance by dotted key, summing to 1; empty with too few trials.
         best_recipe: content of ``best.toml``.
+        finalists: the best trials with other seeds; empty if there are none.
     """
 
     recipe: str
@@ -47,6 +60,7 @@ class SearchReport:
     dimensions: list[Dimension]
     importances: dict[str, float]
     best_recipe: str
+    finalists: Sequence[Finalist] = ()
 
     @property
     def warning(self) -> str:
@@ -54,9 +68,19 @@ class SearchReport:
         return data_warning(self.dataset)
 
     @property
-    def best(self) -> Trial:
+    def lowest(self) -> Trial:
         """The complete trial with the lowest loss."""
         return rank_trials(self.trials)[0]
+
+    @property
+    def chosen(self) -> Finalist | None:
+        """The complete finalist with the lowest mean loss, if there is one."""
+        return best_finalist(self.finalists)
+
+    @property
+    def best(self) -> Trial:
+        """The trial that ``best.toml`` holds."""
+        return self.lowest if self.chosen is None else self.chosen.trial
 
     @property
     def recipe_trial(self) -> Trial | None:
@@ -90,6 +114,8 @@ class SearchReport:
     def tables(self) -> list[Table]:
         """All tables of the report."""
         tables = [best_trials_table(self.trials, self.dimensions, BEST_SHOWN)]
+        if self.finalists:
+            tables.append(finalists_table(self.finalists))
         if self.importances:
             tables.append(importance_table(self.importances, self.dimensions))
         return tables

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
+
 from fashioncnn.reporting.tables import Table, percent
-from fashioncnn.reporting.trials import Dimension, Trial, format_value, rank_trials
+from fashioncnn.reporting.trials import (
+    Dimension,
+    Finalist,
+    Trial,
+    best_finalist,
+    format_value,
+    rank_trials,
+)
 
 
 def best_trials_table(trials: list[Trial], dimensions: list[Dimension], limit: int) -> Table:
@@ -25,6 +35,29 @@ def best_trials_table(trials: list[Trial], dimensions: list[Dimension], limit: i
         else ""
     )
     return Table("Best trials, on the validation split", header, rows, "lr", note)
+
+
+def finalists_table(finalists: Sequence[Finalist]) -> Table:
+    """Return the losses of the finalists with other seeds, one per row."""
+    chosen = best_finalist(finalists)
+    rows = tuple(
+        (
+            f"{f.trial.number}{' ✓' * (chosen is not None and f.trial == chosen.trial)}",
+            "–" if f.trial.loss is None else f"{f.trial.loss:.4f}",
+            f"{f.mean_loss:.4f}" if f.losses else "–",
+            f"{statistics.stdev(f.losses):.4f}" if len(f.losses) > 1 else "–",
+            percent(statistics.fmean(f.accuracies)) if f.accuracies else "–",
+            f"{len(f.losses)} of {f.seeds}",
+        )
+        for f in finalists
+    )
+    note = (
+        "The best trials, trained again with other seeds. ✓ is the one in best.toml: of those with "
+        "all seeds, the lowest mean loss. The loss of the search is the lowest of many, and "
+        "therefore optimistic."
+    )
+    header = ("Trial", "Loss in the search", "Mean loss", "Std", "Mean accuracy", "Seeds")
+    return Table("Finalists, with other seeds", header, rows, "lr", note)
 
 
 def importance_table(importances: dict[str, float], dimensions: list[Dimension]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,14 +21,15 @@ class Trial:
     Attributes:
         number: position in the study, from 0.
         state: one of `TrialState`.
-        loss: validation loss of the selected weights, or of the last epoch if there are none; None
-            before the first epoch.
+        loss: calibrated validation loss of the selected weights, or of the last epoch if there are
+            none; None before the first epoch.
         accuracy: validation accuracy of the same weights, from 0 to 1.
         epochs: epochs trained.
         seconds: training time.
         parameters: values by dotted setting key.
         from_recipe: whether the values are those of the recipe.
         reason: why the trial failed.
+        curve: validation loss after each epoch.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Trial:
     parameters: dict[str, Any]
     from_recipe: bool
     reason: str | None
+    curve: tuple[float, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -48,9 +51,62 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as ``fashioncnn tune --json`` prints it."""
         values = dict(vars(self))
+        del values["curve"]
         # The public key since version 0.1: the values are the recipe's own.
         values["own"] = values.pop("from_recipe")
         return values
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the best trials, trained again with other seeds.
+
+    Attributes:
+        trial: of the search.
+        losses: validation loss of each complete training, by increasing seed.
+        accuracies: validation accuracy of each, from 0 to 1.
+        seeds: number of trainings, complete or not.
+        failed: how many of them failed.
+    """
+
+    trial: Trial
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    seeds: int
+    failed: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all trainings are complete."""
+        return 0 < len(self.losses) == self.seeds
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of the complete trainings; infinite without one."""
+        return statistics.fmean(self.losses) if self.losses else math.inf
+
+    def describe_loss(self) -> str:
+        """Return mean, standard deviation and number, as ``0.2345 ± 0.0012 over 3 other seeds``."""
+        if len(self.losses) < 2:
+            return f"{self.mean_loss:.4f} with {len(self.losses)} other seed"
+        std = statistics.stdev(self.losses)
+        return f"{self.mean_loss:.4f} ± {std:.4f} over {len(self.losses)} other seeds"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finalist as ``fashioncnn tune --json`` prints it."""
+        return {
+            "trial": self.trial.number,
+            "losses": list(self.losses),
+            "accuracies": list(self.accuracies),
+            "seeds": self.seeds,
+            "failed": self.failed,
+        }
+
+
+def best_finalist(finalists: Iterable[Finalist]) -> Finalist | None:
+    """Return the complete finalist with the lowest mean loss; None if none is complete."""
+    complete = [finalist for finalist in finalists if finalist.is_complete]
+    return min(complete, key=lambda finalist: finalist.mean_loss, default=None)
 
 
 @dataclass(frozen=True)

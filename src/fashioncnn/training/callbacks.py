@@ -75,6 +75,7 @@ class EvaluateSplits(Callback):
                     f"the {SPLIT_NAMES[name]} loss became {loss} after epoch {epoch}; try a lower "
                     "--learning-rate"
                 )
+            state.evaluated[name] = logits, labels
             record[f"{name}_loss"] = loss
             record[f"{name}_accuracy"] = accuracy(logits, labels)
 

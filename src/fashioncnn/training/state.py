@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.errors import DivergedError
+from fashioncnn.evaluation.metrics import Labels, Logits
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.training.ema import EMA
 from fashioncnn.training.losses import Loss
@@ -104,6 +105,8 @@ class TrainState:
         ranks: this process among those that train the network together.
         progress: so far.
         history: one record per completed epoch.
+        evaluated: logits (n, classes) float32 and labels (n,) uint8 of the splits evaluated after
+            the last epoch, by their prefix in the history; not part of a checkpoint.
     """
 
     network: nn.Module
@@ -120,6 +123,7 @@ class TrainState:
     ranks: Ranks = ALONE
     progress: Progress = field(default_factory=Progress)
     history: list[Record] = field(default_factory=list)
+    evaluated: dict[str, tuple[Logits, Labels]] = field(default_factory=dict, repr=False)
 
     @property
     def device(self) -> torch.device:

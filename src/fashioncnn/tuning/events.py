@@ -16,10 +16,11 @@ class Event:
     Attributes:
         worker: number of the worker.
         kind: ``ready``: the worker has loaded the data. ``epoch``: an epoch is done, and the worker
-            waits for `Workers.reply`. ``complete``, ``pruned`` or ``failed``: the trial has ended.
-            ``died``: the process has ended. ``unusable``: the worker cannot train any trial.
+            waits for `Workers.reply`. ``progress``: the trial goes on. ``complete``, ``pruned`` or
+            ``failed``: the trial has ended. ``died``: the process has ended. ``unusable``: the
+            worker cannot train any trial.
         epoch: epochs done, from 1.
-        loss: validation loss.
+        loss: calibrated validation loss.
         accuracy: validation accuracy, from 0 to 1.
         seconds: training time of the trial, without waiting for replies.
         reason: why the trial failed, the process ended or the worker is unusable.
@@ -29,7 +30,7 @@ class Event:
     """
 
     worker: int
-    kind: Literal["ready", "epoch", "complete", "pruned", "failed", "died", "unusable"]
+    kind: Literal["ready", "epoch", "progress", "complete", "pruned", "failed", "died", "unusable"]
     epoch: int = 0
     loss: float = math.nan
     accuracy: float | None = None
@@ -48,6 +49,9 @@ class Workers(Protocol):
 
     def reply(self, worker: int, *, proceed: bool) -> None:
         """Continue or prune a trial after an epoch."""
+
+    def kill(self, worker: int) -> None:
+        """End a worker at once; the next trial gets a new one."""
 
     def wait(self, seconds: float) -> list[Event]:
         """Return new events; wait up to `seconds` for the first."""

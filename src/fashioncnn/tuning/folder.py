@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from fashioncnn.errors import OtherVersionError, RunError, UsageError
 from fashioncnn.files import write_atomic
 from fashioncnn.locks import FolderLock, lock_folder
 from fashioncnn.reading import parse_toml, read_toml, reason
-from fashioncnn.reporting.trials import Trial, best_trial
+from fashioncnn.reporting.trials import Finalist, Trial, best_finalist, best_trial
 from fashioncnn.settings import SCHEMA, Settings
 from fashioncnn.tuning.config import (
     CHANGEABLE,
+    EARLIER,
     SearchConfig,
     describe_differences,
     fixed_settings,
@@ -42,6 +44,11 @@ class SearchFolder:
         return self.path / "journal.log"
 
     @property
+    def finalists_journal(self) -> Path:
+        """The journal of the trainings of the finalists."""
+        return self.path / "finalists.log"
+
+    @property
     def best_recipe(self) -> Path:
         """The recipe of the best trial so far."""
         return self.path / "best.toml"
@@ -58,6 +65,19 @@ class SearchFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.path}: cannot be written ({error.strerror})") from None
+        self.check()
+
+    def check(self) -> None:
+        """Check that the folder does not exist yet, is empty or contains a search.
+
+        Raises:
+            UsageError: it contains other files, or cannot be read.
+        """
+        if not self.path.exists():
+            return
+        try:
             # Hidden files are temporary files of a process that was killed while writing.
             has_files = any(not p.name.startswith(".") for p in self.path.iterdir())
         except OSError as error:
@@ -67,15 +87,19 @@ class SearchFolder:
                 f"--out {self.path}: contains other files and no search; choose a new folder"
             )
 
-    def store_config(self, config: SearchConfig) -> None:
+    def store_config(self, config: SearchConfig, study: str | None = None) -> None:
         """Write ``search.toml``; if it exists, check that it describes the same search.
+
+        Args:
+            config: of the search.
+            study: its name in a database; None for a search with a journal.
 
         Raises:
             UsageError: it describes another search; the message lists the differences.
             OtherVersionError: it was written by another version of fashioncnn.
             RunError: it is damaged.
         """
-        requested = config.to_dict()
+        requested = {**config.to_dict(), **({"study": study} if study else {})}
         if not self.config.exists():
             write_atomic(self.config, tomli_w.dumps(requested).encode())
             return
@@ -87,9 +111,19 @@ class SearchFolder:
                 "options of that search, or choose a new folder with --out"
             )
 
-    def write_best_recipe(self, config: SearchConfig, trials: list[Trial]) -> None:
-        """Write the settings of the best trial as a recipe for ``fashioncnn train``."""
-        best = best_trial(trials)
+    def write_best_recipe(
+        self, config: SearchConfig, trials: list[Trial], finalists: Sequence[Finalist] = ()
+    ) -> None:
+        """Write the settings of the best trial as a recipe for ``fashioncnn train``.
+
+        Args:
+            config: of the search.
+            trials: of the search; nothing is written if none is complete.
+            finalists: the complete one with the lowest mean loss is the best trial, if there is
+                one.
+        """
+        finalist = best_finalist(finalists)
+        best = best_trial(trials) if finalist is None else finalist.trial
         if best is None:
             return
         settings = override(config.recipe, best.parameters)
@@ -97,10 +131,19 @@ class SearchFolder:
         values["training"]["track_test"] = False
         if settings.runtime.precision != "fp32":
             values["runtime"] = {"precision": settings.runtime.precision}
+        finished = sum(trial.is_finished for trial in trials)
+        chosen = (
+            f"best of {finished} by {config.sampler}, calibrated validation loss {best.loss:.4f}"
+        )
+        if finalist is not None:
+            rivals = sum(f.is_complete for f in finalists)
+            chosen = (
+                f"chosen among {rivals} finalists of {finished} trials by {config.sampler}, "
+                f"calibrated validation loss {finalist.describe_loss()}"
+            )
         description = (
-            f"{config.recipe.recipe}, tuned: trial {best.number}, best of "
-            f"{sum(t.is_finished for t in trials)} by {config.sampler}, validation loss "
-            f"{best.loss:.4f} on {config.data['name']} after {best.epochs} epochs"
+            f"{config.recipe.recipe}, tuned: trial {best.number}, {chosen} "
+            f"on {config.data['name']} after {best.epochs} epochs"
         )
         text = tomli_w.dumps({"description": description, **values})
         write_atomic(self.best_recipe, text.encode())
@@ -119,6 +162,7 @@ class SearchFolder:
                 f"{self.path}: a search of another version of fashioncnn (schema {schema}; this "
                 f"version has {SCHEMA}); start a new search in another folder with --out"
             )
+        stored = {**EARLIER, **stored}
         with contextlib.suppress(ValidationError, KeyError, TypeError):
             settings = Settings.model_validate({"recipe": "", **stored["settings"]}, strict=False)
             stored["settings"] = fixed_settings(settings)

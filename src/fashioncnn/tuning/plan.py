@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import available_cores
-from fashioncnn.settings import DistillationConfig, Settings
+from fashioncnn.settings import DistillationConfig, FashionCNNConfig, Settings
 from fashioncnn.training.prepare import prepare_settings, resolve_teachers
-from fashioncnn.tuning.config import SamplerName, SearchConfig
+from fashioncnn.tuning.config import (
+    KERNEL_SIZE,
+    PADDING,
+    PrunerName,
+    SamplerName,
+    SearchConfig,
+    padding_for,
+)
 from fashioncnn.tuning.space import Space, check_space
 
 
@@ -23,6 +31,8 @@ def plan_search(
     sampler: SamplerName = "tpe",
     seed: int = 0,
     jobs: int = 1,
+    pruner: PrunerName = "median",
+    fixed: Collection[str] = (),
 ) -> SearchConfig:
     """Return the configuration of a search; all extreme values of the space are checked.
 
@@ -36,6 +46,8 @@ def plan_search(
         sampler: how values are drawn.
         seed: seed of the sampler.
         jobs: trials to train at a time; they share the CPU cores.
+        pruner: what stops trials early.
+        fixed: dotted keys that the user set; a padding among them does not follow the kernel size.
 
     Raises:
         UsageError: the device, threads, kernels or validation split are not available, or extreme
@@ -47,10 +59,18 @@ def plan_search(
     recipe = override(recipe, {"distillation.teachers": teachers})
     unresolved = trial_settings(recipe, jobs)
     settings = prepare_settings(unresolved, training_data)
-    check_space(space, unresolved, space_name, lambda s: prepare_settings(s, training_data))
+    keep_size = KERNEL_SIZE in space and PADDING not in {*space, *fixed}
+
+    def check(extreme: Settings) -> None:
+        if keep_size and isinstance(extreme.model, FashionCNNConfig):
+            padding = padding_for(extreme.model.kernel_size, recipe)
+            extreme = override(extreme, {PADDING: padding})
+        prepare_settings(extreme, training_data)
+
+    check_space(space, unresolved, space_name, check)
     name = training_data_name(dataset.name, settings.data)
     data = {"name": name, "sha256": dataset.training_sha256}
-    return SearchConfig(recipe, settings, space, sampler, seed, data)
+    return SearchConfig(recipe, settings, space, sampler, seed, data, pruner, keep_size)
 
 
 def trial_settings(recipe: Settings, jobs: int) -> Settings:

@@ -57,6 +57,13 @@ class WorkerPool:
         readable = wait(list(pipes.values()), seconds)
         return [self._receive(worker, pipe) for worker, pipe in pipes.items() if pipe in readable]
 
+    def kill(self, worker: int) -> None:
+        """End a process, even one that ignores SIGTERM."""
+        if worker in self._workers:
+            process = self._forget(worker, self._workers[worker][1])
+            process.kill()
+            process.join(TERMINATION_SECONDS)
+
     def close(self) -> None:
         """End all processes, even within a training step."""
         for process, pipe in self._workers.values():

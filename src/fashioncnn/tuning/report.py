@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 
 from fashioncnn.reading import TOML_BYTES, read_text
 from fashioncnn.reporting.search import SearchReport, write_search_report
-from fashioncnn.reporting.trials import Dimension
+from fashioncnn.reporting.trials import Dimension, Finalist
 from fashioncnn.tuning.config import SearchConfig
 from fashioncnn.tuning.folder import SearchFolder
 from fashioncnn.tuning.ranges import Range
@@ -28,7 +29,12 @@ def make_dimensions(space: Space) -> list[Dimension]:
     ]
 
 
-def make_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study) -> SearchReport:
+def make_report(
+    folder: SearchFolder,
+    config: SearchConfig,
+    study: optuna.Study,
+    finalists: Sequence[Finalist] = (),
+) -> SearchReport:
     """Return the report of a study with at least one complete trial."""
     return SearchReport(
         recipe=config.recipe.recipe,
@@ -39,15 +45,22 @@ def make_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study)
         dimensions=make_dimensions(config.space),
         importances=parameter_importances(study),
         best_recipe=read_text(folder.best_recipe, TOML_BYTES),
+        finalists=finalists,
     )
 
 
-def write_report(folder: SearchFolder, config: SearchConfig, study: optuna.Study) -> Path:
+def write_report(
+    folder: SearchFolder,
+    config: SearchConfig,
+    study: optuna.Study,
+    finalists: Sequence[Finalist] = (),
+) -> Path:
     """Write the report into the folder of the search; return the path of the page."""
-    return write_search_report(make_report(folder, config, study), folder.path)
+    return write_search_report(make_report(folder, config, study, finalists), folder.path)
 
 
 def _describe_method(config: SearchConfig) -> str:
     random_first = f"TPE after {STARTUP_TRIALS} random trials"
     method = {"random": "random search", "tpe": random_first}[config.sampler]
-    return f"{method}, seed {config.seed}, median pruning"
+    pruning = {"none": "no pruning", "hyperband": "Hyperband", "median": "median pruning"}
+    return f"{method}, seed {config.seed}, {pruning[config.pruner]}"

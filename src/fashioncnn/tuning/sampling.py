@@ -7,12 +7,17 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from fashioncnn.tuning.config import SamplerName, SearchConfig
+from fashioncnn.tuning.config import PrunerName, SamplerName, SearchConfig
 
 STARTUP_TRIALS = 10
 """Random trials before TPE models the results (Optuna's default)."""
+REDUCTION_FACTOR = 3
+"""Hyperband keeps one of so many trials at each rung (arXiv:1603.06560)."""
 RETRY_OF = "retry_of"
 """User attribute of a trial that repeats an interrupted one: the number of that trial."""
+
+FINALIST_OF, SEED = "finalist_of", "seed"
+"""User attributes of a training of a finalist: the number of its trial in the search, the seed."""
 
 
 def make_sampler(name: SamplerName, seed: int) -> optuna.samplers.BaseSampler:
@@ -24,13 +29,22 @@ def make_sampler(name: SamplerName, seed: int) -> optuna.samplers.BaseSampler:
     )
 
 
-def make_pruner(epochs: int) -> optuna.pruners.BasePruner:
-    """Return a pruner that stops trials whose loss is above the median of the finished trials.
+def make_pruner(name: PrunerName, epochs: int) -> optuna.pruners.BasePruner:
+    """Return the pruner of a search.
 
-    Every trial trains for at least a quarter of the epochs. Hyperband is not used: it divides the
-    trials into brackets, which leaves too few in each for tens of trials, and it depends on trial
-    numbers, so an interrupted and resumed search would differ from an uninterrupted one.
+    Args:
+        name: ``median`` stops trials whose loss is above the median of the finished trials at the
+            same epoch, after a quarter of the epochs. ``hyperband`` divides the trials by their
+            number into brackets that differ in the first epoch after which they halve; it needs
+            hundreds of trials. ``none`` stops no trial.
+        epochs: of a complete trial.
     """
+    if name == "none":
+        return optuna.pruners.NopPruner()
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=1, max_resource=epochs, reduction_factor=REDUCTION_FACTOR
+        )
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 4))
 
 

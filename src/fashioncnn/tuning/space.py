@@ -58,6 +58,11 @@ def encode_settings(settings: Settings, space: Space) -> dict[str, Any] | None:
     return encoded
 
 
+def encode_parameters(values: dict[str, Any], space: Space) -> dict[str, Any]:
+    """Return the values of a trial, by dotted key, as Optuna stores them."""
+    return {key: parameter.encode(values[key]) for key, parameter in space.items()}
+
+
 def short_names(space: Space) -> dict[str, str]:
     """Return display names by dotted key: without the section, unless that is ambiguous."""
     names = [key if key.endswith(".name") else key.rpartition(".")[2] for key in space]

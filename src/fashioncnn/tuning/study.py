@@ -6,6 +6,7 @@ process that holds the lock knows that every trial still marked as running was i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,13 +18,15 @@ from fashioncnn.tuning.config import SearchConfig
 from fashioncnn.tuning.folder import SearchFolder
 from fashioncnn.tuning.journal import HOW_TO_CONTINUE, STUDY_NAME
 from fashioncnn.tuning.ranges import Choices, Range
-from fashioncnn.tuning.sampling import RETRY_OF, is_drawn, make_pruner
+from fashioncnn.tuning.sampling import FINALIST_OF, RETRY_OF, SEED, is_drawn, make_pruner
 from fashioncnn.tuning.space import encode_settings
 
 NEED_VALUES = (TrialState.COMPLETE, TrialState.PRUNED)
 """States that a trial reaches only after a value was drawn for every setting."""
 ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     RETRY_OF: int,
+    FINALIST_OF: int,
+    SEED: int,
     "attempt": int,
     "accuracy": (int, float),
     "seconds": (int, float),
@@ -52,20 +55,35 @@ def open_study(folder: SearchFolder, config: SearchConfig) -> optuna.Study:
     Raises:
         RunError: the journal contains entries of another search, or lacks some.
     """
+    study = open_journal(folder.journal, config)
+    queue_recipe(study, config)
+    return study
+
+
+def queue_recipe(study: optuna.Study, config: SearchConfig) -> None:
+    """Queue the values of the recipe as the first trial of a new study."""
+    values = encode_settings(config.recipe, config.space)
+    if values is not None and not study.get_trials(deepcopy=False):
+        study.enqueue_trial(values)
+
+
+def open_journal(path: Path, config: SearchConfig) -> optuna.Study:
+    """Return the study in a journal; it is created if there is none.
+
+    Raises:
+        RunError: the journal contains entries of another search, or lacks some.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = _replay(str(folder.journal), config)
-        _check_trials(study, config)
+        study = _replay(str(path), config)
+        check_trials(study, config)
     except (FashionCNNError, OSError):
         raise
     except Exception as error:  # Optuna replays foreign entries until anything fails
         raise RunError(
-            f"{folder.journal}: not the journal of this search ({type(error).__name__}: {error}); "
+            f"{path}: not the journal of this search ({type(error).__name__}: {error}); "
             f"{HOW_TO_CONTINUE}"
         ) from None
-    values = encode_settings(config.recipe, config.space)
-    if values is not None and not study.get_trials(deepcopy=False):
-        study.enqueue_trial(values)
     return study
 
 
@@ -75,12 +93,12 @@ def _replay(path: str, config: SearchConfig) -> optuna.Study:
         storage=optuna.storages.JournalStorage(backend),
         study_name=STUDY_NAME,
         direction="minimize",
-        pruner=make_pruner(int(config.settings.training.epochs)),
+        pruner=make_pruner(config.pruner, int(config.settings.training.epochs)),
         load_if_exists=True,
     )
 
 
-def _check_trials(study: optuna.Study, config: SearchConfig) -> None:
+def check_trials(study: optuna.Study, config: SearchConfig) -> None:
     """Raise `ValueError` if a trial is not one that this search could have written."""
     distributions = {key: parameter.distribution() for key, parameter in config.space.items()}
     for trial in study.get_trials(deepcopy=False):
@@ -118,16 +136,29 @@ def requeue_trial(
 ) -> None:
     """Mark a trial as interrupted and queue its values again.
 
-    The values are queued first, so a process killed between the two steps loses nothing. A trial
-    without all its values is not queued, since the next one will be drawn with the same values.
+    The values are queued first, so a process killed between the two steps loses nothing.
+    """
+    queue_again(study, config, trial, **attributes)
+    study.tell(trial.number, state=TrialState.FAIL)
+
+
+def queue_again(
+    study: optuna.Study, config: SearchConfig, trial: FrozenTrial, **attributes: Any
+) -> bool:
+    """Queue the values of an interrupted trial again, unless they are; return whether they were.
+
+    A trial without all its values is not queued, since the next one will be drawn with the same
+    values.
     """
     trials = study.get_trials(deepcopy=False)
     is_queued = any(t.user_attrs.get(RETRY_OF) == trial.number for t in trials)
+    kept = {k: v for k, v in trial.user_attrs.items() if k in (FINALIST_OF, SEED)}
     has_failed = "reason" in trial.user_attrs  # the process was killed before it set the state
-    if is_drawn(trial, config) and not is_queued and not has_failed:
-        values = trial.system_attrs.get("fixed_params", trial.params)
-        study.enqueue_trial(values, user_attrs={**attributes, RETRY_OF: trial.number})
-    study.tell(trial.number, state=TrialState.FAIL)
+    if not is_drawn(trial, config) or is_queued or has_failed:
+        return False
+    values = trial.system_attrs.get("fixed_params", trial.params)
+    study.enqueue_trial(values, user_attrs={**kept, **attributes, RETRY_OF: trial.number})
+    return True
 
 
 def requeue_running_trials(study: optuna.Study, config: SearchConfig) -> int:

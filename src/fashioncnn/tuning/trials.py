@@ -78,4 +78,5 @@ def _convert(
         parameters=config.decode(trial.params),
         from_recipe=trial.params == recipe_values,
         reason=attributes.get("reason"),
+        curve=tuple(losses),
     )

@@ -19,11 +19,15 @@ from fashioncnn.data.load import load_dataset
 from fashioncnn.data.options import ignore
 from fashioncnn.devices import configure_process
 from fashioncnn.errors import FashionCNNError, OutOfMemoryError
+from fashioncnn.evaluation.calibration import calibrated_loss
 from fashioncnn.settings import Settings
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.run import train_model
 from fashioncnn.training.state import Record, TrainState
 from fashioncnn.tuning.events import Event
+
+SIGN_SECONDS = 5.0
+"""Time between signs of life within an epoch."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +83,33 @@ class TrialCallback(Callback):
     Attributes:
         accuracy: validation accuracy of the last epoch.
         waiting_seconds: total time of waiting for replies.
+        sent: `time.monotonic` of the last event.
     """
 
     def __init__(self, pipe: Connection, task: WorkerTask) -> None:
         self.pipe, self.task = pipe, task
         self.accuracy: float | None = None
         self.waiting_seconds = 0.0
+        self.sent = time.monotonic()
+
+    def on_start(self, state: TrainState, images: int) -> None:  # noqa: ARG002
+        """Send a sign of life."""
+        self._send_sign()
 
     def on_step(self, state: TrainState) -> None:  # noqa: ARG002
-        """Stop training if the search has died."""
+        """Stop training if the search has died; send a sign of life from time to time."""
         if os.getppid() != self.task.search_pid:
             raise SearchEnded
+        if time.monotonic() - self.sent >= SIGN_SECONDS:
+            self._send_sign()
 
-    def on_epoch(self, state: TrainState, record: Record) -> None:  # noqa: ARG002
+    def on_epoch(self, state: TrainState, record: Record) -> None:
         """Send the validation loss; stop training if the search prunes the trial."""
-        epoch, loss, self.accuracy = (record[k] for k in ("epoch", "val_loss", "val_accuracy"))
-        event = Event(self.task.worker, "epoch", epoch=epoch, loss=loss, accuracy=self.accuracy)
+        self.accuracy = record["val_accuracy"]
+        loss = calibrated_loss(*state.evaluated["val"])
+        event = Event(
+            self.task.worker, "epoch", epoch=record["epoch"], loss=loss, accuracy=self.accuracy
+        )
         start = time.perf_counter()
         try:
             self.pipe.send(event)
@@ -102,8 +117,16 @@ class TrialCallback(Callback):
         except (EOFError, OSError):
             raise SearchEnded from None
         self.waiting_seconds += time.perf_counter() - start
+        self.sent = time.monotonic()
         if not proceed:
             raise TrialPruned
+
+    def _send_sign(self) -> None:
+        self.sent = time.monotonic()
+        try:
+            self.pipe.send(Event(self.task.worker, "progress"))
+        except OSError:
+            raise SearchEnded from None
 
 
 def train_trial(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
@@ -132,9 +155,7 @@ def _load_training_data(task: WorkerTask) -> Dataset:
 def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Event:
     worker = callback.task.worker
     try:
-        validation = train_model(settings, dataset, callbacks=[callback], notify=ignore).metrics[
-            "validation"
-        ]
+        result = train_model(settings, dataset, callbacks=[callback], notify=ignore)
     except TrialPruned:
         return Event(worker, "pruned", accuracy=callback.accuracy)
     except SearchEnded:
@@ -147,7 +168,9 @@ def _train(settings: Settings, dataset: Dataset, callback: TrialCallback) -> Eve
         first_line = (str(error).strip().splitlines() or [""])[0]
         reason = f"{type(error).__name__}: {first_line}"
         return Event(worker, "failed", reason=reason, unexpected=True)
-    loss, accuracy = validation["loss"], validation["accuracy"]
+    validation = result.predictions["validation"]
+    loss = calibrated_loss(validation.logits, validation.labels)
+    accuracy = result.metrics["validation"]["accuracy"]
     if not math.isfinite(loss):
         return Event(worker, "failed", reason=f"validation loss = {loss}")
     return Event(worker, "complete", loss=loss, accuracy=accuracy)
