@@ -20,8 +20,8 @@ SAVERS = {"save", "savez", "savez_compressed", "savefig", "save_file", "dump", "
 """Functions that take a path or an open file."""
 COPIERS = {"copy", "copy2", "copyfile", "copytree", "move"}
 """Functions of shutil."""
-NULL_DEVICES = {"os.devnull", "_null(os.O_RDONLY)", "_null(os.O_WRONLY)"}
-"""What closed standard streams are replaced by."""
+NULL_DEVICES = {"os.devnull", "_null(os.O_RDONLY)", "_null(os.O_WRONLY)", "os.dup(2)"}
+"""What standard streams are replaced by, which are closed or discarded."""
 
 
 def name_of(call):

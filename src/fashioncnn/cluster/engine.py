@@ -44,8 +44,8 @@ OF_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 OBJECT_STORE_BYTES = 128 << 20
 """Of a cluster that is started here: model and shard numbers."""
 CONNECT_SECONDS = 10
-MAX_BLOCKS = 10_000
-"""Units that Ray Data schedules; with more shards, a unit has several."""
+MAX_BLOCKS = 100_000
+"""Units that Ray Data schedules, at 7 ms of processor time each; with more shards, a unit has several."""
 TASKS_AHEAD = 2
 """Units that are sent to an actor at a time."""
 
