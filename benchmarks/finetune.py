@@ -235,6 +235,7 @@ def measure(options: argparse.Namespace) -> Result:
         "from": options.source,
         "classes": options.classes,
         "images_per_class": options.images,
+        "image_size": size or 28,
         "evaluated": "report set" if options.report else f"fold {options.fold} of {FOLDS}",
         "evaluated_images": len(held_out),
         "draws": draws,
@@ -276,9 +277,8 @@ def _source(result: Result) -> str:
     """Return what was started from; from scratch, also the recipe and the images."""
     if result["from"] != SCRATCH:
         return str(result["from"])
-    data = result["settings"]["data"]
-    kind = ", color" * (data["channels"] == 3)
-    return f"scratch, {result['settings']['recipe']}, {data['image_size']} px{kind}"
+    color = ", color" * (result["settings"]["data"]["channels"] == 3)
+    return f"scratch, {result['settings']['recipe']}, {result['image_size']} px{color}"
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ Example: fashioncnn export runs/train-1
 The file is compared with PyTorch before it is written. If it differs, the exit code is 3 and
 nothing is written.
 """,
-    "data": """Locate, download and verify the data; draw a contact sheet.
+    "data": """Locate, download and verify the data; draw a contact sheet; count duplicates.
 
 Example: fashioncnn data --sheet sheet.png
 """,

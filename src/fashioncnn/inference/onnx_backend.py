@@ -32,6 +32,8 @@ BATCH_SIZE = 64
 IMAGES_PER_THREAD = 8
 """Batches of as many images are divided among threads that compute on their own. Threads that share
 an operation wait for each other at its end, with 4 to 10% more processor time."""
+MAX_AT_ONCE = 256
+"""Images that all threads compute at a time, unless `IMAGES_PER_THREAD` requires more."""
 FATAL = 4
 """Level of messages that ONNX Runtime itself writes to stderr; errors are raised as well."""
 NO_FOLDER = "/dev/null/no external data"
@@ -107,7 +109,8 @@ class OnnxBackend:
         with self._opening:
             if self._single_threaded is None:
                 self._single_threaded = open_session(self.content, 1, self.source)
-        size = min(BATCH_SIZE, -(-len(images) // self.threads))
+        most = max(IMAGES_PER_THREAD, min(BATCH_SIZE, MAX_AT_ONCE // self.threads))
+        size = min(most, -(-len(images) // self.threads))
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         session = self._single_threaded
         with ThreadPoolExecutor(self.threads) as pool:
