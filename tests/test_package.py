@@ -119,6 +119,7 @@ def test_exceptions_have_their_exit_codes():
         "DataError": 1,
         "ImageError": 1,
         "ModelError": 1,
+        "RankError": 1,
         "RunError": 1,
         "OtherVersionError": 1,
         "DivergedError": 1,

@@ -8,7 +8,6 @@ FashionCNNError               1   base class
 │   └── ImageError            1   an image file that cannot be used
 ├── ModelError                1   a missing, damaged or incompatible model folder
 ├── RankError                 1   another process of a training on several devices has ended
-├── ReportedError             *   an error that another process reports, with its exit code
 ├── RunError                  1   a run folder or checkpoint that cannot be used
 │   └── OtherVersionError     1   a file of a run with a schema that this version cannot read
 ├── DivergedError             1   the loss became NaN or infinite
@@ -67,18 +66,6 @@ class ModelError(FashionCNNError):
 
 class RankError(FashionCNNError):
     """Another process of a training on several devices has ended, or cannot be reached."""
-
-
-class ReportedError(FashionCNNError):
-    """An error that another process of the same training reports.
-
-    Args:
-        exit_code: of this process.
-    """
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__("reported by another process")
-        self.exit_code = exit_code
 
 
 class RunError(FashionCNNError):

@@ -8,9 +8,9 @@ from torch.distributed import TCPStore
 
 from fashioncnn.cli import ranks
 from fashioncnn.cli.signals import StopSignals
-from fashioncnn.errors import ReportedError, UsageError
+from fashioncnn.errors import UsageError
 from fashioncnn.settings import RuntimeConfig
-from fashioncnn.training.ranks import ALONE, Ranks
+from fashioncnn.training.ranks import ALONE, Ranks, ReportedError
 
 
 @pytest.fixture

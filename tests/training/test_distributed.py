@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashioncnn.errors import FashionCNNError, RankError, ReportedError, UsageError
+from fashioncnn.errors import FashionCNNError, RankError, UsageError
 from fashioncnn.runs import RunFolder
 from fashioncnn.training.distributed import StopTogether
-from fashioncnn.training.ranks import ALONE, Ranks, _first_error, differences, lost_ranks
+from fashioncnn.training.ranks import (
+    ALONE,
+    Ranks,
+    ReportedError,
+    _first_error,
+    differences,
+    lost_ranks,
+)
 
 from . import together
 

@@ -14,7 +14,8 @@ from typing import Any, TextIO, cast
 from fashioncnn.cli.file_errors import file_error
 from fashioncnn.cli.ranks import report_failure
 from fashioncnn.cli.signals import RaiseOnSignal
-from fashioncnn.errors import FashionCNNError, ReportedError
+from fashioncnn.errors import FashionCNNError
+from fashioncnn.training.ranks import ReportedError
 
 OUT_OF_MEMORY = "not enough memory; close other programs, or use less data"
 MEMORY_SIGNS = (

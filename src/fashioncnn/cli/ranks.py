@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashioncnn.errors import FashionCNNError, ReportedError, UsageError
+from fashioncnn.errors import FashionCNNError, UsageError
+from fashioncnn.training import ranks as exchange
+from fashioncnn.training.ranks import ReportedError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
@@ -46,11 +49,18 @@ def silent_unless_first() -> Iterator[None]:
         yield
         return
     with (
-        Path(os.devnull).open("w") as null,
-        contextlib.redirect_stdout(null),
-        contextlib.redirect_stderr(null),
+        contextlib.redirect_stdout(Discarded()),
+        contextlib.redirect_stderr(Discarded()),
     ):
         yield
+
+
+class Discarded(io.TextIOBase):
+    """A stream that discards what is written."""
+
+    def write(self, text: str) -> int:
+        """Discard `text`."""
+        return len(text)
 
 
 def require_one_process(arguments: Sequence[str]) -> None:
@@ -133,15 +143,14 @@ def _key(name: str) -> str:
 def connected() -> Iterator[Ranks]:
     """Connect to the other processes, if there are any, for the time of a block."""
     from fashioncnn.environment import require_modules
-    from fashioncnn.training import ranks
 
     if not are_several():
-        yield ranks.ALONE
+        yield exchange.ALONE
         return
     require_modules("train")
     # Each process would warn that it looked for unused parameters in vain.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    with ranks.connected() as several:
+    with exchange.connected() as several:
         try:
             yield several
         except ReportedError:

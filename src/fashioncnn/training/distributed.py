@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from fashioncnn.errors import FashionCNNError, ReportedError
+from fashioncnn.errors import FashionCNNError
 from fashioncnn.models.trained_model import serialize
 from fashioncnn.training.callbacks import Callback, StopReason
-from fashioncnn.training.ranks import Ranks
+from fashioncnn.training.ranks import Ranks, ReportedError
 from fashioncnn.training.resume import Checkpoints
 from fashioncnn.training.state import Record, TrainState
 

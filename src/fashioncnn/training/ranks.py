@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from fashioncnn.errors import FashionCNNError, RankError, ReportedError, UsageError
+from fashioncnn.errors import FashionCNNError, RankError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +27,18 @@ TIMEOUT = timedelta(minutes=30)
 its machine has lost power or network."""
 SIGNS_OF_LOSS = ("gloo", "NCCL", "Connection", "Socket", "recvValue")
 """In errors of torch that mean that another process has ended."""
+
+
+class ReportedError(FashionCNNError):
+    """An error that another process of the same training reports.
+
+    Args:
+        exit_code: of this process.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("reported by another process")
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,7 @@ class Ranks:
 
 def to_bytes_tensor(content: bytes) -> Tensor:
     """Return bytes as a tensor, (n,) uint8."""
+    import numpy as np
     import torch
 
     return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
