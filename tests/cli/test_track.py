@@ -132,7 +132,9 @@ def test_interrupted_training_continues_the_same_runs(cli, idx_folder, monkeypat
 def test_server_that_is_down_ends_no_training(cli, idx_folder, monkeypatch):
     pytest.importorskip("mlflow", reason="needs the extra [track]")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    code, _, err = cli("train", "--data", idx_folder, *SMALL, "--track", "mlflow:http://127.0.0.1:1")
+    code, _, err = cli(
+        "train", "--data", idx_folder, *SMALL, "--track", "mlflow:http://127.0.0.1:1"
+    )
     assert code == 0
     assert err.count("--track mlflow:http://127.0.0.1:1: stopped, and the work goes on") == 1
     assert "Traceback" not in err

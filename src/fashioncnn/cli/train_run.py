@@ -94,7 +94,7 @@ def train_and_report(
     path = resumable or run.path
     command = shlex.join(["fashioncnn", "train", "--resume", str(path), *_options(custom)])
     stop = StopSignals(f"resume with: {command}")
-    tracked_name = str(run.path.relative_to(path.parent))
+    tracked_name = str(run.path.resolve().relative_to(path.resolve().parent))
     with (
         suggest_resuming(path),
         tracking(trackers, tracked_name, flat_settings(settings), run.path, note) as track,
