@@ -43,7 +43,7 @@ def names(calls):
     return [name for name, *_ in calls]
 
 
-def test_training_is_tracked_with_settings_curves_and_files(cli, calls, idx_folder):
+def test_training_is_tracked_with_settings_curves_and_files(cli, calls, idx_folder, with_report):
     cli.ok("train", "--data", idx_folder, *SMALL, "--track", "mlflow")
     assert names(calls) == ["start", "log_epoch", "log_epoch", "finish", "close"]
     run = calls[0][1]
@@ -110,6 +110,7 @@ def test_interrupted_training_continues_the_same_runs(cli, idx_folder, monkeypat
             os.kill(os.getpid(), signal.SIGINT)
 
     log_epoch = Track.on_epoch
+    monkeypatch.setattr("fashioncnn.tracking.track.INTERRUPTED_SECONDS", 120)
     with monkeypatch.context() as patch:
         patch.setattr(Track, "on_epoch", interrupt)
         code, _, err = cli("train", "--data", idx_folder, *SMALL, *track)
@@ -132,7 +133,9 @@ def test_interrupted_training_continues_the_same_runs(cli, idx_folder, monkeypat
 def test_server_that_is_down_ends_no_training(cli, idx_folder, monkeypatch):
     pytest.importorskip("mlflow", reason="needs the extra [track]")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    code, _, err = cli("train", "--data", idx_folder, *SMALL, "--track", "mlflow:http://127.0.0.1:1")
+    code, _, err = cli(
+        "train", "--data", idx_folder, *SMALL, "--track", "mlflow:http://127.0.0.1:1"
+    )
     assert code == 0
     assert err.count("--track mlflow:http://127.0.0.1:1: stopped, and the work goes on") == 1
     assert "Traceback" not in err

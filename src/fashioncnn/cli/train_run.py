@@ -103,7 +103,7 @@ def train_and_report(
     hint = f"resume with: {_resume_command(path, custom, ranks)}"
     stop = StopSignals(hint)
     terminated = TerminatedRun(f"terminated, checkpoint saved; {hint}")
-    tracked_name = str(run.path.relative_to(path.parent))
+    tracked_name = str(run.path.resolve().relative_to(path.resolve().parent))
     with (
         suggest_resuming(path),
         _suggest_after_loss(hint),

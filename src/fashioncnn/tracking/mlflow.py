@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "fashioncnn"
 PARENT_TAG, NAME_TAG, TRIAL_TAG = "mlflow.parentRunId", "mlflow.runName", "fashioncnn.trial"
+IDENTITY_TAG = "fashioncnn.identity"
 MAX_PARAMETERS, MAX_METRICS, MAX_TEXT = 100, 1000, 500
 """Limits of one request of MLflow's REST API, and of a value here (MLflow's is 6000)."""
 QUIET = {
@@ -46,8 +48,11 @@ class MLflowTracker:
         """Begin a run, or continue it without repeating an epoch."""
         self.client = self._connect()
         self.experiment = self._experiment()
-        self.run_id = self._continued(run) or self._create(run.name, run.parameters, {})
-        run.remember(self.run_id)
+        identity = run.identity or uuid.uuid4().hex
+        run.remember(identity)  # before the run exists, so that no kill leaves it without
+        self.run_id = self._continued(identity) or self._create(
+            run.name, run.parameters, {IDENTITY_TAG: identity}
+        )
         for epoch, metrics in enumerate(run.history, 1):
             self.log_epoch(epoch, metrics)
 
@@ -119,23 +124,19 @@ class MLflowTracker:
         with FileLock(f"{path}.lock"):
             yield
 
-    def _continued(self, run: TrackedRun) -> str | None:
+    def _continued(self, identity: str) -> str | None:
         """Return the id of the run if the server has it, and read which epochs it contains."""
-        from mlflow.exceptions import MlflowException
-
-        if run.identity is None:
+        found = self.client.search_runs(
+            [self.experiment], f"tags.`{IDENTITY_TAG}` = '{identity}'", max_results=1
+        )
+        if not found:
             return None
-        try:
-            found = self.client.get_run(run.identity)
-        except MlflowException:  # of another server
-            return None
-        if found.info.lifecycle_stage == "deleted":
-            return None
-        for key in found.data.metrics:
-            steps = self.client.get_metric_history(run.identity, key)
+        run_id = str(found[0].info.run_id)
+        for key in found[0].data.metrics:
+            steps = self.client.get_metric_history(run_id, key)
             self._known[key] = {metric.step for metric in steps}
-        self.client.update_run(run.identity, status="RUNNING")
-        return run.identity
+        self.client.update_run(run_id, status="RUNNING")
+        return run_id
 
     def _create(self, name: str, parameters: Mapping[str, Any], tags: dict[str, str]) -> str:
         from mlflow.entities import Param

@@ -119,7 +119,7 @@ def _add_hyperparameters(
         key: value if isinstance(value, bool | int | float) else str(value)
         for key, value in parameters.items()
     }
-    for summary in hparams(simple, dict(metrics)):
+    for summary in hparams(simple, dict(metrics)):  # type: ignore[no-untyped-call]
         file_writer: Any = writer.file_writer
         file_writer.add_summary(summary)
     for name, value in metrics.items():

@@ -1,4 +1,4 @@
-"""What a tracker does, and what it is told about a run."""
+"""What a tracker does, and what it gets to know of a run."""
 
 from __future__ import annotations
 
