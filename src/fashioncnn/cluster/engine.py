@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ OBJECT_STORE_BYTES = 128 << 20
 """Of a cluster that is started here: model and shard numbers."""
 CONNECT_SECONDS = 10
 MAX_BLOCKS = 100_000
-"""Units that Ray Data schedules, at 7 ms of processor time each; with more shards, a unit has several."""
+"""Units that Ray Data schedules, at 7 ms each; with more shards, a unit has several."""
 TASKS_AHEAD = 2
 """Units that are sent to an actor at a time."""
 
@@ -170,26 +171,46 @@ def run_shards(
 
 
 def _init(address: str | None, temporary: str | None) -> None:
-    """Connect to Ray with the signal handlers of this process, which Ray replaces."""
+    """Connect to Ray."""
     import ray
 
     options: dict[str, Any] = {"address": address or "local"}
     if address is None:
         options.update(num_cpus=available_cores(), object_store_memory=OBJECT_STORE_BYTES)
         options.update(include_dashboard=False, _temp_dir=temporary)
-    handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
-    except SystemExit:  # of Ray's handler
-        signal.signal(signal.SIGTERM, handler)
-        signal.raise_signal(signal.SIGTERM)
-        raise
+        with _deferred_signals():
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (OSError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         what = f"--ray {address}: no connection" if address else "--ray auto: Ray cannot be started"
         raise FashionCNNError(f"{what} ({_one_line(error)})") from None
+
+
+@contextlib.contextmanager
+def _deferred_signals() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM at the end of the block, which starts processes.
+
+    An exception right after a fork, in a callback that releases a lock, would leave it locked, and
+    Ray's own handler of SIGTERM raises one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    import ray._private.utils as ray_utils
+
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {n: signal.signal(n, lambda number, _: received.append(number)) for n in numbers}
+    set_handler = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
     finally:
-        with contextlib.suppress(ValueError):  # not the main thread, where Ray sets none
-            signal.signal(signal.SIGTERM, handler)
+        ray_utils.set_sigterm_handler = set_handler
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)
 
 
 def _running_cluster() -> str | None:
