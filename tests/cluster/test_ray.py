@@ -22,8 +22,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="Ray forbids clusters of node processes"),
 ]
-TIMEOUT = 300
-"""Seconds after which a test fails; a busy machine takes a fifth of it."""
+TIMEOUT = 600
+"""Seconds after which a test fails; a machine with a load of 20 on two cores takes a quarter."""
 STORE_BYTES = 80 << 20
 NODE = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
 LARGE = 40
