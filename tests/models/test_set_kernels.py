@@ -80,12 +80,25 @@ def test_kernels_change_only_rounding(config):
     assert not torch.equal(native, torch_)
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_kernels_change_only_rounding_in_bf16(config):
+    exact = predict(make_network("torch", config))
+    for kernels in ("native", "mixed"):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = predict(make_network(kernels, config)).float()
+        assert (logits - exact).norm() < 0.05 * exact.norm()
+
+
+def test_mixed_kernels_equal_native_ones_in_fp32():
+    assert torch.equal(*(predict(make_network(kernels)) for kernels in ("native", "mixed")))
+
+
 def test_unknown_kernels_are_rejected_by_name():
-    with pytest.raises(ValueError, match="'fast': should be 'native' or 'torch'"):
+    with pytest.raises(ValueError, match="'fast': should be 'native', 'mixed' or 'torch'"):
         set_kernels(torch.nn.Linear(2, 2), "fast")
 
 
-@pytest.mark.parametrize("kernels", ["native", "torch"])
+@pytest.mark.parametrize("kernels", ["native", "mixed", "torch"])
 def test_copies_of_a_network_keep_its_kernels(kernels):
     network = make_network(kernels)
     file = io.BytesIO()
