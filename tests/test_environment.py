@@ -90,6 +90,9 @@ def test_missing_modules_are_reported_with_the_install_command(task, monkeypatch
             "onnxscript": "train",
             "torch": "train",
             "python_multipart": "serve",
+            "psycopg": "postgres",
+            "alembic": "track",
+            "tensorboard": "track",
         }.get(missing, "report")
         assert message.endswith(f"in a checkout of fashioncnn, run: pip install '.[{extra}]'")
 

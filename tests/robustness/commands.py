@@ -147,7 +147,9 @@ SCENARIOS = {
     "evaluate GROUP": Scenario(["evaluate", "group"], before=(GROUP,), proceed=same_command),
     "report GROUP": Scenario(["report", "group"], before=(GROUP,), proceed=same_command),
     "tune": Scenario(
-        SEARCH, proceed=same_command, ignored=("journal.log", "report.html", "report.md")
+        SEARCH,
+        proceed=same_command,
+        ignored=("journal.log", "finalists.log", "report.html", "report.md"),
     ),
     "evaluate": Scenario(
         ["evaluate", "first"],

@@ -16,7 +16,6 @@ from fashioncnn.tracking.tensorboard import TensorBoardTracker
 from fashioncnn.tracking.tracker import Artifacts, TrackedRun, TrackedTrial
 
 pytestmark = [
-    pytest.mark.slow,  # importing MLflow takes seconds
     pytest.mark.filterwarnings("ignore"),  # of these libraries
 ]
 HISTORY = [{"loss/train": 1.0, "loss/val": 2.0}, {"loss/train": 0.5, "loss/val": 1.5}]

@@ -30,7 +30,9 @@ def make_state(network):
 
 def test_splits_are_evaluated_with_the_model_of_the_state(small, tiny_result):
     model, images = tiny_result.model, to_tensor(small.test.images, torch.device("cpu"))
-    state = SimpleNamespace(model=model, precision="fp32", require_finite_weights=lambda: None)
+    state = SimpleNamespace(
+        model=model, precision="fp32", require_finite_weights=lambda: None, evaluated={}
+    )
     record = {"epoch": 1}
     first = small.test.subset(np.arange(40))
     splits = {"val": (images[:40], first), "test": (images, small.test)}

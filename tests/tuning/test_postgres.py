@@ -21,8 +21,6 @@ from fashioncnn.tuning.trials import read_trials
 from ..postgres import PASSWORD
 from .helpers import FakeWorkers, RecordingCallback, ask, finished_results
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def open_storage(database):

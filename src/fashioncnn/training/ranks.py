@@ -7,6 +7,7 @@ tensors, so that nothing is unpickled. Torch is imported when there is something
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -240,5 +241,8 @@ def connected() -> Iterator[Ranks]:
             int(os.environ.get("LOCAL_RANK", "0")),
             int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         )
+        with contextlib.suppress(RuntimeError):  # one has failed, and reports it
+            dist.barrier()  # one that ends early closes connections that others still read
     finally:
+        gc.collect()  # a DDP model uses the process group as long as it exists
         dist.destroy_process_group()  # otherwise, its threads abort the process at its end
