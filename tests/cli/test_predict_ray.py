@@ -56,6 +56,19 @@ def predict_to_parquet(cli, onnx_folder, *options):
     return cli("predict", "images", "missing.png", "--model", onnx_folder, *arguments)
 
 
+def test_ray_on_this_machine_alone_predicts_every_image_once(cli, images, onnx_folder, monkeypatch):
+    for name in (*engine.ENVIRONMENT, *engine.OF_THIS_MACHINE):
+        monkeypatch.setenv(name, "0")  # the command sets them in this process
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    code, out, err = predict_to_parquet(cli, onnx_folder)
+    assert (code, out) == (1, "")
+    assert "Ray on this machine: 1 machine" in err
+    rows = sorted(pq.read_table("out").to_pylist(), key=lambda row: row["index"])
+    names = [f"images/{i}.png" for i in range(5)]
+    assert [row["source"] for row in rows] == [*names, "missing.png"]
+    assert [row["error"] is None for row in rows] == [True, True, True, False, True, False]
+
+
 def test_rows_equal_those_of_csv(cli, images, onnx_folder, without_ray):
     code, out, err = predict_to_parquet(cli, onnx_folder)
     assert (code, out) == (1, "")

@@ -12,7 +12,9 @@ pytest.importorskip("mlflow", reason="needs the extra [track]")
 pytest.importorskip("tensorboard", reason="needs the extra [track]")
 
 from fashioncnn.tracking.mlflow import EXPERIMENT, MLflowTracker
+from fashioncnn.tracking.options import TrackerOption
 from fashioncnn.tracking.tensorboard import TensorBoardTracker
+from fashioncnn.tracking.track import make_tracker
 from fashioncnn.tracking.tracker import Artifacts, TrackedRun, TrackedTrial
 
 pytestmark = [
@@ -210,3 +212,27 @@ def test_mlflow_sends_nothing_and_its_telemetry_is_off():
         timeout=280,
     )
     assert result.stdout == "telemetry is off: True\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [
+        (TrackerOption("tensorboard"), ("runs/a/tensorboard", True)),
+        (TrackerOption("tensorboard", "logs"), ("logs", False)),
+        (TrackerOption("mlflow"), ("sqlite:///{}/runs/mlflow.db", "runs/mlflow-artifacts")),
+        (
+            TrackerOption("mlflow", "sqlite:///x/a.db"),
+            ("sqlite:///{}/x/a.db", "x/mlflow-artifacts"),
+        ),
+        (TrackerOption("mlflow", "http://127.0.0.1:5000"), ("http://127.0.0.1:5000", None)),
+    ],
+    ids=str,
+)
+def test_option_names_a_place(option, place):
+    tracker = make_tracker(option, Path("runs/a"))
+    if option.kind == "tensorboard":
+        assert (str(tracker.parent), tracker.own) == place
+        return
+    uri, artifacts = place
+    assert tracker.uri == uri.format(Path.cwd())
+    assert tracker.artifacts == (None if artifacts is None else Path.cwd() / artifacts)

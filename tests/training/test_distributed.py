@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashioncnn.errors import FashionCNNError, RankError, UsageError
+from fashioncnn.errors import DataError, FashionCNNError, RankError, UsageError
 from fashioncnn.runs import RunFolder
 from fashioncnn.training.distributed import StopTogether
 from fashioncnn.training.ranks import (
@@ -64,6 +64,10 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch, files_of):
     assert_gradients_are_those_of_one_process(tmp_path, ["everything"])
     assert_same_files(tmp_path, files_of)
     assert RunFolder(tmp_path / "whole").read_environment()["world_size"] == 2
+    differ, failed = json.loads((tmp_path / "disagreements.json").read_text())
+    assert differ[0] == "UsageError" and failed[2] == DataError.exit_code
+    assert differ[1].startswith(f"rank 1 on {socket.gethostname()} differs from rank 0: training.")
+    assert failed[1] == f"rank 1 on {socket.gethostname()}: no such folder"
 
 
 @pytest.mark.slow

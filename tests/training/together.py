@@ -15,7 +15,7 @@ from torch import nn
 
 from fashioncnn.config import resolve
 from fashioncnn.data.sketches import draw_sketches
-from fashioncnn.errors import InterruptedRun
+from fashioncnn.errors import DataError, FashionCNNError, InterruptedRun
 from fashioncnn.models import build_model
 from fashioncnn.runs import RunFolder, create_run
 from fashioncnn.settings import FashionCNNConfig
@@ -24,7 +24,7 @@ from fashioncnn.training.distributed import StopTogether
 from fashioncnn.training.initialize import create_batches, create_state
 from fashioncnn.training.loop import fit
 from fashioncnn.training.prepare import prepare_settings
-from fashioncnn.training.ranks import ALONE, connected
+from fashioncnn.training.ranks import ALONE, ReportedError, connected
 from fashioncnn.training.run import train_model
 
 CPU = torch.device("cpu")
@@ -183,6 +183,24 @@ def train(folder, ranks, stop_after=None):
             raise
 
 
+def disagree(ranks):
+    """Return the errors of the first process for results that differ and for one that fails."""
+
+    def fail():
+        if not ranks.is_first:
+            raise DataError("no such folder")
+
+    errors = []
+    for prepare in (lambda: ranks.rank, fail):
+        try:
+            ranks.agree(prepare, lambda rank: {"training": {"seed": rank}})
+        except FashionCNNError as error:
+            assert ranks.is_first or isinstance(error, ReportedError)
+            errors.append([type(error).__name__, str(error), error.exit_code])
+    assert ranks.agree(lambda: 7, lambda n: {"n": n}) == 7
+    return errors
+
+
 def main(folder, variants):
     """Compare gradients, and train three runs: uninterrupted, resumed, and interrupted."""
     torch.set_num_threads(1)
@@ -194,8 +212,10 @@ def main(folder, variants):
         if ranks.is_first:
             shutil.copytree(folder / "resumed", folder / "interrupted")
         train(folder / "resumed", ranks)
+        disagreements = disagree(ranks)
         if ranks.is_first:
             (folder / "errors.json").write_text(json.dumps(errors))
+            (folder / "disagreements.json").write_text(json.dumps(disagreements))
 
 
 if __name__ == "__main__":
