@@ -42,7 +42,18 @@ COMMANDS = {
     "bench train": ["bench", "train", *SHORT, "--kernels", "torch", *TINY],
     "bench predict": ["bench", "predict", *SHORT],
     "train": ["train", "--data", "sketches", *QUICK, "--out", "new"],
-    "tune": ["tune", "--data", "sketches", "--device", "cpu", *TINY, "--trials", "1"],
+    "tune": [
+        "tune",
+        "--data",
+        "sketches",
+        "--device",
+        "cpu",
+        *TINY,
+        "--trials",
+        "1",
+        "--finalists",
+        "0",
+    ],
 }
 MOMENTS = {
     "evaluate": [
