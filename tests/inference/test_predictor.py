@@ -10,6 +10,7 @@ from scipy.special import expit, softmax
 from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference import predictor as module
+from fashioncnn.inference.predictor import Prediction
 from fashioncnn.inference.sources import ImageSource
 
 
@@ -216,3 +217,16 @@ def test_files_are_predicted_in_order(make_predictor, images, tmp_path):
     assert [p.source for p in predictions] == [str(path) for path in paths]
     expected = predictor.predict_images(images[:3]).probabilities
     np.testing.assert_allclose([p.probabilities for p in predictions], expected, rtol=1e-6)
+
+
+def test_prediction_is_short_as_text_and_shows_its_input_in_notebooks():
+    views = np.full((2, 28, 28), 200, np.uint8)
+    probabilities = np.array([0.25, 0.75])
+    answer = Prediction("a<b>.png", probabilities, None, views, abstained=True, name="Bag & co")
+    assert repr(answer) == "Prediction(a<b>.png: Bag & co 75.0%, abstained)"
+    page = answer._repr_html_()
+    assert "Bag &amp; co 75.0%" in page and "data:image/png" in page
+    failed = Prediction("a<b>.png", None, "no image")
+    assert failed.probability is None
+    assert repr(failed) == "Prediction(a<b>.png: no image)"
+    assert failed._repr_html_() == "<div>a&lt;b&gt;.png: no image</div>"

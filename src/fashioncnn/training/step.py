@@ -92,7 +92,7 @@ class DistributedStep:
         return loss_sum / weight_sum, correct_sum
 
 
-class GraphedStep:
+class GraphedStep:  # pragma: no cover - needs a GPU; tests/gpu has its tests
     """`train_step` as a CUDA graph (see "CUDA Graphs" in PyTorch's notes on CUDA semantics).
 
     The first steps, and batches of another size than the first, run directly. Learning rates become
