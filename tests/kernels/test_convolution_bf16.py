@@ -49,14 +49,7 @@ def test_convolution_is_near_float64(native_bf16, shape, threads):
     gradient = draw(*expected.shape, dtype=torch.bfloat16, seed=9)
     assert values.dtype == torch.bfloat16
     assert_near(values, expected, WINOGRAD)
-    pairs = zip(
-        gradients(values, tensors, gradient),
-        gradients(expected, exact, gradient.double()),
-        strict=True,
-    )
-    for actual, exact_gradient in pairs:
-        assert actual.dtype == torch.float32
-        assert_near(actual, exact_gradient, WINOGRAD)
+    assert_gradients_near((values, tensors), (expected, exact), gradient, WINOGRAD)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -73,14 +66,15 @@ def test_pooled_convolution_is_near_float64(native_bf16, shape, threads):
     gradient = draw(*expected.shape, dtype=torch.bfloat16, seed=9) * is_clear(full)
     tolerance = WINOGRAD if shape[1] > 1 else ROUNDING
     assert_near(values, expected, tolerance)
-    pairs = zip(
-        gradients(values, tensors, gradient),
-        gradients(expected, exact, gradient.double()),
-        strict=True,
-    )
-    for actual, exact_gradient in pairs:
-        assert actual.dtype == torch.float32
-        assert_near(actual, exact_gradient, tolerance)
+    assert_gradients_near((values, tensors), (expected, exact), gradient, tolerance)
+
+
+def assert_gradients_near(actual, expected, gradient, tolerance):
+    """Compare the gradients of two (output, arguments), the second one in float64."""
+    exact = gradients(*expected, gradient.double())
+    for value, exact_value in zip(gradients(*actual, gradient), exact, strict=True):
+        assert value.dtype == torch.float32
+        assert_near(value, exact_value, tolerance)
 
 
 def is_clear(full):

@@ -101,13 +101,7 @@ def check_out_folder(out: Path, sources: Iterable[str]) -> None:
             raise UsageError(f"--out {out}: exists and is not a folder; --ray needs one")
         existing = next(path for path in (out, *out.absolute().parents) if path.exists())
         check_folder("--out", existing)
-        for source in sources:
-            parent = Path(source)
-            if _is(parent.is_dir) and out.resolve().is_relative_to(parent.resolve()):
-                raise UsageError(
-                    f"--out {out}: is inside {source}, whose images are read; name a folder "
-                    "elsewhere"
-                )
+        _require_outside("--out", out, sources)
 
 
 def check_device(device: str) -> str:
@@ -130,6 +124,14 @@ def create_folders(save_views: Path | None, explain: Path | None, sources: tuple
 def _create_folder(option: str, folder: Path, sources: tuple[str, ...]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{option} {folder}: exists and is not a folder")
+    _require_outside(option, folder, sources)
+    make_folder(folder)
+    check_folder(option, folder)
+    remove_temporary_files(folder)
+
+
+def _require_outside(option: str, folder: Path, sources: Iterable[str]) -> None:
+    """Reject a folder for output whose content would be read as a source."""
     for source in sources:
         parent = Path(source)
         if _is(parent.is_dir) and folder.resolve().is_relative_to(parent.resolve()):
@@ -137,9 +139,6 @@ def _create_folder(option: str, folder: Path, sources: tuple[str, ...]) -> None:
                 f"{option} {folder}: is inside {source}, whose images are read; name a folder "
                 "elsewhere"
             )
-    make_folder(folder)
-    check_folder(option, folder)
-    remove_temporary_files(folder)
 
 
 def output_format(format_: str | None, json: bool, out: Path | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -49,7 +50,7 @@ class RunningTrial:
     is_ours: bool = True
 
 
-class TrialLoop:
+class TrialLoop(ABC):
     """Trains trials of a study on workers; subclasses say which.
 
     Attributes:
@@ -81,19 +82,19 @@ class TrialLoop:
         self.progress = SearchProgress(trials, target, epochs)
         self.progress.finished_before = self.progress.finished
 
+    @abstractmethod
     def is_done(self) -> bool:
         """Return whether no further trial is needed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def has_work(self) -> bool:
         """Return whether another trial should start now."""
-        raise NotImplementedError
 
     def settings_of(self, trial: optuna.Trial) -> Settings:
         """Return the settings that a trial trains with."""
         return self.config.trial_settings(trial.params)
 
-    def on_complete(self) -> None:
+    def on_complete(self) -> None:  # noqa: B027 - a hook, not needed by all
         """Called when a trial is complete and stored."""
 
     def run(self, jobs: int, deadline: Callable[[], float], stop: StopReason) -> None:
