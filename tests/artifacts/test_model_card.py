@@ -71,6 +71,12 @@ def test_minimal_card_describes_the_network(description):
             "- **Abstention**: where the probability of being in distribution (OOD detector on "
             "the logit standard deviation) is below 0.250",
         ),
+        (
+            {"abstain_below": 0.25, "ood_detector": OODDetector(1.0, 0.0, 2.0, ((0, 2),))},
+            "- **Abstention**: where the probability of being in distribution and correct "
+            "(logistic regression on the logit standard deviation and the highest probability; of "
+            "one sum: a + c) is below 0.250",
+        ),
     ],
 )
 def test_prediction_settings_are_described(description, changes, line):

@@ -35,9 +35,17 @@ def change(folder, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), "checksum": None, **values}))
 
 
-def test_description_is_read_as_written(folder, description):
+def grouped(*groups):
+    """Return the JSON of a detector with these groups of labels."""
+    return {"slope": 1, "intercept": 0, "probability_slope": 1, "label_groups": list(groups)}
+
+
+@pytest.mark.parametrize(
+    "detector", [OODDetector(2.5, -1.5), OODDetector(2.5, -1.5, 2.0, ((0, 1), (1, 2)))], ids=str
+)
+def test_description_is_read_as_written(folder, description, detector):
     changes = {
-        "ood_detector": OODDetector(2.5, -1.5),
+        "ood_detector": detector,
         "temperature": 1.25,
         "abstain_below": 0.25,
         "tta": "flip",
@@ -108,6 +116,10 @@ def test_weights_are_verified(folder):
         ({"abstain_below": 1}, "abstain_below"),
         ({"tta": "five-crop"}, "tta"),
         ({"ood_detector": {"slope": 1}}, "intercept"),
+        ({"ood_detector": grouped([0, 99])}, "ood_detector: .*label_groups: label 99; there are"),
+        ({"ood_detector": grouped([0])}, "label_groups"),
+        ({"ood_detector": grouped([0, -1])}, "label_groups"),
+        ({"ood_detector": grouped("ab")}, "label_groups"),
     ],
     ids=str,
 )

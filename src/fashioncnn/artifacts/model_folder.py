@@ -79,8 +79,9 @@ class ModelDescription(ModelSpec):
         if values["preprocessing"]["channels"] == 1:  # as written before there were color images
             del values["preprocessing"]["channels"]
         detector = values["ood_detector"]
-        if detector is not None and not detector["probability_slope"]:  # likewise
-            del detector["probability_slope"]
+        for key in ("probability_slope", "label_groups"):  # likewise
+            if detector is not None and not detector[key]:
+                del detector[key]
         return {"schema": values.pop("schema"), **values}
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.artifacts.preprocessing import Preprocessing
@@ -39,6 +39,17 @@ class ModelSpec(BaseModel):
     """Test-time augmentation that predictions use."""
     predicts_names: bool = False
     """Whether `fashioncnn.Classifier.predict` returns class names, with which it was trained."""
+
+    @field_validator("ood_detector")
+    @classmethod
+    def _check_label_groups(
+        cls, value: OODDetector | None, info: ValidationInfo
+    ) -> OODDetector | None:
+        classes = len(info.data.get("labels", ()))
+        for label in (label for group in value.label_groups for label in group) if value else ():
+            if label >= classes:
+                raise ValueError(f"label_groups: label {label}; there are {classes} classes")
+        return value
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.artifacts.ood import OODDetector
+from fashioncnn.artifacts.ood import SMALLEST, OODDetector, predicted_probability
 from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy, log_softmax
 
 TEMPERATURES = 0.05, 20.0
@@ -148,7 +148,11 @@ def fit_ood_detector(in_distribution: Floats, out_of_distribution: Floats) -> OO
 
 
 def fit_confidence(
-    std: Floats, highest: Floats, correct: NDArray[np.bool_], outside: NDArray[np.bool_]
+    std: Floats,
+    probabilities: Floats,
+    correct: NDArray[np.bool_],
+    outside: NDArray[np.bool_],
+    label_groups: tuple[tuple[int, ...], ...] = (),
 ) -> OODDetector:
     """Return the logistic regression of "classified correctly" on images inside and outside.
 
@@ -157,13 +161,15 @@ def fit_confidence(
 
     Args:
         std: (n,) logit standard deviations of held-out images.
-        highest: (n,) their highest probabilities, above 0.
+        probabilities: (n, classes) of each class.
         correct: (n,) whether each is classified correctly; False outside of the classes.
         outside: (n,) whether each is outside of the classes; at least one is, and one is not.
+        label_groups: labels of a group are any of them correct for some images, see `OODDetector`.
     """
     from scipy.optimize import minimize
 
-    features = np.stack([std, np.log(highest)])
+    predicted = predicted_probability(probabilities, label_groups)
+    features = np.stack([std, np.log(np.maximum(predicted, SMALLEST))])
     middle = features.mean(axis=1, keepdims=True)
     scale = np.maximum(features.std(axis=1, keepdims=True), 1e-6)
     scaled, signs = (features - middle) / scale, np.where(correct, -1.0, 1.0)
@@ -175,4 +181,5 @@ def fit_confidence(
     bounds = [LOG_ODDS_BOUNDS[0], *LOG_ODDS_BOUNDS]
     line = minimize(loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x
     slopes = line[:2] / scale[:, 0]
-    return OODDetector(float(slopes[0]), float(line[2] - slopes @ middle[:, 0]), float(slopes[1]))
+    intercept = float(line[2] - slopes @ middle[:, 0])
+    return OODDetector(float(slopes[0]), intercept, float(slopes[1]), label_groups)
