@@ -24,7 +24,7 @@ from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.artifacts.spec import ModelSpec
-    from fashioncnn.cli.predict_output import Counts
+    from fashioncnn.inference.counts import Counts
     from fashioncnn.inference.predictor import Prediction, Predictor
 
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
@@ -138,12 +138,14 @@ def predict(
             explain=explain,
             max_pixels=max_pixels,
         )
+    from fashioncnn.cli.predict_output import conclude
+
     if counts.resized and _is_trained_on_fashion_mnist_only(predictor.spec):
         note(
             f"{model} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
             "use --model photo"
         )
-    counts.conclude()
+    conclude(counts)
 
 
 def _predict(
@@ -162,13 +164,14 @@ def _predict(
     """Predict all images, write the results while they are made, and return their numbers."""
     from fashioncnn.cli.predict_input import open_images
     from fashioncnn.cli.predict_output import (
-        Counts,
         open_output,
+        report_failures,
         save_images,
         show_progress,
         write_predictions,
     )
     from fashioncnn.images.files import SkippedFiles
+    from fashioncnn.inference.counts import Counts
 
     counts, skipped = Counts(), SkippedFiles()
     with (
@@ -180,12 +183,12 @@ def _predict(
         saved: Iterable[Prediction] = predictions
         if save_views is not None or explain is not None:
             saved = save_images(predictions, predictor, save_views, explain)
-        counted = counts.count(progress(saved))
+        counted = report_failures(progress(saved), counts)
         write_predictions(counted, output, format_name, name, predictor.spec.labels, top)
     if message := skipped.describe():
         note(message)
     if out is not None:
-        note(f"wrote {out}: {plural(counts.total, 'image')}")
+        note(f"wrote {out}: {plural(counts.images, 'image')}")
     return counts
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from fashioncnn._version import __version__
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
-from fashioncnn.cli.predict_output import Counts
 from fashioncnn.environment import require_modules
 from fashioncnn.errors import UsageError
 from fashioncnn.files import make_folder, remove_temporary_files
 from fashioncnn.images.files import SkippedFiles
+from fashioncnn.inference.counts import Counts
 from fashioncnn.inference.onnx_backend import OnnxBackend
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.loading import BackendName
@@ -90,7 +90,7 @@ def predict_with_ray(
                 raise
             finally:
                 remove_temporary_files(folder.path)
-    note(f"wrote {out}: {plural(counts.total, 'image')} in {plural(job.shards, 'file')}")
+    note(f"wrote {out}: {plural(counts.images, 'image')} in {plural(job.shards, 'file')}")
     return counts
 
 
