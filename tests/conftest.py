@@ -230,7 +230,6 @@ def real_data() -> str:
 @pytest.fixture(scope="session")
 def postgres():
     """Return a temporary PostgreSQL server; skips where it is not installed."""
-    pytest.importorskip("psycopg", reason="needs the extra [postgres]")
     from .postgres import missing, running_server
 
     if missing():
