@@ -3,7 +3,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fashioncnn.cli import main
 
@@ -17,6 +19,16 @@ QUICK = [*NO_EPOCHS, "--epochs", "2"]
 def command_id(value):
     """Name a parametrized test after its arguments of the command line only."""
     return " ".join(value) if isinstance(value, list) else ""
+
+
+def stored_labels(run, indices):
+    """Return the predicted labels that training stored for images of the test split."""
+    with np.load(Path(run, "predictions.npz")) as stored:
+        return stored["test_logits"][indices].argmax(axis=1).tolist()
+
+
+def top_labels(document):
+    return [p["top"][0]["code"] for p in document["predictions"]]
 
 
 class CommandLine:
@@ -115,3 +127,12 @@ def no_compiler(monkeypatch):
     """Make the native kernels unavailable."""
     for module in ("fashioncnn.devices", "fashioncnn.cli.train_run"):
         monkeypatch.setattr(f"{module}.unavailable_reason", lambda: "no C compiler")
+
+
+@pytest.fixture
+def images(small):
+    """A folder with three images of the test split."""
+    Path("images").mkdir()
+    for i in range(3):
+        Image.fromarray(small.test.images[i]).save(f"images/{i}.png")
+    return "images"
