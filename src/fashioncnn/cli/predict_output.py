@@ -14,6 +14,7 @@ from typing import TextIO
 
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
+from fashioncnn.cli.predict_arguments import Sources
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file, remove_temporary_files, write_png
 from fashioncnn.images.formats import SUFFIXES
@@ -76,15 +77,14 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
 
 @contextmanager
 def show_progress(
-    sources: tuple[str, ...], *, is_complete: bool, out: Path | None
+    sources: Sources, out: Path | None
 ) -> Iterator[Callable[[Iterable[Prediction]], Iterable[Prediction]]]:
     """Yield a function that passes predictions on and shows a progress bar on a terminal.
 
     There is no bar where the predictions themselves are printed on a terminal.
 
     Args:
-        sources: whose images are counted for the total.
-        is_complete: whether there are no other sources.
+        sources: whose images are counted for the total, unless some are in a list.
         out: the output file.
     """
     if not sys.stderr.isatty() or (out is None and sys.stdout.isatty()):
@@ -93,7 +93,7 @@ def show_progress(
     from fashioncnn.cli.image_bar import image_bar
 
     with image_bar() as bar:
-        total = count_sources(sources) if is_complete else None
+        total = count_sources(sources.names) if sources.from_file is None else None
         yield lambda predictions: bar.track(predictions, total, description="predicting")
 
 
