@@ -17,7 +17,7 @@ from fashioncnn.runs import create_run
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.run import train_model
 
-from ..torch_state import two_threads
+from ..torch_state import describe_state, two_threads
 
 
 @contextlib.contextmanager
@@ -37,8 +37,6 @@ CALLER_STATES = {
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "random numbers": lambda: contextlib.nullcontext(torch.manual_seed(99)),
 }
-
-
 VARIANT = (
     "model.name=batchnorm_cnn",
     "model.channels=[4, 8]",
@@ -62,30 +60,17 @@ def expected_result(mini, tiny_settings):
     return train_model(tiny_settings(*VARIANT, dataset=mini), mini)
 
 
-def describe_torch_state():
-    """Return the state that a call may not change."""
-    return {
-        "random numbers": torch.get_rng_state().tolist(),
-        "dtype": torch.get_default_dtype(),
-        "grad": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu"),
-        "threads": torch.get_num_threads(),
-        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
-    }
-
-
 @pytest.mark.parametrize("state", CALLER_STATES.values(), ids=CALLER_STATES)
 def test_training_ignores_and_restores_the_callers_state(
     state, expected_result, mini, tiny_settings, tmp_path
 ):
     with state():
         settings = tiny_settings(*VARIANT, dataset=mini)
-        before = describe_torch_state()
+        before = describe_state()
         run = create_run(tmp_path / "run", settings)
         result = train_model(settings, mini, run=run)
         loaded = load_model(run.path)
-        assert describe_torch_state() == before
+        assert describe_state() == before
     assert result.model.sha256 == loaded.sha256 == expected_result.model.sha256
     times = "seconds", "images_per_second"
     for record, expected in zip(result.history, expected_result.history, strict=True):
