@@ -54,7 +54,10 @@ def thread_workers() -> Iterator[None]:
 @contextlib.contextmanager
 def no_figures() -> Iterator[None]:
     """Draw no figures, which takes longer than all the rest; write the data of lines instead."""
-    with patch("matplotlib.figure.Figure.savefig", _write_lines):
+    with (
+        patch("matplotlib.figure.Figure.draw_without_rendering", lambda figure: None),
+        patch("matplotlib.figure.Figure.savefig", _write_lines),
+    ):
         yield
 
 
