@@ -27,6 +27,7 @@ from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import TrainingResult, train_model
 
 from .idx import write_idx
+from .sharing import make_once, shared_folder
 
 torch.set_num_threads(1)  # tests run in several processes
 
@@ -36,10 +37,15 @@ TINY = ["model.channels=[4, 8]", "model.hidden=16"]
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory) -> Path:
-    """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+def compiled(pytestconfig, tmp_path_factory) -> Path:
+    """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers.
+
+    It is part of pytest's cache, and so shared by sessions, unless there is none.
+    """
+    cache = getattr(pytestconfig, "cache", None)
+    folder = (
+        shared_folder(tmp_path_factory) / "kernels" if cache is None else cache.mkdir("kernels")
+    )
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
@@ -156,16 +162,17 @@ def onnx_folders(tmp_path_factory, small) -> dict[str, Path]:
     """
     from fashioncnn.models.export import export_model
 
-    folders = {}
-    for name, architecture in ARCHITECTURES.items():
-        model = untrained_model(architecture, small.class_names)
-        weights = model.weights()
-        description = model.describe(weights)
-        exported = export_model(model, description, small.test.images[:20], "test")
-        folders[name] = tmp_path_factory.mktemp("onnx") / name
-        card = minimal_card(description)
-        write_model_folder(folders[name], weights, description, card, exported.content)
-    return folders
+    def make(folder: Path) -> None:
+        for name, architecture in ARCHITECTURES.items():
+            model = untrained_model(architecture, small.class_names)
+            weights = model.weights()
+            description = model.describe(weights)
+            exported = export_model(model, description, small.test.images[:20], "test")
+            card = minimal_card(description)
+            write_model_folder(folder / name, weights, description, card, exported.content)
+
+    folder = make_once(tmp_path_factory, "onnx", make)
+    return {name: folder / name for name in ARCHITECTURES}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from PIL import Image
 from fashioncnn.cli import main
 
 from ..idx import write_idx
+from ..sharing import make_once
 
 PLACE = ["--batch-size", "32", "--device", "cpu", "--threads", "1"]
 NO_EPOCHS = [*PLACE, "--set", "model.channels=[4, 8]", "--set", "model.hidden=16"]
@@ -95,19 +96,21 @@ def with_report():
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, small) -> Path:
     """A finished run with its report, trained once; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    data = folder / "own"
-    data.mkdir()
-    for prefix, split in (("train", small.train), ("t10k", small.test)):
-        write_idx(data / f"{prefix}-images-idx3-ubyte", split.images)
-        write_idx(data / f"{prefix}-labels-idx1-ubyte", split.labels)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("FASHIONCNN_"):
-                patch.delenv(name)
-        patch.setenv("FASHIONCNN_KERNELS", "torch")
-        assert main(["train", *QUICK, "--data", str(data), "--out", str(folder / "run")]) == 0
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        data = folder / "own"
+        data.mkdir()
+        for prefix, split in (("train", small.train), ("t10k", small.test)):
+            write_idx(data / f"{prefix}-images-idx3-ubyte", split.images)
+            write_idx(data / f"{prefix}-labels-idx1-ubyte", split.labels)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in list(os.environ):
+                if name.startswith("FASHIONCNN_"):
+                    patch.delenv(name)
+            patch.setenv("FASHIONCNN_KERNELS", "torch")
+            assert main(["train", *QUICK, "--data", str(data), "--out", str(folder / "run")]) == 0
+
+    return make_once(tmp_path_factory, "finished", make) / "run"
 
 
 @pytest.fixture
