@@ -1,5 +1,6 @@
 """Fixtures: subsets of the sketches, a tiny trained model, an environment without user settings."""
 
+import contextlib
 import copy
 import json
 import os
@@ -40,12 +41,13 @@ TINY = ["model.channels=[4, 8]", "model.hidden=16"]
 def compiled(pytestconfig, tmp_path_factory) -> Path:
     """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers.
 
-    It is part of pytest's cache, and so shared by sessions, unless there is none.
+    It is part of pytest's cache, and so shared by sessions, unless that is off or not writable.
     """
+    folder = shared_folder(tmp_path_factory) / "kernels"
     cache = getattr(pytestconfig, "cache", None)
-    folder = (
-        shared_folder(tmp_path_factory) / "kernels" if cache is None else cache.mkdir("kernels")
-    )
+    if cache is not None:
+        with contextlib.suppress(OSError):
+            folder = cache.mkdir("kernels")
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
