@@ -95,7 +95,7 @@ def predict(
     """
     check_sources(sources, from_file, option_names(predict))
     if ray is not None:
-        others = {"--format": format_, "--json": json, "--network": network}
+        others: dict[str, object] = {"--format": format_, "--json": json, "--network": network}
         others |= {"--save-views": save_views, "--explain": explain}
         check_ray(sources, from_file, out, others)
         device = check_device(device)
