@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fashioncnn.cli import main
+from fashioncnn.cli.signals import SIGNALS
 
 from ..idx import write_idx
 from ..sharing import make_once
@@ -139,3 +141,14 @@ def images(small):
     for i in range(3):
         Image.fromarray(small.test.images[i]).save(f"images/{i}.png")
     return "images"
+
+
+@pytest.fixture
+def handlers_are_restored():
+    """Check that a test leaves the handlers of signals as they were, and restore them."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    after = [signal.getsignal(number) for number in SIGNALS]
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
