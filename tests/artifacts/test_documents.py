@@ -48,6 +48,17 @@ def test_other_content_is_rejected_with_the_first_problem(content, message):
     assert "\n" not in str(error.value)
 
 
+class Place(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    folder: str
+
+
+def test_paths_may_have_bytes_that_are_not_utf8():
+    content = encode({"folder": "/caf\udce9"})
+    assert parse_document(content, Place, has_paths=True) == Place(folder="/caf\udce9")
+
+
 def test_values_may_be_verified_in_another_way():
     def keep(values):
         return {"x": values["old"]}

@@ -16,7 +16,11 @@ Values = dict[str, Any]
 
 
 def parse_document(
-    content: bytes, kind: type[Document], verify: Callable[[Values], Values] = without_checksum
+    content: bytes,
+    kind: type[Document],
+    verify: Callable[[Values], Values] = without_checksum,
+    *,
+    has_paths: bool = False,
 ) -> Document:
     """Return the validated content of a JSON document.
 
@@ -24,6 +28,8 @@ def parse_document(
         content: JSON text.
         kind: of the document.
         verify: returns the values of `kind` in a JSON object, whose checksum it verifies.
+        has_paths: whether strings may be paths, whose bytes need not be UTF-8. Lists are then no
+            tuples, as pydantic converts them only where it parses the text itself.
 
     Raises:
         ChecksumError: the checksum is missing or does not match.
@@ -35,6 +41,8 @@ def parse_document(
         raise ValueError(f"JSON: {error}") from None
     try:
         verified = verify(values) if isinstance(values, dict) else values
+        if has_paths:
+            return kind.model_validate(verified)
         return kind.model_validate_json(json.dumps(verified))
     except ValidationError as error:
         raise ValueError(_first_problem(error)) from None

@@ -118,7 +118,8 @@ class JobFolder:
             DataError: its file is damaged.
         """
         try:
-            return parse_document(read_bytes(self.job, CONFIG_BYTES), Job, _verified)
+            content = read_bytes(self.job, CONFIG_BYTES)
+            return parse_document(content, Job, _verified, has_paths=True)
         except OSError as error:
             raise UsageError(f"{self.job}: cannot be read ({reason(error)})") from None
         except ChecksumError as error:
