@@ -1,5 +1,6 @@
 """Fixtures: subsets of the sketches, a tiny trained model, an environment without user settings."""
 
+import contextlib
 import copy
 import json
 import os
@@ -27,6 +28,7 @@ from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import TrainingResult, train_model
 
 from .idx import write_idx
+from .sharing import make_once, shared_folder
 
 torch.set_num_threads(1)  # tests run in several processes
 
@@ -36,10 +38,16 @@ TINY = ["model.channels=[4, 8]", "model.hidden=16"]
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory) -> Path:
-    """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+def compiled(pytestconfig, tmp_path_factory) -> Path:
+    """Return the cache of compiled kernels, shared by all tests and pytest-xdist workers.
+
+    It is part of pytest's cache, and so shared by sessions, unless that is off or not writable.
+    """
+    folder = shared_folder(tmp_path_factory) / "kernels"
+    cache = getattr(pytestconfig, "cache", None)
+    if cache is not None:
+        with contextlib.suppress(OSError):
+            folder = cache.mkdir("kernels")
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
@@ -156,16 +164,17 @@ def onnx_folders(tmp_path_factory, small) -> dict[str, Path]:
     """
     from fashioncnn.models.export import export_model
 
-    folders = {}
-    for name, architecture in ARCHITECTURES.items():
-        model = untrained_model(architecture, small.class_names)
-        weights = model.weights()
-        description = model.describe(weights)
-        exported = export_model(model, description, small.test.images[:20], "test")
-        folders[name] = tmp_path_factory.mktemp("onnx") / name
-        card = minimal_card(description)
-        write_model_folder(folders[name], weights, description, card, exported.content)
-    return folders
+    def make(folder: Path) -> None:
+        for name, architecture in ARCHITECTURES.items():
+            model = untrained_model(architecture, small.class_names)
+            weights = model.weights()
+            description = model.describe(weights)
+            exported = export_model(model, description, small.test.images[:20], "test")
+            card = minimal_card(description)
+            write_model_folder(folder / name, weights, description, card, exported.content)
+
+    folder = make_once(tmp_path_factory, "onnx", make)
+    return {name: folder / name for name in ARCHITECTURES}
 
 
 @pytest.fixture
@@ -230,7 +239,6 @@ def real_data() -> str:
 @pytest.fixture(scope="session")
 def postgres():
     """Return a temporary PostgreSQL server; skips where it is not installed."""
-    pytest.importorskip("psycopg", reason="needs the extra [postgres]")
     from .postgres import missing, running_server
 
     if missing():

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def tools_folder():
 
 
 def missing():
-    """Why a server cannot be started; empty if it can."""
+    """Why a server cannot be started and used; empty if it can."""
+    if find_spec("psycopg") is None:
+        return "needs the extra [postgres]"
     if tools_folder() is None:
         return "needs PostgreSQL: make postgres"
     return "" if _account() else "needs a user that is not root: postgres"

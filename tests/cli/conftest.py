@@ -1,13 +1,18 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fashioncnn.cli import main
+from fashioncnn.cli.signals import SIGNALS
 
 from ..idx import write_idx
+from ..sharing import make_once
 
 PLACE = ["--batch-size", "32", "--device", "cpu", "--threads", "1"]
 NO_EPOCHS = [*PLACE, "--set", "model.channels=[4, 8]", "--set", "model.hidden=16"]
@@ -17,6 +22,16 @@ QUICK = [*NO_EPOCHS, "--epochs", "2"]
 def command_id(value):
     """Name a parametrized test after its arguments of the command line only."""
     return " ".join(value) if isinstance(value, list) else ""
+
+
+def stored_labels(run, indices):
+    """Return the predicted labels that training stored for images of the test split."""
+    with np.load(Path(run, "predictions.npz")) as stored:
+        return stored["test_logits"][indices].argmax(axis=1).tolist()
+
+
+def top_labels(document):
+    return [p["top"][0]["code"] for p in document["predictions"]]
 
 
 class CommandLine:
@@ -83,19 +98,21 @@ def with_report():
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, small) -> Path:
     """A finished run with its report, trained once; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    data = folder / "own"
-    data.mkdir()
-    for prefix, split in (("train", small.train), ("t10k", small.test)):
-        write_idx(data / f"{prefix}-images-idx3-ubyte", split.images)
-        write_idx(data / f"{prefix}-labels-idx1-ubyte", split.labels)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("FASHIONCNN_"):
-                patch.delenv(name)
-        patch.setenv("FASHIONCNN_KERNELS", "torch")
-        assert main(["train", *QUICK, "--data", str(data), "--out", str(folder / "run")]) == 0
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        data = folder / "own"
+        data.mkdir()
+        for prefix, split in (("train", small.train), ("t10k", small.test)):
+            write_idx(data / f"{prefix}-images-idx3-ubyte", split.images)
+            write_idx(data / f"{prefix}-labels-idx1-ubyte", split.labels)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in list(os.environ):
+                if name.startswith("FASHIONCNN_"):
+                    patch.delenv(name)
+            patch.setenv("FASHIONCNN_KERNELS", "torch")
+            assert main(["train", *QUICK, "--data", str(data), "--out", str(folder / "run")]) == 0
+
+    return make_once(tmp_path_factory, "finished", make) / "run"
 
 
 @pytest.fixture
@@ -115,3 +132,23 @@ def no_compiler(monkeypatch):
     """Make the native kernels unavailable."""
     for module in ("fashioncnn.devices", "fashioncnn.cli.train_run"):
         monkeypatch.setattr(f"{module}.unavailable_reason", lambda: "no C compiler")
+
+
+@pytest.fixture
+def images(small):
+    """A folder with three images of the test split."""
+    Path("images").mkdir()
+    for i in range(3):
+        Image.fromarray(small.test.images[i]).save(f"images/{i}.png")
+    return "images"
+
+
+@pytest.fixture
+def handlers_are_restored():
+    """Check that a test leaves the handlers of signals as they were, and restore them."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    after = [signal.getsignal(number) for number in SIGNALS]
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before

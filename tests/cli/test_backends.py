@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fashioncnn.artifacts.model_folder import read_description
 from fashioncnn.artifacts.onnx_file import encode_metadata, read_onnx_model
@@ -34,14 +33,6 @@ def exported(trained, onnx_of_run):
     """A copy of the finished run with its ONNX file."""
     Path(trained, "model", "model.onnx").write_bytes(onnx_of_run)
     return trained
-
-
-@pytest.fixture
-def images(small):
-    Path("images").mkdir()
-    for i in range(3):
-        Image.fromarray(small.test.images[i]).save(f"images/{i}.png")
-    return "images"
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
-"""How commands end: signals at every step, closed streams, missing memory."""
+"""How commands end: signals at every step, closed streams."""
 
-import contextlib
-import errno
 import http.server
 import os
 import re
@@ -19,13 +17,12 @@ import pytest
 from PIL import Image
 
 from fashioncnn.bench import limit
-from fashioncnn.cli import exits
-from fashioncnn.cli.console import note
 from fashioncnn.cli.signals import SIGNALS
 from fashioncnn.data.download import OFFICIAL_FILES, fetch_fashion_mnist
 
 from .conftest import QUICK
 
+pytestmark = pytest.mark.usefixtures("handlers_are_restored")
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.tmp)?")
 SHORT = ["--rounds", "1", "--seconds", "0.01", "--device", "cpu", "--threads", "1"]
@@ -124,16 +121,6 @@ def work(trained, small, monkeypatch):
     Path("temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(Path("temporary").resolve()))
     monkeypatch.setitem(limit.LIMIT_SIDES, "cpu", (64,))
-
-
-@pytest.fixture(autouse=True)
-def _handlers_are_restored():
-    before = [signal.getsignal(number) for number in SIGNALS]
-    yield
-    after = [signal.getsignal(number) for number in SIGNALS]
-    for number, handler in zip(SIGNALS, before, strict=True):
-        signal.signal(number, handler)
-    assert after == before
 
 
 def write_other_run():
@@ -254,82 +241,6 @@ def test_signal_during_a_download_leaves_no_file(cli, monkeypatch, number):
     assert err.splitlines()[-1] == f"fashioncnn: {CODES[number][1]}"
     cache = Path(os.environ["FASHIONCNN_HOME"])
     assert [p for p in cache.rglob("*") if p.is_file() and "kernels" not in p.parts] == []
-
-
-def test_exception_of_a_library_that_replaces_the_interrupt_is_an_interrupt(capsys):
-    def command():
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-        raise ImportError("the import of numpy failed")
-
-    assert exits.run(command) == 143
-    assert capsys.readouterr().err == "fashioncnn: terminated\n"
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-def test_interrupt_inside_a_destructor_is_raised_again(capsys):
-    class Destroyed:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-
-    def command():
-        Destroyed()
-        time.sleep(10)
-
-    start = time.monotonic()
-    assert exits.run(command) == 130
-    assert time.monotonic() - start < 5
-    assert capsys.readouterr().err == "fashioncnn: interrupted\n"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
-        ),
-        RuntimeError("can't start new thread"),
-        ImportError("libtorch.so: failed to map segment from shared object"),
-        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
-    ],
-    ids=str,
-)
-def test_missing_memory_is_one_line(capsys, error):
-    def command():
-        raise error
-
-    assert exits.run(command) == 1
-    assert capsys.readouterr().err == f"fashioncnn: {exits.OUT_OF_MEMORY}\n"
-
-
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), ImportError("a bug")], ids=repr)
-def test_unexpected_errors_are_not_hidden(error):
-    def command():
-        raise error
-
-    with pytest.raises(type(error), match="a bug"):
-        exits.run(command)
-
-
-def test_a_thread_can_run_a_command(capsys):
-    codes = []
-    thread = threading.Thread(target=lambda: codes.append(exits.run(lambda: None)))
-    thread.start()
-    thread.join()
-    assert codes == [0]
-
-
-def test_notes_that_cannot_be_written_do_not_end_the_command(monkeypatch):
-    class Full:
-        def isatty(self):
-            return False
-
-        def write(self, _):
-            raise OSError(errno.EIO, "the terminal was closed")
-
-    monkeypatch.setattr(sys, "stderr", Full())
-    note("epoch 1")
 
 
 @pytest.mark.parametrize("module", ["cyclopts", "rich.console", "numpy", "PIL"])

@@ -4,14 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from fashioncnn.files import write_atomic
-from fashioncnn.models.trained_model import load_model
-from fashioncnn.runs import RunFolder
 
 from ..data.test_class_folders import fill
-from .conftest import NO_EPOCHS, PLACE, QUICK, command_id
+from .conftest import NO_EPOCHS, QUICK, command_id
 
 FILES = {
     "config.toml",
@@ -210,80 +207,6 @@ def test_missing_compiler_is_reported_unless_torch_kernels_were_requested(cli, i
     assert native == "fashioncnn: kernels = native: no C compiler; try --kernels torch"
 
 
-def test_from_starts_with_the_weights_of_another_run(cli, idx_folder, trained):
-    almost_constant = "--learning-rate", "1e-12"
-    arguments = [*PLACE, "--epochs", "2", "--data", idx_folder, *almost_constant]
-    cli.ok("train", "baseline", *arguments, "--from", trained, "--out", "r")
-    old, new = load_model(Path(trained)), load_model(Path("r"))
-    assert new.spec.architecture == old.spec.architecture
-    difference = (new.network.output.weight - old.network.output.weight).abs().max()
-    assert 0 <= difference < 1e-6
-
-
-def test_run_from_weights_that_was_killed_at_its_start_resumes_from_them(
-    cli, idx_folder, trained, monkeypatch
-):
-    arguments = [*PLACE, "--epochs", "1", "--data", idx_folder, "--from", trained]
-    cli.ok("train", *arguments, "--out", "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr("fashioncnn.cli.train_run.train_run", raise_killed)
-        with pytest.raises(KilledError):
-            cli("train", *arguments, "--out", "r")
-    cli.ok("train", "--resume", "r")
-    assert load_model(Path("r")).sha256 == load_model(Path("whole")).sha256
-
-
-class KilledError(BaseException):
-    """Stands for a kill of the process."""
-
-
-def raise_killed(*_):
-    raise KilledError
-
-
-@pytest.mark.parametrize("setting", ["model.hidden=3", "data.scaling=unit", "data.views=photo"])
-@pytest.mark.parametrize("origin", ["--set", "--config", "environment"])
-def test_from_rejects_settings_that_the_weights_decide(cli, trained, monkeypatch, setting, origin):
-    key, value = setting.split("=")
-    arguments = ["train", "--data", "sketches", "--from", trained]
-    if origin == "environment":
-        monkeypatch.setenv(f"FASHIONCNN_{key.upper().replace('.', '__')}", value)
-    elif origin == "--config":
-        section, name = key.split(".")
-        text = value if value.isdigit() else f"'{value}'"
-        Path("c.toml").write_text(f"[{section}]\n{name} = {text}\n")
-        arguments += ["--config", "c.toml"]
-    else:
-        arguments += ["--set", setting]
-    assert "--from takes architecture, scaling and views" in cli.fails(2, *arguments)
-
-
-def test_from_keeps_classes_of_the_same_name_and_adds_others(cli, trained, tmp_path):
-    fill(tmp_path / "closet", ["3", "bee"])
-    options = "--epochs", "1", "--freeze", "features", "--set", "optimizer.adam_learning_rate=1e-12"
-    cli.ok(
-        "train", *PLACE, *options, "--data", tmp_path / "closet", "--from", trained, "--out", "r"
-    )
-    old, new = load_model(Path(trained)), load_model(Path("r"))
-    assert new.spec.labels == ("3", "bee")
-    kept = old.network.output.weight[old.spec.labels.index("3")]
-    assert (new.network.output.weight - torch.stack([kept, kept * 0])).abs().max() < 1e-6
-    assert new.network.hidden.weight.equal(old.network.hidden.weight)
-    assert (Path("r") / "initial").exists()  # for the cross-validation
-    assert new.spec.temperature != 1
-
-
-@pytest.mark.parametrize("option", [["--freeze", "features"]])
-def test_frozen_features_need_weights(cli, option):
-    message = cli.fails(2, "train", *QUICK, "--data", "sketches", *option)
-    assert "freeze = 'features': only for a training that starts from the weights" in message
-
-
-def test_channels_with_from_are_rejected(cli, trained):
-    message = cli.fails(2, "train", "--data", "sketches", "--from", trained, "--channels", "3")
-    assert "--channels: --from takes" in message
-
-
 def test_class_folders_train_end_to_end(cli, tmp_path):
     fill(tmp_path / "animals", ["ant", "bee"], n=30)
     options = ["--image-size", "16", "--class-weights", "auto"]
@@ -379,29 +302,3 @@ def test_fold_and_size_of_the_validation_split_are_rejected(cli):
         "fashioncnn: --validation: the fold 1/5 is the validation split (data.fold); give only one "
         "of them"
     )
-
-
-def test_map_keeps_the_classes_of_the_model(cli, trained, tmp_path):
-    """Several classes and none, images of rehearsal, and evaluation on the data of the run."""
-    for level, name in enumerate(("pants", "shoes", "hat")):
-        (tmp_path / "closet" / name).mkdir(parents=True)
-        for i in range(12):
-            Image.new("L", (28, 28), 60 * level + i).save(tmp_path / "closet" / name / f"{i}.png")
-    source = RunFolder(Path(trained)).settings().data.source
-    maps = ["--map", "pants=1", "--map", "shoes=5,7,9", "--map", "hat="]
-    arguments = ["train", *PLACE, "--from", trained, "--data", tmp_path / "closet", *maps]
-    rehearsal = ["--set", "data.rehearsal=4", f"data.rehearsal_source={source}"]
-    options = ["--epochs", "2", "--set", "data.hold_out_min=0", "--validation", "auto"]
-    cli.ok(*arguments, *rehearsal, *options, "--out", "r")
-    data = RunFolder(Path("r")).settings().data
-    assert data.map == {"pants": ("1",), "shoes": ("5", "7", "9"), "hat": ()}
-    assert data.classes == tuple(str(i) for i in range(10))
-    metrics = json.loads(Path("r/metrics.json").read_text())
-    assert metrics["validation"]["n"] == 3  # of 5, two are hats
-    of_test = cli.json("evaluate", "r")
-    assert (of_test["n"], of_test["partial_labels"]) == (4, 2)
-    assert cli.json("evaluate", "r", "--data", tmp_path / "closet") == of_test
-    assert cli.json("evaluate", "r") == of_test
-    assert json.loads(Path("r/model/config.json").read_text())["ood_detector"] is not None
-    assert "map hot: " in cli.fails(2, *arguments, "--map", "hot=", "--out", "s")
-    assert "such class; did you mean" in cli.fails(2, *arguments[:-2], "--map", "hat=11")

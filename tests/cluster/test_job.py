@@ -22,6 +22,12 @@ def test_a_job_is_read_as_it_was_written(prepared):
     assert prepared.folder.read_job() == prepared.job
 
 
+def test_a_folder_whose_name_is_not_utf8_is_read_as_it_was_written(prepared):
+    job = prepared.job.model_copy(update={"folder": "/caf\udce9", "probe": "caf\udce9.png"})
+    prepared.folder.write_job(job)
+    assert prepared.folder.read_job() == job
+
+
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [

@@ -92,6 +92,11 @@ def test_the_summary_counts(prepared):
     )
     summary = prepared.worker().predict(1)
     assert (summary.shard, summary.images, summary.found, summary.failed) == (1, 2, 1, 2)
+    stored = pq.read_metadata(prepared.folder.part(1)).metadata[b"fashioncnn"].decode()
+    assert stored == (
+        f'{{"job": "{prepared.job.id}", "shard": 1, "images": 2, "found": 1, "failed": 2, '
+        '"abstained": 0, "resized": 0, "several": [], "more": 0}'
+    )
 
 
 def test_errors_are_results(prepared):

@@ -34,7 +34,7 @@ def native_bf16(native) -> Kernels:
 
 
 @pytest.fixture
-def library(native, compiled) -> Path:
+def library(native) -> Path:
     """Return the file of the compiled kernels."""
-    [file] = compiled.glob("*.so")
-    return file
+    fingerprint = build._fingerprint(build.read_source(), next(build._compilers()))
+    return build.cached_path(fingerprint)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from fashioncnn.kernels import BatchNormState, batch_norm_inference, batch_norm_pair
 
-from .reference import ROUNDING, THREADS, assert_near, draw, is_native
+from .reference import ROUNDING, THREADS, UNSUPPORTED, assert_near, draw, is_native
 
 SHAPES = {
     "16 channels": (6, 16, 28, 28),
@@ -248,15 +248,6 @@ def test_hooks_may_change_the_layout_of_saved_tensors(native):
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t.contiguous().clone(), lambda t: t):
         actual = gradients()
     assert all(torch.equal(a, b) for a, b in zip(expected, actual, strict=True))
-
-
-UNSUPPORTED = {
-    "double precision": lambda: draw(2, 32, 6, 6).double(),
-    "channels": lambda: draw(2, 3, 6, 6),
-    "contiguous layout": lambda: draw(2, 32, 6, 6).contiguous(),
-    "strided view": lambda: draw(2, 64, 6, 6)[:, ::2],
-    "no images": lambda: draw(0, 32, 6, 6),
-}
 
 
 @pytest.mark.parametrize("make", UNSUPPORTED.values(), ids=UNSUPPORTED)

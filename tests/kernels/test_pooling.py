@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from fashioncnn.kernels import pool_relu
 
-from .reference import ROUNDING, THREADS, assert_equals_float64, draw, is_native
+from .reference import ROUNDING, THREADS, UNSUPPORTED, assert_equals_float64, draw, is_native
 
 SIDES = [(28, 28), (14, 14), (7, 7), (5, 6), (6, 5), (2, 2), (3, 2)]
 DTYPES = pytest.mark.parametrize("dtype", ROUNDING, ids=str)
@@ -55,15 +55,6 @@ def test_values_are_equal_without_gradients(native):
     values = draw(2, 16, 6, 6)
     with torch.no_grad():
         assert torch.equal(pool_relu(native, values), F.relu(F.max_pool2d(values, 2)))
-
-
-UNSUPPORTED = {
-    "double precision": lambda: draw(2, 32, 6, 6).double(),
-    "channels": lambda: draw(2, 3, 6, 6),
-    "contiguous layout": lambda: draw(2, 32, 6, 6).contiguous(),
-    "strided view": lambda: draw(2, 64, 6, 6)[:, ::2],
-    "no images": lambda: draw(0, 32, 6, 6),
-}
 
 
 @pytest.mark.parametrize("make", UNSUPPORTED.values(), ids=UNSUPPORTED)

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from fashioncnn.data.seeding import teacher_seed
-from fashioncnn.errors import RunError
+from fashioncnn.errors import DataError, ModelError, RunError, UsageError
 from fashioncnn.models.backend import compute_logits, normalize, to_tensor
 from fashioncnn.models.trained_model import load_model, save_model
 from fashioncnn.runs import create_run
@@ -210,3 +211,52 @@ def test_resuming_with_other_teachers_is_rejected(distilled, mini, tiny_settings
     settings = tiny_settings(given(*teachers), dataset=mini)
     with pytest.raises(RunError, match="was started with other teachers"):
         train_model(settings, mini, run=distilled)
+
+
+def test_epochs_of_teachers_are_those_of_the_student_by_default(tiny_settings):
+    settings = tiny_settings("distillation.ensemble_size=1", epochs=3)
+    assert settings.distillation.epochs == 3
+    assert tiny_settings("distillation.ensemble_size=1", "distillation.epochs=1")
+    assert tiny_settings().distillation.epochs == "auto"
+
+
+@pytest.fixture
+def teacher_run(tiny_result, tmp_path):
+    """Return a run folder with a model."""
+    save_model(tiny_result.model, tmp_path / "teacher" / "model", "")
+    return tmp_path / "teacher"
+
+
+def test_teachers_become_absolute_folders_or_names_of_bundled_models(
+    teacher_run, tiny_settings, monkeypatch
+):
+    monkeypatch.chdir(teacher_run.parent)
+    Path("accurate").mkdir()  # a folder without a model
+    settings = tiny_settings(given("teacher", "accurate"))
+    assert settings.distillation.teachers == (str(teacher_run), "accurate")
+
+
+def test_teacher_given_twice_is_rejected(teacher_run, tiny_settings):
+    with pytest.raises(UsageError, match=r"distillation\.teachers: .* are the same model"):
+        tiny_settings(given(teacher_run, teacher_run / "model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("nowhere", UsageError, "nowhere: no such run or model folder"),
+        ("~nobody-here/x", UsageError, ".*no such home folder"),
+        ("damaged", ModelError, r"damaged/config\.json: invalid"),
+    ],
+)
+def test_teacher_without_a_model_is_rejected_by_name(name, error, message, tiny_settings):
+    Path("damaged").mkdir()
+    Path("damaged/config.json").write_text("{")
+    with pytest.raises(error, match=rf"^distillation\.teachers = {name}: {message}"):
+        tiny_settings(given(name))
+
+
+def test_teacher_of_other_classes_is_rejected(teacher_run, small, tiny_settings):
+    other = replace(small, class_names=tuple("abcdefghij"))
+    with pytest.raises(DataError, match=r"distillation\.teachers = .*its classes"):
+        tiny_settings(given(teacher_run), dataset=other)

@@ -1,6 +1,5 @@
 """Settings that are resolved, or rejected, before anything is written."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +7,8 @@ import numpy as np
 import pytest
 
 from fashioncnn.config import resolve
-from fashioncnn.data.dataset import Split
-from fashioncnn.errors import DataError, ModelError, UsageError
-from fashioncnn.models.trained_model import save_model
-from fashioncnn.training.prepare import can_extend, prepare_settings
+from fashioncnn.errors import UsageError
+from fashioncnn.training.prepare import prepare_settings
 
 
 def resolve_with(*assignments, recipe="baseline", **flags):
@@ -53,16 +50,6 @@ def test_selection_by_an_empty_validation_split_is_rejected(small):
         prepare_settings(resolve_with(recipe="honest"), dataset)
 
 
-def test_tracking_a_missing_test_split_is_rejected(small):
-    with pytest.raises(DataError, match="no test split"):
-        prepare_settings(resolve_with(), replace(small, test=None))
-
-
-def test_views_that_the_data_does_not_have_are_rejected(small):
-    with pytest.raises(UsageError, match=r"data\.views = 'photo': .* loaded as 'plain'"):
-        prepare_settings(resolve_with("data.views=photo"), replace(small, views="plain"))
-
-
 def test_batch_of_one_image_is_rejected_where_batch_norm_gets_one_value(small):
     channels = "[4, 4, 4, 4]"  # from 28 to 1 pixel
     network = "model.name=batchnorm_cnn", f"model.channels={channels}"
@@ -79,77 +66,3 @@ def test_initial_model_replaces_architecture_and_preprocessing(small, tiny_resul
     settings = prepare_settings(resolve_with("model.hidden=99"), small, initial)
     assert settings.model == model.spec.architecture
     assert (settings.data.scaling, settings.data.views) == ("symmetric", "cutout")
-
-
-def test_initial_model_of_other_classes_and_sizes_needs_fitting_weights(small, tiny_result):
-    two = Split(small.train.images[:2], np.array([0, 1], np.uint8))
-    other = replace(small, class_names=("Bag", "Hat"), train=two, test=two)
-    assert prepare_settings(resolve_with(), other, tiny_result.model)
-    larger = replace(two, images=np.zeros((2, 32, 32), np.uint8))
-    with pytest.raises(UsageError, match=r"image_size = 32: .* fashion_cnn fit only images of 28"):
-        prepare_settings(
-            resolve_with(), replace(other, train=larger, test=larger), tiny_result.model
-        )
-
-
-def test_teachers_trained_first_contradict_an_initial_model(small, tiny_result):
-    with pytest.raises(UsageError, match=r"distillation\.ensemble_size = 2: teachers are trained"):
-        prepare_settings(resolve_with("distillation.ensemble_size=2"), small, tiny_result.model)
-
-
-def test_epochs_of_teachers_are_those_of_the_student_by_default(tiny_settings):
-    settings = tiny_settings("distillation.ensemble_size=1", epochs=3)
-    assert settings.distillation.epochs == 3
-    assert tiny_settings("distillation.ensemble_size=1", "distillation.epochs=1")
-    assert tiny_settings().distillation.epochs == "auto"
-
-
-@pytest.mark.parametrize(("schedule", "extendable"), [("constant", True), ("cosine", False)])
-def test_epochs_can_be_added_to_a_constant_schedule(schedule, extendable, tiny_settings):
-    assert can_extend(tiny_settings(f"schedule.name={schedule}")) == extendable
-
-
-def teachers(*paths):
-    return f"distillation.teachers={json.dumps([str(path) for path in paths])}"
-
-
-@pytest.fixture
-def teacher(tiny_result, tmp_path):
-    """Return a run folder with a model."""
-    save_model(tiny_result.model, tmp_path / "teacher" / "model", "")
-    return tmp_path / "teacher"
-
-
-def test_teachers_become_absolute_folders_or_names_of_bundled_models(
-    teacher, tiny_settings, monkeypatch
-):
-    monkeypatch.chdir(teacher.parent)
-    Path("accurate").mkdir()  # a folder without a model
-    settings = tiny_settings(teachers("teacher", "accurate"))
-    assert settings.distillation.teachers == (str(teacher), "accurate")
-
-
-def test_teacher_given_twice_is_rejected(teacher, tiny_settings):
-    with pytest.raises(UsageError, match=r"distillation\.teachers: .* are the same model"):
-        tiny_settings(teachers(teacher, teacher / "model"))
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("nowhere", UsageError, "nowhere: no such run or model folder"),
-        ("~nobody-here/x", UsageError, ".*no such home folder"),
-        ("damaged", ModelError, r"damaged/config\.json: invalid"),
-    ],
-)
-def test_teacher_without_a_model_is_rejected_by_name(name, error, message, tiny_settings):
-    Path("damaged").mkdir()
-    Path("damaged/config.json").write_text("{")
-    with pytest.raises(error, match=rf"^distillation\.teachers = {name}: {message}"):
-        tiny_settings(teachers(name))
-
-
-def test_teacher_of_other_classes_is_rejected(teacher, small, tiny_settings):
-    other = replace(small, class_names=tuple("abcdefghij"))
-    with pytest.raises(DataError, match=r"distillation\.teachers = .*its classes"):
-        tiny_settings(teachers(teacher), dataset=other)

@@ -1,13 +1,7 @@
-"""Whole trainings: files, splits, selection of weights, and independence of the caller's state."""
+"""Whole trainings: files, splits, selection of weights."""
 
-import contextlib
-import itertools
 import json
-import threading
-import time
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,27 +9,10 @@ import torch
 
 from fashioncnn.data.splits import folds
 from fashioncnn.errors import DataError, DivergedError, InterruptedRun, OutOfMemoryError, RunError
-from fashioncnn.kernels import unavailable_reason
-from fashioncnn.models import kernels_of
-from fashioncnn.models.backend import torch_predictor
-from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import create_run
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.training.run import train_model
-
-from ..torch_state import two_threads
-
-
-@pytest.fixture
-def train(mini, tiny_settings):
-    """Return a function that trains on `mini` with some settings."""
-
-    def run(*assignments, dataset=mini, folder=None, **flags):
-        settings = tiny_settings(*assignments, dataset=dataset, **flags)
-        return train_model(settings, dataset, run=folder)
-
-    return run
 
 
 def test_run_folder_has_the_documented_files(mini, tiny_settings, tmp_path):
@@ -226,125 +203,6 @@ def test_locked_teacher_is_rejected(mini, tiny_settings, tmp_path):
         train_model(run.settings(), mini, run=run)
 
 
-@contextlib.contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-CALLER_STATES = {
-    "float64": lambda: default_dtype(torch.float64),
-    "no_grad": torch.no_grad,
-    "inference_mode": torch.inference_mode,
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
-    "random numbers": lambda: contextlib.nullcontext(torch.manual_seed(99)),
-}
-VARIANT = (
-    "model.name=batchnorm_cnn",
-    "model.channels=[4, 8]",
-    "model.whitening=true",
-    "optimizer.name=muon",
-    "optimizer.learning_rate=0.05",
-    "optimizer.adam_learning_rate=0.005",
-    "augmentation.mixup=0.4",
-    "augmentation.blur=1.0",
-    "augmentation.rotation=10",
-    "data.class_weights=auto",
-    "data.validation=20",
-    "training.ema_decay=0.9",
-    "training.abstain_below=auto",
-    "distillation.ensemble_size=1",
-)
-
-
-@pytest.fixture(scope="module")
-def expected_result(mini, tiny_settings):
-    return train_model(tiny_settings(*VARIANT, dataset=mini), mini)
-
-
-@pytest.mark.parametrize("state", CALLER_STATES.values(), ids=CALLER_STATES)
-def test_training_ignores_and_restores_the_callers_state(
-    state, expected_result, mini, tiny_settings, tmp_path
-):
-    with state():
-        settings = tiny_settings(*VARIANT, dataset=mini)
-        before = describe_torch_state()
-        run = create_run(tmp_path / "run", settings)
-        result = train_model(settings, mini, run=run)
-        loaded = load_model(run.path)
-        assert describe_torch_state() == before
-    assert result.model.sha256 == loaded.sha256 == expected_result.model.sha256
-    times = "seconds", "images_per_second"
-    for record, expected in zip(result.history, expected_result.history, strict=True):
-        assert {k: v for k, v in record.items() if k not in times} == {
-            k: v for k, v in expected.items() if k not in times
-        }
-    assert not any(p.is_inference() for p in loaded.network.parameters())
-
-
-def test_training_uses_the_callers_threads(mini, tiny_settings, expected_result):
-    with two_threads():
-        settings = tiny_settings(*VARIANT, dataset=mini)
-        assert settings.runtime.threads == 2
-        result = train_model(settings, mini)
-        assert torch.get_num_threads() == 2
-    losses = [record["train_loss"] for record in result.history]
-    expected = [record["train_loss"] for record in expected_result.history]
-    assert losses == pytest.approx(expected, rel=1e-3)
-
-
-def test_model_with_other_kernels_predicts_in_a_thread_while_another_trains(mini, tiny_settings):
-    """Neither the training nor the predictions change."""
-    settings = tiny_settings("optimizer.learning_rate=0.01", dataset=mini)
-    expected = train_model(settings, mini).model.sha256
-    kernels = "torch" if unavailable_reason() else "native"
-    predictor = torch_predictor(load_model(Path("accurate"), kernels=kernels))
-    images = mini.test.images[:4]
-    probabilities = predictor.predict_images(images).probabilities
-    results, stop = [], threading.Event()
-
-    def predict():
-        while not stop.is_set():
-            results.append(predictor.predict_images(images).probabilities)
-
-    class WaitForPrediction(Callback):
-        def on_step(self, state):
-            assert kernels_of(state.network) == "torch"
-            before = len(results)
-            while len(results) == before:
-                assert thread.is_alive()
-                time.sleep(0.001)
-
-    thread = threading.Thread(target=predict)
-    thread.start()
-    try:
-        trained = train_model(settings, mini, callbacks=[WaitForPrediction()]).model.sha256
-    finally:
-        stop.set()
-        thread.join()
-    assert trained == expected
-    assert len(results) >= 8
-    for result in results:
-        np.testing.assert_array_equal(result, probabilities)
-
-
-def describe_torch_state():
-    """Return the state that a call may not change."""
-    return {
-        "random numbers": torch.get_rng_state().tolist(),
-        "dtype": torch.get_default_dtype(),
-        "grad": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu"),
-        "threads": torch.get_num_threads(),
-        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
-    }
-
-
 def test_modified_training_data_is_named_and_the_test_split_is_not_changed(
     small, tiny_settings, tmp_path
 ):
@@ -363,56 +221,3 @@ def test_modified_training_data_is_named_and_the_test_split_is_not_changed(
     np.testing.assert_array_equal(indices, folds(small.train.labels, 5)[0][1])
     labels = result.predictions["validation"].labels
     np.testing.assert_array_equal(labels, small.train.labels[indices])
-
-
-PATIENT = {"epochs": 9, "patience": 2, "validation": 20, "track_test": False}
-
-
-def test_patience_ends_training_and_the_run_says_why(mini, tiny_settings, tmp_path, monkeypatch):
-    losses = iter([0.9, 0.5, 0.6, 0.7, 0.1])
-    monkeypatch.setattr("fashioncnn.training.callbacks.cross_entropy", lambda *_: next(losses))
-    settings = tiny_settings(dataset=mini, select="best_val", **PATIENT)
-    run = create_run(tmp_path / "run", settings)
-    summary = train_model(settings, mini, run=run).metrics["summary"]
-    assert summary["epochs"] == 4
-    assert summary["selected_epoch"] == 2
-    assert summary["stopped_early"] == "no better validation loss for 2 epochs"
-    waited = [record["epochs_without_improvement"] for record in run.read_history()]
-    assert waited == [0, 0, 1, 2]
-    card = (run.model / "README.md").read_text()
-    assert "**Stopped early**: after 4 of 9 epochs, no better validation loss for 2" in card
-    run.read_metrics()
-
-
-def test_patience_that_is_not_used_up_leaves_the_training_as_it_is(train):
-    plain = train("data.validation=20")
-    patient = train("data.validation=20", patience=5)
-    assert "stopped_early" not in patient.metrics["summary"]
-    assert patient.model.sha256 == plain.model.sha256
-
-
-def test_patience_reached_in_the_last_epoch_is_not_early(train, monkeypatch):
-    losses = iter([0.5, 0.6])
-    monkeypatch.setattr("fashioncnn.training.callbacks.cross_entropy", lambda *_: next(losses))
-    result = train("data.validation=20", patience=1, epochs=2, track_test=False)
-    summary = result.metrics["summary"]
-    assert summary["epochs"] == 2
-    assert "stopped_early" not in summary
-
-
-def test_training_resumed_with_patience_ends_like_an_uninterrupted_one(
-    mini, tiny_settings, tmp_path, files_of
-):
-    settings = tiny_settings(dataset=mini, **{**PATIENT, "learning_rate": 1.0})
-    whole = create_run(tmp_path / "whole", settings)
-    with pytest.warns(UserWarning, match="training diverges"):
-        train_model(settings, mini, run=whole)
-    assert len(whole.read_history()) < 9
-    resumed = create_run(tmp_path / "resumed", settings)
-    for _ in range(20):
-        steps = itertools.count()
-        stop = partial(lambda s: InterruptedRun("x") if next(s) == 2 else None, steps)
-        with contextlib.suppress(InterruptedRun):
-            train_model(settings, mini, run=resumed, notify=lambda m: None, stop=stop)
-            break
-    assert files_of(resumed) == files_of(whole)

@@ -6,12 +6,12 @@ It has the layout of a model on the Hugging Face Hub and contains no pickle.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from fashioncnn.artifacts.documents import parse_document
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.checksum import (
     CHECKSUM,
@@ -29,7 +29,7 @@ from fashioncnn.files import (
     write_json,
 )
 from fashioncnn.migration import migrate_model_description
-from fashioncnn.reading import CONFIG_BYTES, parse_json, read_bytes, reason
+from fashioncnn.reading import CONFIG_BYTES, read_bytes, reason
 from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
@@ -149,35 +149,21 @@ def parse_description(content: bytes, source: str | Path) -> ModelDescription:
         ModelError: it is not valid.
     """
     try:
-        values = parse_json(content)
-        description = ModelDescription.model_validate_json(json.dumps(_verified(values)))
+        description = parse_document(content, ModelDescription, _verified)
         _require_bounded_features(description)
     except ChecksumError as error:
         raise ModelError(f"{source}: {error}") from None
-    except ModelError as error:
+    except (ModelError, ValueError) as error:
         raise ModelError(f"{source}: invalid ({error})") from None
-    except ValidationError as error:
-        raise ModelError(f"{source}: invalid ({first_problem(error)})") from None
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{source}: invalid (JSON: {error})") from None
     return description
 
 
-def first_problem(error: ValidationError) -> str:
-    """Return the key and the message of the first error."""
-    first = error.errors()[0]
-    key = ".".join(str(p) for p in first["loc"]) or "JSON"
-    return f"{key}: {first['msg']}"
-
-
-def _verified(values: Any) -> Any:
+def _verified(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a ``config.json`` in schema 2; before 0.3 it had no checksum.
 
     Raises:
         ChecksumError: the checksum is missing or does not match.
     """
-    if not isinstance(values, dict):
-        return values  # which validation reports
     if values.get("schema") != 1:
         return without_checksum(values, KEYS_OF_0_2_0)
     return migrate_model_description(without_checksum(values) if CHECKSUM in values else values)

@@ -23,13 +23,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from fashioncnn.artifacts.model_folder import ModelDescription, first_problem, parse_description
+from fashioncnn.artifacts.documents import parse_document
+from fashioncnn.artifacts.model_folder import ModelDescription, parse_description
 from fashioncnn.artifacts.onnx_metadata import find_metadata
-from fashioncnn.checksum import ChecksumError, with_checksum, without_checksum
+from fashioncnn.checksum import ChecksumError, with_checksum
 from fashioncnn.errors import ModelError
-from fashioncnn.reading import CONFIG_BYTES, parse_json, read_bytes, reason
+from fashioncnn.reading import CONFIG_BYTES, read_bytes, reason
 from fashioncnn.settings import SCHEMA
 
 IMAGES, LOGITS, FEATURES = "images", "logits", "features"
@@ -167,16 +168,11 @@ def parse_metadata(
 
 def _parse_record(content: bytes, source: str | Path, classes: int) -> ExportRecord:
     try:
-        values = parse_json(content)
-        if isinstance(values, dict):
-            values = without_checksum(values)
-        record = ExportRecord.model_validate_json(json.dumps(values))
+        record = parse_document(content, ExportRecord)
         record.activation_weight(classes)
     except ChecksumError as error:
         raise ModelError(f"{source}: {error}") from None
-    except ValidationError as error:
-        raise ModelError(f"{source}: invalid export record ({first_problem(error)})") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelError(f"{source}: invalid export record ({error})") from None
     return record
 

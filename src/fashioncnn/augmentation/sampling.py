@@ -39,7 +39,15 @@ class Sampler:
     def of_rows(
         cls, parameters: dict[str, Tensor], column: str, rows: Tensor, size: int
     ) -> Sampler:
-        """Return the sampler of some images of a batch, fed from `column`, a key of `KEY_SALTS`."""
+        """Return the sampler of some images of a batch.
+
+        Args:
+            parameters: of the batch, see `fashioncnn.augmentation.parameters`; (b, n) uniform
+                values by column, and ``noise_key``, (b,) int64.
+            column: that the scalars are drawn from, a key of `KEY_SALTS`.
+            rows: (r,) int64 or (b,) bool, the images.
+            size: side of the images, in pixels.
+        """
         key = parameters["noise_key"][rows] ^ KEY_SALTS[column]
         return cls(parameters[column][rows], key, size)
 

@@ -38,33 +38,22 @@ def data(
 ) -> None:
     """Locate, download and verify the data; write a contact sheet; count duplicates.
 
-    Parameters
-    ----------
-    source
-        Folder with a subfolder of images per class, perhaps within folders of splits; folder of
-        IDX files; CSV or .npz file; or 'sketches'. Default: FASHIONCNN_DATA, else Fashion-MNIST
-        from the cache or a download.
-    data
-        Same as SOURCE, as in the other commands.
-    sheet
-        Write a contact sheet to this file, a PNG with images of every class.
-    split
-        Split to show on the contact sheet.
-    image_size
-        Resize images to this side, in pixels. Default: 28 for image files.
-    skip_broken
-        List image files that cannot be read, and leave them out.
-    duplicates
-        Count images that occur more than once, within a split or in two of them, exactly or nearly;
-        the contact sheet shows pairs.
-    similarity
-        Correlation of the pixels from which images are near-duplicates, 0.9 to 1. Default: 0.99.
-    refresh
-        Verify the cached files, and download missing or damaged ones again.
-    offline
-        Do not download data.
-    json
-        Print the description as one JSON document.
+    Args:
+        source: Folder with a subfolder of images per class, perhaps within folders of splits;
+            folder of IDX files; CSV or .npz file; or 'sketches'. Default: FASHIONCNN_DATA, else
+            Fashion-MNIST from the cache or a download.
+        data: Same as SOURCE, as in the other commands.
+        sheet: Write a contact sheet to this file, a PNG with images of every class.
+        split: Split to show on the contact sheet.
+        image_size: Resize images to this side, in pixels. Default: 28 for image files.
+        skip_broken: List image files that cannot be read, and leave them out.
+        duplicates: Count images that occur more than once, within a split or in two of them,
+            exactly or nearly; the contact sheet shows pairs.
+        similarity: Correlation of the pixels from which images are near-duplicates, 0.9 to 1.
+            Default: 0.99.
+        refresh: Verify the cached files, and download missing or damaged ones again.
+        offline: Do not download data.
+        json: Print the description as one JSON document.
     """
     from fashioncnn.cli.data_duplicates import (
         draw_duplicates,
@@ -72,28 +61,14 @@ def data(
         find_duplicates,
     )
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.config import source_from_environment
     from fashioncnn.data.download import fetch_fashion_mnist
 
-    if sheet is None and split != "train":
-        raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
-    if duplicates and split != "train":
-        raise UsageError(f"--split {split}: --duplicates compares all splits; omit it")
-    if similarity is not None and not duplicates:
-        raise UsageError(f"--similarity {similarity:g}: applies to duplicates; add --duplicates")
-    if sheet is not None:
-        check_file("--sheet", sheet)
-    if source and data and source != data:
-        raise UsageError(f"{source} and --data {data}: conflicting sources; give one of them")
-    if refresh and (source or data):
-        raise UsageError(
-            f"--refresh: applies to the cached Fashion-MNIST, not to {source or data}; omit one"
-        )
+    _check_options(sheet, split, duplicates, similarity)
+    location = _location(source, data, refresh=refresh)
     if refresh:
         fetch_fashion_mnist(
             refresh=True, offline=offline, notify=note, progress=sys.stderr.isatty()
         )
-    location = source or data or (None if refresh else source_from_environment())
     dataset = load_for(location, image_size, offline=offline, skip_broken=skip_broken)
     _require_image_size(dataset, image_size)
     found = find_duplicates(dataset, similarity) if duplicates else None
@@ -106,6 +81,33 @@ def data(
     else:
         tables = [] if found is None else [duplicates_table(found)]
         print_tables([_counts_table(dataset), *tables])
+
+
+def _check_options(
+    sheet: Path | None, split: str, duplicates: bool, similarity: float | None
+) -> None:
+    """Raise `UsageError` for options that have no effect, and if `sheet` cannot be written."""
+    if sheet is None and split != "train":
+        raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
+    if duplicates and split != "train":
+        raise UsageError(f"--split {split}: --duplicates compares all splits; omit it")
+    if similarity is not None and not duplicates:
+        raise UsageError(f"--similarity {similarity:g}: applies to duplicates; add --duplicates")
+    if sheet is not None:
+        check_file("--sheet", sheet)
+
+
+def _location(source: str | None, data: str | None, *, refresh: bool) -> str | None:
+    """Return where the data is; None for Fashion-MNIST from the cache or a download."""
+    from fashioncnn.config import source_from_environment
+
+    if source and data and source != data:
+        raise UsageError(f"{source} and --data {data}: conflicting sources; give one of them")
+    if refresh and (source or data):
+        raise UsageError(
+            f"--refresh: applies to the cached Fashion-MNIST, not to {source or data}; omit one"
+        )
+    return source or data or (None if refresh else source_from_environment())
 
 
 def _require_image_size(dataset: Dataset, image_size: int | None) -> None:

@@ -45,8 +45,8 @@ class Source:
     def images(self, spec: ModelSpec) -> tuple[NDArray[np.uint8], str] | None:
         """Return the images to compare on and their name; None without data.
 
-        These are all images, of the test split if the data has one; at most `MAX_IMAGES`, evenly
-        spaced.
+        These are all images, (n, height, width[, 3]), of the test split if the data has one; at
+        most `MAX_IMAGES`, evenly spaced.
         """
         if self.data is None:
             return None
@@ -59,6 +59,8 @@ class Source:
         self, model: Path, spec: ModelSpec
     ) -> tuple[NDArray[np.uint8], Split, str]:
         """Return views of training images, the validation split, and the name of the data.
+
+        The views are (n, height, width[, 3]) uint8.
 
         Args:
             model: whose own validation split is used if it is a run that was trained on this data;

@@ -13,6 +13,8 @@ from cyclopts import Parameter
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.options import Backend, Switch, number, option_names
 from fashioncnn.cli.predict_arguments import (
+    HOW_TO_REDUCE,
+    Sources,
     check_device,
     check_out,
     check_ray,
@@ -24,14 +26,12 @@ from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.artifacts.spec import ModelSpec
-    from fashioncnn.cli.predict_output import Counts
+    from fashioncnn.inference.counts import Counts
     from fashioncnn.inference.predictor import Prediction, Predictor
 
 ViewChoice = Literal["auto", "photo", "cutout", "fashion", "pad", "stretch", "crop"]
 MAX_MEGAPIXELS = 178
 """Pillow itself rejects images of more than twice its `MAX_IMAGE_PIXELS`."""
-HOW_TO_REDUCE = "resize the image, or raise --max-megapixels"
-"""What to do about an image over the limit."""
 
 
 def predict(
@@ -95,8 +95,8 @@ def predict(
     """
     check_sources(sources, from_file, option_names(predict))
     if ray is not None:
-        images = {"--save-views": save_views, "--explain": explain}
-        others = {"--format": format_, "--json": json, "--network": network, **images}
+        others: dict[str, object] = {"--format": format_, "--json": json, "--network": network}
+        others |= {"--save-views": save_views, "--explain": explain}
         check_ray(sources, from_file, out, others)
         device = check_device(device)
     elif shard_size is not None:
@@ -109,83 +109,63 @@ def predict(
     predictor = _load(
         model, backend, network, device, views, abstain_below, explain=explain is not None
     )
-    max_pixels = round(max_megapixels * 1e6)
+    images = Sources(sources, from_file, round(max_megapixels * 1e6))
     if ray is not None and out is not None:
         from fashioncnn.cli.predict_ray import predict_with_ray
 
-        counts = predict_with_ray(
-            ray,
-            predictor,
-            model,
-            sources,
-            from_file,
-            out,
-            shard_size,
-            top,
-            max_pixels,
-            HOW_TO_REDUCE,
-        )
+        counts = predict_with_ray(ray, predictor, model, images, out, shard_size, top)
     else:
-        counts = _predict(
-            predictor,
-            str(model),
-            sources,
-            from_file,
-            out,
-            format_name,
-            top=top,
-            save_views=save_views,
-            explain=explain,
-            max_pixels=max_pixels,
-        )
+        counts = _predict(predictor, str(model), images, out, format_name, top, save_views, explain)
+    from fashioncnn.cli.predict_output import conclude
+
     if counts.resized and _is_trained_on_fashion_mnist_only(predictor.spec):
         note(
             f"{model} was trained on Fashion-MNIST only, and is usually incorrect on photographs; "
             "use --model photo"
         )
-    counts.conclude()
+    conclude(counts)
 
 
 def _predict(
     predictor: Predictor,
     name: str,
-    sources: tuple[str, ...],
-    from_file: str | None,
+    sources: Sources,
     out: Path | None,
     format_name: str,
-    *,
     top: int,
     save_views: Path | None,
     explain: Path | None,
-    max_pixels: int,
 ) -> Counts:
     """Predict all images, write the results while they are made, and return their numbers."""
     from fashioncnn.cli.predict_input import open_images
     from fashioncnn.cli.predict_output import (
-        Counts,
         open_output,
+        report_failures,
         save_images,
         show_progress,
         write_predictions,
     )
     from fashioncnn.images.files import SkippedFiles
+    from fashioncnn.inference.counts import Counts
 
     counts, skipped = Counts(), SkippedFiles()
     with (
-        open_images(sources, from_file, max_pixels, skipped) as images,
-        show_progress(sources, is_complete=from_file is None, out=out) as progress,
+        open_images(sources, skipped) as images,
+        show_progress(sources, out) as progress,
         open_output(out) as output,
-        closing(predictor.predict_sources(images, max_pixels, HOW_TO_REDUCE)) as predictions,
+        closing(
+            predictor.predict_sources(images, sources.max_pixels, HOW_TO_REDUCE)
+        ) as predictions,
     ):
         saved: Iterable[Prediction] = predictions
         if save_views is not None or explain is not None:
             saved = save_images(predictions, predictor, save_views, explain)
-        counted = counts.count(progress(saved))
+        counted = report_failures(progress(saved), counts)
         write_predictions(counted, output, format_name, name, predictor.spec.labels, top)
     if message := skipped.describe():
         note(message)
     if out is not None:
-        note(f"wrote {out}: {plural(counts.total, 'image')}")
+        note(f"wrote {out}: {plural(counts.images, 'image')}")
     return counts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fashioncnn.cli.file_errors import check_file, check_folder, writing
@@ -19,6 +20,23 @@ FOLDERS = (
     ("model", ("config.json", "model.onnx")),
 )
 """Kinds of folders and the files by which they are recognized."""
+HOW_TO_REDUCE = "resize the image, or raise --max-megapixels"
+"""What to do about an image over the limit."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the images come from.
+
+    Attributes:
+        names: on the command line.
+        from_file: a file with more sources, which follow the others; ``-`` is standard input.
+        max_pixels: of an image; larger ones are rejected.
+    """
+
+    names: tuple[str, ...]
+    from_file: str | None
+    max_pixels: int
 
 
 def check_sources(sources: tuple[str, ...], from_file: str | None, options: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from fashioncnn.cli.predict_arguments import STDIN, reject_model_folder
+from fashioncnn.cli.predict_arguments import STDIN, Sources, reject_model_folder
 from fashioncnn.errors import UsageError
 from fashioncnn.images.files import OnSkip
 from fashioncnn.images.limits import max_bytes
@@ -21,23 +21,19 @@ from fashioncnn.reading import open_regular, reason
 
 
 @contextmanager
-def open_images(
-    sources: tuple[str, ...], from_file: str | None, max_pixels: int, on_skip: OnSkip
-) -> Iterator[Iterator[ImageSource]]:
+def open_images(sources: Sources, on_skip: OnSkip) -> Iterator[Iterator[ImageSource]]:
     """Open standard input or the list, if they are sources, and yield the images of all sources.
 
     Args:
-        sources: on the command line.
-        from_file: a file with more sources, which follow the others; ``-`` is standard input.
-        max_pixels: of an image.
+        sources: of the images.
         on_skip: called with each file in a folder that is not an image.
     """
-    limit = max_bytes(max_pixels)
-    stdin = sys.stdin.buffer if STDIN in sources else io.BytesIO()
-    with _open_list(from_file) as file:
+    limit = max_bytes(sources.max_pixels)
+    stdin = sys.stdin.buffer if STDIN in sources.names else io.BytesIO()
+    with _open_list(sources.from_file) as file:
         listed = map(reject_model_folder, read_list(file))
         yield chain(
-            find_sources(sources, stdin, limit, on_skip),
+            find_sources(sources.names, stdin, limit, on_skip),
             find_sources(listed, io.BytesIO(), limit, on_skip),
         )
 

@@ -8,100 +8,56 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
+from fashioncnn.cli.predict_arguments import Sources
 from fashioncnn.errors import ImageError, UsageError
 from fashioncnn.files import atomic_file, remove_temporary_files, write_png
 from fashioncnn.images.formats import SUFFIXES
+from fashioncnn.inference.counts import Counts
 from fashioncnn.inference.predictor import Prediction, Predictor
 from fashioncnn.inference.sources import count_sources
 from fashioncnn.reporting.predictions import FORMATS, format_table, to_record
 
-if TYPE_CHECKING:
-    from fashioncnn.cluster.parts import ShardSummary
-
 MAX_NAME_LENGTH = 60
 """Characters of an image's name that are part of a file name."""
-MAX_NAMES = 3
-"""Images that are named in a note about several."""
 
 
-@dataclass
-class Counts:
-    """Numbers of predictions.
+def report_failures(predictions: Iterable[Prediction], counts: Counts) -> Iterator[Prediction]:
+    """Yield the predictions, count them, and report images that could not be read."""
+    for prediction in predictions:
+        counts.count(prediction)
+        if prediction.error:
+            note(f"skipped: {prediction.error}")
+        yield prediction
 
-    Attributes:
-        total: all sources.
-        found: sources that exist.
-        failed: images that could not be read.
-        abstained: images for which the model abstains.
-        resized: images of another size than the model input.
-        several: names of the first images with several garments, at most `MAX_NAMES`.
-        more: other images with several garments.
+
+def conclude(counts: Counts) -> None:
+    """Report abstentions and several garments, and raise an error unless all sources were read.
+
+    Raises:
+        UsageError: no source exists.
+        ImageError: images could not be read.
     """
-
-    total: int = 0
-    found: int = 0
-    failed: int = 0
-    abstained: int = 0
-    resized: int = 0
-    several: list[str] = field(default_factory=list)
-    more: int = 0
-
-    def count(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Yield the predictions, count them, and report images that could not be read."""
-        for prediction in predictions:
-            self.total += 1
-            self.found += prediction.found
-            self.abstained += prediction.abstained
-            self.resized += prediction.resized
-            if prediction.several_garments and len(self.several) < MAX_NAMES:
-                self.several.append(prediction.source)
-            else:
-                self.more += prediction.several_garments
-            if prediction.error:
-                self.failed += 1
-                note(f"skipped: {prediction.error}")
-            yield prediction
-
-    def add(self, summary: ShardSummary) -> None:
-        """Add the numbers of a shard of a job on a cluster."""
-        self.total += summary.images
-        self.found += summary.found
-        self.failed += summary.failed
-        self.abstained += summary.abstained
-        self.resized += summary.resized
-        named = summary.several[: MAX_NAMES - len(self.several)]
-        self.several += named
-        self.more += summary.more + len(summary.several) - len(named)
-
-    def conclude(self) -> None:
-        """Report abstentions and several garments, and raise an error unless all sources were read.
-
-        Raises:
-            UsageError: no source exists.
-            ImageError: images could not be read.
-        """
-        if self.abstained:
-            note(
-                f"abstained on {self.abstained:,} of {plural(self.total, 'image')}, which may show "
-                "none of the classes: the confidence is below the threshold (--abstain-below)"
-            )
-        if self.several:
-            more = f" and {self.more:,} more" if self.more else ""
-            note(
-                "several garments, of which the largest was classified: "
-                f"{', '.join(self.several)}{more}"
-            )
-        if not self.found:
-            raise UsageError("predict: no image found")
-        if self.failed:
-            raise ImageError(f"{self.failed:,} of {plural(self.total, 'image')} could not be read")
+    if counts.abstained:
+        note(
+            f"abstained on {counts.abstained:,} of {plural(counts.images, 'image')}, which may "
+            "show none of the classes: the confidence is below the threshold (--abstain-below)"
+        )
+    if counts.several:
+        more = f" and {counts.more:,} more" if counts.more else ""
+        note(
+            "several garments, of which the largest was classified: "
+            f"{', '.join(counts.several)}{more}"
+        )
+    if not counts.found:
+        raise UsageError("predict: no image found")
+    if counts.failed:
+        raise ImageError(f"{counts.failed:,} of {plural(counts.images, 'image')} could not be read")
 
 
 @contextmanager
@@ -121,15 +77,14 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
 
 @contextmanager
 def show_progress(
-    sources: tuple[str, ...], *, is_complete: bool, out: Path | None
+    sources: Sources, out: Path | None
 ) -> Iterator[Callable[[Iterable[Prediction]], Iterable[Prediction]]]:
     """Yield a function that passes predictions on and shows a progress bar on a terminal.
 
     There is no bar where the predictions themselves are printed on a terminal.
 
     Args:
-        sources: whose images are counted for the total.
-        is_complete: whether there are no other sources.
+        sources: whose images are counted for the total, unless some are in a list.
         out: the output file.
     """
     if not sys.stderr.isatty() or (out is None and sys.stdout.isatty()):
@@ -138,7 +93,7 @@ def show_progress(
     from fashioncnn.cli.image_bar import image_bar
 
     with image_bar() as bar:
-        total = count_sources(sources) if is_complete else None
+        total = count_sources(sources.names) if sources.from_file is None else None
         yield lambda predictions: bar.track(predictions, total, description="predicting")
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from fashioncnn._version import __version__
 from fashioncnn.cli.console import note, plural
 from fashioncnn.cli.file_errors import writing
-from fashioncnn.cli.predict_output import Counts
+from fashioncnn.cli.predict_arguments import HOW_TO_REDUCE, Sources
 from fashioncnn.environment import require_modules
 from fashioncnn.errors import UsageError
 from fashioncnn.files import make_folder, remove_temporary_files
 from fashioncnn.images.files import SkippedFiles
+from fashioncnn.inference.counts import Counts
 from fashioncnn.inference.onnx_backend import OnnxBackend
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.loading import BackendName
@@ -37,13 +38,10 @@ def predict_with_ray(
     ray: str,
     predictor: Predictor,
     model: Path,
-    sources: tuple[str, ...],
-    from_file: str | None,
+    sources: Sources,
     out: Path,
     shard_size: int | None,
     top: int,
-    max_pixels: int,
-    remedy: str,
 ) -> Counts:
     """Predict all images on a Ray cluster, and return their numbers.
 
@@ -51,13 +49,10 @@ def predict_with_ray(
         ray: address of the cluster, or ``auto``.
         predictor: the model, with the options of the command.
         model: its name.
-        sources: of images.
-        from_file: a file with more sources.
+        sources: of the images.
         out: folder of the predictions; those of the same job are continued.
         shard_size: images per file.
         top: classes per image.
-        max_pixels: of an image.
-        remedy: what a message about an image over that limit says to do.
 
     Raises:
         UsageError: `out` contains something else, or there is no image.
@@ -70,7 +65,7 @@ def predict_with_ray(
 
     name: BackendName = "onnx" if isinstance(predictor.backend, OnnxBackend) else "torch"
     content = read_model(model, name, predictor.spec)
-    settings = _settings(content, str(model), shard_size or SHARD_SIZE, top, max_pixels)
+    settings = _settings(content, str(model), shard_size or SHARD_SIZE, top, sources.max_pixels)
     folder = JobFolder(out.absolute())
     _check_existing(folder, settings, out)
     skipped = SkippedFiles()
@@ -79,18 +74,18 @@ def predict_with_ray(
         where = "this machine" if address is None else f"the cluster at {address}"
         machines, cores = plural(cluster.machines, "machine"), plural(cluster.cores, "core")
         note(f"Ray on {where}: {machines}, {cores}")
-        list_images = partial(_list_images, sources, from_file, max_pixels, skipped)
+        list_images = partial(_list_images, sources, skipped)
         with _open_job(folder, settings, list_images, out) as job:
             if message := skipped.describe():
                 note(message)
             try:
-                counts = _finish(folder, job, content, cluster.cores, remedy)
+                counts = _finish(folder, job, content, cluster.cores)
             except KeyboardInterrupt:
                 note(f"finished files are kept in {out}; run the same command to continue")
                 raise
             finally:
                 remove_temporary_files(folder.path)
-    note(f"wrote {out}: {plural(counts.total, 'image')} in {plural(job.shards, 'file')}")
+    note(f"wrote {out}: {plural(counts.images, 'image')} in {plural(job.shards, 'file')}")
     return counts
 
 
@@ -134,9 +129,7 @@ def _require_same(job: Job, settings: JobSettings, out: Path) -> None:
 
 
 def _list_images(
-    sources: tuple[str, ...],
-    from_file: str | None,
-    max_pixels: int,
+    sources: Sources,
     skipped: SkippedFiles,
     shard_size: int,
     on_shard: OnShard | None = None,
@@ -145,7 +138,7 @@ def _list_images(
     from fashioncnn.cli.predict_input import open_images
     from fashioncnn.cluster.inputs import list_inputs
 
-    with open_images(sources, from_file, max_pixels, skipped) as images:
+    with open_images(sources, skipped) as images:
         return list_inputs(images, shard_size, on_shard)
 
 
@@ -190,7 +183,7 @@ def _open_job(
         yield job
 
 
-def _finish(folder: JobFolder, job: Job, model: ModelBytes, cores: int, remedy: str) -> Counts:
+def _finish(folder: JobFolder, job: Job, model: ModelBytes, cores: int) -> Counts:
     """Predict the shards that are missing, and write the manifest."""
     from fashioncnn.cluster.engine import run_shards
     from fashioncnn.cluster.manifest import write_manifest
@@ -205,7 +198,7 @@ def _finish(folder: JobFolder, job: Job, model: ModelBytes, cores: int, remedy: 
     remove_attempts(folder)  # of an interrupted command
     if missing:
         with _progress(job, missing) as advance:
-            for summary in run_shards(folder, job, model, missing, cores, remedy):
+            for summary in run_shards(folder, job, model, missing, cores, HOW_TO_REDUCE):
                 advance(summary.images)
     write_manifest(folder, job, counts.add)
     remove_attempts(folder)

@@ -196,7 +196,7 @@ def place(settings: Settings, ranks: Ranks) -> Settings:
 
 
 class Plan:
-    """What the first process tells the others once, when it starts to train.
+    """What the first process sends to the others once, when it starts to train.
 
     Raises in the others:
         ReportedError: the first process ends without training.

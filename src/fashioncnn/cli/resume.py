@@ -131,7 +131,7 @@ def _resume(
 
 def is_done(run: RunFolder, before: Settings, settings: Settings) -> bool:
     """Return whether the run needs no more training."""
-    from fashioncnn.training.prepare import check_extension
+    from fashioncnn.training.extension import check_extension
 
     epochs = settings.training.epochs
     if epochs == "auto":

@@ -20,7 +20,7 @@ from fashioncnn.reporting.tables import metrics_tables, summary_table
 from fashioncnn.tracking.track import tracking
 from fashioncnn.tracking.tracker import flat_settings
 from fashioncnn.training.distributed import StopTogether
-from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.extension import can_extend
 from fashioncnn.training.ranks import ALONE
 from fashioncnn.training.run import train_model
 

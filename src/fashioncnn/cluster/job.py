@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from fashioncnn.artifacts.model_folder import first_problem
+from fashioncnn.artifacts.documents import parse_document
 from fashioncnn.checksum import ChecksumError, json_sha256, with_checksum, without_checksum
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.files import write_json
-from fashioncnn.reading import CONFIG_BYTES, read_json, reason
+from fashioncnn.reading import CONFIG_BYTES, read_bytes, reason
 from fashioncnn.settings import SCHEMA
 
 NAMES_ONLY = {"model"}
@@ -118,19 +118,23 @@ class JobFolder:
             DataError: its file is damaged.
         """
         try:
-            values: Any = without_checksum(dict(read_json(self.job, CONFIG_BYTES)))
-            schema = values.pop("schema", None)
-            if schema != SCHEMA:
-                raise ValueError(f"schema {schema}, which this version cannot read")
-            return Job.model_validate(values)
+            content = read_bytes(self.job, CONFIG_BYTES)
+            return parse_document(content, Job, _verified, has_paths=True)
         except OSError as error:
             raise UsageError(f"{self.job}: cannot be read ({reason(error)})") from None
         except ChecksumError as error:
             raise DataError(f"{self.job}: {error}") from None
-        except ValidationError as error:
-            raise DataError(f"{self.job}: invalid ({first_problem(error)})") from None
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise DataError(f"{self.job}: invalid ({error})") from None
+
+
+def _verified(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a job; raises `ValueError` for a document of another schema."""
+    job = without_checksum(values)
+    schema = job.pop("schema", None)
+    if schema != SCHEMA:
+        raise ValueError(f"schema {schema}, which this version cannot read")
+    return job
 
 
 def describe_difference(job: Job, other: JobSettings) -> str | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
 
 from fashioncnn.cluster.inputs import read_inputs
 from fashioncnn.cluster.job import Job, JobFolder
 from fashioncnn.cluster.parts import ShardSummary, verify_part
 from fashioncnn.files import write_json
+from fashioncnn.inference.counts import Counts
 from fashioncnn.settings import SCHEMA
 
 SUMMED = ("images", "found", "failed", "abstained", "resized")
@@ -27,13 +26,16 @@ def write_manifest(folder: JobFolder, job: Job, on_part: Callable[[ShardSummary]
         DataError: a part is missing or damaged, or has other images.
         WriteError: the manifest cannot be written.
     """
-    totals, parts = dict.fromkeys(SUMMED, 0), []
+    totals, parts = Counts(), []
     for shard in range(job.shards):
         path = folder.part(shard)
         summary = verify_part(path, job, shard, read_inputs(folder.input_list(shard)))
-        counts: dict[str, Any] = {key: asdict(summary)[key] for key in SUMMED}
-        for key in SUMMED:
-            totals[key] += counts[key]
-        parts.append({"file": path.name, **counts, "bytes": path.stat().st_size})
+        totals.add(summary)
+        parts.append({"file": path.name, **_numbers(summary), "bytes": path.stat().st_size})
         on_part(summary)
-    write_json(folder.manifest, {"schema": SCHEMA, "job": job.id, **totals, "parts": parts})
+    document = {"schema": SCHEMA, "job": job.id, **_numbers(totals), "parts": parts}
+    write_json(folder.manifest, document)
+
+
+def _numbers(counts: Counts) -> dict[str, int]:
+    return {key: getattr(counts, key) for key in SUMMED}

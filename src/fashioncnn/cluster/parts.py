@@ -15,54 +15,31 @@ from fashioncnn.cluster.inputs import Input
 from fashioncnn.cluster.job import Job, utf8
 from fashioncnn.errors import DataError
 from fashioncnn.files import atomic_file
+from fashioncnn.inference.counts import Counts
 from fashioncnn.inference.predictor import Prediction
 from fashioncnn.reading import open_regular
 from fashioncnn.reporting.predictions import column_names, to_record, to_row
 
 KEY = b"fashioncnn"
 """Key of the summary in the metadata of a part."""
-MAX_NAMES = 3
-"""Names of images in a summary."""
 TYPES = {"code": pa.int32(), "probability": pa.float64(), "confidence": pa.float64()}
 TYPES.update(abstained=pa.bool_(), several_garments=pa.bool_())
 """Types of columns, by their name without the rank; others are strings."""
 
 
 @dataclass
-class ShardSummary:
+class ShardSummary(Counts):
     """Numbers of the predictions for a shard.
 
     Attributes:
         shard: its number.
-        images: all images.
-        found: images whose source exists.
-        failed: images that could not be read.
-        abstained: images for which the model abstains.
-        resized: images of another size than the model input.
-        several: names of the first images with several garments, at most `MAX_NAMES`.
-        more: other images with several garments.
     """
 
-    shard: int
-    images: int = 0
-    found: int = 0
-    failed: int = 0
-    abstained: int = 0
-    resized: int = 0
-    several: list[str] = field(default_factory=list)
-    more: int = 0
+    shard: int = field(kw_only=True)
 
-    def add(self, prediction: Prediction) -> None:
-        """Count a prediction."""
-        self.images += 1
-        self.found += prediction.found
-        self.failed += prediction.error is not None
-        self.abstained += prediction.abstained
-        self.resized += prediction.resized
-        if prediction.several_garments and len(self.several) < MAX_NAMES:
-            self.several.append(utf8(prediction.source))
-        else:
-            self.more += prediction.several_garments
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as JSON values, the number of the shard first."""
+        return {"shard": self.shard, **asdict(self)}
 
 
 class PartWriter:
@@ -79,13 +56,13 @@ class PartWriter:
 
     def __init__(self, job: Job, shard: int, labels: tuple[str, ...]) -> None:
         self.job, self.labels = job, labels
-        self.summary = ShardSummary(shard)
+        self.summary = ShardSummary(shard=shard)
         self._top = min(job.top, len(labels))
         self._rows: list[list[Any]] = []
 
     def add(self, prediction: Prediction) -> None:
         """Add the prediction for the next image."""
-        self.summary.add(prediction)
+        self.summary.count(prediction, utf8(prediction.source))
         self._rows.append(to_row(to_record(prediction, self.labels, self._top), self._top))
 
     def write(self, path: Path) -> None:
@@ -98,7 +75,7 @@ class PartWriter:
             pa.array(map(_storable, values), kind.type)
             for values, kind in zip(columns, schema, strict=True)
         ]
-        document = json.dumps({"job": self.job.id, **asdict(self.summary)})
+        document = json.dumps({"job": self.job.id, **self.summary.to_json()})
         table = pa.table(arrays, schema=schema.with_metadata({KEY: document}))
         with atomic_file(path) as file:
             pq.write_table(table, file, compression="zstd")

@@ -7,7 +7,6 @@ import shutil
 import socket
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ class ShardPredictor:
             summary = self.predict(int(row["shard"]))
         except FashionCNNError as error:
             return {"summary": "", "error": str(error), "exit_code": error.exit_code}
-        return {"summary": json.dumps(asdict(summary)), "error": "", "exit_code": 0}
+        return {"summary": json.dumps(summary.to_json()), "error": "", "exit_code": 0}
 
     def predict(self, shard: int) -> ShardSummary:
         """Write the part of a shard, unless it is there, and return its summary.

@@ -77,7 +77,11 @@ def confusion_matrix(
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """Return the unweighted mean of the F1 scores; 0 for a class without images and predictions."""
+    """Return the unweighted mean of the F1 scores; 0 for a class without images and predictions.
+
+    Args:
+        confusion: (classes, classes), see `confusion_matrix`.
+    """
     correct = np.diagonal(confusion)
     labels_and_predictions = confusion.sum(axis=0) + confusion.sum(axis=1)
     return float((2 * correct / np.maximum(labels_and_predictions, 1)).mean())

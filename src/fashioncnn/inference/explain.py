@@ -72,7 +72,7 @@ def draw_heat_maps(views: NDArray[np.uint8], maps: NDArray[np.float32]) -> list[
 
 
 def side_by_side(views: NDArray[np.uint8]) -> Image.Image:
-    """Return the views next to each other, one pixel per pixel."""
+    """Return the views, (views, size, size[, 3]), next to each other, one pixel per pixel."""
     return Image.fromarray(np.concatenate(list(views), axis=1))
 
 

@@ -162,7 +162,10 @@ class Predictor:
         return self.to_logits(self.predict_views(views).probabilities)
 
     def to_logits(self, probabilities: Floats) -> NDArray[np.float32]:
-        """Return logits whose softmax at the model's temperature is `probabilities`."""
+        """Return logits whose softmax at the model's temperature is `probabilities`.
+
+        Both are (n, classes), the logits float32.
+        """
         logits = self.spec.temperature * np.log(np.maximum(probabilities, SMALLEST))
         return logits.astype(np.float32)
 

@@ -109,6 +109,11 @@ class BatchNorm(nn.BatchNorm2d, KernelLayer):
         receives both gradients and sums them on the way, where PyTorch would add them in a pass of
         its own (`fashioncnn.kernels.batch_norm_pair`). The two share their memory: modify neither
         in place.
+
+        Args:
+            features: (b, channels, height, width) float.
+            residual: float of the same shape, added to the normalized features.
+            relu: whether to apply ReLU last.
         """
         self._check_input_dim(features)
         state = BatchNormState(self.weight, self.bias, self.running_mean, self.running_var)

@@ -14,11 +14,22 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
+from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.seeding import teacher_seed
 from fashioncnn.devices import autocast
+from fashioncnn.errors import FashionCNNError, UsageError
+from fashioncnn.files import expand_user
+from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.models.backend import normalize
 from fashioncnn.models.trained_model import TrainedModel, load_model
-from fashioncnn.settings import DistillationConfig, KernelsName, Settings
+from fashioncnn.settings import (
+    CustomConfig,
+    DistillationConfig,
+    KernelsName,
+    Settings,
+    TrainingConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,56 @@ class TeacherEnsemble:
                 for model in self.models
             ]
         return (torch.stack(logits) / self.temperature).softmax(2).mean(0)
+
+
+def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
+    """Return the names of models that can be teachers; folders as absolute paths.
+
+    Raises:
+        UsageError: a model does not exist, or is given twice.
+        DataError: a model has other classes or another image size.
+        ModelError: a model is damaged.
+    """
+    resolved: dict[str, str] = {}
+    for name in names:
+        try:
+            path = expand_user(name, "distillation.teachers")
+            folder = find_model(path)
+            if isinstance(read_description(folder).architecture, CustomConfig):
+                raise UsageError("a custom network cannot be a teacher")
+            model = load_model(path)
+            check_compatible(model.spec, dataset)
+        except FashionCNNError as error:
+            raise type(error)(f"distillation.teachers = {name}: {error}") from None
+        sha256 = model.sha256
+        if sha256 in resolved:
+            raise UsageError(
+                f"distillation.teachers: {resolved[sha256]} and {name} are the same model"
+            )
+        bundled = folder in bundled_models().values()
+        resolved[sha256] = name if bundled else str(path.resolve())
+    return tuple(resolved.values())
+
+
+def resolve_distillation(
+    settings: Settings, training: TrainingConfig, dataset: Dataset
+) -> DistillationConfig:
+    """Return the settings with resolved teachers, and the epochs of those to train first.
+
+    Args:
+        settings: as given.
+        training: resolved, of the student.
+        dataset: to train on.
+
+    Raises:
+        FashionCNNError: see `resolve_teachers`.
+    """
+    distillation = settings.distillation
+    teachers = resolve_teachers(distillation.teachers, dataset)
+    epochs = distillation.epochs
+    if distillation.ensemble_size and epochs == "auto":
+        epochs = int(training.epochs)
+    return distillation.model_copy(update={"teachers": teachers, "epochs": epochs})
 
 
 def load_teachers(settings: Settings, device: torch.device) -> dict[str, TrainedModel]:

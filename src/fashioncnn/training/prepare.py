@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
 from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
-from fashioncnn.errors import FashionCNNError, UsageError
-from fashioncnn.files import expand_user
-from fashioncnn.inference.evaluate import check_compatible
+from fashioncnn.errors import UsageError
 from fashioncnn.kernels import load_kernels
 from fashioncnn.models import build_model
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.layers import KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
-from fashioncnn.models.trained_model import TrainedModel, load_model, required_network
-from fashioncnn.models.transfer import check_transfer, require_head
+from fashioncnn.models.trained_model import TrainedModel, required_network
+from fashioncnn.models.transfer import require_head
 from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
-    ConstantSchedule,
     CustomConfig,
-    DistillationConfig,
     ModelConfig,
     RuntimeConfig,
     Settings,
     TrainingConfig,
 )
 from fashioncnn.training.batches import rank_positions
+from fashioncnn.training.checks import (
+    check_data,
+    check_freeze,
+    check_no_teachers,
+    check_patience,
+    check_weights,
+)
+from fashioncnn.training.distillation import resolve_distillation
 from fashioncnn.training.selection import Candidate, fastest_candidate
 
 MIN_EPOCHS, MIN_STEPS = 15, 200
@@ -67,7 +69,7 @@ def prepare_settings(
         DataError: there is no test split to track, or a model has other classes or image sizes.
         ModelError: a teacher is damaged.
     """
-    _check_freeze(settings, initial)
+    check_freeze(settings, initial)
     return _resolve(settings, dataset, initial, custom, world_size)
 
 
@@ -78,7 +80,7 @@ def _resolve(
     custom: CustomNetwork | None,
     world_size: int,
 ) -> Settings:
-    _check_data(settings, dataset)
+    check_data(settings, dataset)
     data, model = settings.data, settings.model
     if custom is not None:
         model = custom.config
@@ -88,14 +90,14 @@ def _resolve(
         )
     views = dataset.views if data.views == "auto" else data.views
     if initial is not None:
-        _check_no_teachers(settings)
+        check_no_teachers(settings)
         required_network("the model to start from", initial.spec.architecture, custom)
         model = initial.spec.architecture if custom is None else custom.config
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
     train, validation = training_splits(dataset, data)  # raises if it is not possible
     held_out = 0 if validation is None else len(validation)
-    _check_patience(settings, held_out)
+    check_patience(settings, held_out)
     training = _resolve_epochs(settings.training, len(train))
     runtime = resolve_runtime(settings.runtime)
     sizes = _batch_sizes(training.batch_size, len(train), world_size)
@@ -107,7 +109,7 @@ def _resolve(
         batch_size = training.batch_size
         runtime = _select_fastest(settings.runtime, runtime, model, dataset, batch_size)
     if initial is not None:
-        _check_weights(network, initial, dataset)
+        check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
     source = dataset.source if is_name else str(Path(dataset.source).resolve())
     data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
@@ -116,7 +118,7 @@ def _resolve(
         "data": data,
         "model": model,
         "training": training,
-        "distillation": _resolve_distillation(settings, training, dataset),
+        "distillation": resolve_distillation(settings, training, dataset),
         "runtime": runtime,
     }
     return validate(settings.model_copy(update=changes).model_dump())
@@ -141,34 +143,6 @@ def settings_of_weights(settings: Settings, initial: TrainedModel | None) -> Set
     return override(settings, values)
 
 
-def can_extend(settings: Settings) -> bool:
-    """Return whether epochs can be added: only if the schedule does not depend on their number."""
-    return isinstance(settings.schedule, ConstantSchedule)
-
-
-def check_extension(settings: Settings, epochs: int, path: Path) -> None:
-    """Reject a number of epochs that a run cannot be extended to.
-
-    Args:
-        settings: of the run.
-        epochs: another number than that of the settings.
-        path: of the run.
-
-    Raises:
-        UsageError: it is smaller, or the learning rate schedule depends on the number of epochs.
-    """
-    before = int(settings.training.epochs)
-    if epochs < before:
-        raise UsageError(
-            f"--epochs {epochs}: {path} was started with {before} epochs; it can only be extended"
-        )
-    if not can_extend(settings):
-        raise UsageError(
-            f"--epochs {epochs}: the learning rate of {path} has decayed to 0 at epoch {before}; "
-            f"start a new run from its weights with --from {path}"
-        )
-
-
 def prepare_resumed(
     settings: Settings,
     dataset: Dataset,
@@ -186,158 +160,12 @@ def prepare_resumed(
     return _resolve(settings, dataset, None, custom, world_size)
 
 
-def resolve_teachers(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
-    """Return the names of models that can be teachers; folders as absolute paths.
-
-    Raises:
-        UsageError: a model does not exist, or is given twice.
-        DataError: a model has other classes or another image size.
-        ModelError: a model is damaged.
-    """
-    resolved: dict[str, str] = {}
-    for name in names:
-        try:
-            path = expand_user(name, "distillation.teachers")
-            folder = find_model(path)
-            if isinstance(read_description(folder).architecture, CustomConfig):
-                raise UsageError("a custom network cannot be a teacher")
-            model = load_model(path)
-            check_compatible(model.spec, dataset)
-        except FashionCNNError as error:
-            raise type(error)(f"distillation.teachers = {name}: {error}") from None
-        sha256 = model.sha256
-        if sha256 in resolved:
-            raise UsageError(
-                f"distillation.teachers: {resolved[sha256]} and {name} are the same model"
-            )
-        bundled = folder in bundled_models().values()
-        resolved[sha256] = name if bundled else str(path.resolve())
-    return tuple(resolved.values())
-
-
-def _check_freeze(settings: Settings, initial: TrainedModel | None) -> None:
-    freeze = settings.training.freeze
-    if freeze != "none" and initial is None:
-        raise UsageError(
-            f"freeze = '{freeze}': only for a training that starts from the weights of a model"
-        )
-
-
-def _check_data(settings: Settings, dataset: Dataset) -> None:
-    data, size = settings.data, dataset.require_train().images.shape[1]
-    if data.image_size not in (None, size):
-        raise UsageError(
-            f"image_size = {data.image_size}: only images of class folders are resized; those of "
-            f"{dataset.source} are {size}×{size}"
-        )
-    if dataset.views != "fashion" and data.views not in ("auto", dataset.views):
-        raise UsageError(
-            f"data.views = '{data.views}': the images of {dataset.source} were loaded as "
-            f"'{dataset.views}', so predictions must use '{dataset.views}', too"
-        )
-    _check_channels(settings, dataset)
-    _check_partial_labels(settings, dataset)
-    if settings.augmentation.shift >= size:
-        raise UsageError(
-            f"augmentation.shift = {settings.augmentation.shift}: should be less than the image "
-            f"side, {size}"
-        )
-    if settings.training.track_test:
-        dataset.require_test()
-
-
-def _check_partial_labels(settings: Settings, dataset: Dataset) -> None:
-    """Reject what is not defined for images of several classes or of none."""
-    adjustment = settings.training.logit_adjustment
-    if adjustment is not None and not settings.distillation.is_off:
-        raise UsageError(
-            f"training.logit_adjustment = {adjustment:g}: not possible together with distillation, "
-            "whose teachers see no class frequencies; remove one of them"
-        )
-    if dataset.train.allowed is None and dataset.rehearsal is None:
-        return
-    _check_rehearsal(settings.data.rehearsal, dataset)
-    augmentation, data = settings.augmentation, settings.data
-    rejected = {
-        f"augmentation.mixup = {augmentation.mixup:g}": augmentation.mixup > 0,
-        f"augmentation.cutmix = {augmentation.cutmix:g}": augmentation.cutmix > 0,
-        f"data.class_weights = '{data.class_weights}'": data.class_weights != "none",
-        f"data.label_noise = {data.label_noise:g}": data.label_noise > 0,
-        "distillation": not settings.distillation.is_off,
-    }
-    for setting, is_given in rejected.items():
-        if is_given:
-            what = "partial labels" if dataset.train.allowed is not None else "data.rehearsal"
-            raise UsageError(f"{setting}: not possible together with {what}; switch it off")
-
-
-def _check_rehearsal(added: int | None, dataset: Dataset) -> None:
-    rehearsal = dataset.rehearsal
-    if rehearsal is None:
-        return
-    if not added or added > len(rehearsal):
-        raise UsageError(
-            f"data.rehearsal = {added}: should be from 1 to {len(rehearsal):,}, the number of "
-            "images that there are"
-        )
-
-
-def _check_channels(settings: Settings, dataset: Dataset) -> None:
-    augmentation = settings.augmentation
-    if settings.data.channels > dataset.channels:
-        raise UsageError(
-            f"channels = {settings.data.channels}: the images of {dataset.source} are grayscale; "
-            "only image files are read in color"
-        )
-    if dataset.channels == 3 and augmentation.photograph + augmentation.outlier_exposure > 0:
-        raise UsageError(
-            "augmentation.photograph and augmentation.outlier_exposure: only for grayscale images; "
-            "set both to 0"
-        )
-
-
-def _check_no_teachers(settings: Settings) -> None:
-    if settings.distillation.ensemble_size:
-        raise UsageError(
-            f"distillation.ensemble_size = {settings.distillation.ensemble_size}: teachers are "
-            "trained from scratch, which --from contradicts; --set distillation.ensemble_size=0"
-        )
-
-
-def _check_weights(network: nn.Module, initial: TrainedModel, dataset: Dataset) -> None:
-    """Raise `UsageError` if the weights of `initial` do not fit the images and the network."""
-    preprocessing, channels = initial.spec.preprocessing, dataset.channels
-    if channels != preprocessing.channels:
-        raise UsageError(
-            f"channels = {channels}: the model to start from takes {preprocessing.channels}"
-        )
-    try:
-        weights = initial.network.state_dict()
-        check_transfer(network, weights, dataset.class_names, initial.spec.labels)
-    except UsageError:
-        if dataset.image_size == preprocessing.image_size:
-            raise
-        raise UsageError(
-            f"image_size = {dataset.image_size}: the weights of {initial.spec.architecture.name} "
-            f"fit only images of {preprocessing.image_size}×{preprocessing.image_size}"
-        ) from None
-
-
 def _resolve_epochs(training: TrainingConfig, n: int) -> TrainingConfig:
     """Replace ``auto`` for a training on `n` images."""
     if training.epochs != "auto":
         return training
     epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / math.ceil(n / training.batch_size)))
     return training.model_copy(update={"epochs": epochs})
-
-
-def _check_patience(settings: Settings, held_out: int) -> None:
-    patience = settings.training.patience
-    if patience and not held_out:
-        raise UsageError(
-            f"patience = {patience}: early stopping needs a validation split; set validation above "
-            "0, for example to auto"
-        )
 
 
 def _batch_sizes(batch_size: int, n: int, world_size: int) -> set[int]:
@@ -437,14 +265,3 @@ def _select_fastest(
 def _normalizes_single_values(network: nn.Module) -> bool:
     """Return whether batch norm gets one value per channel and image."""
     return isinstance(network, BatchNormCNN | ResidualCNN) and network.side == 1
-
-
-def _resolve_distillation(
-    settings: Settings, training: TrainingConfig, dataset: Dataset
-) -> DistillationConfig:
-    distillation = settings.distillation
-    teachers = resolve_teachers(distillation.teachers, dataset)
-    epochs = distillation.epochs
-    if distillation.ensemble_size and epochs == "auto":
-        epochs = int(training.epochs)
-    return distillation.model_copy(update={"teachers": teachers, "epochs": epochs})

@@ -25,7 +25,7 @@ from fashioncnn.training.checkpoint import (
     with_prefix,
     without_prefix,
 )
-from fashioncnn.training.prepare import can_extend
+from fashioncnn.training.extension import can_extend
 from fashioncnn.training.ranks import differences
 from fashioncnn.training.state import Progress, Record, TrainState
 

@@ -48,7 +48,13 @@ class Progress:
     _pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list, repr=False)
 
     def add(self, loss: Tensor, correct: Tensor, n: int) -> None:
-        """Count a step over `n` images without waiting for the device."""
+        """Count a step over `n` images without waiting for the device.
+
+        Args:
+            loss: () float, the mean over the images.
+            correct: () int64, the number of correct predictions.
+            n: number of images.
+        """
         self._pending.append((loss, correct, n))
         self.step += 1
         self.position += n

@@ -39,7 +39,7 @@ def make_step(state: TrainState) -> Step:
 
 
 def train_step(state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Update the weights; return the mean loss and the number of correct predictions."""
+    """Update the weights; return the mean loss, () float, and the correct predictions, () int64."""
     logits = training_logits(state, state.network, batch)
     loss = state.loss(logits, batch)
     state.optimizer.zero_grad()

@@ -10,7 +10,8 @@ from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import available_cores
 from fashioncnn.settings import DistillationConfig, FashionCNNConfig, Settings
-from fashioncnn.training.prepare import prepare_settings, resolve_teachers
+from fashioncnn.training.distillation import resolve_teachers
+from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.tuning.config import (
     KERNEL_SIZE,
     PADDING,
