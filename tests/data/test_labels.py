@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fashioncnn.data.labels import distinct_labels, encode_labels, natural_key
-from fashioncnn.errors import DataError
+from fashioncnn.errors import DataError, UsageError
 
 NUMBERS = tuple(str(i) for i in range(12))
 
@@ -67,6 +67,7 @@ def test_integers_are_names_of_classes_that_are_integers():
         ([[0], [1, 0]], ["a", "b"], "rows of different lengths"),
         ([b"a"], ["a", "b"], "labels of type |S1: should be integers or names"),
         (3, ["a", "b"], r"labels of shape \(\)"),
+        (np.ma.masked_equal([0, 1], 1), ["a", "b"], "labels: masked array with masked values"),
     ],
 )
 def test_other_labels_are_rejected(labels, classes, message):
@@ -76,3 +77,23 @@ def test_other_labels_are_rejected(labels, classes, message):
 
 def test_no_labels_are_an_empty_array():
     assert encode_labels([], ["a", "b"]).shape == (0,)
+
+
+def test_sparse_tensors_are_rejected():
+    with pytest.raises(UsageError, match="labels: tensor that cannot be converted"):
+        encode_labels(torch.eye(2)[0].to_sparse(), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [["b"], ["a"]],
+        np.array([["b"], ["a"]]),
+        np.array(["b", "a"], np.dtypes.StringDType()),
+        [[1], [0]],
+        np.ma.masked_array([1, 0]),
+    ],
+    ids=str,
+)
+def test_one_column_is_a_list(labels):
+    assert encode_labels(labels, ["a", "b"]).tolist() == [1, 0]

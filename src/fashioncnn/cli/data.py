@@ -82,7 +82,7 @@ def data(
     if similarity is not None and not duplicates:
         raise UsageError(f"--similarity {similarity:g}: applies to duplicates; add --duplicates")
     if sheet is not None:
-        check_file("--sheet", sheet)
+        _check_sheet(sheet, source or data)
     if source and data and source != data:
         raise UsageError(f"{source} and --data {data}: conflicting sources; give one of them")
     if refresh and (source or data):
@@ -106,6 +106,18 @@ def data(
     else:
         tables = [] if found is None else [duplicates_table(found)]
         print_tables([_counts_table(dataset), *tables])
+
+
+def _check_sheet(sheet: Path, source: str | None) -> None:
+    """Reject a contact sheet that cannot be written, or would be one of the images."""
+    if sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet {sheet}: should end in .png")
+    check_file("--sheet", sheet)
+    folder = Path(source or "").resolve()
+    if source and folder.is_dir() and folder in sheet.resolve().parent.parents:
+        raise UsageError(
+            f"--sheet {sheet}: is inside {source}, whose images are read; name a file elsewhere"
+        )
 
 
 def _require_image_size(dataset: Dataset, image_size: int | None) -> None:

@@ -233,7 +233,8 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
     if dataset.views != "fashion" and data.views not in ("auto", dataset.views):
         raise UsageError(
             f"data.views = '{data.views}': the images of {dataset.source} were loaded as "
-            f"'{dataset.views}', so predictions must use '{dataset.views}', too"
+            f"'{dataset.views}'; give the folder, file or arrays instead of a Dataset, which are "
+            f"then loaded as '{data.views}'"
         )
     _check_channels(settings, dataset)
     _check_partial_labels(settings, dataset)
