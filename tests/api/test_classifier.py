@@ -398,6 +398,7 @@ def test_training_from_a_model_takes_data_of_every_form(form, small, classifier,
     np.testing.assert_array_equal(trained.predict_proba(images), expected.predict_proba(images))
 
 
+@pytest.mark.filterwarnings("ignore:.*are read as labels of the model")
 def test_data_of_every_form_is_evaluated_as_it_is_predicted(photo, photographs):
     """Photographs in a frame, a dataset or a table are converted as the model does it."""
     arrays = np.stack([np.asarray(image.resize((40, 60))) for image in photographs])

@@ -66,7 +66,12 @@ def test_integers_are_names_of_classes_that_are_integers():
         ([[0, 1], [1, 0]], ["a", "b"], "one-hot"),
         ([[0], [1, 0]], ["a", "b"], "rows of different lengths"),
         ([b"a"], ["a", "b"], "labels of type |S1: should be integers or names"),
-        (3, ["a", "b"], r"labels of shape \(\)"),
+        (3, ["a", "b"], r"labels of type int: should be \(n,\) integers or names"),
+        (None, ["a", "b"], "labels of type NoneType"),
+        ({"a": 1}, ["a", "b"], "labels of type dict"),
+        (iter([0, 1]), ["a", "b"], "labels of type list_iterator"),
+        (np.array([0, 2**63], np.uint64), ["a", "b"], "9223372036854775808 at position 1; should"),
+        ([1.0, 1e19], ["a", "b"], r"1e\+19 at position 1; should be below 2\*\*63"),
         (np.ma.masked_equal([0, 1], 1), ["a", "b"], "labels: masked array with masked values"),
     ],
 )

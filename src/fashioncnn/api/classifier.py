@@ -351,6 +351,8 @@ class Classifier(Estimator):
         fitted = self._require_fitted("evaluate")
         codes = encode_labels(labels, fitted.model.spec.labels)
         views = self._views(images)
+        if not views and not len(codes):
+            raise DataError("Classifier.evaluate: no images")
         first = np.stack([one[0] for one in views]) if views else np.empty((0, 1, 1), np.uint8)
         split = validated_split(first, codes, len(fitted.classes), "Classifier.evaluate")
         return fitted.predictor.logits(views), split

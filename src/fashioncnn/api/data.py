@@ -19,7 +19,7 @@ from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import source_from_environment
 from fashioncnn.data import load
-from fashioncnn.data.alignment import align_classes
+from fashioncnn.data.alignment import UnknownClassError, align_classes
 from fashioncnn.data.dataset import FASHION_MNIST, IN_MEMORY, SKETCHES, Dataset, Split
 from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.labels import distinct_labels
@@ -183,8 +183,8 @@ def evaluation_data(
     _reject_empty(data)
     preprocessing = spec.preprocessing
     if isinstance(data, Dataset):
-        check_compatible(spec, data)
         _check_views(data, preprocessing.views)
+        check_compatible(spec, data)
         return data, data.require_test()
     options = LoadOptions(
         preprocessing.image_size,
@@ -206,7 +206,11 @@ def evaluation_data(
         train, held_out = hold_out_test(test)
         if train.sha256 == trained_on and held_out is not None:
             dataset, test = replace(dataset, train=train, test=held_out), held_out
-    dataset = align_classes(dataset, spec.labels, notify=warn)
+    try:
+        dataset = align_classes(dataset, spec.labels, notify=warn)
+    except UnknownClassError as error:
+        remedy = "rename it, or leave it out"
+        raise UnknownClassError(error.source, error.name, spec.labels, remedy) from None
     check_compatible(spec, dataset)
     return dataset, dataset.require_test()
 

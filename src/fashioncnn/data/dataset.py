@@ -353,7 +353,8 @@ class Dataset:
             DataError: there is none.
         """
         if self.test is None:
-            raise DataError(f"{self.source}: no test split; add one, or train with --no-track-test")
+            available = " and ".join(self.splits)
+            raise DataError(f"{self.source}: no test split, only {available}; add one")
         return self.test
 
 

@@ -101,6 +101,10 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
         raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
     if values.ndim == 2 and values.shape[1] == 1:
         labels = values = values[:, 0]
+    if values.ndim == 0:
+        raise DataError(
+            f"{subject} of type {type(labels).__name__}: should be (n,) integers or names"
+        )
     if values.ndim != 1:
         raise DataError(
             f"{subject} of shape {values.shape}: should be (n,) integers or names; of one-hot "
@@ -125,6 +129,11 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
             )
     elif values.dtype.kind not in "iu" and len(values):
         raise DataError(f"{subject} of type {values.dtype}: should be integers or names")
+    too_large = np.flatnonzero(np.abs(values.astype(np.float64)) >= 2.0**63)
+    if len(too_large):
+        raise DataError(
+            f"{subject}: {values[too_large[0]]} at position {too_large[0]}; should be below 2**63"
+        )
     return values.astype(np.int64)
 
 

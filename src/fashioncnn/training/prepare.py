@@ -15,7 +15,7 @@ from fashioncnn.config import override, validate
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
-from fashioncnn.errors import FashionCNNError, UsageError
+from fashioncnn.errors import DataError, FashionCNNError, UsageError
 from fashioncnn.files import expand_user
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.kernels import load_kernels
@@ -243,8 +243,8 @@ def _check_data(settings: Settings, dataset: Dataset) -> None:
             f"augmentation.shift = {settings.augmentation.shift}: should be less than the image "
             f"side, {size}"
         )
-    if settings.training.track_test:
-        dataset.require_test()
+    if settings.training.track_test and dataset.test is None:
+        raise DataError(f"{dataset.source}: no test split; add one, or train with --no-track-test")
 
 
 def _check_partial_labels(settings: Settings, dataset: Dataset) -> None:
