@@ -58,7 +58,7 @@ def test_dataset_without_test_split():
     data = Dataset("own", ("a", "b", "c"), make_split(5), None, "plain", "here")
     assert list(data.splits) == ["train"]
     assert data.hashes == {"train": data.train.sha256}
-    with pytest.raises(DataError, match="here: no test split, only train; add one$"):
+    with pytest.raises(DataError, match=r"here: no test split, only train; add one$"):
         data.require_test()
 
 

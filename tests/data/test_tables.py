@@ -388,7 +388,7 @@ class TestObjects:
             content = (tmp_path / f"{i}.jpg").read_bytes()
             (tmp_path / f"{i}.jpg").write_bytes(content[:-400])
         with pytest.raises(
-            ImageError, match="2 image files .*: item 0: PIL image: .*: item 1: PIL"
+            ImageError, match=r"2 image files .*: item 0: PIL image: .*: item 1: PIL"
         ):
             load_data(Photographs())
 
