@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from fashioncnn import Classifier
+from fashioncnn import Classifier, load_data
 from fashioncnn.api.classifier import classifier_of_model
 from fashioncnn.artifacts import model_folder
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES
@@ -354,3 +355,121 @@ def test_settings_of_loading_have_an_effect(tmp_path):
     with pytest.warns(UserWarning, match=r"skipped .*bee/0\.png: not a"):
         classifier = Classifier.train(data=tmp_path, skip_broken=True, **settings)
     assert classifier.class_names == ("ant", "bee")
+
+
+def frame_of(images, labels):
+    frame = pd.DataFrame(images.reshape(len(images), -1))
+    frame["label"] = labels
+    return frame
+
+
+def tensors_of(images, labels):
+    return torch.utils.data.TensorDataset(*map(torch.from_numpy, (images, labels)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: [x, y],
+        lambda x, y: (x, tuple(y.tolist())),
+        lambda x, y: ((x, y), (x[:9], y[:9])),
+        frame_of,
+        tensors_of,
+    ],
+    ids=["pair", "list", "tuple of labels", "training and test", "frame", "tensors"],
+)
+def test_labels_in_data_of_every_form_are_predicted_as_given(form, small, quick):
+    images, labels = small.train.images[:40], small.train.labels[:40].astype(int) % 3 + 1
+    trained = Classifier.train(data=form(images, labels), **quick)
+    assert trained.classes_.tolist() == [1, 2, 3]
+    expected = Classifier.train(data=(images, labels), **quick).predict_proba(images)
+    np.testing.assert_array_equal(trained.predict_proba(images), expected)
+
+
+@pytest.mark.parametrize("form", [frame_of, tensors_of, lambda x, y: ((x, y), (x[:9], y[:9]))])
+def test_training_from_a_model_takes_data_of_every_form(form, small, classifier, tmp_path):
+    """Its views are not those of plain images."""
+    classifier.save(tmp_path / "model")
+    images, labels = small.train.images[:40], small.train.labels[:40].astype(int)
+    start = {"start": tmp_path / "model", "validation": 0, **TRAINING}
+    trained = Classifier.train(data=form(images, labels), **start)
+    expected = Classifier.train(data=(images, labels), **start)
+    np.testing.assert_array_equal(trained.predict_proba(images), expected.predict_proba(images))
+
+
+@pytest.mark.filterwarnings("ignore:.*are read as labels of the model")
+def test_data_of_every_form_is_evaluated_as_it_is_predicted(photo, photographs):
+    """Photographs in a frame, a dataset or a table are converted as the model does it."""
+    arrays = np.stack([np.asarray(image.resize((40, 60))) for image in photographs])
+    labels = np.arange(4)
+    expected = without_dataset(photo.evaluate(arrays, labels))
+    tensors = tensors_of(arrays, labels)
+    images = [
+        (Image.fromarray(array), int(label)) for array, label in zip(arrays, labels, strict=True)
+    ]
+
+    class Images(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, position):
+            return images[position]
+
+    for data in ((arrays, labels), tensors, Images()):
+        assert without_dataset(photo.evaluate(data)) == expected
+
+
+def test_images_that_were_loaded_otherwise_are_not_evaluated(photo, photographs, tmp_path):
+    for name, image in zip(("Bag", "Coat"), photographs, strict=False):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "0.png")
+    with pytest.raises(
+        DataError, match=r"loaded as 'plain', but the model reads .* as 'photo'; gi"
+    ):
+        photo.evaluate(load_data(tmp_path))
+    assert photo.evaluate(tmp_path)["n"] == 2
+
+
+def test_broken_images_are_left_out_of_the_evaluation(photo, photographs, tmp_path):
+    for name, image in zip(("Bag", "Coat"), photographs, strict=False):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "0.png")
+    (tmp_path / "Bag" / "1.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"1 image file cannot be read; .*, or set skip_broken: "):
+        photo.evaluate(tmp_path)
+    with pytest.warns(UserWarning, match=r"skipped .*1\.png"):
+        assert photo.evaluate(tmp_path, skip_broken=True)["n"] == 2
+    with pytest.raises(UsageError, match="skip_broken = True: has no effect on images with labels"):
+        photo.evaluate(photographs, [0, 1, 2, 3], skip_broken=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: Classifier.load(5), "path of type int: should be a path"),
+        (lambda c: Classifier.load(None), "path of type NoneType: should be a path"),
+        (lambda c: Classifier.load(""), "path: empty; should be a path"),
+        (lambda c: Classifier.load("photo", device=0), "device of type int: should be a string"),
+        (lambda c: Classifier.load("photo", backend=["onnx"]), "backend = "),
+        (lambda c: c.save(None), "path of type NoneType"),
+        (lambda c: c.save(""), "path: empty"),
+        (lambda c: c.evaluate("sketches", skip_broken="no"), "skip_broken = 'no': should be True"),
+        (lambda c: Classifier.train(data="sketches", out=5), "out of type int: should be a path"),
+        (lambda c: Classifier.train(data="sketches", track=5), "track of type int: should be a"),
+        (lambda c: Classifier.train(data="sketches", track=[5]), "track of type list"),
+        (lambda c: Classifier.train(data="sketches", progress="no"), "progress = 'no': should be"),
+        (lambda c: Classifier.train(data="sketches", callbacks=Callback()), "callbacks of type Ca"),
+        (
+            lambda c: Classifier.train(data="sketches", callbacks=[Callback]),
+            "Callback is no object",
+        ),
+        (lambda c: Classifier.train(data="sketches", callbacks=[print]), "builtin_function_or_"),
+        (lambda c: load_data("sketches", offline="no"), "offline = 'no': should be True or False"),
+        (lambda c: load_data("sketches", skip_broken=1), "skip_broken = 1: should be True or"),
+    ],
+)
+def test_arguments_of_unsupported_types_are_rejected(call, message, classifier):
+    with pytest.raises(UsageError, match=message):
+        call(classifier)
+    assert list(Path().iterdir()) == []

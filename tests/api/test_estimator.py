@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.validation import check_is_fitted
 
-from fashioncnn import Classifier, ConfigError, DataError, NotFittedError, UsageError
+from fashioncnn import (
+    Classifier,
+    ConfigError,
+    DataError,
+    ImageError,
+    NotFittedError,
+    UsageError,
+)
 from fashioncnn.api import estimator
 
 
@@ -277,3 +285,74 @@ def test_scikit_learn_is_only_imported_for_itself(monkeypatch, quick, images, na
     fitted = Classifier(**quick).fit(images, names)
     assert 0 <= fitted.score(images, names) <= 1
     assert not hasattr(estimator, "sklearn")
+
+
+def png_of(image):
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def with_alpha(images):
+    colors = np.repeat(images[..., None], 4, axis=3)
+    colors[..., 3] = 255
+    return colors
+
+
+CONTENTS = {
+    "bytes": lambda x: [png_of(one) for one in x],
+    "files in memory": lambda x: [BytesIO(png_of(one)) for one in x],
+    "iterator": lambda x: iter([Image.fromarray(one) for one in x]),
+    "transparency": with_alpha,
+    "list of arrays with transparency": lambda x: list(with_alpha(x)),
+}
+
+
+@pytest.mark.parametrize("form", CONTENTS.values(), ids=CONTENTS)
+def test_images_to_fit_are_those_to_predict(form, quick, fitted, images, names):
+    other = Classifier(**quick).fit(form(images), names)
+    expected = fitted.predict_proba(images)
+    np.testing.assert_array_equal(other.predict_proba(images), expected)
+    np.testing.assert_array_equal(fitted.predict_proba(form(images)), expected)
+
+
+def test_arrays_of_different_sizes_are_resized_only_if_that_is_asked_for(quick, images, names):
+    given = [*images[:99], images[99][:14]]
+    with pytest.raises(DataError, match="arrays of different shapes; make them equal"):
+        Classifier(**quick).fit(given, names)
+    assert Classifier(image_size=28, **quick).fit(given, names).predict(given).shape == (100,)
+
+
+@pytest.mark.parametrize(
+    "invalid", ["folder", {"a": 1}, None, 7, {1, 2}, [[1, 2], [3]], [None] * 100, [7] * 100]
+)
+def test_images_of_other_types_are_rejected(invalid, quick, names):
+    with pytest.raises((UsageError, DataError), match=r"images|lists of numbers") as caught:
+        Classifier(**quick).fit(invalid, names)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_unreadable_images_are_listed_or_left_out(quick, images, names, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(100)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    paths[3].write_bytes(b"broken")
+    paths[8].unlink()
+    message = r"2 image files cannot be read; .*, or set skip_broken: \S+3\.png: .*; \S+8\.png: no"
+    with pytest.raises(ImageError, match=message):
+        Classifier(**quick).fit(paths, names)
+    kept = np.setdiff1d(np.arange(100), [3, 8])
+    with pytest.warns(UserWarning, match="skipped"):
+        fitted = Classifier(skip_broken=True, **quick).fit(paths, names)
+    expected = Classifier(**quick).fit(images[kept], names[kept])
+    np.testing.assert_array_equal(fitted.predict_proba(images), expected.predict_proba(images))
+    with pytest.raises(ImageError, match=r"^2 image files cannot be read; repair or remove them: "):
+        fitted.predict(paths)
+
+
+@pytest.mark.parametrize(
+    "weights", [[1.0], "heavy", np.ones((100, 2)), [-1] * 100, [np.nan] * 100, [0] * 100], ids=str
+)
+def test_invalid_weights_of_a_score_are_rejected(weights, fitted, images, names):
+    with pytest.raises(DataError, match="score: sample_weight"):
+        fitted.score(images, names, sample_weight=weights)

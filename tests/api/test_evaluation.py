@@ -138,6 +138,15 @@ def test_data_has_to_be_named_for_a_model_of_users_own(fitted):
         fitted.evaluate()
 
 
+def test_messages_name_no_argument_that_there_is_not(fitted, images, names):
+    other = np.where(names == "Coat", "Cape", names)
+    message = r"class 'Cape' is not one of the model's \(.*\); rename it, or leave it out$"
+    with pytest.raises(DataError, match=message):
+        fitted.evaluate((images, other))
+    with pytest.raises(DataError, match=r"Classifier\.evaluate: no images"):
+        fitted.evaluate([], [])
+
+
 def test_a_folder_is_evaluated_as_a_whole(fitted, images, names, tmp_path):
     for position, (image, name) in enumerate(zip(images[:30], names[:30], strict=True)):
         folder = tmp_path / name.replace("/", " ")

@@ -141,3 +141,19 @@ def test_duplicates_are_drawn(cli, folder_with_duplicates):
 def test_options_of_duplicates_are_checked(cli, idx_folder, arguments, message):
     assert message in cli.fails(2, "data", idx_folder, *arguments)
     assert not Path("x.png").exists()
+
+
+def test_contact_sheet_never_replaces_an_image(cli, tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.new("L", (28, 28), 40 * i).save(tmp_path / name / f"{i}.png")
+    Image.new("L", (28, 28)).save(tmp_path / "photo.jpg")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for sheet in (tmp_path / "ant" / "0.png", tmp_path / "ant" / "sheet.png"):
+        line = cli.fails(2, "data", tmp_path, "--sheet", sheet)
+        assert f"--sheet {sheet}: is inside {tmp_path}, whose images are read" in line
+    for name in ("photo.jpg", "sheet"):
+        line = cli.fails(2, "data", "sketches", "--sheet", tmp_path / name)
+        assert f"{name}: should end in .png" in line
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

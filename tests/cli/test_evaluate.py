@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -324,3 +325,19 @@ def test_kaggle_table_is_trained_on_and_evaluated(cli, tmp_path, small):
     cli.ok("train", *QUICK, "--data", tmp_path / "a.csv", "--out", "r")
     assert cli.json("evaluate", "r")["n"] == 50
     assert cli.json("evaluate", "r", "--data", tmp_path / "a.csv")["n"] == 50
+
+
+def test_page_never_replaces_another_file(cli, animals, tmp_path):
+    (tmp_path / "index.html").write_text("<html>mine</html>")
+    (tmp_path / "data.csv").write_text("mine")
+    for name, message in (
+        ("index.html", "index.html: exists and is no report of fashioncnn; move it, or name"),
+        ("data.csv", "data.csv: should end in .html"),
+        ("no/page.html", "page.html: folder .*no does not exist; create it"),
+    ):
+        line = cli.fails(2, "evaluate", animals[0], "--page", tmp_path / name)
+        assert re.search(message, line)
+    assert (tmp_path / "index.html").read_text() == "<html>mine</html>"
+    assert (tmp_path / "data.csv").read_text() == "mine"
+    cli.ok("evaluate", animals[0], "--page", tmp_path / "page.html")
+    cli.ok("evaluate", animals[0], "--page", tmp_path / "page.html")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import RunFolder
 
 from ..data.test_class_folders import fill
+from ..idx import write_idx
 from .conftest import PLACE, QUICK
 
 
@@ -112,3 +114,27 @@ def test_map_keeps_the_classes_of_the_model(cli, trained, tmp_path):
     assert json.loads(Path("r/model/config.json").read_text())["ood_detector"] is not None
     assert "map hot: " in cli.fails(2, *arguments, "--map", "hot=", "--out", "s")
     assert "such class; did you mean" in cli.fails(2, *arguments[:-2], "--map", "hat=11")
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "idx"])
+def test_from_takes_data_of_every_kind(cli, tmp_path, small, kind):
+    """Of the model, such as `accurate`, are the views; arrays of its size are its input."""
+    images, labels = small.train.images[:60], small.train.labels[:60] % 3
+    if kind == "npz":
+        data = tmp_path / "own.npz"
+        np.savez(data, images=images, labels=labels)
+    elif kind == "csv":
+        data = tmp_path / "own.csv"
+        header = ",".join(["label", *(f"pixel{i}" for i in range(1, 785))])
+        rows = np.column_stack([labels, images.reshape(60, -1)])
+        np.savetxt(data, rows, "%d", ",", header=header, comments="")
+    else:
+        data = tmp_path / "own"
+        data.mkdir()
+        write_idx(data / "train-images-idx3-ubyte", images)
+        write_idx(data / "train-labels-idx1-ubyte", labels)
+    options = [*PLACE, "--epochs", "1", "--freeze", "features", "--validation", "12"]
+    cli.ok("train", *options, "--data", data, "--from", "photo-zero-shot", "--out", "r")
+    preprocessing = load_model(Path("r")).spec.preprocessing
+    assert preprocessing == load_model(Path("photo-zero-shot")).spec.preprocessing
+    assert cli.json("evaluate", "r", "--split", "validation")["n"] == 12

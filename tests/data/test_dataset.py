@@ -7,7 +7,7 @@ import pytest
 from fashioncnn.data import dataset
 from fashioncnn.data.dataset import Dataset, Split, custom_dataset_name, validated_split
 from fashioncnn.data.load import load_dataset
-from fashioncnn.errors import DataError
+from fashioncnn.errors import DataError, UsageError
 
 IMAGES, LABELS = np.zeros((4, 6, 6), np.uint8), np.array([0, 1, 0, 1], np.uint8)
 
@@ -16,7 +16,7 @@ def test_dataset_without_test_split():
     data = Dataset("own", ("a", "b"), Split(IMAGES, LABELS), None, "plain", "here")
     assert list(data.splits) == ["train"]
     assert data.hashes == {"train": data.train.sha256}
-    with pytest.raises(DataError, match="here: no test split; add one, or train with"):
+    with pytest.raises(DataError, match=r"here: no test split, only train; add one$"):
         data.require_test()
 
 
@@ -38,6 +38,14 @@ def test_label_out_of_range_is_reported_with_its_position():
 
 
 @pytest.mark.parametrize(
+    "indices", [[0, 1, 2, 3], np.arange(4.0), np.arange(4)[:, None], np.arange(4) - 1]
+)
+def test_indices_are_positions(indices):
+    with pytest.raises(DataError, match=r"indices of .*: should be \(n,\) int64, each at least 0"):
+        Split(IMAGES, LABELS, indices)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"train": Split(IMAGES, LABELS + 2)}, "here: train split: label 2 at position 0"),
@@ -50,6 +58,11 @@ def test_label_out_of_range_is_reported_with_its_position():
         ({"class_names": ("a", 1)}, "class name 1; should be printable names"),
         ({"class_names": "ab"}, "class name 'ab'"),
         ({"views": "nice"}, "views 'nice'; should be in"),
+        ({"views": ["plain"]}, r"views \['plain'\]; should be in"),
+        ({"class_names": 2}, "here: class names of type int; should be a list"),
+        ({"name": None}, "name of type NoneType: should be a string"),
+        ({"source": Path("here")}, "source of type .*Path: should be a string"),
+        ({"rehearsal": (IMAGES, LABELS)}, "here: a split of type tuple; should be a Split"),
     ],
 )
 def test_inconsistent_dataset_is_rejected(changes, message):
@@ -92,6 +105,16 @@ class TestFromArrays:
         assert data.class_names == ("1", "2", "3")
         assert data.train.labels.tolist() == [0, 1, 2, 2]
 
+    @pytest.mark.parametrize("channels", [2, "3", None])
+    def test_channels_are_1_or_3(self, channels):
+        with pytest.raises(UsageError, match=f"channels = {channels!r}: should be 1 or 3"):
+            Dataset.from_arrays(IMAGES, LABELS, channels=channels)
+
+    def test_class_names_may_be_those_of_numpy(self):
+        data = Dataset.from_arrays(IMAGES, LABELS, class_names=np.array(["a", "b"]))
+        assert data.class_names == ("a", "b")
+        assert {type(name) for name in data.class_names} == {str}
+
     def test_names_are_ordered_naturally(self):
         data = Dataset.from_arrays(IMAGES, ["shoe 10", "shoe 9", "bag", "bag"])
         assert data.class_names == ("bag", "shoe 9", "shoe 10")
@@ -123,6 +146,9 @@ class TestFromArrays:
             ({"test": IMAGES}, r"test of type ndarray: should be \(images, labels\)"),
             ({"test": (IMAGES[:, 1:, 1:], LABELS)}, "but test images 5×5"),
             ({"class_names": ["a", "b", "a"]}, "3 class names, 2 of them unique"),
+            ({"class_names": "ab"}, "class name 'ab'; should be printable names, one per class"),
+            ({"class_names": ["a", 1]}, "class name 1; should be printable names"),
+            ({"class_names": 2}, "class names of type int; should be a list"),
         ],
     )
     def test_invalid_arrays_are_rejected_in_one_line(self, arguments, message):

@@ -183,3 +183,42 @@ def test_unofficial_files_are_rejected_where_official_ones_are_required(tmp_path
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(1, np.uint8))
     with pytest.raises(DataError, match="not the official file"):
         read_idx_folder(tmp_path, must_be_official=True)
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "validation"])
+def test_validation_files_are_the_validation_split(idx_folder, small, word):
+    write_idx(idx_folder / f"{word}-images-idx3-ubyte", small.train.images[:30])
+    write_idx(idx_folder / f"{word}-labels-idx1-ubyte", small.train.labels[:30])
+    data = load_dataset(str(idx_folder))
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 300,
+        "validation": 30,
+        "test": 100,
+    }
+    np.testing.assert_array_equal(data.validation.images, small.train.images[:30])
+    (idx_folder / f"{word}-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="missing validation-labels-idx1-ubyte"):
+        load_dataset(str(idx_folder))
+
+
+def test_several_datasets_in_one_folder_are_not_confused(idx_folder):
+    """As in the archive of EMNIST."""
+    for path in list(idx_folder.iterdir()):
+        for name in ("digits", "letters"):
+            shutil.copy(path, idx_folder / f"emnist-{name}-{path.name}")
+    assert len(load_dataset(str(idx_folder)).train) == 300  # names without a prefix come first
+    for path in idx_folder.glob("t*"):
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"several datasets \(emnist-digits, emnist-letters\); move"
+    ):
+        load_dataset(str(idx_folder))
+    for path in idx_folder.glob("emnist-letters-*"):
+        path.unlink()
+    assert len(load_dataset(str(idx_folder)).train) == 300
+
+
+def test_images_of_the_model_are_used_whatever_its_views(idx_folder, small):
+    data = load_dataset(str(idx_folder), views="photo")
+    assert data.views == "photo"
+    np.testing.assert_array_equal(data.train.images, small.train.images)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fashioncnn.data.labels import distinct_labels, encode_labels, natural_key
-from fashioncnn.errors import DataError
+from fashioncnn.errors import DataError, UsageError
 
 NUMBERS = tuple(str(i) for i in range(12))
 
@@ -66,7 +66,13 @@ def test_integers_are_names_of_classes_that_are_integers():
         ([[0, 1], [1, 0]], ["a", "b"], "one-hot"),
         ([[0], [1, 0]], ["a", "b"], "rows of different lengths"),
         ([b"a"], ["a", "b"], "labels of type |S1: should be integers or names"),
-        (3, ["a", "b"], r"labels of shape \(\)"),
+        (3, ["a", "b"], r"labels of type int: should be \(n,\) integers or names"),
+        (None, ["a", "b"], "labels of type NoneType"),
+        ({"a": 1}, ["a", "b"], "labels of type dict"),
+        (iter([0, 1]), ["a", "b"], "labels of type list_iterator"),
+        (np.array([0, 2**63], np.uint64), ["a", "b"], "9223372036854775808 at position 1; should"),
+        ([1.0, 1e19], ["a", "b"], r"1e\+19 at position 1; should be below 2\*\*63"),
+        (np.ma.masked_equal([0, 1], 1), ["a", "b"], "labels: masked array with masked values"),
     ],
 )
 def test_other_labels_are_rejected(labels, classes, message):
@@ -76,3 +82,23 @@ def test_other_labels_are_rejected(labels, classes, message):
 
 def test_no_labels_are_an_empty_array():
     assert encode_labels([], ["a", "b"]).shape == (0,)
+
+
+def test_sparse_tensors_are_rejected():
+    with pytest.raises(UsageError, match="labels: tensor that cannot be converted"):
+        encode_labels(torch.eye(2)[0].to_sparse(), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [["b"], ["a"]],
+        np.array([["b"], ["a"]]),
+        np.array(["b", "a"], np.dtypes.StringDType()),
+        [[1], [0]],
+        np.ma.masked_array([1, 0]),
+    ],
+    ids=str,
+)
+def test_one_column_is_a_list(labels):
+    assert encode_labels(labels, ["a", "b"]).tolist() == [1, 0]

@@ -109,6 +109,17 @@ def test_split_beside_class_folders_is_rejected(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("beside", ["seg_pred", "unlabeled", "images"])
+def test_other_folder_beside_splits_is_rejected(tmp_path, beside):
+    """The splits are not two classes."""
+    fill(tmp_path / "seg_train")
+    fill(tmp_path / "seg_test")
+    fill(tmp_path, [beside])
+    message = rf"{beside}: beside the splits seg_test and seg_train; move it elsewhere, or rename"
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["val", "test"])
 def test_class_that_the_training_split_lacks_is_rejected(tmp_path, name):
     fill(tmp_path / "train")

@@ -4,6 +4,7 @@ import pytest
 from fashioncnn.data.dataset import Split
 from fashioncnn.data.splits import (
     folds,
+    hold_out_test,
     split_validation,
     stratified_split_indices,
     validation_size,
@@ -87,3 +88,26 @@ def test_folds_are_shuffled_but_deterministic():
 def test_number_of_folds_out_of_range_is_rejected(k):
     with pytest.raises(UsageError, match=f"folds = {k}: must be from 2 to 101"):
         folds(LABELS, k)
+
+
+def test_the_last_image_of_a_class_is_not_held_out():
+    labels = np.array([0] * 20 + list(range(1, 21)), np.uint8)
+    train, validation = stratified_split_indices(labels, 10)
+    assert len(validation) == 10
+    assert set(labels[train]) == set(range(21))
+    train, validation = stratified_split_indices(labels, 25)  # impossible
+    assert (len(train), len(validation)) == (15, 25)
+
+
+def test_validation_split_that_takes_all_images_of_a_class_is_rejected():
+    split = Split(np.zeros((6, 2, 2), np.uint8), np.array([0, 0, 1, 1, 2, 2], np.uint8))
+    message = "validation = 4: leaves 2 of 6 training images for 3 classes; hold out at most 3"
+    with pytest.raises(UsageError, match=message):
+        split_validation(split, 4)
+    assert set(split_validation(split, 3)[0].labels) == {0, 1, 2}
+
+
+def test_no_test_split_is_cut_from_classes_of_one_image():
+    labels = np.arange(12, dtype=np.uint8)
+    train, test = hold_out_test(Split(np.zeros((12, 2, 2), np.uint8), labels))
+    assert (len(train), test) == (12, None)

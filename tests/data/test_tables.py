@@ -1,6 +1,7 @@
 """Datasets of CSV files, NumPy archives, frames and datasets of other libraries."""
 
 import zipfile
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from PIL import Image
 
 from fashioncnn.data.load import load_data, load_dataset
-from fashioncnn.errors import DataError, UsageError
+from fashioncnn.errors import DataError, ImageError, UsageError
+from fashioncnn.images.views import photo_views
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (60, 28, 28), np.uint8)
@@ -90,6 +92,37 @@ class TestCSV:
         data = load_dataset(str(kaggle(tmp_path / "a.csv", delimiter=delimiter)))
         assert len(data.train) == 50
 
+    def test_quoted_cells_are_read(self, tmp_path):
+        rows = [
+            [f'"{["bag, small", "shoe"][i % 2]}"', *(f'"{v}"' for v in ROWS[i])] for i in range(4)
+        ]
+        path = write_csv(tmp_path / "a.csv", [f'"{name}"' for name in ["label", *PIXELS]], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES[:4])
+        assert data.class_names == ("bag, small", "shoe")
+        assert data.test.labels.tolist() == [0, 1, 0, 1]
+
+    def test_names_of_paths_and_labels_may_contain_the_delimiter_in_quotes(self, tmp_path):
+        for i in range(2):
+            Image.fromarray(IMAGES[i]).save(tmp_path / f"a,{i}.png")
+        rows = [[f'"a,{i}.png"', f'"{["bag, small", "shoe"][i]}"'] for i in range(2)]
+        path = write_csv(tmp_path / "a.csv", ["file_path", "label"], rows)
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES[:2])
+        assert data.class_names == ("bag, small", "shoe")
+
+    @pytest.mark.parametrize("form", ["{}.0", "{}.", "+{}"])
+    def test_integers_as_pandas_writes_them_beside_missing_ones_are_integers(self, tmp_path, form):
+        rows = [[form.format(LABELS[i]), *ROWS[i]] for i in range(60)]
+        path = write_csv(tmp_path / "a.csv", ["label", *PIXELS], rows)
+        assert load_dataset(str(path)).class_names == tuple("0123456789")
+
+    def test_rows_and_columns_may_be_in_the_names(self, tmp_path):
+        header = ["label", *(f"{r}x{c}" for r in range(1, 29) for c in range(1, 29))]
+        path = write_csv(tmp_path / "a.csv", header, [[LABELS[i], *ROWS[i]] for i in range(60)])
+        data = load_dataset(str(path), for_evaluation=True)
+        np.testing.assert_array_equal(data.test.images, IMAGES)
+
     def test_byte_order_mark_and_windows_line_ends_are_accepted(self, tmp_path):
         text = kaggle(tmp_path / "a.csv").read_text()
         (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
@@ -158,7 +191,14 @@ class TestCSV:
             (["path", "label"], [], "no rows below the first line"),
             (["label", *PIXELS], [], "no rows below the first line"),
             (["path", "label", "split"], [["a", 1, "test"]], "column 'split' is not supported"),
-            (["path", "label"], [["a"]], "line 2 has only 1 columns"),
+            (["path", "label"], [["a"]], "line 2 has 1 column, expected 2; names that contain ','"),
+            (["path", "label"], [["a", "T-shirt", " top"]], "line 2 has 3 columns, expected 2"),
+            (["path", "label"], [["a", "b"], [" ", "b"]], "line 3 has no path; leave it out"),
+            (["path", "label"], [["a", "b"], ["c", ""]], "line 3 has no label"),
+            (["label", *PIXELS], [[1.5, *[9] * 784]], "labels: 1.5 at position 0; should be int"),
+            (["label", *sorted(PIXELS)], [], "'pixel11' follows 'pixel109'; put the column"),
+            (["label", *PIXELS[:783], PIXELS[782]], [], "'pixel783' follows 'pixel783'; put"),
+            (["", "label", *PIXELS], [], "column 1 has no name, as the index of .*index=False"),
         ],
     )
     def test_other_tables_are_rejected_in_one_line(self, tmp_path, header, rows, message):
@@ -194,9 +234,37 @@ class TestNPZ:
         splits = load_dataset(str(tmp_path / "a.npz")).splits
         assert {k: len(v) for k, v in splits.items()} == {"train": 60, "validation": 20, "test": 30}
 
-    def test_class_names_may_be_stored(self, tmp_path):
+    @pytest.mark.parametrize("word", ["valid", "validation", "dev"])
+    def test_validation_split_is_found_under_its_usual_names(self, tmp_path, word):
+        train = {"x_train": IMAGES, "y_train": LABELS}
+        np.savez(tmp_path / "a.npz", **train, **{f"x_{word}": IMAGES[:9], f"y_{word}": LABELS[:9]})
+        data = load_dataset(str(tmp_path / "a.npz"))
+        np.testing.assert_array_equal(data.validation.images, IMAGES[:9])
+
+    def test_images_beside_a_named_test_split_are_those_of_training(self, tmp_path):
+        test = {"test_images": IMAGES[:20], "test_labels": LABELS[:20]}
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, **test)
+        data = load_dataset(str(tmp_path / "a.npz"))
+        np.testing.assert_array_equal(data.train.images, IMAGES)
+        np.testing.assert_array_equal(data.test.images, IMAGES[:20])
+
+    def test_the_same_split_twice_is_rejected(self, tmp_path):
+        val, dev = {"x_val": IMAGES, "y_val": LABELS}, {"x_dev": IMAGES, "y_dev": LABELS}
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, **val, **dev)
+        with pytest.raises(DataError, match="x_val and x_dev are both the validation split; keep"):
+            load_dataset(str(tmp_path / "a.npz"))
+
+    def test_arrays_without_effect_are_reported(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, x_holdout=IMAGES, ids=LABELS)
+        messages = []
+        load_dataset(str(tmp_path / "a.npz"), notify=messages.append)
+        assert messages == [f"{tmp_path}/a.npz: arrays without effect: ids, x_holdout"]
+
+    @pytest.mark.parametrize("kind", ["U", "S"])
+    def test_class_names_may_be_stored(self, tmp_path, kind):
         names = [f"c{i}" for i in range(10)]
-        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, class_names=names)
+        stored = np.array(names, kind)
+        np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, class_names=stored)
         assert load_dataset(str(tmp_path / "a.npz")).class_names == tuple(names)
 
     def test_other_archives_are_rejected(self, tmp_path):
@@ -298,6 +366,45 @@ class TestObjects:
         assert load_data(subset).train.images.tolist() == IMAGES[[3, 14]].tolist()
         assert load_data(Named(), image_size=14).train.images.shape == (60, 14, 14)
 
+    def test_images_of_a_dataset_are_read_as_their_files(self, tmp_path):
+        """A photograph is upright; unreadable ones are listed together."""
+        pixels = np.random.default_rng(1).integers(0, 256, (60, 90), np.uint8)
+        exif = Image.Exif()
+        exif[0x112] = 6
+        for i in range(2):
+            Image.fromarray(pixels // (i + 1)).save(tmp_path / f"{i}.jpg", exif=exif)
+        table = write_csv(tmp_path / "a.csv", ["path", "label"], [["0.jpg", 0], ["1.jpg", 1]])
+        expected = load_dataset(str(table), for_evaluation=True).test.images
+
+        class Photographs(torch.utils.data.Dataset):
+            def __len__(self):
+                return 2
+
+            def __getitem__(self, i):
+                return Image.open(BytesIO((tmp_path / f"{i}.jpg").read_bytes())), i
+
+        np.testing.assert_array_equal(load_data(Photographs()).train.images, expected)
+        for i in range(2):
+            content = (tmp_path / f"{i}.jpg").read_bytes()
+            (tmp_path / f"{i}.jpg").write_bytes(content[:-400])
+        with pytest.raises(
+            ImageError, match=r"2 image files .*: item 0: PIL image: .*: item 1: PIL"
+        ):
+            load_data(Photographs())
+
+    def test_dataset_of_pil_images_and_arrays_is_rejected(self):
+        items = [(Image.fromarray(IMAGES[0]), 0), (IMAGES[1], 1)]
+
+        class Mixed:
+            def __len__(self):
+                return 2
+
+            def __getitem__(self, i):
+                return items[i]
+
+        with pytest.raises(UsageError, match="item 1 has an image of type ndarray, others not"):
+            load_data(Mixed())
+
     def test_dataset_of_dictionaries(self):
         class Items:
             def __len__(self):
@@ -337,7 +444,15 @@ class TestObjects:
         [
             ((IMAGES, LABELS[:5]), "60 images but 5 labels"),
             ((IMAGES, LABELS * 0), "1 distinct labels"),
-            ((IMAGES[0], LABELS), "28 columns|shape|images but"),
+            ((IMAGES[0], LABELS), "28 images but 60 labels"),
+            ((np.ma.masked_equal(IMAGES, IMAGES[0, 0, 0]), LABELS), "masked values; replace them"),
+            ((IMAGES, np.ma.masked_equal(LABELS, 3)), "labels: masked array with masked values"),
+            ((torch.zeros(60, 28, 28).to_sparse(), LABELS), "images: tensor that cannot be conv"),
+            (
+                frame_of(path=np.array(["a", None], object), label=[0, 1]),
+                "row 1 has no path; leave",
+            ),
+            (frame_of(path=np.array(["a", 5], object), label=[0, 1]), "row 1 has no path but int"),
             (torch.utils.data.TensorDataset(torch.zeros(2, 4)), "item 0 of type tuple; should be"),
             (
                 torch.utils.data.TensorDataset(torch.zeros(2, 9, 9), torch.eye(2)),
@@ -350,6 +465,56 @@ class TestObjects:
     def test_invalid_content_is_rejected(self, data, message):
         with pytest.raises((DataError, UsageError), match=message):
             load_data(data)
+
+
+def frame_of_pixels():
+    return frame_of(label=LABELS, **{name: ROWS[:, i] for i, name in enumerate(PIXELS)})
+
+
+def dataset_of_tensors():
+    return torch.utils.data.TensorDataset(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
+
+
+class PILImages:
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, i):
+        return Image.fromarray(IMAGES[i]).convert("RGB"), int(LABELS[i])
+
+
+@pytest.mark.parametrize("form", [frame_of_pixels, dataset_of_tensors, PILImages])
+@pytest.mark.parametrize("views", ["fashion", "photo"])
+def test_views_of_a_model_are_computed_from_every_form(form, views):
+    """Images of the size of the model are used unchanged."""
+    data = load_data(form(), views=views, image_size=28)
+    assert data.views == views
+    np.testing.assert_array_equal(data.train.images, IMAGES)
+
+
+def test_views_are_those_of_image_files(tmp_path):
+    pixels = np.full((4, 60, 40, 3), 255, np.uint8)
+    pixels[:, 10:50, 10:30] = np.arange(4)[:, None, None, None] * 20
+    for i in range(4):
+        Image.fromarray(pixels[i]).save(tmp_path / f"{i}.png")
+    rows = [[f"{i}.png", i % 2] for i in range(4)]
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], rows)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.arange(4) % 2)
+    options = {"views": "photo", "image_size": 28}
+    of_files = load_dataset(str(path), for_evaluation=True, **options)
+    of_arrays = load_dataset(str(tmp_path / "a.npz"), for_evaluation=True, **options)
+    expected = photo_views(Image.fromarray(pixels[1]), 28)
+    assert len(expected) > 1
+    for data in (of_files, of_arrays):
+        assert data.views == "photo"
+        np.testing.assert_array_equal(data.test.views[1], expected)
+
+
+def test_class_without_a_readable_image_is_rejected(tmp_path):
+    Image.fromarray(IMAGES[0]).save(tmp_path / "0.png")
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], [["0.png", "bag"], ["1.png", "shoe"]])
+    with pytest.raises(DataError, match="no readable images of class 'shoe'; add some"):
+        load_dataset(str(path), skip_broken=True, notify=lambda _: None)
 
 
 def test_idx_file_is_rejected_with_its_folder(idx_folder):

@@ -359,9 +359,27 @@ def test_images_of_a_folder_are_read_in_order(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.warns(UserWarning, match=r"skipped 1 file that is not an image: .*notes.txt"):
         np.testing.assert_array_equal(as_images(str(tmp_path), FASHION), IMAGES[:3])
+    (tmp_path / "notes.txt").unlink()
     (tmp_path / "in" / "d.png").write_bytes(b"broken")
-    with pytest.raises(ImageError, match=r"d\.png: not a JPEG"):
+    with pytest.raises(ImageError, match=r"^\S+d\.png: not a JPEG"):
         as_views(tmp_path, FASHION)
+
+
+def test_all_images_that_cannot_be_read_are_listed(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"broken")
+    Image.fromarray(IMAGE).save(tmp_path / "b.png")
+    message = r"^2 image files cannot be read; repair or remove them: \S*a\.png: .*; \S*c\.png: "
+    for form in (tmp_path, str(tmp_path / "*.png"), [tmp_path / f"{x}.png" for x in "abc"]):
+        with pytest.raises(ImageError, match=message) as caught:
+            as_views(form, FASHION)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ImageError, match=r": image 1: bytes: not a .*; image 2: BytesIO: not a"):
+        as_views([IMAGE, b"broken", BytesIO(b"broken")], FASHION)
+    closed = Image.open(tmp_path / "b.png")
+    closed.close()
+    with pytest.raises(ImageError, match=r"b\.png: cannot be decoded.*; \S*a\.png: not a"):
+        as_views([closed, tmp_path / "a.png"], FASHION)
 
 
 def test_names_are_paths_or_positions(tmp_path):

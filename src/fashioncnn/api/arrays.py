@@ -17,10 +17,13 @@ def plain_images(images: Any) -> Any:
         if array.ndim == 2 and array.shape[1] == 1 and array.dtype == object:
             array = array[:, 0]
         return array.tolist() if array.dtype.kind in "OUT" else array
-    if isinstance(images, np.ndarray) and images.dtype.kind in "OU" and images.ndim == 1:
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OUT" and images.ndim == 1:
         return images.tolist()
     if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
-        return np.asarray(images)
+        try:
+            return np.asarray(images)
+        except ValueError:
+            raise UsageError("lists of numbers of unequal lengths; should be images") from None
     return images
 
 

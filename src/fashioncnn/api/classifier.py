@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from fashioncnn.api.arguments import as_path, check_callbacks, require_bool, require_text
 from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
 from fashioncnn.api.data import dataset_in_memory, dataset_to_train_on, evaluation_data
 from fashioncnn.api.estimator import PARAMETERS, Estimator
@@ -70,7 +71,8 @@ class Classifier(Estimator):
 
         Args:
             X: (n, size, size), (n, size, size, 1) or (n, size²) array or frame, uint8 in [0, 255]
-                or float in [0, 1]; or a list of paths or PIL images.
+                or float in [0, 1]; color images as for `predict_proba`; or a list of paths, PIL
+                images, contents of files, or arrays.
             y: (n,) integers or strings.
 
         Raises:
@@ -87,6 +89,7 @@ class Classifier(Estimator):
                     "Classifier.fit: a loaded classifier is not trained further; to start from its "
                     "weights, use Classifier(start=…).fit"
                 )
+            check_callbacks(self.callbacks, self.progress)
             plan = self._plan().without_test_curve()
             images = plain_images(X)
             dataset = dataset_in_memory(images, y, sorted_class_names(y), plan.settings.data)
@@ -141,7 +144,8 @@ class Classifier(Estimator):
         own = {"start": start, "network": network, "callbacks": callbacks, "progress": progress}
         classifier = cls(recipe, **own, **settings)
         with python_messages():
-            folder = None if out is None else Path(out)
+            check_callbacks(callbacks, progress)
+            folder = None if out is None else as_path("out", out)
             trackers = trackers_for(track, folder)
             source = str(data) if isinstance(data, str | Path) else None
             plan = classifier._plan(source)
@@ -180,7 +184,9 @@ class Classifier(Estimator):
             MissingExtraError: PyTorch is needed and not installed.
         """
         classifier = cls()
-        classifier._fitted = load_fitted(Path(path), device, network, check_backend(backend))
+        require_text("device", device)
+        where = as_path("path", path)
+        classifier._fitted = load_fitted(where, device, network, check_backend(backend))
         return classifier
 
     @python_messages()
@@ -198,7 +204,7 @@ class Classifier(Estimator):
             WriteError: a file cannot be written.
         """
         model = self._require_fitted("save").model
-        folder, card = Path(path), minimal_card(model.description)
+        folder, card = as_path("path", path), minimal_card(model.description)
         try:
             with new_folder(folder, lambda hidden: save_loaded(model, hidden, card), CARD):
                 return
@@ -288,29 +294,41 @@ class Classifier(Estimator):
             known = np.array(names) if given.dtype.kind == "U" else _numbers(fitted.classes)
             if len(given) != len(predicted):
                 raise DataError(f"score: {len(predicted):,} images but {len(given):,} labels")
+            if not len(given):
+                raise DataError("score: no images")
+            weights = None if sample_weight is None else _weights(sample_weight, len(given))
             if not np.isin(given, known).any():
                 encode_labels(given, names)  # raises
-        return float(np.average(known[predicted] == given, weights=sample_weight))
+        return float(np.average(known[predicted] == given, weights=weights))
 
-    def evaluate(self, images: Any = None, labels: Any = None) -> Evaluation:
+    def evaluate(
+        self, images: Any = None, labels: Any = None, *, skip_broken: bool = False
+    ) -> Evaluation:
         """Return the evaluation, a dictionary of what ``fashioncnn evaluate --json`` prints.
 
         Args:
             images: as for `predict_proba`, with `labels`; or data as in `train`, of which the test
                 split is evaluated. None is Fashion-MNIST.
             labels: (n,) class names, or integers: the labels of the training, see `classes_`.
+            skip_broken: leave out image files of the data that cannot be read, with a warning; not
+                with `labels`.
 
         Raises:
             UsageError: labels are missing, or an argument is of an unsupported type.
             DataError: images and labels do not match, or the data does not fit the model.
         """
         fitted = self._require_fitted("evaluate")
+        require_bool("skip_broken", skip_broken)
         if labels is not None:
+            if skip_broken:
+                raise UsageError("skip_broken = True: has no effect on images with labels; omit it")
             logits, split = self._labeled(images, labels)
             name = "arrays"
         else:
             with python_messages():
-                dataset, split = evaluation_data(images, fitted.model.spec, fitted.trained_on)
+                dataset, split = evaluation_data(
+                    images, fitted.model.spec, fitted.trained_on, skip_broken=skip_broken
+                )
             logits, name = predict_split(fitted.predictor, split).logits, dataset.name
         description = fitted.model.description
         metrics = model_metrics(description, logits, split.labels, name, "test")
@@ -334,6 +352,8 @@ class Classifier(Estimator):
         fitted = self._require_fitted("evaluate")
         codes = encode_labels(labels, fitted.model.spec.labels)
         views = self._views(images)
+        if not views and not len(codes):
+            raise DataError("Classifier.evaluate: no images")
         first = np.stack([one[0] for one in views]) if views else np.empty((0, 1, 1), np.uint8)
         split = validated_split(first, codes, len(fitted.classes), "Classifier.evaluate")
         return fitted.predictor.logits(views), split
@@ -354,3 +374,16 @@ def classifier_of_model(model: TrainedModel, history: Sequence[dict[str, Any]] =
 def _numbers(classes: NDArray[Any]) -> NDArray[Any]:
     """Return classes that are integers, and the codes of names."""
     return classes if classes.dtype.kind in "iub" else np.arange(len(classes))
+
+
+def _weights(sample_weight: Any, n: int) -> NDArray[np.float64]:
+    """Return weights of `n` images, or raise `DataError`."""
+    try:
+        weights = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError):
+        raise DataError("score: sample_weight: should be numbers, one per image") from None
+    if weights.shape != (n,):
+        raise DataError(f"score: sample_weight of shape {weights.shape}: should be ({n},)")
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.any()):
+        raise DataError("score: sample_weight: should be finite, at least 0, and not all 0")
+    return weights

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.api.arrays import images_to_predict, plain_images, side_of
+from fashioncnn.api.arguments import require_bool
+from fashioncnn.api.arrays import plain_images, side_of
 from fashioncnn.api.labels import classes_as_given
 from fashioncnn.api.messages import python_messages
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import source_from_environment
 from fashioncnn.data import load
-from fashioncnn.data.alignment import align_classes
+from fashioncnn.data.alignment import UnknownClassError, align_classes
 from fashioncnn.data.dataset import FASHION_MNIST, IN_MEMORY, SKETCHES, Dataset, Split
-from fashioncnn.data.image_files import split_of_views
-from fashioncnn.data.labels import distinct_labels, encode_labels
+from fashioncnn.data.idx_folders import find_idx_files
+from fashioncnn.data.labels import distinct_labels
+from fashioncnn.data.npz import ALL
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
-from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, ConvertedImages, is_list_of_images
 from fashioncnn.data.splits import hold_out_test
-from fashioncnn.data.tables import read_objects
+from fashioncnn.data.tables import (
+    dataset_of_objects,
+    objects_by_split,
+    read_objects,
+    split_of_images,
+)
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.settings import DataConfig, Settings
 
-PAIR = 2
-"""Images and labels."""
+RGBA = 4
+"""Channels of a color image with transparency."""
 
 
 @python_messages()
@@ -61,6 +69,8 @@ def load_data(
         DataError: the data is damaged or incomplete.
     """
     _reject_empty(source)
+    require_bool("offline", offline)
+    require_bool("skip_broken", skip_broken)
     return load.load_data(
         source_from_environment() if source is None else source,
         image_size=image_size,
@@ -86,14 +96,17 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
     if data is None or isinstance(data, str | Path):
         source = settings.data.source if data is None else str(data)
         return load.load_data(source, **arguments), None
-    if isinstance(data, tuple) and len(data) == PAIR and not isinstance(data[1], tuple):
-        images, labels = data
+    options = _options(settings.data)
+    pairs, names = objects_by_split(data, options)
+    if set(pairs) == {ALL} and names is None and isinstance(data, tuple | list):
+        images, labels = pairs[ALL]
         dataset = dataset_in_memory(images, labels, distinct_labels(labels), settings.data)
-        given = classes_as_given(labels, dataset.class_names)
-        mapped = load.with_class_map(dataset, arguments["class_map"])
-        return mapped, given if mapped is dataset else None
-    dataset = load.load_data(data, **arguments)
-    return dataset, classes_as_given(dataset.class_names, dataset.class_names)
+    else:
+        dataset = dataset_of_objects(pairs, names, options)
+        labels = next(iter(pairs.values()))[1] if names is None else names
+    given = classes_as_given(labels, dataset.class_names)
+    mapped = load.with_class_map(dataset, arguments["class_map"])
+    return mapped, given if mapped is dataset else None
 
 
 def dataset_in_memory(
@@ -102,37 +115,57 @@ def dataset_in_memory(
     """Return the dataset of images and labels, converted as the settings say.
 
     Args:
-        images: see `fashioncnn.data.pixels.to_images`, frames as well; with other views than
-            ``plain``, see `fashioncnn.inference.arrays.as_views`.
+        images: see `fashioncnn.inference.arrays.as_views`; arrays keep their size without the
+            setting, other images have 28 pixels.
         labels: (n,) integers, strings or booleans.
         class_names: by code.
-        config: image size, views and channels.
+        config: image size, views, channels, and whether to leave out broken files.
 
     Raises:
         DataError: images and labels do not match, or cannot be used.
+        ImageError: files cannot be read; all of them are listed.
         UsageError: a type is not supported.
     """
-    images = plain_images(images)
-    views = "plain" if config.views == "auto" else config.views
-    if views == "plain":
-        return Dataset.from_arrays(
-            images,
-            labels,
-            class_names=class_names,
-            image_size=config.image_size,
-            channels=config.channels,
-        )
-    size = config.image_size or side_of(images) or DEFAULT_IMAGE_SIZE
-    preprocessing = Preprocessing(size, 0.0, 1.0, views, config.channels)
-    converted = as_views(images_to_predict(images, size, None), preprocessing)
-    codes = encode_labels(labels, tuple(class_names))
-    if len(converted) != len(codes):
-        raise DataError(f"{len(converted):,} images but {len(codes):,} labels")
-    split = split_of_views(converted, codes)
-    return Dataset("arrays", tuple(class_names), split, None, views, IN_MEMORY)
+    images, names, options = plain_images(images), tuple(class_names), _options(config)
+    if _needs_decoding(images, config.image_size):
+        size = config.image_size or side_of(images) or DEFAULT_IMAGE_SIZE
+        preprocessing = Preprocessing(size, 0.0, 1.0, options.views, config.channels)
+        images = ConvertedImages(as_views(images, preprocessing))
+    split = split_of_images(images, labels, names, "", options)
+    return Dataset("arrays", names, split, None, options.views, IN_MEMORY)
 
 
-def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple[Dataset, Split]:
+def _needs_decoding(images: Any, image_size: int | None) -> bool:
+    """Return whether images are neither one array nor a list of paths, PIL images or equal arrays.
+
+    These are contents of files, arrays of different sizes, and arrays with transparency.
+    """
+    if isinstance(images, str | Path) or is_list_of_images(images):
+        return False
+    if isinstance(images, list | tuple) and all(hasattr(one, "shape") for one in images):
+        shapes = {tuple(one.shape) for one in images}
+        return (len(shapes) > 1 and image_size is not None) or _have_alpha(shapes, 3)
+    if hasattr(images, "shape"):
+        return _have_alpha({tuple(images.shape)}, 4)
+    return not isinstance(images, list | tuple) or not all(isinstance(x, Number) for x in images)
+
+
+def _have_alpha(shapes: set[tuple[int, ...]], dimensions: int) -> bool:
+    return any(len(shape) == dimensions and shape[-1] == RGBA for shape in shapes)
+
+
+def _options(config: DataConfig) -> LoadOptions:
+    return LoadOptions(
+        config.image_size,
+        skip_broken=config.skip_broken,
+        views="plain" if config.views == "auto" else config.views,
+        channels=config.channels,
+    )
+
+
+def evaluation_data(
+    data: Any, spec: ModelSpec, trained_on: str | None, *, skip_broken: bool = False
+) -> tuple[Dataset, Split]:
     """Return the dataset that is given, with the classes of a model, and its test split.
 
     A source without splits is a test split as a whole, apart from images of the training.
@@ -141,38 +174,55 @@ def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple
         data: see `load_data`; None is the dataset of the model if that has a name.
         spec: of the model.
         trained_on: SHA-256 of the training split, if it is known.
+        skip_broken: leave out image files that cannot be read, with a warning.
 
     Raises:
         UsageError: `data` is of another type.
         DataError: it has no test split, or does not fit the model.
     """
     _reject_empty(data)
+    preprocessing = spec.preprocessing
     if isinstance(data, Dataset):
+        _check_views(data, preprocessing.views)
         check_compatible(spec, data)
         return data, data.require_test()
-    size = spec.preprocessing.image_size
+    options = LoadOptions(
+        preprocessing.image_size,
+        for_evaluation=True,
+        skip_broken=skip_broken,
+        class_names=spec.labels,
+        views=preprocessing.views,
+        channels=preprocessing.channels,
+    )
     if data is None or isinstance(data, str | Path):
-        dataset = load.load_dataset(
-            _default_source(spec) if data is None else str(data),
-            image_size=size,
-            for_evaluation=True,
-            class_names=spec.labels,
-            views=spec.preprocessing.views,
-            channels=spec.preprocessing.channels,
-        )
+        source = _default_source(spec) if data is None else str(data)
+        dataset = load.load_with(source, options)
     elif isinstance(data, np.ndarray | list | bytes) or hasattr(data, "detach"):
         raise UsageError(f"Classifier.evaluate: labels are missing for the {type(data).__name__}")
     else:
-        options = LoadOptions(size, for_evaluation=True, class_names=spec.labels)
         dataset = read_objects(data, options)
     test = dataset.require_test()
     if not len(dataset.train) and trained_on is not None:
         train, held_out = hold_out_test(test)
         if train.sha256 == trained_on and held_out is not None:
             dataset, test = replace(dataset, train=train, test=held_out), held_out
-    dataset = align_classes(dataset, spec.labels, notify=warn)
+    try:
+        dataset = align_classes(dataset, spec.labels, notify=warn)
+    except UnknownClassError as error:
+        remedy = "rename it, or leave it out"
+        raise UnknownClassError(error.source, error.name, spec.labels, remedy) from None
     check_compatible(spec, dataset)
     return dataset, dataset.require_test()
+
+
+def _check_views(dataset: Dataset, views: str) -> None:
+    """Raise `DataError` for image files that were converted otherwise than the model does it."""
+    is_of_files = dataset.views != "fashion" and Path(dataset.source).is_dir()
+    if is_of_files and dataset.views != views and not find_idx_files(Path(dataset.source)):
+        raise DataError(
+            f"{dataset.source}: its images were loaded as '{dataset.views}', but the model reads "
+            f"image files as '{views}'; give the folder itself instead of a Dataset"
+        )
 
 
 def _default_source(spec: ModelSpec) -> str | None:

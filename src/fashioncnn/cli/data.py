@@ -64,6 +64,8 @@ def data(
     from fashioncnn.data.download import fetch_fashion_mnist
 
     _check_options(sheet, split, duplicates, similarity)
+    if sheet is not None:
+        _check_sheet(sheet, source or data)
     location = _location(source, data, refresh=refresh)
     if refresh:
         fetch_fashion_mnist(
@@ -86,15 +88,25 @@ def data(
 def _check_options(
     sheet: Path | None, split: str, duplicates: bool, similarity: float | None
 ) -> None:
-    """Raise `UsageError` for options that have no effect, and if `sheet` cannot be written."""
+    """Raise `UsageError` for options that have no effect."""
     if sheet is None and split != "train":
         raise UsageError(f"--split {split}: applies to the contact sheet; add --sheet FILE.png")
     if duplicates and split != "train":
         raise UsageError(f"--split {split}: --duplicates compares all splits; omit it")
     if similarity is not None and not duplicates:
         raise UsageError(f"--similarity {similarity:g}: applies to duplicates; add --duplicates")
-    if sheet is not None:
-        check_file("--sheet", sheet)
+
+
+def _check_sheet(sheet: Path, source: str | None) -> None:
+    """Reject a contact sheet that cannot be written, or would be one of the images."""
+    if sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet {sheet}: should end in .png")
+    check_file("--sheet", sheet)
+    folder = Path(source or "").resolve()
+    if source and folder.is_dir() and folder in sheet.resolve().parent.parents:
+        raise UsageError(
+            f"--sheet {sheet}: is inside {source}, whose images are read; name a file elsewhere"
+        )
 
 
 def _location(source: str | None, data: str | None, *, refresh: bool) -> str | None:

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from fashioncnn.cli.console import note
-from fashioncnn.data.dataset import SKETCHES, Dataset
+from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, SKETCHES, Dataset
 from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx_folders import find_idx_files
-from fashioncnn.data.image_files import UnreadableImagesError
 from fashioncnn.data.load import load_dataset
 from fashioncnn.data.options import ClassMap
 from fashioncnn.errors import DataError
+from fashioncnn.images.unreadable import UnreadableImagesError
 from fashioncnn.images.views import ViewMode
 
 
@@ -60,7 +60,7 @@ def load_for(
         raise DataError(f"{error.listed[0]}, or skip it with --skip-broken") from None
     if dataset.name == SKETCHES:
         note("sketches: synthetic drawings, this is not Fashion-MNIST")
-    elif dataset.views != "fashion" and _has_idx_files(Path(dataset.source)):
+    elif dataset.class_names != FASHION_MNIST_CLASSES and _has_idx_files(Path(dataset.source)):
         note(f"{dataset.source}: not the official Fashion-MNIST files, loaded as '{dataset.name}'")
     return dataset
 

@@ -69,6 +69,8 @@ def evaluate(
     from fashioncnn.environment import require_modules
     from fashioncnn.groups import is_group
 
+    if page is not None:
+        _check_page(page)
     mapping = tuple(map_ or [])
     load = Loading(
         data, backend, device, network, mapping, skip_broken=skip_broken, offline=offline
@@ -147,6 +149,19 @@ def evaluate_one(
     if page is not None:
         write_page(page, metrics, loaded, splits[split], tta)
     return metrics, summary
+
+
+def _check_page(path: Path) -> None:
+    """Reject a page that cannot be written, or that would replace another file."""
+    from fashioncnn.cli.file_errors import check_file
+    from fashioncnn.environment import require_modules
+    from fashioncnn.reporting.own_files import require_own
+
+    require_modules("report")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--page {path}: should end in .html")
+    check_file("--page", path)
+    require_own(path, "name another file")
 
 
 def write_page(path: Path, metrics: Metrics, model: LoadedModel, split: Split, tta: TTA) -> None:

@@ -26,15 +26,18 @@ class UnknownClassError(DataError):
         source: of the dataset.
         name: of the class.
         labels: class names of the model.
+        remedy: what to do.
     """
 
-    def __init__(self, source: str, name: str, labels: Sequence[str]) -> None:
+    def __init__(
+        self, source: str, name: str, labels: Sequence[str], remedy: str = "map it to one of them"
+    ) -> None:
         few = ", ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
         super().__init__(
             f"{source}: class '{name}' is not one of the model's ({few}){nearest(name, labels)}; "
-            "map it to one of them"
+            f"{remedy}"
         )
-        self.name = name
+        self.source, self.name = source, name
 
 
 def align_classes(

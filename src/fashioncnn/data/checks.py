@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,22 +27,37 @@ def require_uint8(what: str, array: Any, dimensions: tuple[int, ...]) -> None:
 
 
 def checked_class_names(
-    names: Sequence[str], source: str, minimum: int = MIN_CLASSES
+    names: Iterable[str], source: str, minimum: int = MIN_CLASSES
 ) -> tuple[str, ...]:
     """Return at least `minimum` class names, or raise `DataError` that begins with `source`."""
-    invalid = next(
-        (n for n in names if not isinstance(n, str) or not n or not n.isprintable()), None
-    )
-    if isinstance(names, str) or invalid is not None:
-        shown = names if isinstance(names, str) else invalid
-        raise DataError(f"{source}: class name {shown!r}; should be printable names, one per class")
-    names = tuple(names)
+    if not isinstance(names, Iterable):
+        raise DataError(f"{source}: class names of type {type(names).__name__}; should be a list")
+    given: tuple[Any, ...] = (names,) if isinstance(names, str) else tuple(names)
+    for name in given:
+        if (
+            isinstance(names, str)
+            or not isinstance(name, str)
+            or not name.isprintable()
+            or not name
+        ):
+            raise DataError(
+                f"{source}: class name {name!r}; should be printable names, one per class"
+            )
+    names = tuple(map(str, given))
     if not minimum <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
         raise DataError(
             f"{source}: {len(names)} class names, {len(set(names))} of them unique; expected "
             f"{minimum} to {MAX_CLASSES} unique names"
         )
     return names
+
+
+def check_indices(indices: Any) -> None:
+    """Raise `DataError` unless there is one array of integers, each at least 0."""
+    is_array = isinstance(indices, np.ndarray) and indices.ndim == 1
+    if not is_array or indices.dtype != np.int64 or (indices < 0).any():
+        kind = getattr(indices, "dtype", type(indices).__name__)
+        raise DataError(f"indices of {kind}: should be (n,) int64, each at least 0")
 
 
 def check_labels(labels: NDArray[np.uint8], classes: int, name: str) -> None:

@@ -15,7 +15,7 @@ from fashioncnn.data.checks import check_labels, checked_class_names
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.pixels import to_images
 from fashioncnn.data.split import Split
-from fashioncnn.errors import DataError
+from fashioncnn.errors import DataError, UsageError
 from fashioncnn.images.views import VIEW_FUNCTIONS, ViewMode
 
 __all__ = [
@@ -136,7 +136,13 @@ class Dataset:
             DataError: lengths differ, or a shape, value range or label is not supported.
             UsageError: a type is not supported.
         """
-        names = distinct_labels(labels) if class_names is None else tuple(class_names)
+        if channels not in (1, 3):
+            raise UsageError(f"channels = {channels!r}: should be 1 or 3")
+        names = (
+            distinct_labels(labels)
+            if class_names is None
+            else checked_class_names(class_names, "class_names")
+        )
         given = {"train": (images, labels), "test": test, "validation": validation}
         splits = {
             split: _split_of_arrays(
@@ -225,7 +231,8 @@ class Dataset:
             DataError: there is none.
         """
         if self.test is None:
-            raise DataError(f"{self.source}: no test split; add one, or train with --no-track-test")
+            available = " and ".join(self.splits)
+            raise DataError(f"{self.source}: no test split, only {available}; add one")
         return self.test
 
 
@@ -286,9 +293,13 @@ def _split_of_arrays(
 
 def _check_types(dataset: Dataset) -> None:
     source = dataset.source
-    if dataset.views not in VIEW_FUNCTIONS:
+    for name in ("name", "source"):
+        value = getattr(dataset, name)
+        if not isinstance(value, str):
+            raise DataError(f"{name} of type {type(value).__name__}: should be a string")
+    if not isinstance(dataset.views, str) or dataset.views not in VIEW_FUNCTIONS:
         raise DataError(f"{source}: views {dataset.views!r}; should be in {list(VIEW_FUNCTIONS)}")
-    optional = (dataset.validation, dataset.test)
+    optional = (dataset.validation, dataset.test, dataset.rehearsal)
     for split in (dataset.train, *(s for s in optional if s is not None)):
         if not isinstance(split, Split):
             raise DataError(f"{source}: a split of type {type(split).__name__}; should be a Split")

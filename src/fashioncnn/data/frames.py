@@ -20,20 +20,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.image_files import read_images
 from fashioncnn.data.labels import as_labels
 from fashioncnn.data.options import LoadOptions, Notify
-from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, to_images
 from fashioncnn.errors import DataError
 from fashioncnn.reading import open_regular, reason
 
 LABEL_COLUMNS = ("label", "labels", "class", "target", "y", "category")
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
+PATH_COLUMNS = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
+    *("image_file", "image_name", "img", "img_path"),
+)
 DELIMITERS = ",;\t"
 MAX_CSV_BYTES = 4 * 2**30
 MAX_LINE = 1 << 24
 """Characters of a line; an image of 1024×1024 pixels has at most 4 million."""
 _PIXEL = re.compile(r"(pixel|px|p|col|x|attr)?_?\d+(x\d+)?", re.IGNORECASE)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,33 +78,54 @@ def find_columns(names: Sequence[Any], subject: str, notify: Notify) -> Columns:
         _report_unused([n for i, n in enumerate(lower) if i not in (label, path)], subject, notify)
         return Columns(label, path, ())
     pixels = tuple(i for i, name in enumerate(lower) if i != label)
-    other = [names[i] for i in pixels if not _PIXEL.fullmatch(lower[i])]
+    other = [i for i in pixels if not _PIXEL.fullmatch(lower[i])]
     if other:
-        raise DataError(
-            f"{subject}: column '{other[0]}' is neither a label, a path nor a pixel; remove it"
-        )
+        raise DataError(f"{subject}: {_why_no_pixel(names[other[0]], other[0])}")
     if not pixels or math.isqrt(len(pixels)) ** 2 != len(pixels):
         raise DataError(
             f"{subject}: {len(pixels):,} columns of pixels, which is no square image; expected "
             "such as 784 beside the label, or a column 'path'"
         )
+    _require_order([lower[i] for i in pixels], subject)
     return Columns(label, None, pixels)
 
 
-def read_csv(path: Path, options: LoadOptions) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Return the images and labels of a CSV file with a header.
+def _why_no_pixel(name: Any, position: int) -> str:
+    if not str(name).strip() or str(name).startswith("Unnamed: "):
+        return (
+            f"column {position + 1} has no name, as the index of a data frame; remove it, or write "
+            "the table with index=False"
+        )
+    return f"column '{name}' is neither a label, a path nor a pixel; remove it"
 
-    Paths are relative to the folder of the file.
+
+def _require_order(names: Sequence[str], subject: str) -> None:
+    """Raise `DataError` unless the numbers in the names of pixels increase, row by row.
+
+    Columns in another order, such as that of the alphabet, would be images of noise.
+    """
+    numbers = [tuple(map(int, re.findall(r"\d+", name))) for name in names]
+    for i in range(1, len(names)):
+        if numbers[i] <= numbers[i - 1]:
+            raise DataError(
+                f"{subject}: column '{names[i]}' follows '{names[i - 1]}'; put the columns of "
+                "pixels into the order of their numbers, row by row"
+            )
+
+
+def read_csv(path: Path, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
+    """Return the images and labels of a CSV file with a header.
 
     Args:
         path: of the file.
-        options: `image_size`, `skip_broken` and `notify` apply.
+        options: `notify` applies.
 
     Returns:
-        (n, size, size) uint8 and (n,) labels, integers or names.
+        (n, size · size) levels, or n paths of image files, which are relative to the folder of the
+        table; and (n,) labels, integers or names.
 
     Raises:
-        DataError: the columns are not those of images, or a value or image cannot be read.
+        DataError: the columns are not those of images, or a value cannot be read.
     """
     try:
         with open_regular(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
@@ -109,23 +133,21 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[NDArray[np.uint8], NDArr
                 raise DataError(f"{path}: over the limit of 4 GiB; make a .npz file of it")
             header = text.readline(MAX_LINE)
             delimiter = max(DELIMITERS, key=header.count)
-            columns = find_columns(
-                next(csv.reader([header], delimiter=delimiter), []), str(path), options.notify
-            )
+            names = next(csv.reader([header], delimiter=delimiter), [])
+            columns = find_columns(names, str(path), options.notify)
             if columns.path is not None:
-                rows = list(_labeled_paths(text, delimiter, columns, path))
+                table = _labeled_paths(text, delimiter, columns, len(names), path)
             else:
-                pixels, labels = _read_pixels(text, delimiter, columns, path)
+                table = _read_pixels(text, delimiter, columns, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV file in UTF-8 ({error})") from None
-    if columns.path is None:
-        return to_images(pixels, options.image_size, str(path)), _parse_labels(labels, str(path))
-    return _read_paths([path.parent / p for p, _ in rows], [y for _, y in rows], path, options)
+    images, labels = table
+    return images, _parse_labels(labels, str(path))
 
 
-def read_frame(frame: Any, options: LoadOptions) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def read_frame(frame: Any, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
     """Return the images and labels of a data frame of pandas or polars; see `read_csv`.
 
     Paths are relative to the working folder.
@@ -135,10 +157,16 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[NDArray[np.uint8], NDA
     names = list(frame.columns)
     labels = as_labels(frame[names[columns.label]].to_numpy(), f"{subject}: labels")
     if columns.path is not None:
-        paths = [Path(str(p)) for p in frame[names[columns.path]].to_numpy()]
-        return _read_paths(paths, labels, Path(), options)
-    pixels = frame[[names[i] for i in columns.pixels]].to_numpy()
-    return to_images(pixels, options.image_size, subject, options.channels), labels
+        paths = frame[names[columns.path]].to_numpy().tolist()
+        return [_require_path(one, row, subject) for row, one in enumerate(paths)], labels
+    return frame[[names[i] for i in columns.pixels]].to_numpy(), labels
+
+
+def _require_path(value: Any, row: int, subject: str) -> Path:
+    if isinstance(value, str | Path) and str(value).strip():
+        return Path(value)
+    found = "" if value is None or value != value else f" but {type(value).__name__}"  # noqa: PLR0124
+    raise DataError(f"{subject}: row {row} has no path{found}; leave it out")
 
 
 def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | None:
@@ -167,15 +195,33 @@ def _report_unused(names: Sequence[str], subject: str, notify: Notify) -> None:
 
 
 def _labeled_paths(
-    text: TextIOWrapper, delimiter: str, columns: Columns, path: Path
-) -> Iterable[tuple[str, str]]:
+    text: TextIOWrapper, delimiter: str, columns: Columns, width: int, path: Path
+) -> tuple[list[Path], list[str]]:
+    """Return the paths and labels in the rows of a table with `width` columns."""
     assert columns.path is not None  # noqa: S101 - for the type checker
-    for number, row in enumerate(csv.reader(_lines(text), delimiter=delimiter), start=2):
+    paths, labels = [], []
+    reader = csv.reader(_lines(text), delimiter=delimiter)
+    for row in reader:
+        number = reader.line_num + 1  # of the header is 1
         if not row:
             continue
-        if len(row) <= max(columns.path, columns.label):
-            raise DataError(f"{path}: line {number} has only {len(row)} columns")
-        yield row[columns.path].strip(), row[columns.label].strip()
+        if len(row) != width:
+            raise DataError(
+                f"{path}: line {number} has {_columns(len(row))}, expected {width}; names that "
+                f"contain '{delimiter}' need quotes"
+            )
+        name = row[columns.path].strip()
+        if not name:
+            raise DataError(f"{path}: line {number} has no path; leave it out")
+        paths.append(path.parent / name)
+        labels.append(row[columns.label].strip())
+    if not paths:
+        raise DataError(f"{path}: no rows below the first line")
+    return paths, labels
+
+
+def _columns(number: int) -> str:
+    return "1 column" if number == 1 else f"{number:,} columns"
 
 
 def _read_pixels(
@@ -205,14 +251,14 @@ def _parse_rows(
     labels: list[str] = []
 
     def without_label() -> Iterable[str]:
-        for line in _lines(text):
+        for number, line in enumerate(_lines(text), start=2):
             if not line.strip():
                 continue
             label, pixels = _take_label(line.rstrip("\r\n"), delimiter, columns)
             count = pixels.count(delimiter) + 1
             if count != len(columns.pixels):
                 raise DataError(
-                    f"{path}: line {len(labels) + 2} has {count + 1} columns, expected "
+                    f"{path}: line {number} has {count + 1} columns, expected "
                     f"{len(columns.pixels) + 1}"
                 )
             labels.append(label.strip().strip("'\""))
@@ -228,6 +274,10 @@ def _parse_rows(
 
 def _take_label(line: str, delimiter: str, columns: Columns) -> tuple[str, str]:
     """Return the label of a row and the rest of the row."""
+    if '"' in line:
+        cells = next(csv.reader([line], delimiter=delimiter))
+        label = cells.pop(columns.label) if columns.label < len(cells) else ""
+        return label, delimiter.join(cells)
     if columns.label == 0:
         label, _, pixels = line.partition(delimiter)
     elif columns.label == len(columns.pixels):
@@ -240,28 +290,14 @@ def _take_label(line: str, delimiter: str, columns: Columns) -> tuple[str, str]:
 
 
 def _parse_labels(labels: list[str], subject: str) -> NDArray[Any]:
-    """Return labels as integers if all are, else as names."""
+    """Return labels as integers if all are, also as in ``3.0``, else as names.
+
+    Raises:
+        DataError: a label is missing, or all are numbers and some of them fractions.
+    """
     if "" in labels:
         raise DataError(f"{subject}: line {labels.index('') + 2} has no label")
-    try:
-        return as_labels([int(label) for label in labels])
-    except ValueError:
-        return as_labels(labels)
-
-
-def _read_paths(
-    paths: list[Path], labels: Sequence[str] | NDArray[Any], table: Path, options: LoadOptions
-) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    if not paths:
-        raise DataError(f"{table}: no rows below the first line")
-    if options.views != "plain":
-        raise DataError(
-            f"{table}: files of a table are read as 'plain' images, but data.views = "
-            f"'{options.views}'; use a folder per class"
-        )
-    views, kept = read_images(paths, options)
-    parsed = _parse_labels(list(labels), str(table)) if isinstance(labels, list) else labels
-    images = [of_image[0] for of_image in views]
-    size = options.image_size or DEFAULT_IMAGE_SIZE
-    stacked = np.stack(images) if images else np.empty((0, size, size), np.uint8)
-    return stacked, np.asarray(parsed)[kept]
+    for pattern, number in ((_INTEGER, int), (_NUMBER, float)):
+        if all(map(pattern.fullmatch, labels)):
+            return as_labels([number(label) for label in labels], f"{subject}: labels")
+    return as_labels(labels, f"{subject}: labels")

@@ -21,17 +21,24 @@ from fashioncnn.errors import DataError
 from fashioncnn.images.views import ViewMode
 from fashioncnn.reading import CONFIG_BYTES, read_text, reason
 
-FILE_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+SPLITS = {
+    "train": "train",
+    "t10k": "t10k",
+    "test": "t10k",
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+}
+"""What the names of files call a split, and its part of a role."""
+FILE_NAME = re.compile(rf"({'|'.join(SPLITS)})-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 CLASSES = "classes.txt"
-PREFIXES = "train-", "t10k-", "test-"
+PREFIXES = tuple(f"{name}-" for name in SPLITS)
 
 
 def find_idx_files(folder: Path) -> dict[str, Path]:
     """Return the IDX files of a folder by role, such as ``train-images`` or ``t10k-labels``.
 
-    ``test-`` is a synonym of ``t10k-``. If several files have the same role, one whose name starts
-    with it takes precedence over one with another prefix, and an uncompressed file over a gzipped
-    one. Hidden files are ignored.
+    ``test-`` is a synonym of ``t10k-``, and ``val-`` is a validation split. If several files have
+    the same role, one whose name starts with it takes precedence over one with another prefix, and
+    an uncompressed file over a gzipped one. Hidden files are ignored.
     """
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     # Lowest precedence first: later entries overwrite earlier ones.
@@ -40,9 +47,24 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
     for path in paths:
         match = FILE_NAME.search(path.name)
         if match and path.is_file():
-            split = "train" if match[1] == "train" else "t10k"
-            files[f"{split}-{match[2]}"] = path
+            files[f"{SPLITS[match[1]]}-{match[2]}"] = path
     return files
+
+
+def _require_one_dataset(folder: Path, files: dict[str, Path]) -> None:
+    """Raise `DataError` if a role is that of files with several prefixes, as those of EMNIST."""
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    matches = [match for name in names if (match := FILE_NAME.search(name))]
+    for role, path in files.items():
+        if path.name.startswith(PREFIXES):
+            continue
+        found = [m for m in matches if f"{SPLITS[m[1]]}-{m[2]}" == role]
+        prefixes = sorted({m.string[: m.start()] for m in found})
+        if len(prefixes) > 1:
+            raise DataError(
+                f"{folder}: several datasets ({', '.join(x.strip('-_. ') for x in prefixes)}); "
+                "move the files of one of them into a folder of its own"
+            )
 
 
 def find_idx_folder(folder: Path) -> Path | None:
@@ -83,6 +105,7 @@ def read_idx_folder(
         DataError: a file is missing, damaged, inconsistent or not official.
     """
     files = find_idx_files(folder)
+    _require_one_dataset(folder, files)
     _require_complete(folder, files)
     unofficial = [role for role, path in files.items() if not is_official_file(role, path)]
     if unofficial and must_be_official:
@@ -91,7 +114,7 @@ def read_idx_folder(
     class_names = FASHION_MNIST_CLASSES if is_fashion else _class_names(folder)
     splits = {
         split: _read_split(files, split, len(class_names))
-        for split in ("train", "t10k")
+        for split in ("train", "validation", "t10k")
         if f"{split}-images" in files
     }
     train, test = splits.get("train"), splits.get("t10k")
@@ -102,9 +125,9 @@ def read_idx_folder(
         notify(_describe_unofficial(folder, files, unofficial, name))
     views: ViewMode = "fashion" if is_fashion else "plain"
     if train is None:
-        assert test is not None  # noqa: S101 - for the type checker
-        train = empty_split(test)
-    return Dataset(name, class_names, train, test, views, str(folder))
+        train = empty_split(next(iter(splits.values())))
+    validation = splits.get("validation")
+    return Dataset(name, class_names, train, test, views, str(folder), validation)
 
 
 def _check_pair(folder: Path, train: Split, test: Split, *, is_fashion: bool) -> None:
@@ -134,7 +157,8 @@ def _dataset_name(folder: Path) -> str:
 
 
 def _require_complete(folder: Path, files: dict[str, Path]) -> None:
-    prefixes = [p for p in ("train", "t10k") if any(role.startswith(p) for role in files)]
+    splits = ("train", "validation", "t10k")
+    prefixes = [split for split in splits if any(role.startswith(split) for role in files)]
     roles = [f"{prefix}-{kind}" for prefix in prefixes for kind in ("images", "labels")]
     missing = [
         f"{role}-idx{3 if 'images' in role else 1}-ubyte" for role in roles if role not in files

@@ -13,40 +13,14 @@ from fashioncnn.data.dataset import Split
 from fashioncnn.data.options import LoadOptions
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
 from fashioncnn.environment import available_cores
-from fashioncnn.errors import DataError, ImageError
+from fashioncnn.errors import ImageError
 from fashioncnn.images.decoding import decoded_side, read_image
+from fashioncnn.images.unreadable import UnreadableImagesError
 from fashioncnn.images.views import check_color_views, compute_views
 
 MAX_PIXELS = 64_000_000
 """Limit per decoded image: higher than for prediction, since a user's own photographs are trusted
 more. JPEGs are decoded at a reduced size."""
-MAX_LISTED = 20
-"""Unreadable files that are listed; the number of all others is reported."""
-
-
-class UnreadableImagesError(DataError):
-    """Image files of a dataset cannot be read.
-
-    Args:
-        errors: one for each file.
-
-    Attributes:
-        listed: messages about the first `MAX_LISTED` files, and the number of the others.
-    """
-
-    def __init__(self, errors: Sequence[ImageError]) -> None:
-        self.count = len(errors)
-        self.listed = [str(error) for error in errors[:MAX_LISTED]]
-        if self.count > MAX_LISTED:
-            self.listed.append(f"and {self.count - MAX_LISTED:,} more")
-        super().__init__(f"{self.summary}, or set skip_broken: {'; '.join(self.listed)}")
-
-    @property
-    def summary(self) -> str:
-        """How many files there are, and what to do."""
-        if self.count == 1:
-            return "1 image file cannot be read; repair or remove it"
-        return f"{self.count:,} image files cannot be read; repair or remove them"
 
 
 def read_images(

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.data.options import LoadOptions
-from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, to_images
-from fashioncnn.errors import DataError
-from fashioncnn.images.views import compute_views
+from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, ConvertedImages, views_of_list
+from fashioncnn.errors import DataError, ImageError, UsageError
+from fashioncnn.images.unreadable import raise_together
 
 IMAGE_KEYS, LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 MAX_NATIVE_SIZE = 256
@@ -36,33 +35,49 @@ def is_item_dataset(data: Any) -> bool:
 
 def read_items(
     data: Any, options: LoadOptions
-) -> tuple[NDArray[np.uint8], list[Any], tuple[str, ...] | None]:
+) -> tuple[list[Any], list[Any], tuple[str, ...] | None]:
     """Return the images, labels and any class names of a dataset.
 
     Args:
         data: with items (image, label), or dicts with ``image`` and ``label``. Images are PIL
             images, arrays or tensors, as for `to_images`. If the dataset transforms them at random,
             each image is read once.
-        options: `image_size` applies; square PIL images up to 256 pixels keep their size without
-            it.
+        options: `image_size`, `views` and `channels` apply; square PIL images up to 256 pixels keep
+            their size without `image_size`.
+
+    Returns:
+        Arrays or tensors as they are, or `ConvertedImages` of PIL images, which are read one at a
+        time.
 
     Raises:
         DataError: there are no items, or they are not images with labels.
+        ImageError: images cannot be read; all of them are listed.
+        UsageError: only some of the images are PIL images.
     """
     subject = type(data).__name__
     if not len(data):
         raise DataError(f"{subject}: no images")
-    images, labels = [], []
-    size = options.image_size
+    images, labels, errors = [], [], []
+    size, are_pil = options.image_size, None
     for position in range(len(data)):
         image, label = _pair(data[position], position, subject)
-        if isinstance(image, Image.Image):
-            size = size or _native_size(image)
-            image = compute_views(image, "plain", size, options.channels)[0]
-        images.append(image)
+        is_pil = isinstance(image, Image.Image)
+        if is_pil is not (is_pil if are_pil is None else are_pil):
+            raise UsageError(
+                f"{subject}: item {position} has an image of type {type(image).__name__}, others "
+                "not; make them all alike"
+            )
+        are_pil = is_pil
         labels.append(_plain_label(label, position, subject))
-    names = _class_names(data)
-    return to_images(images, options.image_size, subject, options.channels), labels, names
+        if is_pil:
+            size = size or _native_size(image)
+            try:
+                (image,) = views_of_list([image], options.views, size, options.channels)
+            except ImageError as error:
+                errors.append(ImageError(f"{subject}: item {position}: {error}"))
+        images.append(image)
+    raise_together(errors)
+    return ConvertedImages(images) if are_pil else images, labels, _class_names(data)
 
 
 def _pair(item: Any, position: int, subject: str) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.errors import DataError, nearest
+from fashioncnn.images.tensors import from_tensors
 
 MIN_CLASSES, MAX_CLASSES = 2, 256
 _DIGITS = re.compile(r"(\d+)")
@@ -91,20 +92,25 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
     Raises:
         DataError: the labels are not one-dimensional, are of another type, or some are missing.
     """
-    if hasattr(labels, "detach"):  # a torch.Tensor; this module does not import torch
-        labels = labels.detach().cpu().numpy()
+    labels = from_tensors(labels, subject)
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
+        raise DataError(f"{subject}: masked array with masked values; leave these images out")
     try:
         values = np.asarray(labels)
     except ValueError:
         raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
     if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+        labels = values = values[:, 0]
+    if values.ndim == 0:
+        raise DataError(
+            f"{subject} of type {type(labels).__name__}: should be (n,) integers or names"
+        )
     if values.ndim != 1:
         raise DataError(
             f"{subject} of shape {values.shape}: should be (n,) integers or names; of one-hot "
             "labels, use the argmax of each row"
         )
-    if values.dtype.kind in "OU" and len(values):
+    if values.dtype.kind in "OUT" and len(values):
         # NumPy converts a list of both kinds to strings, so the list itself is checked.
         objects = labels if isinstance(labels, list | tuple) else values
         return _from_objects(list(objects), subject)
@@ -123,6 +129,11 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
             )
     elif values.dtype.kind not in "iu" and len(values):
         raise DataError(f"{subject} of type {values.dtype}: should be integers or names")
+    too_large = np.flatnonzero(np.abs(values.astype(np.float64)) >= 2.0**63)
+    if len(too_large):
+        raise DataError(
+            f"{subject}: {values[too_large[0]]} at position {too_large[0]}; should be below 2**63"
+        )
     return values.astype(np.int64)
 
 

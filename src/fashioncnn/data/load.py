@@ -138,7 +138,7 @@ def load_dataset(
         channels,
         hold_out_min,
     )
-    dataset = _load(source, options, offline=offline)
+    dataset = load_with(source, options, offline=offline)
     return with_class_map(dataset, class_map, offline=offline, notify=notify)
 
 
@@ -177,7 +177,8 @@ def with_class_map(
     return replace(dataset, rehearsal=replace(train, images=images))
 
 
-def _load(source: str | None, options: LoadOptions, *, offline: bool) -> Dataset:
+def load_with(source: str | None, options: LoadOptions, *, offline: bool = False) -> Dataset:
+    """Return the dataset at `source`; see `load_dataset`."""
     if source == SKETCHES:
         return draw_sketches()
     if not source:
@@ -187,7 +188,9 @@ def _load(source: str | None, options: LoadOptions, *, offline: bool) -> Dataset
     path = _existing_path(source)
     idx_folder = find_idx_folder(path) if path.is_dir() else None
     if idx_folder is not None:
-        return read_idx_folder(idx_folder, notify=options.notify)
+        dataset = read_idx_folder(idx_folder, notify=options.notify)
+        # Images are model input already, whatever image files are converted to.
+        return replace(dataset, views=options.views) if dataset.views == "plain" else dataset
     check_image_size(options.image_size)
     if path.is_file():
         return read_table_file(path, options)

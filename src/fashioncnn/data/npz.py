@@ -5,23 +5,28 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.data.npy import parse_npy
+from fashioncnn.data.options import Notify
 from fashioncnn.errors import DataError
 from fashioncnn.reading import open_regular, reason
 
 MAX_BYTES = 4 * 2**30
 """Limit on the arrays of a file, uncompressed."""
-PAIRS = {
-    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("X_train", "y_train")),
-    "validation": (("x_val", "y_val"), ("val_images", "val_labels"), ("X_val", "y_val")),
-    "test": (("x_test", "y_test"), ("test_images", "test_labels"), ("X_test", "y_test")),
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
 }
-"""Names of images and labels, as Keras, MedMNIST and scikit-learn's documentation call them."""
+PATTERNS = ("x_{0} y_{0}", "{0}_images {0}_labels", "X_{0} y_{0}", "images_{0} labels_{0}")
+"""Names of images and labels of a split, as Keras, MedMNIST and scikit-learn's documentation call
+them."""
 WHOLE = (("images", "labels"), ("x", "y"), ("X", "y"), ("data", "target"), ("arr_0", "arr_1"))
 """Names where there is one split; NumPy calls arrays without a name ``arr_0`` …"""
 DAMAGED = (
@@ -40,8 +45,14 @@ ALL = "all"
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
 
-def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...] | None]:
+def read_npz(path: Path, notify: Notify) -> tuple[dict[str, Pair], tuple[str, ...] | None]:
     """Return images and labels by split, `ALL` for data without splits, and any class names.
+
+    Images and labels without the name of a split, beside other splits, are those of training.
+
+    Args:
+        path: of the file.
+        notify: called if it has other arrays.
 
     Raises:
         DataError: the file is damaged or too large, or has no such arrays.
@@ -51,7 +62,7 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...] | None]:
             size = sum(info.file_size for info in archive.infolist())
             if size > MAX_BYTES:
                 raise DataError(f"{path}: {size:,} bytes of arrays, over the limit of 4 GiB")
-            return _find_pairs(archive, path), _class_names(archive)
+            return _find_pairs(archive, path, notify), _class_names(archive)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from None
     except DAMAGED as error:
@@ -59,30 +70,55 @@ def read_npz(path: Path) -> tuple[dict[str, Pair], tuple[str, ...] | None]:
         raise DataError(f"{path}: not a readable .npz file ({first_line})") from None
 
 
-def _find_pairs(archive: zipfile.ZipFile, path: Path) -> dict[str, Pair]:
+def _find_pairs(archive: zipfile.ZipFile, path: Path, notify: Notify) -> dict[str, Pair]:
     names = {name.removesuffix(".npy") for name in archive.namelist()}
-    found = {
-        split: pair for split, pairs in PAIRS.items() for pair in pairs if names.issuperset(pair)
-    }
+    found: dict[str, tuple[str, str]] = {}
+    for split, pair in _known_pairs():
+        if names.issuperset(pair):
+            if split in found:
+                raise DataError(
+                    f"{path}: {found[split][0]} and {pair[0]} are both the {split} split; keep one "
+                    "of them"
+                )
+            found[split] = pair
     whole = next((pair for pair in WHOLE if names.issuperset(pair)), None)
-    if not found and whole is not None:
-        found = {ALL: whole}
+    if whole is not None and "train" not in found:
+        found = {"train" if found else ALL: whole, **found}
     if not found:
-        shown = ", ".join(sorted(names)[:4]).encode("unicode_escape").decode()
+        shown = _shown(sorted(names)[:4])
         raise DataError(
             f"{path}: no images and labels among its arrays ({shown}); "
             "expected images and labels, or x_train, y_train, x_test and y_test"
         )
+    others = sorted(names - {CLASS_NAMES}.union(*found.values()))
+    if others:
+        notify(f"{path}: arrays without effect: {_shown(others[:5])}")
     return {
         split: (_read_array(archive, images), _read_array(archive, labels))
         for split, (images, labels) in found.items()
     }
 
 
+def _known_pairs() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield every split with the names of its images and labels."""
+    for split, words in SPLIT_NAMES.items():
+        for word in words:
+            for pattern in PATTERNS:
+                images, labels = pattern.format(word).split()
+                yield split, (images, labels)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names).encode("unicode_escape").decode()
+
+
 def _class_names(archive: zipfile.ZipFile) -> tuple[str, ...] | None:
     if f"{CLASS_NAMES}.npy" not in archive.namelist():
         return None
-    return tuple(map(str, _read_array(archive, CLASS_NAMES)))
+    names = np.atleast_1d(_read_array(archive, CLASS_NAMES))
+    if names.dtype.kind == "S":
+        names = np.char.decode(names, "utf-8")
+    return tuple(map(str, names.ravel()))
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

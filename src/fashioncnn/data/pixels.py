@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.errors import DataError, UsageError
+from fashioncnn.errors import DataError, ImageError, UsageError
 from fashioncnn.images.decoding import decoded_side, read_image
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import PixelValueError, to_levels
-from fashioncnn.images.views import compute_views
+from fashioncnn.images.tensors import from_tensors
+from fashioncnn.images.unreadable import raise_together
+from fashioncnn.images.views import ViewMode, compute_views
 
 DEFAULT_IMAGE_SIZE = 28
 """Side in pixels to which image files are resized."""
@@ -24,6 +26,10 @@ CHUNK = 1024
 """Images that are converted at a time, to bound the memory for intermediate results."""
 # ITU-R 601-2, in units of 2**-16, as Pillow converts RGB to L.
 LUMA = np.array([19595, 38470, 7471], np.uint32)
+
+
+class ConvertedImages(list[NDArray[np.uint8]]):
+    """The views of each image, (views, size, size[, 3]) uint8, which need no conversion."""
 
 
 def to_images(
@@ -47,25 +53,84 @@ def to_images(
         UsageError: a type or value range is not supported, or `image_size` is out of range.
     """
     check_image_size(image_size)
-    if isinstance(images, list | tuple) and any(
-        isinstance(x, str | Path | Image.Image) for x in images
-    ):
+    if is_list_of_images(images):
         size = image_size or DEFAULT_IMAGE_SIZE
-        return _stack([_view_of(one, size, channels) for one in images], size)
-    array = _to_uint8(_with_three_dimensions(_as_array(images, subject), subject), subject)
+        return _stack([one[0] for one in views_of_list(images, "plain", size, channels)], size)
+    array, size = _levels_and_size(images, image_size, subject)
     if array.ndim == 4 and channels == 1:
         array = _to_luma(array)
-    height, width = array.shape[1:3]
-    if image_size is None and height != width:
-        raise DataError(
-            f"{subject} of {height}×{width} pixels: only square images are supported; pad them, or "
-            "set image_size"
-        )
-    size = image_size or height
-    if (height, width) == (size, size):
+    if array.shape[1:3] == (size, size):
         return array
     channels = 1 if array.ndim == 3 else 3
-    return _stack([_view_of(Image.fromarray(one), size, channels) for one in array], size)
+    return _stack([_views_of(Image.fromarray(x), "plain", size, channels)[0] for x in array], size)
+
+
+def to_views(
+    images: Any, mode: ViewMode, image_size: int | None, subject: str, channels: int = 1
+) -> list[NDArray[np.uint8]]:
+    """Return the views of each image, (views, size, size[, 3]) uint8, as for a prediction.
+
+    Gray arrays of the image size are the only view; other arrays are converted like files.
+
+    Args:
+        images: see `to_images`.
+        mode: the conversion.
+        image_size: see `to_images`.
+        subject: what messages call the images.
+        channels: 1 for grayscale, 3 for color.
+
+    Raises:
+        DataError, UsageError: see `to_images`.
+    """
+    check_image_size(image_size)
+    if is_list_of_images(images):
+        return views_of_list(images, mode, image_size or DEFAULT_IMAGE_SIZE, channels)
+    array, size = _levels_and_size(images, image_size, subject)
+    shape = (size, size) if channels == 1 else (size, size, 3)
+    return [
+        one[None] if one.shape == shape else _views_of(Image.fromarray(one), mode, size, channels)
+        for one in array
+    ]
+
+
+def is_list_of_images(images: Any) -> bool:
+    """Return whether these are paths or PIL images in a list."""
+    return isinstance(images, list | tuple) and any(
+        isinstance(one, str | Path | Image.Image) for one in images
+    )
+
+
+def are_paths(images: Any) -> bool:
+    """Return whether these are paths in a list, at least one."""
+    return (
+        isinstance(images, list | tuple)
+        and bool(images)
+        and all(isinstance(one, str | Path) for one in images)
+    )
+
+
+def views_of_list(
+    images: Sequence[Any], mode: ViewMode, size: int, channels: int
+) -> list[NDArray[np.uint8]]:
+    """Return the views of paths and PIL images.
+
+    Raises:
+        UsageError: one of them is of another type.
+        ImageError: images cannot be read; all of them are listed.
+    """
+    views, errors = [], []
+    for one in images:
+        if not isinstance(one, str | Path | Image.Image):
+            raise UsageError(
+                f"images of type {type(one).__name__} among paths or PIL images; make them all "
+                "alike"
+            )
+        try:
+            views.append(_views_of(one, mode, size, channels))
+        except ImageError as error:
+            errors.append(error)
+    raise_together(errors)
+    return views
 
 
 def check_image_size(image_size: int | None) -> None:
@@ -80,14 +145,25 @@ def check_image_size(image_size: int | None) -> None:
         )
 
 
+def _levels_and_size(
+    images: Any, image_size: int | None, subject: str
+) -> tuple[NDArray[np.uint8], int]:
+    """Return (n, height, width[, 3]) gray levels, and the side to which they are resized."""
+    array = _to_uint8(_with_three_dimensions(_as_array(images, subject), subject), subject)
+    height, width = array.shape[1:3]
+    if image_size is None and height != width:
+        raise DataError(
+            f"{subject} of {height}×{width} pixels: only square images are supported; pad them, or "
+            "set image_size"
+        )
+    return array, image_size or height
+
+
 def _as_array(images: Any, subject: str) -> NDArray[Any]:
-    if hasattr(images, "detach"):  # a torch.Tensor; this module does not import torch
-        images = images.detach().cpu()
-        images = (images.float() if images.is_floating_point() else images).numpy()
-    elif isinstance(images, Sequence) and any(hasattr(one, "detach") for one in images):
-        images = [_as_array(one, subject) for one in images]
+    images = from_tensors(images, subject)
     try:
-        array = np.asarray(images)
+        # A masked array stays one, so that `to_levels` can reject masked values.
+        array: NDArray[Any] = np.asanyarray(images)
     except ValueError:
         raise DataError(f"{subject}: arrays of different shapes; make them equal") from None
     if array.dtype.kind not in "buif":
@@ -95,7 +171,7 @@ def _as_array(images: Any, subject: str) -> NDArray[Any]:
             f"{subject} of type {type(images).__name__} ({array.dtype}): should be an array of "
             "numbers, or a list of paths or PIL images"
         )
-    return array
+    return array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
 
 
 def _with_three_dimensions(array: NDArray[Any], subject: str) -> NDArray[Any]:
@@ -135,17 +211,15 @@ def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (array[start : start + CHUNK] for start in range(0, len(array), CHUNK))
 
 
-def _view_of(image: Any, size: int, channels: int) -> NDArray[np.uint8]:
-    if isinstance(image, str | Path):
-        image = read_image(Path(image), min_side=decoded_side(size))
-    elif isinstance(image, Image.Image):
-        image = from_pil(image, decoded_side(size))
-    if not isinstance(image, Image.Image):
-        raise UsageError(
-            f"images of type {type(image).__name__} among paths or PIL images; make them all alike"
-        )
-    view: NDArray[np.uint8] = compute_views(image, "plain", size, channels)[0]
-    return view
+def _views_of(image: Any, mode: ViewMode, size: int, channels: int) -> NDArray[np.uint8]:
+    """Return the views of a path or PIL image."""
+    side = decoded_side(size)
+    decoded = (
+        from_pil(image, side)
+        if isinstance(image, Image.Image)
+        else read_image(Path(image), min_side=side)
+    )
+    return compute_views(decoded, mode, size, channels)
 
 
 def _stack(views: list[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.checks import check_allowed, check_views, require_uint8
+from fashioncnn.data.checks import check_allowed, check_indices, check_views, require_uint8
 from fashioncnn.errors import DataError
 
 
@@ -47,6 +47,7 @@ class Split:
             check_views(self.views, self.images)
         if self.allowed is not None:
             check_allowed(self.allowed, self.labels)
+        check_indices(self.indices)
         require_uint8("images", self.images, dimensions=(3, 4))
         require_uint8("labels", self.labels, dimensions=(1,))
         if self.images.ndim == 4 and self.images.shape[3] != 3:

@@ -64,13 +64,14 @@ def find_split_folders(folder: Path, notify: Notify) -> dict[str, Path]:
 
     Raises:
         DataError: two folders have the same role; only some of the splits contain folders; or
-            splits and classes are side by side.
+            splits and other folders are side by side.
     """
     folders = subfolders(folder)
     roles = [split_role(path.name) for path in folders]
     nested = [path for path in folders if subfolders(path)]
     if None in roles:
         _reject_split_among_classes(folders, nested)
+        _reject_folder_among_splits(folders, nested)
     named = [path.name for path, role in zip(folders, roles, strict=True) if role]
     if None in roles or not nested:
         if len(named) > 1 or any(path.name in named for path in nested):
@@ -106,6 +107,20 @@ def _reject_split_among_classes(folders: list[Path], nested: list[Path]) -> None
                 f"{path}: a {split_role(path.name)} split beside class folders; move the class "
                 f"folders beside it into {path.with_name('train')}"
             )
+
+
+def _reject_folder_among_splits(folders: list[Path], nested: list[Path]) -> None:
+    """Reject folders beside two splits, which are recognized by the classes that they share."""
+    splits = [path for path in nested if split_role(path.name)]
+    names = [{inner.name for inner in subfolders(path)} for path in splits]
+    for i, path in enumerate(splits):
+        for other, inside in zip(splits[:i], names, strict=False):
+            if split_role(path.name) != split_role(other.name) and inside & names[i]:
+                beside = next(one for one in folders if split_role(one.name) is None)
+                raise DataError(
+                    f"{beside}: beside the splits {other.name} and {path.name}; move it elsewhere, "
+                    "or rename it if it is a split"
+                )
 
 
 def _is_hidden(path: Path) -> bool:

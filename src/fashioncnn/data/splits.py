@@ -21,7 +21,8 @@ def stratified_split_indices(labels: NDArray[np.uint8], held_out: int) -> tuple[
     """Partition positions into a training and a held-out set with the same class proportions.
 
     Class counts that are not whole are rounded by the largest remainder method, so that exactly
-    `held_out` images are held out. The result depends on the labels and `SPLIT_SEED` only.
+    `held_out` images are held out. The last image of a class is held out only if there is no other
+    image left. The result depends on the labels and `SPLIT_SEED` only.
 
     Args:
         labels: (n,).
@@ -38,10 +39,13 @@ def stratified_split_indices(labels: NDArray[np.uint8], held_out: int) -> tuple[
         raise UsageError(
             f"validation = {held_out}: must be from 0 to {n - 1}, below the {n:,} training images"
         )
-    exact = np.bincount(labels) * held_out / n
+    totals = np.bincount(labels)
+    exact = totals * held_out / n
     counts = np.floor(exact).astype(int)
-    by_remainder = np.argsort(counts - exact, kind="stable")
-    counts[by_remainder[: held_out - counts.sum()]] += 1
+    for _ in range(held_out - counts.sum()):
+        is_last = counts + 1 >= totals
+        remainder = np.where(is_last & ~is_last.all(), -np.inf, exact - counts)
+        counts[np.where(counts < totals, remainder, -np.inf).argmax()] += 1
     shuffled = _shuffled_positions(n)
     is_held_out = np.zeros(n, bool)
     for label, count in enumerate(counts):
@@ -118,7 +122,8 @@ def hold_out_test(split: Split, min_images: int = 0) -> tuple[Split, Split | Non
         split: all images.
         min_images: with fewer, there is no test split.
     """
-    held_out = 0 if len(split) < min_images else len(split) // 6
+    at_most = len(split) - len(np.unique(split.labels))  # one of each class is trained on
+    held_out = 0 if len(split) < min_images else min(len(split) // 6, at_most)
     train, test = stratified_split_indices(split.labels, held_out)
     if not len(test):
         return split, None
@@ -160,11 +165,17 @@ def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
         held_out: size of the validation split; with 0 it is None.
 
     Raises:
-        UsageError: `held_out` is out of range.
+        UsageError: `held_out` is out of range, or leaves no image of a class to train on.
     """
     train_indices, held_out_indices = stratified_split_indices(train.strata, held_out)
     if not held_out:
         return train, None
+    classes = len(np.unique(train.strata))
+    if len(np.unique(train.strata[train_indices])) < classes:
+        raise UsageError(
+            f"validation = {held_out}: leaves {len(train_indices):,} of {len(train):,} training "
+            f"images for {classes} classes; hold out at most {len(train) - classes:,}"
+        )
     return train.subset(train_indices), train.subset(held_out_indices)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fashioncnn.data.dataset import (
     IN_MEMORY,
     Dataset,
@@ -14,11 +16,12 @@ from fashioncnn.data.dataset import (
     empty_split,
 )
 from fashioncnn.data.frames import read_csv, read_frame
+from fashioncnn.data.image_files import read_images, split_of_views
 from fashioncnn.data.items import is_item_dataset, read_items
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.npz import ALL, read_npz
 from fashioncnn.data.options import LoadOptions
-from fashioncnn.data.pixels import to_images
+from fashioncnn.data.pixels import ConvertedImages, are_paths, to_images, to_views
 from fashioncnn.data.split_folders import ROLES, loose_files, split_role, subfolders
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.errors import DataError, UsageError
@@ -40,7 +43,7 @@ def read_table_file(path: Path, options: LoadOptions) -> Dataset:
     """
     names = None
     if path.suffix.lower() == ".npz":
-        pairs, names = read_npz(path)
+        pairs, names = read_npz(path, options.notify)
     else:
         pairs = {ALL: read_csv(path, options)}
     return _assemble(pairs, names, custom_dataset_name(Path(path.stem)), str(path), options)
@@ -69,36 +72,53 @@ def read_tables(folder: Path, tables: Mapping[str, Path], options: LoadOptions) 
 
 
 def read_objects(data: Any, options: LoadOptions) -> Dataset:
-    """Return the dataset of Python objects: arrays, frames, or datasets of other libraries.
+    """Return the dataset of Python objects; see `objects_by_split`.
 
     Without named splits, all images are training images, or test images if they are to be
     evaluated.
 
     Args:
-        data: (images, labels); ((images, labels), (test images, test labels)) as of Keras; a data
-            frame with the columns of a CSV file; or an object for `read_items`.
+        data: see `objects_by_split`.
         options: all apply.
 
     Raises:
         UsageError: `data` is of another type.
         DataError: it cannot be used; see `Dataset.from_arrays`.
     """
-    names = None
-    pairs: Pairs
+    return dataset_of_objects(*objects_by_split(data, options), options)
+
+
+def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str, ...] | None]:
+    """Return the images and labels in Python objects by split, and any class names.
+
+    Args:
+        data: (images, labels); ((images, labels), (test images, test labels)) as of Keras; a data
+            frame with the columns of a CSV file; or an object for `read_items`.
+        options: see `read_items`.
+
+    Raises:
+        UsageError: `data` is of another type.
+        DataError: a frame or item is not one of images with labels.
+    """
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
-        pairs = {ALL: read_frame(data, options)}
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(map(_has_length, data)):
+        return {ALL: read_frame(data, options)}, None
+    if isinstance(data, tuple | list) and len(data) == 2 and all(map(_has_length, data)):
         nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
         nested = nested and all(hasattr(one[0], "shape") for one in data)
-        pairs = {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}
-    elif is_item_dataset(data):
+        return {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}, None
+    if is_item_dataset(data):
         images, labels, names = read_items(data, options)
-        pairs = {ALL: (images, labels)}
-    else:
-        raise UsageError(
-            f"data of type {type(data).__name__}: should be a path, a Dataset, (images, labels), a "
-            "data frame, or a torch.utils.data.Dataset with items (image, label)"
-        )
+        return {ALL: (images, labels)}, names
+    raise UsageError(
+        f"data of type {type(data).__name__}: should be a path, a Dataset, (images, labels), a "
+        "data frame, or a torch.utils.data.Dataset with items (image, label)"
+    )
+
+
+def dataset_of_objects(
+    pairs: Pairs, names: tuple[str, ...] | None, options: LoadOptions
+) -> Dataset:
+    """Return the dataset of what `objects_by_split` returns; see `read_objects`."""
     if ALL in pairs:
         pairs = {"test" if options.for_evaluation else "train": pairs[ALL]}
     return _assemble(pairs, names, "arrays", IN_MEMORY, options)
@@ -121,7 +141,8 @@ def _assemble(
         if set(names) == set(options.class_names):
             names = options.class_names
     splits = {
-        role: _split(*pair, names, f"{source}: {role}", options) for role, pair in pairs.items()
+        role: split_of_images(*pair, names, f"{source}: {role}", options)
+        for role, pair in pairs.items()
     }
     train, test = splits.get("train"), splits.get("test")
     if whole and train is not None:
@@ -131,17 +152,42 @@ def _assemble(
         names,
         train or empty_split(splits[first]),
         test,
-        "plain",
+        options.views,
         source,
         splits.get("validation"),
     )
 
 
-def _split(
+def split_of_images(
     images: Any, labels: Any, names: tuple[str, ...], subject: str, options: LoadOptions
 ) -> Split:
-    pixels = to_images(images, options.image_size, f"{subject} images", options.channels)
-    encoded = encode_labels(labels, names, f"{subject} labels")
-    if len(pixels) != len(encoded):
-        raise DataError(f"{subject}: {len(pixels):,} images but {len(encoded):,} labels")
-    return Split(pixels, encoded)
+    """Return the split of images and labels.
+
+    Args:
+        images: paths, see `read_images`; `ConvertedImages`; or see `to_images`.
+        labels: see `encode_labels`.
+        names: of the classes.
+        subject: what messages call the split.
+        options: all apply.
+
+    Raises:
+        DataError: they do not match or cannot be read, or a class has no readable images.
+        UsageError: a type or value range is not supported.
+    """
+    codes = encode_labels(labels, names, f"{subject} labels".strip())
+    where = f"{subject}: " if subject else ""
+    is_counted = isinstance(images, list | tuple) or hasattr(images, "shape")
+    if is_counted and len(images) != len(codes):
+        raise DataError(f"{where}{len(images):,} images but {len(codes):,} labels")
+    if are_paths(images):
+        views, kept = read_images([Path(one) for one in images], options)
+        missing = np.setdiff1d(codes, codes[kept])
+        if len(missing):
+            raise DataError(f"{where}no readable images of class '{names[missing[0]]}'; add some")
+        return split_of_views(views, codes[kept])
+    if isinstance(images, ConvertedImages):
+        return split_of_views(images, codes)
+    what, size, channels = f"{subject} images".strip(), options.image_size, options.channels
+    if options.views != "plain" and len(codes):
+        return split_of_views(to_views(images, options.views, size, what, channels), codes)
+    return Split(to_images(images, size, what, channels), codes)

@@ -22,13 +22,15 @@ from fashioncnn.images.files import SkippedFiles
 from fashioncnn.images.limits import max_bytes
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import to_levels
+from fashioncnn.images.tensors import from_tensors, is_tensor
+from fashioncnn.images.unreadable import raise_together
 from fashioncnn.inference.inputs import LoadedImage, load_image, load_views
 from fashioncnn.inference.shapes import as_stack
 from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
 SUPPORTED = "paths, PIL images, arrays, tensors, or the content of image files"
-PATHS_OR_OBJECTS = "OU"
+PATHS_OR_OBJECTS = "OUT"
 """Kinds of arrays whose elements are images."""
 
 
@@ -54,7 +56,7 @@ def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
 
     Raises:
         UsageError: a type, shape or value range is not supported.
-        ImageError: a file cannot be read.
+        ImageError: files cannot be read; all of them are listed.
     """
     return [image.views for image in load_images(inputs, preprocessing) if image.views is not None]
 
@@ -71,8 +73,9 @@ def load_images(inputs: Any, preprocessing: Preprocessing) -> list[LoadedImage]:
     Raises:
         UsageError, ImageError: see `as_views`.
     """
-    images = enumerate(_iterate_images(inputs, preprocessing))
-    return [image if image.name else replace(image, name=f"image {i}") for i, image in images]
+    images = list(_iterate_images(inputs, preprocessing))
+    raise_together(_errors(images))
+    return [x if x.name else replace(x, name=f"image {i}") for i, x in enumerate(images)]
 
 
 def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -81,19 +84,28 @@ def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return np.stack([one[0] for one in views]) if views else np.empty((0, *shape), np.uint8)
 
 
+def _errors(images: Sequence[LoadedImage]) -> list[ImageError]:
+    """Return the errors of images; of several, one without a name is called by its position."""
+    return [
+        ImageError(x.error if x.name or len(images) == 1 else f"image {i}: {x.error}")
+        for i, x in enumerate(images)
+        if x.views is None
+    ]
+
+
 def _iterate_images(inputs: Any, preprocessing: Preprocessing) -> Iterator[LoadedImage]:
+    """Yield the images, those that cannot be read with their error."""
     if isinstance(inputs, str | os.PathLike):
         yield from _images_of_path(os.fsdecode(inputs), preprocessing)
     elif isinstance(inputs, bytes | bytearray | memoryview):
         source = ImageSource(type(inputs).__name__, bytes(inputs))
-        yield replace(_load(source, preprocessing), name="")
+        yield replace(load_views(source, preprocessing), name="")
     elif isinstance(inputs, Image.Image):
-        image = from_pil(inputs, decoded_side(preprocessing.image_size))
-        yield load_image(image, preprocessing)
+        yield _load_pil(inputs, preprocessing)
     elif hasattr(inputs, "read"):
-        yield replace(_load(_read_file(inputs), preprocessing), name="")
-    elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
-        yield from _images_of_array(_tensor_to_array(inputs), preprocessing)
+        yield replace(load_views(_read_file(inputs), preprocessing), name="")
+    elif is_tensor(inputs):
+        yield from _images_of_array(from_tensors(inputs, "images"), preprocessing)
     elif hasattr(inputs, "__array__"):
         array = inputs if isinstance(inputs, np.ma.MaskedArray) else np.asarray(inputs)
         yield from _images_of_array(array, preprocessing)
@@ -111,17 +123,18 @@ def _images_of_path(path: str, preprocessing: Preprocessing) -> Iterator[LoadedI
     skipped = SkippedFiles()
     name = str(Path(".", STDIN).absolute()) if path == STDIN else path  # not standard input
     for source in find_sources([name], BytesIO(), 0, skipped):
-        loaded = _load(source, preprocessing)
+        loaded = load_views(source, preprocessing)
         yield replace(loaded, name=path) if source.name == name else loaded
     if message := skipped.describe():
         warnings.warn(message, stacklevel=2)
 
 
-def _load(source: ImageSource, preprocessing: Preprocessing) -> LoadedImage:
-    loaded = load_views(source, preprocessing)
-    if loaded.views is None:
-        raise ImageError(loaded.error)
-    return loaded
+def _load_pil(image: Image.Image, preprocessing: Preprocessing) -> LoadedImage:
+    try:
+        decoded = from_pil(image, decoded_side(preprocessing.image_size))
+    except ImageError as error:
+        return LoadedImage("", None, str(error))
+    return load_image(decoded, preprocessing)
 
 
 def _read_file(file: Any) -> ImageSource:
@@ -137,17 +150,6 @@ def _read_file(file: Any) -> ImageSource:
     if not isinstance(content, bytes):
         raise UsageError(f"{name}: opened as text; open it in binary mode, as with open(…, 'rb')")
     return ImageSource(name, content)
-
-
-def _tensor_to_array(tensor: Any) -> NDArray[Any]:
-    try:
-        tensor = tensor.detach().cpu()
-        # NumPy has no bfloat16.
-        array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    except (TypeError, RuntimeError, AttributeError) as error:  # sparse, quantized, meta …
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"tensor that cannot be converted ({reason}); should be dense") from None
-    return array
 
 
 def _has_numbers(inputs: Sequence[Any]) -> bool:

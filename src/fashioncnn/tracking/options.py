@@ -53,7 +53,10 @@ def parse_trackers(values: str | Sequence[str], name: str = "--track") -> list[T
         MissingExtraError: a package is not installed.
     """
     options: list[TrackerOption] = []
-    for value in [values] if isinstance(values, str) else values:
+    given = [values] if isinstance(values, str) else values
+    if not isinstance(given, Sequence) or not all(isinstance(value, str) for value in given):
+        raise UsageError(f"{name} of type {type(values).__name__}: should be a string, or a list")
+    for value in given:
         kind, colon, target = value.partition(":")
         if kind not in KINDS or (colon and not target.strip()):
             raise UsageError(f"{name} {kind}: {SYNTAX}")

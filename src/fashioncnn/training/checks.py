@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.errors import UsageError
+from fashioncnn.errors import DataError, UsageError
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.models.transfer import check_transfer
 from fashioncnn.settings import Settings
@@ -55,7 +55,8 @@ def check_data(settings: Settings, dataset: Dataset) -> None:
     if dataset.views != "fashion" and data.views not in ("auto", dataset.views):
         raise UsageError(
             f"data.views = '{data.views}': the images of {dataset.source} were loaded as "
-            f"'{dataset.views}', so predictions must use '{dataset.views}', too"
+            f"'{dataset.views}'; give the folder, file or arrays instead of a Dataset, which are "
+            f"then loaded as '{data.views}'"
         )
     _check_channels(settings, dataset)
     _check_partial_labels(settings, dataset)
@@ -64,8 +65,8 @@ def check_data(settings: Settings, dataset: Dataset) -> None:
             f"augmentation.shift = {settings.augmentation.shift}: should be less than the image "
             f"side, {size}"
         )
-    if settings.training.track_test:
-        dataset.require_test()
+    if settings.training.track_test and dataset.test is None:
+        raise DataError(f"{dataset.source}: no test split; add one, or train with --no-track-test")
 
 
 def _check_partial_labels(settings: Settings, dataset: Dataset) -> None:
