@@ -2,7 +2,7 @@
 
 import pytest
 
-from fashioncnn.artifacts.onnx_metadata import MAX_FIELDS, find_metadata
+from fashioncnn.artifacts.onnx_metadata import MAX_FIELDS, find_metadata, is_metadata
 
 onnx = pytest.importorskip("onnx")
 METADATA = {"one": "1", "text": "ä" * 300, "empty": ""}
@@ -22,6 +22,15 @@ def test_metadata_are_those_of_the_onnx_package(content):
 
 def test_file_without_metadata_has_none():
     assert find_metadata(b"") == {}
+
+
+def test_end_of_a_file_that_has_metadata_only():
+    props = onnx.ModelProto()
+    props.metadata_props.add(key="one", value="1")
+    assert is_metadata(b"")
+    assert is_metadata(props.SerializeToString())
+    for other in (onnx.ModelProto(model_version=1), onnx.ModelProto(graph=onnx.GraphProto())):
+        assert not is_metadata(props.SerializeToString() + other.SerializeToString())
 
 
 def test_cut_file_is_an_error_or_has_fewer_entries(content):

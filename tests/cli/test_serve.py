@@ -90,6 +90,70 @@ def test_invalid_number(capsys, arguments):
     assert " ".join(arguments) in error_of(capsys, *arguments)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "https://images.example.org",
+        "images.example.org:8000",
+        "images.example.org/fashion",
+        "a.example.org,b.example.org",
+        "*.*.example.org",
+        "images.*",
+        "*example.org",
+        ".example.org",
+        "two words",
+        "bücher.example",
+    ],
+)
+def test_invalid_name_of_the_server(capsys, name):
+    message = error_of(capsys, "--allowed-host", name, "--port", "0")
+    assert message.startswith(f"fashioncnn: --allowed-host {name}: should be a host name, such as ")
+
+
+@pytest.fixture
+def options_of(monkeypatch):
+    """Return a function that returns name and options of the service for some arguments."""
+
+    def run(*arguments):
+        found = []
+        monkeypatch.setattr("fashioncnn.serving.run.serve", lambda *values: found.append(values))
+        assert main(["serve", *map(str, arguments), "--port", "0"]) == 0
+        (_, name, options, _) = found[0]
+        return name, options
+
+    return run
+
+
+def test_valid_names_of_the_server(options_of):
+    names = ("Images.Example.ORG", "*.example.net.", "my_host", "xn--bcher-kva.example", "*", "::1")
+    arguments = [argument for name in names for argument in ("--allowed-host", name)]
+    expected = (
+        "images.example.org",
+        "*.example.net",
+        "my_host",
+        "xn--bcher-kva.example",
+        "*",
+        "::1",
+    )
+    assert options_of(*arguments)[1].allowed_hosts == expected
+
+
+@pytest.mark.parametrize("megabytes", [1, 32, 500, 1024])
+def test_body_of_the_maximum_size_is_received(options_of, megabytes):
+    _, options = options_of("--max-body-mb", megabytes)
+    assert options.max_pending_bytes >= 2 * options.max_body_bytes
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("photo", "photo"), ("closet", "closet"), (".", "here"), ("..", "closet")]
+)
+def test_name_of_the_model(options_of, tmp_path, monkeypatch, path, name):
+    (tmp_path / "closet" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "closet" / "here")
+    assert options_of(path)[0] == name
+
+
 @pytest.mark.parametrize("module", ["fastapi", "uvicorn", "prometheus_client", "python_multipart"])
 def test_missing_package(capsys, monkeypatch, module):
     import importlib.util

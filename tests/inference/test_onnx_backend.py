@@ -164,6 +164,17 @@ def test_no_changed_byte_is_ignored(onnx_folders):
             open_onnx_backend(path)
 
 
+def test_graph_that_was_added_to_the_file_is_rejected(onnx_folder):
+    """A reader would merge it into the first graph, whose checksum still matches."""
+    onnx = pytest.importorskip("onnx")
+    content = (onnx_folder / "model.onnx").read_bytes()
+    constant = onnx.helper.make_node("Constant", [], ["unused"], value_int=1)
+    added = onnx.ModelProto(graph=onnx.GraphProto(node=[constant]))
+    Path("longer.onnx").write_bytes(content + added.SerializeToString())
+    with pytest.raises(ModelError, match=r"longer\.onnx: damaged, or edited after the export"):
+        open_onnx_backend(Path("longer.onnx"))
+
+
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
 def test_file_that_was_cut_is_rejected(onnx_folder, part):
     content = (onnx_folder / "model.onnx").read_bytes()

@@ -1,6 +1,7 @@
 """Slow clients are disconnected, and others do not notice them."""
 
 import contextlib
+import logging
 import socket
 import time
 
@@ -53,12 +54,39 @@ def test_connection_without_a_request(impatient):
         assert connection.recv(1) == b""
 
 
+def test_connection_that_ends_after_an_early_answer(impatient):
+    """The server waits for the rest of a body as long as for any body, and not longer."""
+    request = b"POST /nope HTTP/1.0\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+    with impatient.connect() as connection:
+        connection.sendall(request)
+        check_raw(read_response(connection), 404)
+        assert connection.recv(1) == b""
+        wait_until(lambda: not impatient.uvicorn.server_state.connections)
+
+
 @pytest.mark.parametrize("header", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
 def test_body_that_does_not_arrive(impatient, header):
     with impatient.connect() as connection:
         connection.sendall(PREDICT + header + b"\r\n\r\n5\r\nab")
         assert "body" in check_raw(read_response(connection), 408)
         assert is_closed(connection)
+
+
+def test_rejection_has_the_id_of_its_request(impatient, caplog):
+    """In answer and log, where the request has the status that the client got."""
+    caplog.set_level(logging.INFO, "fashioncnn.serving")
+    with impatient.connect() as connection:
+        header = b"X-Request-ID: slow-1\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(PREDICT + header)
+        answer = read_response(connection)
+        check_raw(answer, 408)
+        assert answer[1]["x-request-id"] == "slow-1"
+        assert is_closed(connection)
+    found = {record.message: record.values for record in caplog.records}
+    assert found["rejected"] == {"request_id": "slow-1", "status": 408}
+    wait_until(lambda: "request" in {record.message for record in caplog.records})
+    (line,) = [record.values for record in caplog.records if record.message == "request"]
+    assert (line["request_id"], line["status"]) == ("slow-1", 408)
 
 
 def test_body_of_a_rejected_request_that_does_not_arrive(impatient):

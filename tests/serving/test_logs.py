@@ -3,10 +3,11 @@
 import io
 import json
 import logging
+from contextlib import contextmanager
 
 import pytest
 
-from fashioncnn.serving.logs import log, start_logging
+from fashioncnn.serving.logs import LEVELS, log, start_logging
 
 from .conftest import running
 
@@ -15,15 +16,22 @@ from .conftest import running
 def lines():
     """The documents that were written, after the listener has stopped."""
     stream = io.StringIO()
-    loggers = [logging.getLogger(name) for name in ("fashioncnn.serving", "uvicorn.error")]
+    with restored_loggers():
+        listener = start_logging(stream)
+
+        def read():
+            listener.stop()
+            return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+        yield read
+
+
+@contextmanager
+def restored_loggers():
+    """Undo what `start_logging` changes."""
+    loggers = [logging.getLogger(name) for name in LEVELS]
     before = [(each, each.handlers, each.propagate, each.level) for each in loggers]
-    listener = start_logging(stream)
-
-    def read():
-        listener.stop()
-        return [json.loads(line) for line in stream.getvalue().splitlines()]
-
-    yield read
+    yield
     for logger, handlers, propagate, level in before:
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
@@ -53,18 +61,23 @@ def test_uvicorn_writes_warnings_only(lines):
     assert [line["event"] for line in lines()] == ["strange"]
 
 
+def test_libraries_write_no_other_lines(lines, capfd):
+    """Python writes warnings of loggers without a handler to stderr."""
+    logging.getLogger("asyncio").error("connection lost")
+    logging.getLogger("python_multipart.multipart").warning("text of a client")
+    assert [line["event"] for line in lines()] == ["connection lost"]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_stream_that_fails_does_not_stop_the_server():
     class Full(io.StringIO):
         def write(self, text):
             raise OSError("no space left")
 
-    logger = logging.getLogger("fashioncnn.serving")
-    before = logger.handlers, logger.propagate, logger.level
-    listener = start_logging(Full())
-    log("lost")
-    listener.stop()
-    logger.handlers, logger.propagate = before[:2]
-    logger.setLevel(before[2])
+    with restored_loggers():
+        listener = start_logging(Full())
+        log("lost")
+        listener.stop()
 
 
 def test_requests_have_the_id_of_their_answer(predictor, lines, png):

@@ -66,6 +66,33 @@ FAILURES = {
     "top is too large": (422, post(b"x", "image/png", "?top=1000"), "top"),
     "explain": (422, post(b"x", "image/png", "?explain=perhaps"), "explain"),
     "unknown parameter": (422, post(b"x", "image/png", "?tpo=1"), "tpo"),
+    "repeated parameter": (
+        422,
+        post(b"x", "image/png", "?top=1&top=2"),
+        "query.top: given more than once",
+    ),
+    "line break in a parameter": (422, post(b"x", "image/png", "?a%0Ab=1"), "query.a\ufffdb: "),
+    "many parameters": (
+        422,
+        post(b"x", "image/png", "?" + "&".join(f"p{i}=" for i in range(1000))),
+        "; and 997 others",
+    ),
+    "long parameter": (422, post(b"x", "image/png", f"?{'x' * 5000}=1"), f"query.{'x' * 94}…: "),
+    "long value": (422, post(b"x", "image/png", f"?top={'1' * 5000}"), "query.top: "),
+    "slash at the end": (404, {"method": "GET", "url": "/livez/"}, "no such resource"),
+    "slash after predict": (404, {"method": "POST", "url": "/v1/predict/"}, "no such resource"),
+    "line break at the end": (404, {"method": "GET", "url": "/metrics%0A"}, "no such resource"),
+    "charset that cannot be read": (
+        400,
+        post(form(filename="\u00e9.png"), f"{MULTIPART}; charset=undefined"),
+        "use UTF-8",
+    ),
+    "control characters in a name": (422, post(form(filename="a\x1b[31m.png")), "a\ufffd[31m.png"),
+    "line break in a name": (
+        422,
+        post(form(filename="a\\n.png"), f"{MULTIPART}; charset=unicode_escape"),
+        "a\ufffd.png: not a JPEG",
+    ),
 }
 
 
@@ -77,6 +104,33 @@ def test_failure(client, name):
     if status == 405:
         assert response.headers["allow"]
     assert client.get("/livez").status_code == 200
+
+
+def test_space_in_a_name_stays(client):
+    """macOS writes narrow no-break spaces into the names of screenshots."""
+    name = "Capture 12.30\u202fPM\u00a0.png"
+    response = client.post("/v1/predict", files={"images": (name, b"x")})
+    assert check_problem(response, 422).startswith(f"{name}: not a JPEG")
+
+
+def test_surrogates_of_a_charset_are_no_text(client, png):
+    """The name of a valid image is in the answer, which is UTF-8."""
+    body = form(filename="a\\ud800.png").replace(b"x" + END, png + END)
+    content_type = f"{MULTIPART}; charset=unicode_escape"
+    response = client.post("/v1/predict", content=body, headers={"content-type": content_type})
+    assert response.status_code == 200
+    assert response.json()["predictions"][0]["source"] == "a?.png"
+
+
+@pytest.mark.parametrize(
+    "ranges", ["bytes=0-9", "bytes=999999999-", "bytes=abc", "bytes=0-1,2-3", "lines=1-2"]
+)
+def test_files_of_the_page_are_sent_as_a_whole(client, ranges):
+    response = client.get("/", headers={"range": ranges})
+    assert response.status_code == 200
+    assert response.text.startswith("<!doctype html>")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "accept-ranges" not in response.headers
 
 
 def test_allow_names_head(client):
@@ -105,6 +159,14 @@ def read_response(connection) -> tuple[int, dict, bytes]:
     return int(status.split()[1]), headers, body
 
 
+def read_all(connection) -> bytes:
+    """Return what arrives until the other side closes the connection."""
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
 def check_raw(answer, status: int) -> str:
     found, headers, body = answer
     assert found == status
@@ -128,14 +190,123 @@ PREDICT = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/
         b"hello\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",  # without Host
         b"GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         PREDICT + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
     ],
-    ids=["tls", "text", "no host", "bad header", "long header", "length", "chunk"],
+    ids=["tls", "text", "no host", "bad header", "length", "chunk"],
 )
 def test_malformed_http(server, request_):
     assert "malformed request" in check_raw(raw(server, request_), 400)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"x" * 1_000_000,
+        b"GET /" + b"x" * 1_000_000,
+    ],
+    ids=["header", "path"],
+)
+def test_large_header(server, request_):
+    assert "16 KiB" in check_raw(raw(server, request_), 431)
+
+
+def test_malformed_http_names_the_reason(server):
+    answer = raw(server, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert check_raw(answer, 400) == "malformed request: found multiple Host: headers"
+
+
+def test_malformed_body_of_head(server, caplog):
+    """An answer to HEAD has no body, also if the request is malformed."""
+    request = (
+        b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
+    )
+    with server.connect() as connection:
+        connection.sendall(request)
+        received = read_all(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert body == b""
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+LIVE = b"Host: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET http://localhost/livez HTTP/1.1\r\n" + LIVE, 200),
+        (b"GET HTTP://127.0.0.1:80/livez?a=b HTTP/1.1\r\nHost: attacker.example\r\n\r\n", 200),
+        (b"GET http://localhost HTTP/1.1\r\n" + LIVE, 200),
+        (b"GET http://attacker.example/livez HTTP/1.1\r\n" + LIVE, 400),
+        (b"GET http://user@localhost/livez HTTP/1.1\r\n" + LIVE, 400),
+        (b"GET ftp://localhost/livez HTTP/1.1\r\n" + LIVE, 404),
+        (b"GET /http://localhost/livez HTTP/1.1\r\n" + LIVE, 404),
+        (b"OPTIONS * HTTP/1.1\r\n" + LIVE, 404),
+        (b"CONNECT localhost:80 HTTP/1.1\r\n" + LIVE, 404),
+    ],
+)
+def test_form_of_the_target(server, request_, status):
+    """A target may be a whole URL, whose host counts (RFC 9112, 3.2.2)."""
+    answer = raw(server, request_)
+    assert answer[0] == status
+    if status != 200:
+        check_raw(answer, status)
+
+
+def test_requests_in_advance_are_answered_in_order(server, png):
+    post = PREDICT + f"Content-Length: {len(png)}\r\n\r\n".encode() + png
+    get = b"GET /nope HTTP/1.1\r\n" + LIVE
+    with server.connect() as connection:
+        connection.sendall(post + get + post + get)
+        received = b""
+        while received.count(b"HTTP/1.1 ") < 4 or not received.endswith(b"}"):
+            received += (chunk := connection.recv(65536))
+            assert chunk, received
+    statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"404", b"200", b"404"]
+
+
+def test_body_that_the_client_was_not_told_to_send(server):
+    """Without it the next bytes could be a body or a request, so that the connection ends."""
+    request = PREDICT.replace(b"image/png", b"text/plain")
+    request += b"Expect: 100-continue\r\nContent-Length: 20\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(request)
+        answer = read_response(connection)
+        check_raw(answer, 415)
+        assert answer[1]["connection"] == "close"
+        connection.sendall(b"GET /livez HTTP/1.1\r\n" + LIVE)
+        assert connection.recv(1) == b""
+
+
+def test_body_that_the_client_was_told_to_send(server, png):
+    request = PREDICT + f"Expect: 100-continue\r\nContent-Length: {len(png)}\r\n\r\n".encode()
+    with server.connect() as connection:
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(png)
+        answer = read_response(connection)
+    assert answer[0] == 200
+    assert "connection" not in answer[1]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_early_answer_reaches_a_client_that_sends_its_body_first(server, version):
+    """The connection ends after the answer, and is not reset while the client sends."""
+    size = 40 * MIB
+    head = f"POST /v1/predict HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n"
+    head += f"Content-Type: image/png\r\nContent-Length: {size}\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(head.encode())
+        for _ in range(size // MIB):
+            connection.sendall(bytes(MIB))
+        answer = read_response(connection)
+        assert "32 MiB" in check_raw(answer, 413)
+        assert answer[1]["connection"] == "close"
+        assert connection.recv(1) == b""
+    wait_until(lambda: not server.uvicorn.server_state.connections)
 
 
 def test_content_length_over_the_limit_is_rejected_before_the_body(server):

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fashioncnn.artifacts.documents import parse_document
 from fashioncnn.artifacts.model_folder import ModelDescription, parse_description
-from fashioncnn.artifacts.onnx_metadata import find_metadata
+from fashioncnn.artifacts.onnx_metadata import find_metadata, is_metadata
 from fashioncnn.checksum import ChecksumError, with_checksum
 from fashioncnn.errors import ModelError
 from fashioncnn.reading import CONFIG_BYTES, read_bytes, reason
@@ -204,6 +204,19 @@ def verify_graph(content: bytes, record: ExportRecord, source: str | Path) -> No
         raise ModelError(f"{source}: damaged, or edited after the export (SHA-256 of its graph)")
 
 
+def _verify_end(content: bytes, record: ExportRecord, source: str | Path) -> None:
+    """Raise `ModelError` unless only metadata follow the graph.
+
+    A reader merges a second graph into the first one.
+    """
+    try:
+        is_end = is_metadata(content[record.graph_bytes :])
+    except ValueError:
+        is_end = False
+    if not is_end:
+        raise ModelError(f"{source}: damaged, or edited after the export (more than metadata)")
+
+
 def read_onnx_model(path: Path) -> tuple[bytes, ModelDescription, ExportRecord]:
     """Return content, description and export record of an ONNX file.
 
@@ -217,4 +230,5 @@ def read_onnx_model(path: Path) -> tuple[bytes, ModelDescription, ExportRecord]:
         raise ModelError(f"{path}: not an ONNX file, or damaged ({error})") from None
     description, record = parse_metadata(metadata, path)
     verify_graph(content, record, path)
+    _verify_end(content, record, path)
     return content, description, record

@@ -38,6 +38,18 @@ def find_metadata(content: bytes) -> dict[str, str]:
     return metadata
 
 
+def is_metadata(content: bytes) -> bool:
+    """Return whether the end of an ONNX file has metadata only, and nothing that adds to its graph.
+
+    Args:
+        content: of the file from the end of a field on.
+
+    Raises:
+        ValueError: it is not a protocol buffer.
+    """
+    return all(number == METADATA_FIELD for number, _ in _fields(memoryview(content)))
+
+
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield number and value of each field; the value is empty unless it is of type `BYTES`."""
     position = count = 0

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fashioncnn.inference.predictor import Predictor
     from fashioncnn.loading import BackendChoice
 
+MIN_BODIES = 2
+"""Requests of the maximum size that are received at the same time."""
 MAX_MEGAPIXELS = 178
 """Pillow itself rejects images of more than twice its `MAX_IMAGE_PIXELS`."""
 
@@ -54,16 +56,19 @@ def serve(
     require_modules("serve")
     from fashioncnn.serving.options import MIB, ServerOptions
     from fashioncnn.serving.run import is_loopback, listen, url_of
-    from fashioncnn.serving.security import read_token
+    from fashioncnn.serving.security import normalize_hosts, read_token
 
     cores = max(1, available_cores() // workers)
+    max_body_bytes = round(max_body_mb * MIB)
     options = ServerOptions(
         token=None if token_file is None else read_token(token_file),
-        allowed_hosts=tuple(allowed_host or ()),
+        allowed_hosts=normalize_hosts(allowed_host or ()),
         max_pixels=round(max_megapixels * 1e6),
-        max_body_bytes=round(max_body_mb * MIB),
+        max_body_bytes=max_body_bytes,
+        max_pending_bytes=max(ServerOptions.max_pending_bytes, MIN_BODIES * max_body_bytes),
         decoders=cores,
     )
+    name = model.resolve().name if model.name in ("", "..") else model.name
     load = partial(load_predictor, model, backend, cores)
     with listen(host, port) as listening:
         note(f"{model} at {url_of(listening)}; end it with Ctrl-C")
@@ -72,11 +77,11 @@ def serve(
         if workers == 1:
             from fashioncnn.serving.run import serve as serve_here
 
-            serve_here(load, model.name, options, listening)
+            serve_here(load, name, options, listening)
         else:
             from fashioncnn.serving.workers import serve_with_workers
 
-            serve_with_workers(load, model.name, options, listening, workers)
+            serve_with_workers(load, name, options, listening, workers)
 
 
 def load_predictor(model: Path, backend: BackendChoice, threads: int) -> Predictor:

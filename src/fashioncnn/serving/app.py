@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Route
@@ -23,7 +23,12 @@ from fashioncnn.serving.logs import log
 from fashioncnn.serving.middleware import Lifecycle, RequestMiddleware
 from fashioncnn.serving.openapi import PREDICT_REQUEST, describe_problems
 from fashioncnn.serving.options import ServerOptions
-from fashioncnn.serving.problems import ProblemError, handle_problems, try_again
+from fashioncnn.serving.problems import (
+    ProblemError,
+    handle_problems,
+    require_single,
+    try_again,
+)
 from fashioncnn.serving.security import check_token
 from fashioncnn.serving.service import PredictionService
 from fashioncnn.serving.uploads import read_uploads
@@ -34,6 +39,15 @@ PAGE = Path(__file__).parent / "page"
 BEARER = HTTPBearer(auto_error=False, description="The token of the server.")
 """Declares the token in the OpenAPI document."""
 INDEX = "index.html"
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+"""Of the page's files, whatever this system has registered for their suffixes."""
 MAX_TOP = 256
 """Limit on the classes per image; models have at most as many."""
 
@@ -72,6 +86,7 @@ class Server:
             summary=f"Classifies images with the model {name}.",
             docs_url=None,
             redoc_url=None,
+            redirect_slashes=False,  # to an address that may be another one behind a proxy
             lifespan=self._lifespan,
             responses=describe_problems(400, 405),
         )
@@ -151,6 +166,7 @@ class Server:
 
             One image that cannot be read is an error; of several, each gets its own answer.
             """
+            require_single(request.query_params)
             return await self._predict(request, query)
 
         return router
@@ -198,8 +214,10 @@ def _page_routes() -> list[Route]:
     """Return a route for each file of the page; another path does not exist."""
 
     def route(file: Path) -> Route:
+        content, media_type = file.read_bytes(), MEDIA_TYPES[file.suffix]
+
         async def send_file(_: Request) -> Response:
-            return FileResponse(file)
+            return Response(content, media_type=media_type)  # as a whole, whatever its Range
 
         return Route("/" + file.relative_to(PAGE).as_posix().removesuffix(INDEX), send_file)
 

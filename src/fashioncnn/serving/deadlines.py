@@ -15,7 +15,7 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fashioncnn.serving.middleware import REQUEST_ID_HEADER
+from fashioncnn.serving.middleware import REJECTED, REQUEST_ID_HEADER, request_id_of
 from fashioncnn.serving.options import ServerOptions
 from fashioncnn.serving.problems import MEDIA_TYPE, problem_body
 from fashioncnn.serving.security import HEADERS
@@ -27,6 +27,41 @@ LINGER_SECONDS = 2.0
 """Time for a client that was rejected to read the answer, and to close the connection."""
 WAITING = (h11.IDLE, h11.SEND_BODY)
 """States of a client that has to send something: a header, or a body."""
+BYTES = ": bytearray("
+"""Before the bytes of the client in a message of h11."""
+TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+MAX_HEADER_BYTES = 16 << 10
+"""Limit on the header of a request, request line included, that does not arrive at once."""
+
+
+class _Connection(h11.Connection):
+    """Keeps the error in a request, of which uvicorn reports nothing."""
+
+    error: h11.RemoteProtocolError | None = None
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            self.error = error
+            raise
+
+
+class _Transport:
+    """The transport of a connection, whose end waits for a client that still sends a body.
+
+    Closing it would reset the connection, and the client would not get to read the answer.
+
+    Args:
+        transport: of asyncio.
+        close: called instead of `transport.close`.
+    """
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport, self.close = transport, close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class DeadlineProtocol(H11Protocol):
@@ -34,20 +69,23 @@ class DeadlineProtocol(H11Protocol):
 
     Args:
         options: with the limits.
-        on_reject: called with the status code of each connection that is closed before its request
-            was complete.
+        on_reject: called with status code and request id of each connection that is closed before
+            its request was complete.
         arguments: of the class of uvicorn.
     """
 
+    conn: _Connection
+
     def __init__(
-        self, *, options: ServerOptions, on_reject: Callable[[int], None], **arguments: Any
+        self, *, options: ServerOptions, on_reject: Callable[[int, str], None], **arguments: Any
     ) -> None:
         super().__init__(**arguments)
+        self.conn = _Connection(h11.SERVER, MAX_HEADER_BYTES)
         self._options, self._deadlines, self._on_reject = options, options.deadlines, on_reject
         self._waiting_for: type[h11._util.Sentinel] | None = None
         self._since = 0.0
         self._received = 0
-        self._is_rejected = False
+        self._discards = False
         self._read_timer: asyncio.TimerHandle | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
 
@@ -55,7 +93,8 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline of the header; close another connection if there are too many."""
-        super().connection_made(cast(asyncio.Transport, transport))
+        real = cast(asyncio.Transport, transport)
+        super().connection_made(cast(asyncio.Transport, _Transport(real, self._close)))
         self._watch()
         if len(self.connections) > self._options.max_connections:
             self._make_room()
@@ -65,10 +104,10 @@ class DeadlineProtocol(H11Protocol):
         if self._waiting_for is h11.IDLE and not self._received:
             self._since = self.loop.time()  # the first bytes of a header
         self._received += len(data)
-        if not self._is_rejected:
+        if not self._discards:
             super().data_received(data)
             self._watch(len(data))
-        if self._received > MAX_DISCARDED_BYTES and (self._is_rejected or self._is_answered()):
+        if self._received > MAX_DISCARDED_BYTES and (self._discards or self._is_answered()):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -93,6 +132,9 @@ class DeadlineProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Start the deadline of the next header, or that of the last bytes of a response."""
+        if self._discards:
+            self.server_state.total_requests += 1
+            return
         super().on_response_complete()
         if self.transport.is_closing():
             self._abort_later()
@@ -105,12 +147,18 @@ class DeadlineProtocol(H11Protocol):
         self._abort_later()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not HTTP."""
-        self._reject(400, f"malformed request: {msg[:1].lower()}{msg[1:].rstrip('.')}")
+        """Answer a request that is not HTTP, or whose header is too large."""
+        error = self.conn.error
+        if error is not None and error.error_status_hint == TOO_LARGE:
+            limit = MAX_HEADER_BYTES >> 10
+            self._reject(TOO_LARGE, f"header of more than {limit} KiB; send fewer cookies")
+            return
+        reason = msg if error is None else str(error).partition(BYTES)[0]
+        self._reject(400, f"malformed request: {reason[:1].lower()}{reason[1:].rstrip('.')}")
 
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
-        return self._waiting_for is h11.IDLE or self._is_rejected
+        return self._waiting_for is h11.IDLE or self._discards
 
     # Deadlines
 
@@ -120,7 +168,7 @@ class DeadlineProtocol(H11Protocol):
         Args:
             received: bytes that have just arrived, the first of what is missing among them.
         """
-        if self._is_rejected:
+        if self._discards:
             return
         state = self.conn.their_state
         waiting_for = state if state in WAITING else None
@@ -176,25 +224,44 @@ class DeadlineProtocol(H11Protocol):
 
     def _reject(self, status: int, detail: str) -> None:
         """Answer with problem details if nothing was answered yet, and close the connection."""
-        self._on_reject(status)
-        if self.cycle is not None and not self.cycle.response_complete:
+        is_open = self.cycle is not None and not self.cycle.response_complete
+        request_id = request_id_of(self.scope) if is_open else uuid.uuid4().hex
+        self._on_reject(status, request_id)
+        if is_open:
+            self.scope["state"][REJECTED] = status
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            for event in _problem_events(status, detail):
+            has_body = not (is_open and self.scope["method"] == "HEAD")
+            for event in _problem_events(status, detail, request_id, has_body=has_body):
                 self.transport.write(self.conn.send(event) or b"")
-        # Closing at once would reset the connection, and a client that still sends would not get to
-        # read the answer.
-        self._is_rejected = True
         if self._read_timer is not None:
             self._read_timer.cancel()
-        self.transport.write_eof()
-        self.flow.resume_reading()
+        self._discard()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
+    def _close(self) -> None:
+        """Close the connection; while a body arrives, only when the client has, or its deadline."""
+        transport = self.transport._transport  # type: ignore[attr-defined]  # of `_Transport`
+        if self.conn.their_state is h11.SEND_BODY and not transport.is_closing():
+            self._discard()
+        else:
+            transport.close()
 
-def _problem_events(status: int, detail: str) -> list[h11.Event]:
-    request_id = uuid.uuid4().hex
+    def _discard(self) -> None:
+        """Send no more than was written, and discard what arrives.
+
+        Closing at once would reset the connection, and a client that still sends would not get to
+        read the answer.
+        """
+        self._discards = True
+        self.transport.write_eof()
+        self.flow.resume_reading()
+
+
+def _problem_events(
+    status: int, detail: str, request_id: str, *, has_body: bool
+) -> list[h11.Event]:
     body = problem_body(status, detail, request_id)
     headers = {
         **HEADERS,
@@ -207,4 +274,4 @@ def _problem_events(status: int, detail: str) -> list[h11.Event]:
     response = h11.Response(
         status_code=status, headers=list(headers.items()), reason=HTTPStatus(status).phrase
     )
-    return [response, h11.Data(data=body), h11.EndOfMessage()]
+    return [response, *([h11.Data(data=body)] if has_body else []), h11.EndOfMessage()]

@@ -15,8 +15,13 @@ LOGGER = logging.getLogger("fashioncnn.serving")
 QUEUE_LENGTH = 10_000
 """Lines that wait to be written. When a reader of the log is too slow, further ones are dropped,
 since the server must not wait for it."""
-LEVELS = {"fashioncnn.serving": logging.INFO, "uvicorn.error": logging.WARNING}
-"""Loggers that are written, and their levels."""
+LEVELS = {
+    "fashioncnn.serving": logging.INFO,
+    "uvicorn.error": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "python_multipart": logging.ERROR,  # malformed forms, which are answered
+}
+"""Loggers that are written, and their levels; Python would write to stderr what has no handler."""
 
 
 class JsonFormatter(logging.Formatter):

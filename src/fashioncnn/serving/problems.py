@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from fashioncnn.serving import schemas
@@ -18,6 +21,12 @@ DETAILS = {
     405: "the resource does not support this method",
 }
 """By status, for errors that the framework raises."""
+MAX_REPORTED = 3
+"""Invalid parameters in a message."""
+MAX_NAME_LENGTH = 100
+"""Characters of a parameter's name in a message."""
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, line breaks, and surrogates, which are no text."""
 
 
 class ProblemError(Exception):
@@ -45,9 +54,10 @@ def internal_error() -> ProblemError:
 
 
 def problem_body(status: int, detail: str, request_id: str) -> bytes:
-    """Return the document of a problem."""
+    """Return the document of a problem; text of the client in the detail stays in one line."""
+    shown = CONTROLS.sub("\N{REPLACEMENT CHARACTER}", detail)
     problem = schemas.Problem(
-        title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id
+        title=HTTPStatus(status).phrase, status=status, detail=shown, request_id=request_id
     )
     return problem.model_dump_json().encode()
 
@@ -91,8 +101,27 @@ def _with_head(methods: str) -> str:
 
 
 def describe_validation(error: RequestValidationError) -> str:
-    """Return all invalid parameters in one line."""
-    return "; ".join(
-        f"{'.'.join(map(str, each['loc']))}: {each['msg'][:1].lower()}{each['msg'][1:]}"
+    """Return the invalid parameters in one line, the first few of many."""
+    return _join(
+        f"{_shortened('.'.join(map(str, each['loc'])))}: {each['msg'][:1].lower()}{each['msg'][1:]}"
         for each in error.errors()
     )
+
+
+def require_single(parameters: QueryParams) -> None:
+    """Raise `ProblemError` if a parameter occurs more than once: one value would be ignored."""
+    counts = Counter(name for name, _ in parameters.multi_items())
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        problems = (f"query.{_shortened(name)}: given more than once" for name in repeated)
+        raise ProblemError(422, _join(problems))
+
+
+def _join(problems: Iterable[str]) -> str:
+    every = list(problems)
+    others = len(every) - MAX_REPORTED
+    return "; ".join([*every[:MAX_REPORTED], *([f"and {others} others"] if others > 0 else [])])
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from fashioncnn.serving.problems import ProblemError
 TOKEN_BYTES = 4096
 """Limit on a token file."""
 BEARER = "Bearer"
+ANY_HOST = "*"
+HOST_NAME = re.compile(
+    r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
+)
+"""Names that `host_check` allows, in lower case."""
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -79,6 +85,28 @@ def check_token(authorization: str | None, token: str | None) -> None:
     )
 
 
+def normalize_hosts(names: Iterable[str]) -> tuple[str, ...]:
+    """Return host names in lower case, without a dot at their end.
+
+    Args:
+        names: of hosts; ``*.example.org`` is any subdomain, ``*`` is any name.
+
+    Raises:
+        UsageError: one is not a host name, so that no request would have it.
+    """
+    hosts = []
+    for name in names:
+        host = name.lower().removesuffix(".")
+        if host != ANY_HOST and not HOST_NAME.fullmatch(host) and not _is_address(host):
+            raise UsageError(
+                f"--allowed-host {name}: should be a host name, such as images.example.org or "
+                "*.example.org, without scheme, port and path; write one with other letters as a "
+                "browser sends it, xn--…"
+            )
+        hosts.append(host)
+    return tuple(hosts)
+
+
 def host_check(allowed: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that checks the header Host of a request.
 
@@ -86,22 +114,26 @@ def host_check(allowed: Iterable[str]) -> Callable[[str], bool]:
     changed to the server's (DNS rebinding). An IP address cannot be changed, so any is accepted.
 
     Args:
-        allowed: names; ``*.example.org`` is any subdomain, ``*`` is any name.
+        allowed: names, see `normalize_hosts`.
     """
-    names = {name.lower() for name in allowed} | {"localhost"}
+    names = {*allowed, "localhost"}
     suffixes = tuple(name[1:] for name in names if name.startswith("*."))
 
     def is_allowed(host: str) -> bool:
         name = _without_port(host.lower())
-        if "*" in names or name in names or (suffixes and name.endswith(suffixes)):
+        if ANY_HOST in names or name in names or (suffixes and name.endswith(suffixes)):
             return True
-        try:
-            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            return False
-        return True
+        return _is_address(name)
 
     return is_allowed
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _without_port(host: str) -> str:

@@ -80,9 +80,9 @@ class GracefulServer(uvicorn.Server):
             app_state=self.lifespan.state,
         )
 
-    def _count_rejection(self, status: int) -> None:
+    def _count_rejection(self, status: int, request_id: str) -> None:
         self._server.metrics.rejected.labels(str(status)).inc()
-        log("rejected", status=status)
+        log("rejected", request_id=request_id, status=status)
 
 
 def _accept_all(listening: socket.socket) -> list[socket.socket]:

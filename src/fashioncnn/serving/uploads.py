@@ -97,6 +97,10 @@ async def _read_form(
         form = await parser.parse()
     except MultiPartException as error:
         raise ProblemError(400, f"malformed {MULTIPART} body: {error.message}") from None
+    except UnicodeError:
+        raise ProblemError(
+            400, f"malformed {MULTIPART} body: a name is not text of its charset; use UTF-8"
+        ) from None
     try:
         uploads = [await _read_part(name, part) for name, part in form.multi_items()]
     finally:
@@ -113,7 +117,9 @@ async def _read_part(name: str, part: UploadFile | str) -> Upload:
             f"part '{name[:MAX_NAME_LENGTH]}' of the form: should be a file named {FIELD}, with a "
             "file name",
         )
-    return Upload((part.filename or FIELD)[:MAX_NAME_LENGTH], await part.read())
+    file_name = (part.filename or FIELD)[:MAX_NAME_LENGTH]
+    # Some charsets have surrogates, which are no text in the answer.
+    return Upload(file_name.encode(errors="replace").decode(), await part.read())
 
 
 class _Parser(MultiPartParser):

@@ -178,6 +178,51 @@ def test_waiting_images_can_be_canceled(page):
     page.watch.expects_failures = True
     page.route("**/v1/predict?*", lambda route: route.fulfill(status=429, body="{}"))
     page.set_input_files("#choose", [BOOT, EXAMPLES / "bag.jpg"])
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel").press("Enter")
     await_answers(page, 2)
     expect(page.locator(".failed p")).to_have_text(["Canceled.", "Canceled."])
+    expect(page.locator("#results")).to_be_focused()  # as the button has disappeared
+
+
+def test_the_focus_is_kept_when_the_last_answer_hides_its_button(page):
+    answers = []
+    page.route("**/v1/predict?*", lambda route: answers.append(route))
+    page.set_input_files("#choose", BOOT)
+    page.get_by_role("button", name="Cancel").focus()
+    answers[0].continue_()
+    await_answers(page, 1)
+    expect(page.locator("#results")).to_be_focused()
+
+
+def test_an_example_that_the_server_does_not_send(page):
+    page.watch.expects_failures = True
+    page.route("**/examples/boot.jpg", lambda route: route.fulfill(status=503, body="{}"))
+    page.get_by_role("button", name="Boot").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    expect(page.locator(".card")).to_have_count(0)
+
+
+@pytest.mark.parametrize("name", ['a "quote".jpg', "a" * 250 + ".jpg", "\U0001f45f.jpg"])
+def test_an_error_does_not_repeat_the_name(page, name):
+    page.watch.expects_failures = True
+    page.set_input_files("#choose", {**NO_IMAGE, "name": name})
+    await_answers(page, 1)
+    expect(page.locator(".failed p")).to_have_text(re.compile(r"^Not a JPEG"))
+
+
+def test_the_same_message_is_announced_again(page):
+    page.locator("#canvas").click()
+    page.locator("#canvas").click(position={"x": 10, "y": 10})
+    heard = page.evaluate_handle(
+        """() => {
+          const heard = [];
+          const status = document.getElementById("status");
+          new MutationObserver(() => heard.push(status.textContent.trim()))
+            .observe(status, { childList: true, characterData: true, subtree: true });
+          return heard;
+        }"""
+    )
+    for _ in range(2):
+        page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#undo")).to_be_disabled()
+    assert heard.json_value() == ["Undone", "Undone"]

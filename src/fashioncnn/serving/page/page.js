@@ -113,18 +113,26 @@ function showProblems(problems) {
 function showProgress() {
   const { session, waiting, isRunning, needsToken } = uploads;
   const done = session.length - waiting.length;
-  byId("progress").hidden = !waiting.length || needsToken;
+  hide("progress", !waiting.length || needsToken);
   byId("progress-bar").max = Math.max(1, session.length);
   byId("progress-bar").value = done;
   byId("progress-text").textContent = `${done} of ${session.length} images`;
   const isBusy = !byId("progress").hidden;
-  byId("clear").hidden = !items.length || isBusy;
-  byId("retry").hidden = failedItems().length < 2 || isBusy;
+  hide("clear", !items.length || isBusy);
+  hide("retry", failedItems().length < 2 || isBusy);
   byId("retry").textContent = `Try ${failedItems().length} again`;
   byId("empty").hidden = items.length > 0;
   if (!isRunning && session.length && !waiting.length) {
     announce(summarizeAll(session));
   }
+}
+
+/** Hide or show an element of the results; if it had the focus, the results get it. */
+function hide(id, isHidden) {
+  if (isHidden && byId(id).contains(document.activeElement)) {
+    byId("results").focus({ preventScroll: true });
+  }
+  byId(id).hidden = isHidden;
 }
 
 /** Return what several images gave, as a sentence. */
@@ -139,8 +147,10 @@ function summarizeAll(session) {
   );
 }
 
+/** Let a screen reader say a message; the same one again needs a change, here a space. */
 function announce(message) {
-  byId("status").textContent = message;
+  const status = byId("status");
+  status.textContent = status.textContent === message ? `${message}\u00a0` : message;
 }
 
 /** Scroll to the results, if the newest one is not visible. */
@@ -232,6 +242,9 @@ function setUpExamples() {
 async function sendExample(address) {
   try {
     const response = await fetch(address);
+    if (!response.ok) {
+      throw new Error(response.status);
+    }
     const content = await response.blob();
     const name = address.split("/").pop();
     classify([new File([content], name, { type: content.type })]);

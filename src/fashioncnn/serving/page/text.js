@@ -1,5 +1,7 @@
 // Numbers and messages as text.
 
+const MAX_NAME_LENGTH = 200; // characters of a file name in an answer, see serving/uploads.py
+
 /** Return 0.6714 as "67.1%". */
 export function percent(fraction) {
   if (fraction > 0 && fraction < 0.001) {
@@ -14,7 +16,14 @@ export function mebibytes(bytes) {
 
 /** Return a message of the server as a sentence, without the name of the file it is about. */
 export function toSentence(message, name = "") {
-  const text = name && message.startsWith(`${name}: `) ? message.slice(name.length + 2) : message;
+  const prefix = `${sentName(name)}: `;
+  const text = name && message.startsWith(prefix) ? message.slice(prefix.length) : message;
   const sentence = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+}
+
+/** Return a file name as it is in a form, where browsers encode quotes, and in answers. */
+function sentName(name) {
+  const encoded = name.replaceAll('"', "%22").replaceAll("\n", "%0A").replaceAll("\r", "%0D");
+  return [...encoded].slice(0, MAX_NAME_LENGTH).join("");
 }
