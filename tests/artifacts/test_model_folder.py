@@ -41,7 +41,13 @@ def grouped(*groups):
 
 
 @pytest.mark.parametrize(
-    "detector", [OODDetector(2.5, -1.5), OODDetector(2.5, -1.5, 2.0, ((0, 1), (1, 2)))], ids=str
+    "detector",
+    [
+        OODDetector(2.5, -1.5),
+        OODDetector(2.5, -1.5, 2.0, ((0, 1), (1, 2)), 0.5),
+        OODDetector(2.5, -1.5, std_limit=0.0),
+    ],
+    ids=str,
 )
 def test_description_is_read_as_written(folder, description, detector):
     changes = {
@@ -120,6 +126,7 @@ def test_weights_are_verified(folder):
         ({"ood_detector": grouped([0])}, "label_groups"),
         ({"ood_detector": grouped([0, -1])}, "label_groups"),
         ({"ood_detector": grouped("ab")}, "label_groups"),
+        ({"ood_detector": {"slope": 1, "intercept": 0, "std_limit": -1}}, "std_limit"),
     ],
     ids=str,
 )

@@ -112,8 +112,10 @@ def test_confidence_is_the_logistic_regression_of_scikit_learn(groups, added):
     probabilities = np.concatenate([highest[:, None], others], axis=1)  # class 0 is predicted
     detector = fit_confidence(std, probabilities, correct, outside, groups)
     assert detector.label_groups == groups
+    assert detector.std_limit == pytest.approx(std[:300].mean() - std[:300].std())
+    limited = np.minimum(std, detector.std_limit)
     weights = np.where(outside, 0.5 / outside.sum(), 0.5 / (~outside).sum())
-    features = np.stack([std, np.log(highest + added * (1 - highest))], axis=1)
+    features = np.stack([limited, np.log(highest + added * (1 - highest))], axis=1)
     reference = linear_model.LogisticRegression(C=1e9, tol=1e-10)
     reference.fit(features, correct, sample_weight=n * weights)
     expected = reference.predict_proba(features)[:, 1]

@@ -47,12 +47,15 @@ class OODDetector:
         probability_slope: of the log-odds, by the logarithm of the probability.
         label_groups: groups of labels any of which counted as correct where it was fitted (partial
             labels). The probability of a class is then the sum over all that share a group with it.
+        std_limit: higher standard deviations count as this one, if given: from there on, all images
+            look in distribution, and the probability alone tells them apart.
     """
 
     slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     intercept: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     probability_slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)] = 0.0
     label_groups: Annotated[tuple[LabelGroup, ...], Field(max_length=256)] = ()
+    std_limit: Annotated[float, Field(ge=0, le=MAX_COEFFICIENT)] | None = None
 
     def probability(
         self, std: NDArray[np.float64], probabilities: NDArray[np.float64] | None = None
@@ -63,7 +66,8 @@ class OODDetector:
             std: (n,) from `logit_std`.
             probabilities: (n, classes) of each class; needed with a `probability_slope`.
         """
-        log_odds = self.slope * std + self.intercept
+        limited = std if self.std_limit is None else np.minimum(std, self.std_limit)
+        log_odds = self.slope * limited + self.intercept
         if self.probability_slope and probabilities is not None:
             predicted = predicted_probability(probabilities, self.label_groups)
             log_odds = log_odds + self.probability_slope * np.log(np.maximum(predicted, SMALLEST))
