@@ -146,6 +146,7 @@ def test_model(client, predictor):
     assert model["name"] == "photo"
     assert model["labels"] == list(predictor.spec.labels)
     assert model["abstain_below"] == predictor.spec.abstain_below
+    assert model["confidence"] == predictor.spec.confidence
     assert model["limits"]["max_pixels"] == 16_000_000
 
 

@@ -56,6 +56,19 @@ class ModelSpec(BaseModel):
         """Names of the classes, by label."""
         return self.labels
 
+    @property
+    def confidence(self) -> str:
+        """What the confidence of a prediction is, in words."""
+        detector = self.ood_detector
+        if detector is None:
+            return "the highest class probability"
+        shown = "the probability that the image shows one of the classes"
+        if not detector.probability_slope:
+            return shown
+        groups = [" or ".join(self.labels[label] for label in g) for g in detector.label_groups]
+        counted = f" ({', '.join(groups)} being one answer)" if groups else ""
+        return f"{shown} and is classified correctly{counted}"
+
     def replace(self, **values: Any) -> ModelSpec:
         """Return a copy with other values; they are not validated."""
         return self.model_copy(update=values)

@@ -199,6 +199,7 @@ class Server:
             tta=spec.tta,
             temperature=spec.temperature,
             abstain_below=spec.abstain_below,
+            confidence=spec.confidence,
             has_ood_detector=spec.ood_detector is not None,
             can_explain=self._service.can_explain,
             formats=FORMATS,

@@ -85,8 +85,9 @@ class ModelInfo(BaseModel):
     tta: str = Field(description="Test-time augmentation: none or flip.")
     temperature: float = Field(description="Logits are divided by it before the softmax.")
     abstain_below: float = Field(description="Confidence below which the model abstains.")
+    confidence: str = Field(description="What the confidence of a prediction is, in words.")
     has_ood_detector: bool = Field(
-        description="Whether the confidence is the probability of being in distribution, and not "
+        description="Whether the confidence is lower for images outside of the classes, and not just "
         "the highest class probability."
     )
 

@@ -108,7 +108,7 @@ function fillVerdict(result, { abstained, confidence, top: [best] }, model) {
 /** Return what an abstention means. */
 function explain(best, model) {
   const doubt = model?.has_ood_detector
-    ? "The model is not sure that this is one of its classes"
+    ? "The model is not sure that this is one of its classes, or which of them"
     : "The model is not sure which of its classes this is";
   return `${doubt}, so it gives no answer. Its best guess is ${best.name}, ${percent(best.probability)}.`;
 }

@@ -42,9 +42,6 @@ function showExamples(labels) {
 }
 
 function showFacts(model) {
-  const confidence = model.has_ood_detector
-    ? "the probability that the image shows one of the classes"
-    : "the highest class probability";
   const megapixels = (factor) => Number(((factor * model.limits.max_pixels) / 1e6).toFixed(1));
   const facts = {
     Model: `${model.name} (${model.architecture}), fashioncnn ${model.version}`,
@@ -55,7 +52,7 @@ function showFacts(model) {
     Temperature: model.temperature.toFixed(3),
     "Largest images": `${megapixels(1)} megapixels; JPEG ${megapixels(16)}, HEIC ${megapixels(4)}`,
     Abstention: model.abstain_below
-      ? `where the confidence, ${confidence}, is below ${percent(model.abstain_below)}`
+      ? `where the confidence, ${model.confidence}, is below ${percent(model.abstain_below)}`
       : "never",
   };
   const rows = Object.entries(facts).flatMap(([name, value]) => [
