@@ -80,7 +80,11 @@ def test_every_changed_character_is_found(description, record, key):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"schema": 3}, "schema"),
+        ({"schema": 3}, "schema 3: of a later version of fashioncnn; use that version"),
+        (
+            {"schema": 3, "unknown": 1},
+            "schema 3: of a later version of fashioncnn; use that version",
+        ),
         ({"precision": "fp64"}, "precision"),
         ({"graph_sha256": "0"}, "graph_sha256"),
         ({"graph_bytes": -1}, "graph_bytes"),

@@ -150,6 +150,30 @@ def test_invalid_calls_are_reported_in_one_line(cli, trained, arguments, message
     assert [path.name for path in Path("closet").iterdir()] == ["shoe.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("other/model/", "--out other/model: is the model of another run; name a new folder"),
+        ("other/model", "--out other/model: is the model of another run; name a new folder"),
+        ("other/model/model.onnx", "--out .*: is the file of another model; name another file"),
+        ("closet/model.onnx", "--out .*: is the file of another model; name another file"),
+    ],
+)
+def test_another_model_is_not_changed(cli, trained, out, message):
+    shutil.copytree(trained, "other")
+    shutil.copytree(Path(trained, "model"), "closet")
+    before = sorted(Path().rglob("*"))
+    assert re.search(message, cli.fails(2, "export", trained, "--out", out))
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_model_without_its_card(cli, trained):
+    Path(trained, "model", "README.md").unlink()
+    message = cli.fails(1, "export", trained, "--out", "hub/")
+    assert "run/model/README.md: No such file" in message
+    assert not Path("hub").exists()
+
+
 def test_bundled_model_is_written_into_the_current_folder(cli, monkeypatch):
     monkeypatch.setattr(export_module, "GENERATED_IMAGES", 20)
     result = cli.json("export", "photo")

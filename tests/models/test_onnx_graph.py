@@ -168,6 +168,18 @@ class DependsOnPixels(nn.Module):
         return self.output(flat) if flat.sum() > 0 else self.output(-flat)
 
 
+class FixesNumber(Convolutions):
+    """A network whose code has a fixed number of images when it is exported."""
+
+    def forward(self, images):
+        return super().forward(images.reshape(len(images), *images.shape[1:]))
+
+
+class AnyNumber(Convolutions):
+    def forward(self, images):
+        return super().forward(images.reshape(images.shape[0], *images.shape[1:]))
+
+
 def custom_model(source, channels=1, size=12):
     custom = as_custom_network(source)
     preprocessing = Preprocessing(size, 0.25, 0.5, "plain", channels)
@@ -185,6 +197,13 @@ def test_custom_network_is_exported(channels):
     expected = TorchBackend(model).logits(images)
     assert is_within_limits(GraphBackend(exported.content).logits(images), expected)
     assert exported.activation_weight is None
+
+
+def test_network_that_fixes_the_number_of_images_is_reported_with_a_remedy():
+    with pytest.raises(ModelError, match=r"FixesNumber: .*write images\.shape\[0\]") as raised:
+        export_graph(custom_model(FixesNumber))
+    assert "\n" not in str(raised.value)
+    assert export_graph(custom_model(AnyNumber)).content
 
 
 def test_network_that_cannot_be_exported_is_reported_in_one_line(capfd):

@@ -51,6 +51,10 @@ def parse_document(
 
 
 def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
+    """Return the key and the message of the first error, or that it is of a later version."""
+    problems = error.errors()
+    first = next((each for each in problems if each["loc"] == ("schema",)), problems[0])
+    if first["type"] == "less_than_equal" and first["loc"] == ("schema",):
+        return f"schema {first['input']}: of a later version of fashioncnn; use that version"
     key = ".".join(str(p) for p in first["loc"]) or "JSON"
     return f"{key}: {first['msg']}"

@@ -21,6 +21,7 @@ from fashioncnn.cli.file_errors import check_file, check_folder, writing
 from fashioncnn.errors import UsageError
 from fashioncnn.files import remove_temporary_files, write_atomic
 from fashioncnn.reading import CONFIG_BYTES, read_text
+from fashioncnn.runs import RunFolder
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,19 @@ def choose_target(
             raise UsageError(
                 f"--out {out}: should end in {ONNX_SUFFIX}; for a folder of all files, write {out}/"
             )
+        _require_own(path, folder)
         return _file(path)
     if path.resolve() == folder.resolve():
         return _file(path / ONNX)
     _check_new_folder(path)
     return FolderTarget(path, folder)
+
+
+def _require_own(path: Path, folder: Path) -> None:
+    """Reject a file that would replace that of another model, which then has other weights."""
+    other = path.resolve().parent
+    if path.name == ONNX and (other / CONFIG).exists() and other != folder.resolve():
+        raise UsageError(f"--out {path}: is the file of another model; name another file")
 
 
 def _file(path: Path) -> FileTarget:
@@ -115,6 +124,9 @@ def _check_new_folder(path: Path) -> None:
 
 
 def _require_model(path: Path) -> None:
+    run = RunFolder(path.resolve().parent)
+    if run.config.exists() and path.resolve() == run.model:
+        raise UsageError(f"--out {path}: is the model of another run; name a new folder")
     if not (path / CONFIG).exists():
         raise UsageError(f"--out {path}: has other files than those of a model; name a new folder")
     require_model_folder(path)

@@ -71,16 +71,18 @@ def serve(
     name = model.resolve().name if model.name in ("", "..") else model.name
     load = partial(load_predictor, model, backend, cores)
     with listen(host, port) as listening:
+        predictor = load()  # reports an unusable model before anything else
         note(f"{model} at {url_of(listening)}; end it with Ctrl-C")
         if options.token is None and not is_loopback(listening):
             note("everyone who reaches this port can use the model; --token-file sets a token")
         if workers == 1:
             from fashioncnn.serving.run import serve as serve_here
 
-            serve_here(load, name, options, listening)
+            serve_here(lambda: predictor, name, options, listening)
         else:
             from fashioncnn.serving.workers import serve_with_workers
 
+            del predictor  # each worker has its own
             serve_with_workers(load, name, options, listening, workers)
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 OPSET = 20
 """Of ONNX 1.15; with its IR version 10, ONNX Runtime 1.18 and later read the file."""
+CONSTRAINTS = "Constraints violated"
+"""Start of the exporter's message if a network is not one for any number of images."""
+FIXED_NUMBER = "its code fixes the number of images, as len(images) does: write images.shape[0]"
 MAX_REASON = 200
 """Characters of the exporter's message in an error."""
 
@@ -121,17 +124,23 @@ def _export(
             verbose=False,
         )
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:  # of the exporter
-        first = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        reason = _reason(error)
         architecture = model.spec.architecture
         name = architecture.network if isinstance(architecture, CustomConfig) else architecture.name
         raise ModelError(
-            f"network {name}: cannot be exported to ONNX ({first[0][:MAX_REASON]}); use operations "
-            "that torch.export supports, for any number of images"
+            f"network {name}: cannot be exported to ONNX ({reason}); use operations that "
+            "torch.export supports, for any number of images"
         ) from None
     assert program is not None  # noqa: S101 - with dynamo
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
     return onnx_ir.to_proto(program.model)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a network cannot be exported, in one line."""
+    lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+    return FIXED_NUMBER if lines[0].startswith(CONSTRAINTS) else lines[0][:MAX_REASON]
 
 
 @contextmanager

@@ -45,7 +45,6 @@ def serve_with_workers(
         listening: a socket that listens, shared by all workers.
         count: of workers.
     """
-    load()  # reports an unusable model here, once
     with _metrics_folder(), _recorded_signals() as stop:
         listener = start_logging()
         try:

@@ -186,7 +186,11 @@ def test_waiting_images_can_be_canceled(page):
 
 def test_the_focus_is_kept_when_the_last_answer_hides_its_button(page):
     answers = []
-    page.route("**/v1/predict?*", lambda route: answers.append(route))
+
+    def answer(route) -> None:
+        answers.append(route)
+
+    page.route("**/v1/predict?*", answer)
     page.set_input_files("#choose", BOOT)
     page.get_by_role("button", name="Cancel").focus()
     answers[0].continue_()
