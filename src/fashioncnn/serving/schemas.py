@@ -87,8 +87,8 @@ class ModelInfo(BaseModel):
     abstain_below: float = Field(description="Confidence below which the model abstains.")
     confidence: str = Field(description="What the confidence of a prediction is, in words.")
     has_ood_detector: bool = Field(
-        description="Whether the confidence is lower for images outside of the classes, and not just "
-        "the highest class probability."
+        description="Whether the confidence is lower for images outside of the classes, and not "
+        "just the highest class probability."
     )
 
     can_explain: bool = Field(description="Whether heat maps are available (explain=true).")
