@@ -127,6 +127,7 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
     Raises:
         DataError: the columns are not those of images, or a value cannot be read.
     """
+    table: tuple[Any, list[str]]
     try:
         with open_regular(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
             if os.fstat(file.fileno()).st_size > MAX_CSV_BYTES:
