@@ -268,7 +268,7 @@ def test_requests_in_advance_are_answered_in_order(server, png):
     assert statuses == [b"200", b"404", b"200", b"404"]
 
 
-def test_body_that_the_client_was_not_told_to_send(server):
+def test_body_without_100_continue(server):
     """Without it the next bytes could be a body or a request, so that the connection ends."""
     request = PREDICT.replace(b"image/png", b"text/plain")
     request += b"Expect: 100-continue\r\nContent-Length: 20\r\n\r\n"
@@ -281,7 +281,7 @@ def test_body_that_the_client_was_not_told_to_send(server):
         assert connection.recv(1) == b""
 
 
-def test_body_that_the_client_was_told_to_send(server, png):
+def test_body_after_100_continue(server, png):
     request = PREDICT + f"Expect: 100-continue\r\nContent-Length: {len(png)}\r\n\r\n".encode()
     with server.connect() as connection:
         connection.sendall(request)

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import h11
+from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fashioncnn.serving.middleware import REJECTED, REQUEST_ID_HEADER, request_id_of
@@ -225,7 +226,7 @@ class DeadlineProtocol(H11Protocol):
     def _reject(self, status: int, detail: str) -> None:
         """Answer with problem details if nothing was answered yet, and close the connection."""
         is_open = self.cycle is not None and not self.cycle.response_complete
-        request_id = request_id_of(self.scope) if is_open else uuid.uuid4().hex
+        request_id = request_id_of(cast("Scope", self.scope)) if is_open else uuid.uuid4().hex
         self._on_reject(status, request_id)
         if is_open:
             self.scope["state"][REJECTED] = status

@@ -134,7 +134,7 @@ class RequestMiddleware:
     def _add_headers(self, headers: MutableHeaders, exchange: _Exchange) -> None:
         headers.update(HEADERS)
         headers[REQUEST_ID_HEADER] = exchange.request_id
-        # A client that was not told to continue may send its body or another request next.
+        # A client that got no 100 Continue may send its body or another request next.
         if self._lifecycle.draining or exchange.awaits_continue:
             headers["Connection"] = "close"
 
