@@ -72,10 +72,10 @@ def test_minimal_card_describes_the_network(description):
             "the logit standard deviation) is below 0.250",
         ),
         (
-            {"abstain_below": 0.25, "ood_detector": OODDetector(1.0, 0.0, 2.0, ((0, 2),))},
+            {"abstain_below": 0.25, "ood_detector": OODDetector(1.0, 0.0, 2.0)},
             "- **Abstention**: where the probability of being in distribution and correct "
-            "(logistic regression on the logit standard deviation and the highest probability; of "
-            "one sum: a + c) is below 0.250",
+            "(logistic regression on the logit standard deviation and the highest probability) is "
+            "below 0.250",
         ),
     ],
 )

@@ -35,16 +35,11 @@ def change(folder, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), "checksum": None, **values}))
 
 
-def grouped(*groups):
-    """Return the JSON of a detector with these groups of labels."""
-    return {"slope": 1, "intercept": 0, "probability_slope": 1, "label_groups": list(groups)}
-
-
 @pytest.mark.parametrize(
     "detector",
     [
         OODDetector(2.5, -1.5),
-        OODDetector(2.5, -1.5, 2.0, ((0, 1), (1, 2)), 0.5),
+        OODDetector(2.5, -1.5, 2.0, 0.5),
         OODDetector(2.5, -1.5, std_limit=0.0),
     ],
     ids=str,
@@ -126,10 +121,6 @@ LATER = "schema 3: of a later version of fashioncnn; use that version"
         ({"abstain_below": 1}, "abstain_below"),
         ({"tta": "five-crop"}, "tta"),
         ({"ood_detector": {"slope": 1}}, "intercept"),
-        ({"ood_detector": grouped([0, 99])}, "ood_detector: .*label_groups: label 99; there are"),
-        ({"ood_detector": grouped([0])}, "label_groups"),
-        ({"ood_detector": grouped([0, -1])}, "label_groups"),
-        ({"ood_detector": grouped("ab")}, "label_groups"),
         ({"ood_detector": {"slope": 1, "intercept": 0, "std_limit": -1}}, "std_limit"),
     ],
     ids=str,

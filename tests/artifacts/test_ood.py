@@ -1,10 +1,9 @@
 """The out-of-distribution score."""
 
 import numpy as np
-import pytest
 from scipy.special import expit
 
-from fashioncnn.artifacts.ood import OODDetector, logit_std, predicted_probability
+from fashioncnn.artifacts.ood import OODDetector, logit_std
 
 
 def test_logit_standard_deviation_is_that_of_each_image():
@@ -26,33 +25,14 @@ def test_probability_does_not_overflow():
 
 def test_probability_slope_lowers_the_confidence_of_doubtful_answers():
     std, highest = np.array([1.0, 1.0]), np.array([1.0, 0.5])
-    probabilities = np.stack([highest, 1 - highest], axis=1)
     detector = OODDetector(slope=2.5, intercept=-1.5, probability_slope=3.0)
     expected = 1 / (1 + np.exp(-(2.5 - 1.5 + 3 * np.log(highest))))
-    np.testing.assert_allclose(detector.probability(std, probabilities), expected)
+    np.testing.assert_allclose(detector.probability(std, highest), expected)
     without = OODDetector(slope=2.5, intercept=-1.5)
-    np.testing.assert_array_equal(without.probability(std, probabilities), without.probability(std))
+    np.testing.assert_array_equal(without.probability(std, highest), without.probability(std))
 
 
 def test_standard_deviations_above_the_limit_count_as_the_limit():
     std = np.array([0.0, 0.5, 1.0, 2.0])
     probability = OODDetector(slope=2.5, intercept=-1.5, std_limit=0.8).probability(std)
     np.testing.assert_allclose(probability, expit(2.5 * np.array([0.0, 0.5, 0.8, 0.8]) - 1.5))
-
-
-@pytest.mark.parametrize(
-    ("groups", "expected"),
-    [
-        ((), [0.4, 0.5, 0.6]),
-        (((0, 2),), [0.7, 0.5, 0.7]),
-        (((0, 2), (2, 3)), [0.7, 0.5, 0.9]),
-    ],
-)
-def test_probability_of_a_class_is_summed_over_all_that_share_a_group_with_it(groups, expected):
-    probabilities = np.array(
-        [[0.4, 0.1, 0.3, 0.2], [0.2, 0.5, 0.2, 0.1], [0.1, 0.1, 0.6, 0.2]], np.float64
-    )
-    np.testing.assert_allclose(predicted_probability(probabilities, groups), expected)
-    detector = OODDetector(0.0, 0.0, 1.0, groups)
-    confidence = detector.probability(np.zeros(3), probabilities)
-    np.testing.assert_allclose(confidence, expit(np.log(expected)))

@@ -13,10 +13,6 @@ IN_CLASSES = "the probability that the image shows one of the classes"
         (None, "the highest class probability"),
         (OODDetector(1.0, 0.0), IN_CLASSES),
         (OODDetector(1.0, 0.0, 2.0), f"{IN_CLASSES} and is classified correctly"),
-        (
-            OODDetector(1.0, 0.0, 2.0, ((0, 2),)),
-            f"{IN_CLASSES} and is classified correctly (a or c being one answer)",
-        ),
     ],
 )
 def test_confidence_is_described_by_how_it_is_computed(description, detector, confidence):

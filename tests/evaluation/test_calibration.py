@@ -99,8 +99,7 @@ def test_detector_of_separable_sets_is_finite():
     assert detector.probability(np.array([0.0, 50.0])) == pytest.approx([0, 1], abs=0.01)
 
 
-@pytest.mark.parametrize(("groups", "added"), [((), 0.0), (((0, 1),), 0.2)])
-def test_confidence_is_the_logistic_regression_of_scikit_learn(groups, added):
+def test_confidence_is_the_logistic_regression_of_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     random = np.random.default_rng(0)
     n = 400
@@ -108,18 +107,15 @@ def test_confidence_is_the_logistic_regression_of_scikit_learn(groups, added):
     std = random.normal(2 - 0.8 * outside, 0.5)
     highest = random.uniform(0.2, 1, n)
     correct = ~outside & (random.random(n) < highest)
-    others = np.repeat((1 - highest[:, None]) / 5, 5, axis=1)
-    probabilities = np.concatenate([highest[:, None], others], axis=1)  # class 0 is predicted
-    detector = fit_confidence(std, probabilities, correct, outside, groups)
-    assert detector.label_groups == groups
-    assert detector.std_limit == pytest.approx(std[:300].mean() - std[:300].std())
+    detector = fit_confidence(std, highest, correct, outside)
+    assert detector.std_limit == pytest.approx(std[:300].mean() - 2 * std[:300].std())
     limited = np.minimum(std, detector.std_limit)
     weights = np.where(outside, 0.5 / outside.sum(), 0.5 / (~outside).sum())
-    features = np.stack([limited, np.log(highest + added * (1 - highest))], axis=1)
+    features = np.stack([limited, np.log(highest)], axis=1)
     reference = linear_model.LogisticRegression(C=1e9, tol=1e-10)
     reference.fit(features, correct, sample_weight=n * weights)
     expected = reference.predict_proba(features)[:, 1]
-    np.testing.assert_allclose(detector.probability(std, probabilities), expected, atol=1e-3)
+    np.testing.assert_allclose(detector.probability(std, highest), expected, atol=1e-3)
 
 
 def random_logits(n, scale, classes=10):

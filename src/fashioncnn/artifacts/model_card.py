@@ -153,7 +153,7 @@ def _abstention(description: ModelDescription) -> list[str]:
     if detector is not None and detector.probability_slope:
         confidence = (
             "the probability of being in distribution and correct (logistic regression on the "
-            f"logit standard deviation and the highest probability{_groups(description)})"
+            "logit standard deviation and the highest probability)"
         )
     elif detector is not None:
         confidence = (
@@ -161,13 +161,6 @@ def _abstention(description: ModelDescription) -> list[str]:
             "deviation)"
         )
     return [f"- **Abstention**: where {confidence} is below {description.abstain_below:.3f}"]
-
-
-def _groups(description: ModelDescription) -> str:
-    detector = description.ood_detector
-    groups = () if detector is None else detector.label_groups
-    names = [" + ".join(description.labels[label] for label in group) for group in groups]
-    return f"; of one sum: {', '.join(names)}" if names else ""
 
 
 def _intended_use(description: ModelDescription) -> str:

@@ -39,7 +39,7 @@ ONNX, ONNX_SUFFIX = "model.onnx", ".onnx"
 MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX})
 OPTIONAL_KEYS = ("predicts_names",)
 """Keys of ``config.json`` that are only written with a value, as they were added later."""
-LATER_OF_DETECTOR = {"probability_slope": 0.0, "label_groups": [], "std_limit": None}
+LATER_OF_DETECTOR = {"probability_slope": 0.0, "std_limit": None}
 """Keys of ``ood_detector`` that are only written with another value, as they were added later."""
 MAX_WEIGHTS_BYTES = 2 << 30
 """Limit on model.safetensors, 500 million values in fp32, whatever the architecture declares."""

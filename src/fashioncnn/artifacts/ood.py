@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,10 +13,6 @@ MAX_COEFFICIENT = 1e100
 """Limit on the coefficients in a model folder, beyond which the log-odds could overflow."""
 SMALLEST = float(np.finfo(np.float64).tiny)
 """Lower limit on probabilities whose logarithm is taken."""
-LabelGroup = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=2, max_length=256)
-]
-"""Labels that count as one answer."""
 
 
 def logit_std(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -39,14 +34,12 @@ class OODDetector:
     """Logistic regression of "in distribution" on `logit_std`.
 
     With a `probability_slope`, it is that of "in distribution and classified correctly" on
-    `logit_std` and the logarithm of the probability of the predicted class.
+    `logit_std` and the logarithm of the highest probability.
 
     Attributes:
         slope: of the log-odds.
         intercept: of the log-odds.
-        probability_slope: of the log-odds, by the logarithm of the probability.
-        label_groups: groups of labels any of which counted as correct where it was fitted (partial
-            labels). The probability of a class is then the sum over all that share a group with it.
+        probability_slope: of the log-odds, by the logarithm of the highest probability.
         std_limit: higher standard deviations count as this one, if given: from there on, all images
             look in distribution, and the probability alone tells them apart.
     """
@@ -54,41 +47,21 @@ class OODDetector:
     slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     intercept: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     probability_slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)] = 0.0
-    label_groups: Annotated[tuple[LabelGroup, ...], Field(max_length=256)] = ()
     std_limit: Annotated[float, Field(ge=0, le=MAX_COEFFICIENT)] | None = None
 
     def probability(
-        self, std: NDArray[np.float64], probabilities: NDArray[np.float64] | None = None
+        self, std: NDArray[np.float64], highest: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return the probability that an image is in distribution, (n,) in [0, 1].
 
         Args:
             std: (n,) from `logit_std`.
-            probabilities: (n, classes) of each class; needed with a `probability_slope`.
+            highest: (n,) highest probabilities; needed with a `probability_slope`.
         """
         limited = std if self.std_limit is None else np.minimum(std, self.std_limit)
         log_odds = self.slope * limited + self.intercept
-        if self.probability_slope and probabilities is not None:
-            predicted = predicted_probability(probabilities, self.label_groups)
-            log_odds = log_odds + self.probability_slope * np.log(np.maximum(predicted, SMALLEST))
+        if self.probability_slope and highest is not None:
+            log_odds = log_odds + self.probability_slope * np.log(np.maximum(highest, SMALLEST))
         log_odds = np.clip(log_odds, -700, 700)  # exp does not overflow
         probability: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
         return probability
-
-
-def predicted_probability(
-    probabilities: NDArray[np.float64], label_groups: Sequence[Sequence[int]] = ()
-) -> NDArray[np.float64]:
-    """Return the probability of the predicted class and those grouped with it, (n,) in [0, 1].
-
-    Args:
-        probabilities: (n, classes).
-        label_groups: of labels from 0 to classes - 1; they may overlap.
-    """
-    counted = np.eye(probabilities.shape[1], dtype=bool)
-    for group in label_groups:
-        counted[np.ix_(group, group)] = True
-    probability: NDArray[np.float64] = np.einsum(
-        "ij,ij->i", probabilities, counted[probabilities.argmax(axis=1)]
-    )
-    return probability

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.artifacts.preprocessing import Preprocessing
@@ -40,17 +40,6 @@ class ModelSpec(BaseModel):
     predicts_names: bool = False
     """Whether `fashioncnn.Classifier.predict` returns class names, with which it was trained."""
 
-    @field_validator("ood_detector")
-    @classmethod
-    def _check_label_groups(
-        cls, value: OODDetector | None, info: ValidationInfo
-    ) -> OODDetector | None:
-        classes = len(info.data.get("labels", ()))
-        for label in (label for group in value.label_groups for label in group) if value else ():
-            if label >= classes:
-                raise ValueError(f"label_groups: label {label}; there are {classes} classes")
-        return value
-
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, by label."""
@@ -65,9 +54,7 @@ class ModelSpec(BaseModel):
         shown = "the probability that the image shows one of the classes"
         if not detector.probability_slope:
             return shown
-        groups = [" or ".join(self.labels[label] for label in g) for g in detector.label_groups]
-        counted = f" ({', '.join(groups)} being one answer)" if groups else ""
-        return f"{shown} and is classified correctly{counted}"
+        return f"{shown} and is classified correctly"
 
     def replace(self, **values: Any) -> ModelSpec:
         """Return a copy with other values; they are not validated."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.artifacts.ood import SMALLEST, OODDetector, predicted_probability
+from fashioncnn.artifacts.ood import SMALLEST, OODDetector
 from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy, log_softmax
 
 TEMPERATURES = 0.05, 20.0
@@ -17,9 +17,9 @@ MIN_HALF = 20
 MAX_NEWTON_STEPS, NEWTON_TOLERANCE = 40, 1e-5
 LOST_CORRECT = 0.1
 """Fraction of correct predictions that the abstention threshold may lose."""
-STD_MARGIN = 1.0
+STD_MARGIN = 2.0
 """Where the logit standard deviation begins to matter, below its mean in the classes, in units of
-its standard deviation between images; selected on one fold of photographs (docs/LOG.md)."""
+its standard deviation between images; selected on photographs (docs/LOG.md)."""
 LOG_ODDS_BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
 """Bounds of slope and intercept in units of the standard deviation; finite for separable data."""
 
@@ -151,11 +151,7 @@ def fit_ood_detector(in_distribution: Floats, out_of_distribution: Floats) -> OO
 
 
 def fit_confidence(
-    std: Floats,
-    probabilities: Floats,
-    correct: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
-    label_groups: tuple[tuple[int, ...], ...] = (),
+    std: Floats, highest: Floats, correct: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> OODDetector:
     """Return the logistic regression of "classified correctly" on images inside and outside.
 
@@ -166,17 +162,15 @@ def fit_confidence(
 
     Args:
         std: (n,) logit standard deviations of held-out images.
-        probabilities: (n, classes) of each class.
+        highest: (n,) their highest probabilities.
         correct: (n,) whether each is classified correctly; False outside of the classes.
         outside: (n,) whether each is outside of the classes; at least one is, and one is not.
-        label_groups: labels of a group are any of them correct for some images, see `OODDetector`.
     """
     from scipy.optimize import minimize
 
-    predicted = predicted_probability(probabilities, label_groups)
     inside = std[~outside]
     limit = max(float(inside.mean() - STD_MARGIN * inside.std()), 0.0)
-    features = np.stack([np.minimum(std, limit), np.log(np.maximum(predicted, SMALLEST))])
+    features = np.stack([np.minimum(std, limit), np.log(np.maximum(highest, SMALLEST))])
     middle = features.mean(axis=1, keepdims=True)
     scale = np.maximum(features.std(axis=1, keepdims=True), 1e-6)
     scaled, signs = (features - middle) / scale, np.where(correct, -1.0, 1.0)
@@ -189,4 +183,4 @@ def fit_confidence(
     line = minimize(loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x
     slopes = line[:2] / scale[:, 0]
     intercept = float(line[2] - slopes @ middle[:, 0])
-    return OODDetector(float(slopes[0]), intercept, float(slopes[1]), label_groups, limit)
+    return OODDetector(float(slopes[0]), intercept, float(slopes[1]), limit)

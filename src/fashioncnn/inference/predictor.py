@@ -247,7 +247,7 @@ class Predictor:
     def _predictions(self, probabilities: Floats, std: Floats) -> Predictions:
         detector = self.spec.ood_detector
         if detector is not None:
-            confidences = detector.probability(std, probabilities)
+            confidences = detector.probability(std, probabilities.max(axis=1, initial=0.0))
         else:
             confidences = probabilities.max(axis=1, initial=0.0)
         return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)

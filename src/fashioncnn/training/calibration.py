@@ -169,16 +169,7 @@ def _fit_confidence(
     correct = np.zeros(len(probabilities), bool)
     correct[: len(labels)] = probabilities[: len(labels)].argmax(axis=1) == labels
     std = np.concatenate([p.std for p in predictions])
-    return fit_confidence(std, probabilities, correct, is_outside, _label_groups(inside))
-
-
-def _label_groups(held_out: Sequence[HeldOut]) -> tuple[tuple[int, ...], ...]:
-    """Return each set of several labels any of which is correct for an image (partial labels)."""
-    partial = [one.split.allowed for one in held_out if one.split.allowed is not None]
-    if not partial:
-        return ()
-    rows = np.unique(np.concatenate(partial), axis=0)
-    return tuple(tuple(np.flatnonzero(row).tolist()) for row in rows if row.sum() > 1)
+    return fit_confidence(std, probabilities.max(axis=1), correct, is_outside)
 
 
 def _stds(
