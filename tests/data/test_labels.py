@@ -39,6 +39,7 @@ def test_too_many_classes_are_rejected():
         ("0", "2", "10"),
         np.array(["0", "2", "10"]),
         np.array(["0", "2", "10"], object),
+        np.array(["0", "2", "10"], np.dtypes.StringDType()),
     ],
     ids=lambda labels: f"{type(labels).__name__} {getattr(labels, 'dtype', '')}",
 )
@@ -66,7 +67,15 @@ def test_integers_are_names_of_classes_that_are_integers():
         ([[0, 1], [1, 0]], ["a", "b"], "one-hot"),
         ([[0], [1, 0]], ["a", "b"], "rows of different lengths"),
         ([b"a"], ["a", "b"], "labels of type |S1: should be integers or names"),
-        (3, ["a", "b"], r"labels of shape \(\)"),
+        (3, ["a", "b"], "labels of type int: should be"),
+        (None, ["a", "b"], "labels of type NoneType: should be"),
+        (iter([0]), ["a", "b"], "labels of type list_iterator: should be"),
+        (
+            np.array([0, 2**63], np.uint64),
+            ["a", "b"],
+            r"9223372036854775808 at position 1; .*2\*\*63",
+        ),
+        ([0.0, 1e300], ["a", "b"], r"labels: 1e\+300 at position 1; should be below"),
     ],
 )
 def test_other_labels_are_rejected(labels, classes, message):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fashioncnn.data.labels import OBJECTS
 from fashioncnn.errors import UsageError
 
 
@@ -16,8 +17,8 @@ def plain_images(images: Any) -> Any:
         array = images.to_numpy()
         if array.ndim == 2 and array.shape[1] == 1 and array.dtype == object:
             array = array[:, 0]
-        return array.tolist() if array.dtype.kind in "OUT" else array
-    if isinstance(images, np.ndarray) and images.dtype.kind in "OU" and images.ndim == 1:
+        return array.tolist() if array.dtype.kind in OBJECTS else array
+    if isinstance(images, np.ndarray) and images.dtype.kind in OBJECTS and images.ndim == 1:
         return images.tolist()
     if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
         return np.asarray(images)

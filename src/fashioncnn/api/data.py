@@ -20,11 +20,11 @@ from fashioncnn.data import load
 from fashioncnn.data.alignment import align_classes
 from fashioncnn.data.dataset import FASHION_MNIST, IN_MEMORY, SKETCHES, Dataset, Split
 from fashioncnn.data.image_files import split_of_views
-from fashioncnn.data.labels import distinct_labels, encode_labels
+from fashioncnn.data.labels import distinct_labels, encode_labels, is_tensor
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE
 from fashioncnn.data.splits import hold_out_test
-from fashioncnn.data.tables import read_objects
+from fashioncnn.data.tables import given_labels, read_objects
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import check_compatible
@@ -93,7 +93,9 @@ def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray
         mapped = load.with_class_map(dataset, arguments["class_map"])
         return mapped, given if mapped is dataset else None
     dataset = load.load_data(data, **arguments)
-    return dataset, classes_as_given(dataset.class_names, dataset.class_names)
+    labels = given_labels(data) if arguments["class_map"] is None else None
+    names = dataset.class_names
+    return dataset, classes_as_given(names if labels is None else labels, names)
 
 
 def dataset_in_memory(
@@ -160,7 +162,7 @@ def evaluation_data(data: Any, spec: ModelSpec, trained_on: str | None) -> tuple
             views=spec.preprocessing.views,
             channels=spec.preprocessing.channels,
         )
-    elif isinstance(data, np.ndarray | list | bytes) or hasattr(data, "detach"):
+    elif isinstance(data, np.ndarray | list | bytes) or is_tensor(data):
         raise UsageError(f"Classifier.evaluate: labels are missing for the {type(data).__name__}")
     else:
         options = LoadOptions(size, for_evaluation=True, class_names=spec.labels)

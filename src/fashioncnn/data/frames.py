@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fashioncnn.data.image_files import read_images
 from fashioncnn.data.labels import as_labels
-from fashioncnn.data.options import LoadOptions, Notify
+from fashioncnn.data.options import LoadOptions, Notify, ignore
 from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, to_images
 from fashioncnn.errors import DataError
 from fashioncnn.reading import open_regular, reason
@@ -139,6 +139,15 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[NDArray[np.uint8], NDA
         return _read_paths(paths, labels, Path(), options)
     pixels = frame[[names[i] for i in columns.pixels]].to_numpy()
     return to_images(pixels, options.image_size, subject, options.channels), labels
+
+
+def label_column(frame: Any) -> NDArray[Any]:
+    """Return the labels of a data frame that `read_frame` reads."""
+    names = list(frame.columns)
+    column: NDArray[Any] = frame[
+        names[find_columns(names, type(frame).__name__, ignore).label]
+    ].to_numpy()
+    return column
 
 
 def _only(names: Sequence[str], known: Sequence[str], subject: str) -> int | None:

@@ -65,6 +65,14 @@ def read_items(
     return to_images(images, options.image_size, subject, options.channels), labels, names
 
 
+def first_label(data: Any) -> Any | None:
+    """Return the label of the first item; None if it is a position in class names of the data."""
+    if _class_names(data) is not None:
+        return None
+    subject = type(data).__name__
+    return _plain_label(_pair(data[0], 0, subject)[1], 0, subject)
+
+
 def _pair(item: Any, position: int, subject: str) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
         image_key, label_key = (

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from fashioncnn.errors import DataError, nearest
 
 MIN_CLASSES, MAX_CLASSES = 2, 256
+OBJECTS = "OUT"
+"""Kinds of arrays whose elements are objects or strings; T is NumPy's StringDType."""
+LIMIT = 2.0**63
+"""Integers that are less, and not less than its negative, are 64-bit integers."""
 _DIGITS = re.compile(r"(\d+)")
 NUMBERS = int, float, np.number, np.bool_
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
@@ -91,12 +95,11 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
     Raises:
         DataError: the labels are not one-dimensional, are of another type, or some are missing.
     """
-    if hasattr(labels, "detach"):  # a torch.Tensor; this module does not import torch
-        labels = labels.detach().cpu().numpy()
-    try:
-        values = np.asarray(labels)
-    except ValueError:
-        raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
+    values = _as_array(labels, subject)
+    if values.ndim == 0:
+        raise DataError(
+            f"{subject} of type {type(labels).__name__}: should be (n,) integers or names"
+        )
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -104,11 +107,31 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
             f"{subject} of shape {values.shape}: should be (n,) integers or names; of one-hot "
             "labels, use the argmax of each row"
         )
-    if values.dtype.kind in "OU" and len(values):
+    if values.dtype.kind in OBJECTS and len(values):
         # NumPy converts a list of both kinds to strings, so the list itself is checked.
         objects = labels if isinstance(labels, list | tuple) else values
         return _from_objects(list(objects), subject)
     return _from_numbers(values, subject)
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether this is a `torch.Tensor`, which is not imported; files have `detach`, too."""
+    return hasattr(value, "detach") and hasattr(value, "cpu")
+
+
+def are_booleans(labels: Any) -> bool:
+    """Return whether labels that `as_labels` accepts, at least one, are booleans."""
+    values = _as_array(labels, "labels").ravel()
+    return values.dtype.kind == "b" or isinstance(values[:1].tolist()[0], bool | np.bool_)
+
+
+def _as_array(labels: Any, subject: str) -> NDArray[Any]:
+    if is_tensor(labels):
+        labels = labels.detach().cpu().numpy()
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
 
 
 def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
@@ -123,6 +146,11 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
             )
     elif values.dtype.kind not in "iu" and len(values):
         raise DataError(f"{subject} of type {values.dtype}: should be integers or names")
+    too_large = np.flatnonzero((values < -LIMIT) | (values >= LIMIT))
+    if len(too_large):
+        raise DataError(
+            f"{subject}: {values[too_large[0]]} at position {too_large[0]}; should be below 2**63"
+        )
     return values.astype(np.int64)
 
 

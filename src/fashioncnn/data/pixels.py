@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fashioncnn.data.labels import is_tensor
 from fashioncnn.errors import DataError, UsageError
+from fashioncnn.images.contents import Content, read_content
 from fashioncnn.images.decoding import decoded_side, read_image
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import PixelValueError, to_levels
@@ -33,8 +36,9 @@ def to_images(
 
     Args:
         images: an array, tensor or frame with the shape (n, size, size), (n, 1, size, size),
-            (n, size, size, 1), (n, size · size), or for color images (n, 3, size, size) or
-            (n, size, size, 3); or a list of paths or PIL images.
+            (n, size, size, 1), (n, size · size), or for color images (n, 3, size, size),
+            (n, size, size, 3) or (n, size, size, 4); or a sequence or iterator of paths, PIL
+            images, or the contents of image files, as bytes or files opened in binary mode.
             Values are those of `fashioncnn.images.pixels.to_levels`.
         image_size: side in pixels; images of another size are padded to a square and resized. By
             default the size of arrays, which must be square, and 28 for paths and PIL images.
@@ -47,13 +51,15 @@ def to_images(
         UsageError: a type or value range is not supported, or `image_size` is out of range.
     """
     check_image_size(image_size)
-    if isinstance(images, list | tuple) and any(
-        isinstance(x, str | Path | Image.Image) for x in images
-    ):
+    if isinstance(images, Iterator) and not hasattr(images, "read"):
+        images = list(images)
+    if isinstance(images, list | tuple) and any(map(_is_image, images)):
         size = image_size or DEFAULT_IMAGE_SIZE
-        return _stack([_view_of(one, size, channels) for one in images], size)
+        return _stack(
+            [_view_of(x, size, channels, f"image {i}") for i, x in enumerate(images)], size
+        )
     array = _to_uint8(_with_three_dimensions(_as_array(images, subject), subject), subject)
-    if array.ndim == 4 and channels == 1:
+    if array.ndim == 4 and channels == 1 and array.shape[3] == 3:
         array = _to_luma(array)
     height, width = array.shape[1:3]
     if image_size is None and height != width:
@@ -62,9 +68,10 @@ def to_images(
             "set image_size"
         )
     size = image_size or height
-    if (height, width) == (size, size):
+    has_alpha = array.shape[3:] == (4,)
+    if (height, width) == (size, size) and not has_alpha:
         return array
-    channels = 1 if array.ndim == 3 else 3
+    channels = channels if has_alpha else 1 if array.ndim == 3 else 3
     return _stack([_view_of(Image.fromarray(one), size, channels) for one in array], size)
 
 
@@ -81,10 +88,10 @@ def check_image_size(image_size: int | None) -> None:
 
 
 def _as_array(images: Any, subject: str) -> NDArray[Any]:
-    if hasattr(images, "detach"):  # a torch.Tensor; this module does not import torch
+    if is_tensor(images):
         images = images.detach().cpu()
         images = (images.float() if images.is_floating_point() else images).numpy()
-    elif isinstance(images, Sequence) and any(hasattr(one, "detach") for one in images):
+    elif isinstance(images, Sequence) and any(map(is_tensor, images)):
         images = [_as_array(one, subject) for one in images]
     try:
         array = np.asarray(images)
@@ -93,7 +100,7 @@ def _as_array(images: Any, subject: str) -> NDArray[Any]:
     if array.dtype.kind not in "buif":
         raise UsageError(
             f"{subject} of type {type(images).__name__} ({array.dtype}): should be an array of "
-            "numbers, or a list of paths or PIL images"
+            "numbers, or a list of paths, PIL images or contents of image files"
         )
     return array
 
@@ -109,7 +116,7 @@ def _with_three_dimensions(array: NDArray[Any], subject: str) -> NDArray[Any]:
         array = array[..., 0]
     elif array.ndim == 4 and shape[3] != 3 and shape[1] == 3:
         array = array.transpose(0, 2, 3, 1)
-    if 0 in array.shape[1:] or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)):
+    if 0 in array.shape[1:] or (array.ndim != 3 and array.shape[3:] not in ((3,), (4,))):
         raise DataError(
             f"{subject} of shape {shape}: should be (n, size, size), (n, 1, size, size), "
             "(n, size · size), or (n, size, size, 3) for color images"
@@ -135,8 +142,18 @@ def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (array[start : start + CHUNK] for start in range(0, len(array), CHUNK))
 
 
-def _view_of(image: Any, size: int, channels: int) -> NDArray[np.uint8]:
-    if isinstance(image, str | Path):
+def _is_image(image: Any) -> bool:
+    """Return whether this is one image file, its content, or a PIL image."""
+    return isinstance(image, str | Path | Image.Image | Content) or hasattr(image, "read")
+
+
+def _view_of(image: Any, size: int, channels: int, name: str = "") -> NDArray[np.uint8]:
+    if isinstance(image, Content):
+        image = read_image(BytesIO(image), name, min_side=decoded_side(size))
+    elif hasattr(image, "read"):
+        name, content = read_content(image)
+        image = read_image(BytesIO(content), name, min_side=decoded_side(size))
+    elif isinstance(image, str | Path):
         image = read_image(Path(image), min_side=decoded_side(size))
     elif isinstance(image, Image.Image):
         image = from_pil(image, decoded_side(size))

@@ -13,8 +13,8 @@ from fashioncnn.data.dataset import (
     custom_dataset_name,
     empty_split,
 )
-from fashioncnn.data.frames import read_csv, read_frame
-from fashioncnn.data.items import is_item_dataset, read_items
+from fashioncnn.data.frames import label_column, read_csv, read_frame
+from fashioncnn.data.items import first_label, is_item_dataset, read_items
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.npz import ALL, read_npz
 from fashioncnn.data.options import LoadOptions
@@ -85,11 +85,10 @@ def read_objects(data: Any, options: LoadOptions) -> Dataset:
     """
     names = None
     pairs: Pairs
-    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
+    if _is_frame(data):
         pairs = {ALL: read_frame(data, options)}
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(map(_has_length, data)):
-        nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
-        nested = nested and all(hasattr(one[0], "shape") for one in data)
+    elif _is_pair(data):
+        nested = _is_nested(data)
         pairs = {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}
     elif is_item_dataset(data):
         images, labels, names = read_items(data, options)
@@ -102,6 +101,34 @@ def read_objects(data: Any, options: LoadOptions) -> Dataset:
     if ALL in pairs:
         pairs = {"test" if options.for_evaluation else "train": pairs[ALL]}
     return _assemble(pairs, names, "arrays", IN_MEMORY, options)
+
+
+def given_labels(data: Any) -> Any | None:
+    """Return labels of what `read_objects` accepts, at least one, as they are given.
+
+    None if they are positions in class names that the data has.
+    """
+    if _is_frame(data):
+        return label_column(data)
+    if _is_pair(data):
+        return data[0][1] if _is_nested(data) else data[1]
+    label = first_label(data)
+    return None if label is None else [label]
+
+
+def _is_frame(data: Any) -> bool:
+    return hasattr(data, "columns") and hasattr(data, "to_numpy")
+
+
+def _is_pair(data: Any) -> bool:
+    """Return whether this is (images, labels), or two of them."""
+    return isinstance(data, tuple | list) and len(data) == 2 and all(map(_has_length, data))
+
+
+def _is_nested(data: Any) -> bool:
+    """Return whether a pair is one of training and one of test images, as of Keras."""
+    nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
+    return nested and all(hasattr(one[0], "shape") for one in data)
 
 
 def _has_length(data: Any) -> bool:

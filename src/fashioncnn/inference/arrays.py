@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.data.labels import OBJECTS, is_tensor
 from fashioncnn.errors import ImageError, UsageError
-from fashioncnn.images.decoding import MAX_PIXELS, decoded_side, finish_image
+from fashioncnn.images.contents import Content, read_content
+from fashioncnn.images.decoding import decoded_side, finish_image
 from fashioncnn.images.files import SkippedFiles
-from fashioncnn.images.limits import max_bytes
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import to_levels
 from fashioncnn.inference.inputs import LoadedImage, load_image, load_views
@@ -28,8 +29,6 @@ from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
 SUPPORTED = "paths, PIL images, arrays, tensors, or the content of image files"
-PATHS_OR_OBJECTS = "OU"
-"""Kinds of arrays whose elements are images."""
 
 
 def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
@@ -84,15 +83,15 @@ def as_images(inputs: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 def _iterate_images(inputs: Any, preprocessing: Preprocessing) -> Iterator[LoadedImage]:
     if isinstance(inputs, str | os.PathLike):
         yield from _images_of_path(os.fsdecode(inputs), preprocessing)
-    elif isinstance(inputs, bytes | bytearray | memoryview):
+    elif isinstance(inputs, Content):
         source = ImageSource(type(inputs).__name__, bytes(inputs))
         yield replace(_load(source, preprocessing), name="")
     elif isinstance(inputs, Image.Image):
         image = from_pil(inputs, decoded_side(preprocessing.image_size))
         yield load_image(image, preprocessing)
     elif hasattr(inputs, "read"):
-        yield replace(_load(_read_file(inputs), preprocessing), name="")
-    elif hasattr(inputs, "detach"):  # a torch.Tensor; this module does not import torch
+        yield replace(_load(ImageSource(*read_content(inputs)), preprocessing), name="")
+    elif is_tensor(inputs):
         yield from _images_of_array(_tensor_to_array(inputs), preprocessing)
     elif hasattr(inputs, "__array__"):
         array = inputs if isinstance(inputs, np.ma.MaskedArray) else np.asarray(inputs)
@@ -124,21 +123,6 @@ def _load(source: ImageSource, preprocessing: Preprocessing) -> LoadedImage:
     return loaded
 
 
-def _read_file(file: Any) -> ImageSource:
-    """Return the content of an open file, from its start as with `PIL.Image.open`."""
-    name = getattr(file, "name", None)
-    name = name if isinstance(name, str) else type(file).__name__
-    try:
-        if file.seekable():
-            file.seek(0)
-        content = file.read(max_bytes(MAX_PIXELS) + 1)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{name}: cannot be read ({error})") from None
-    if not isinstance(content, bytes):
-        raise UsageError(f"{name}: opened as text; open it in binary mode, as with open(…, 'rb')")
-    return ImageSource(name, content)
-
-
 def _tensor_to_array(tensor: Any) -> NDArray[Any]:
     try:
         tensor = tensor.detach().cpu()
@@ -166,7 +150,7 @@ def _numbers_to_array(inputs: Sequence[Any]) -> NDArray[Any]:
 
 
 def _images_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[LoadedImage]:
-    if array.dtype.kind in PATHS_OR_OBJECTS and array.ndim == 1:
+    if array.dtype.kind in OBJECTS and array.ndim == 1:
         for one in array.tolist():
             yield from _iterate_images(one, preprocessing)
         return
