@@ -317,6 +317,14 @@ def test_training_starts_from_a_model_with_other_classes(classifier, small, tmp_
     assert own._fitted.model.spec.preprocessing == expected
 
 
+def test_class_in_other_case_than_the_models_is_a_warning(classifier, small, tmp_path):
+    classifier.save(tmp_path / "model")
+    names = np.char.replace(np.array(small.class_names)[small.train.labels], "Coat", "coat")
+    own = Classifier(start=tmp_path / "model", validation=0, progress=False, **TRAINING)
+    with pytest.warns(UserWarning, match="class 'coat' is new, since the model calls it 'Coat'"):
+        own.fit(small.train.images, names)
+
+
 def test_parameters_that_contradict_the_model_to_start_from_are_rejected(classifier, small):
     images, labels = small.train.images, small.train.labels
     for name in ("model__hidden", "channels", "data__views"):

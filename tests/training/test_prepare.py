@@ -11,7 +11,7 @@ from fashioncnn.config import resolve
 from fashioncnn.data.dataset import Split
 from fashioncnn.errors import DataError, ModelError, UsageError
 from fashioncnn.models.trained_model import save_model
-from fashioncnn.training.prepare import can_extend, prepare_settings
+from fashioncnn.training.prepare import can_extend, describe_transfer, prepare_settings
 
 
 def resolve_with(*assignments, recipe="baseline", **flags):
@@ -153,3 +153,21 @@ def test_teacher_of_other_classes_is_rejected(teacher, small, tiny_settings):
     other = replace(small, class_names=tuple("abcdefghij"))
     with pytest.raises(DataError, match=r"distillation\.teachers = .*its classes"):
         tiny_settings(teachers(teacher), dataset=other)
+
+
+def test_classes_that_are_kept_and_new_are_described(tiny_result, small):
+    """A name in other case starts untrained, which a user who names folders does not expect."""
+    assert describe_transfer(tiny_result.model, small) == []
+    names = ("Coat", "trouser", "ankle_boot", "hat", *(f"class {i}" for i in range(6)))
+    assert describe_transfer(tiny_result.model, replace(small, class_names=names)) == [
+        "classes that the model knows: Coat; new: trouser, ankle_boot, hat, class 0, class 1, "
+        "class 2, class 3, class 4, class 5",
+        "class 'trouser' is new, since the model calls it 'Trouser'; rename it to start from what "
+        "was trained",
+        "class 'ankle_boot' is new, since the model calls it 'Ankle boot'; rename it to start from "
+        "what was trained",
+    ]
+    others = tuple(f"class {i}" for i in range(12))
+    (line,) = describe_transfer(tiny_result.model, replace(small, class_names=others))
+    assert line.startswith("classes that the model knows: none; new: class 0, class 1")
+    assert line.endswith("class 9 and 2 more")

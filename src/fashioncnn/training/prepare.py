@@ -12,6 +12,7 @@ from torch import nn
 
 from fashioncnn.artifacts.model_folder import bundled_models, find_model, read_description
 from fashioncnn.config import override, validate
+from fashioncnn.data.alignment import similar_names
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
@@ -39,6 +40,8 @@ from fashioncnn.settings import (
 from fashioncnn.training.batches import rank_positions
 from fashioncnn.training.selection import Candidate, fastest_candidate
 
+MAX_NAMES = 10
+"""Classes that a message lists."""
 MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
 
@@ -139,6 +142,33 @@ def settings_of_weights(settings: Settings, initial: TrainedModel | None) -> Set
     if settings.data.map and settings.data.classes is None:
         values["data.classes"] = initial.spec.labels
     return override(settings, values)
+
+
+def describe_transfer(initial: TrainedModel, dataset: Dataset) -> list[str]:
+    """Return what is kept of the classes of a model to start from, in lines; none if all are.
+
+    Args:
+        initial: the model.
+        dataset: to train on.
+    """
+    names, labels = dataset.class_names, initial.spec.labels
+    new = [name for name in names if name not in labels]
+    if not new:
+        return []
+    kept = [name for name in names if name in labels]
+    return [
+        f"classes that the model knows: {_list(kept) or 'none'}; new: {_list(new)}",
+        *(
+            f"class '{name}' is new, since the model calls it '{label}'; rename it to start from "
+            "what was trained"
+            for name, label in similar_names(names, labels).items()
+        ),
+    ]
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
 def can_extend(settings: Settings) -> bool:
