@@ -70,7 +70,7 @@ class Classifier(Estimator):
 
         Args:
             X: (n, size, size), (n, size, size, 1) or (n, size²) array or frame, uint8 in [0, 255]
-                or float in [0, 1]; or a list of paths or PIL images.
+                or float in [0, 1]; or a sequence of paths, PIL images, or contents of image files.
             y: (n,) integers or strings.
 
         Raises:
