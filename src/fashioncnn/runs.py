@@ -320,14 +320,19 @@ def open_run(path: Path) -> RunFolder:
         raise UsageError(f"{path}: no such run folder; start a run there with --out {path}")
     if run.config.exists():
         return run
-    if (path / GROUP).exists():
-        example = next(iter(sorted(path.glob("seed-*"))), path / "seed-0")
-        raise UsageError(f"{path}: a group of runs; name one of them, such as {example}")
+    reject_group(path)
     if (path / MARKER).exists():
         raise UsageError(
             f"{path}: the run was not created completely; repeat the command that started it"
         )
     raise UsageError(f"{path}: not a run folder (it has no {CONFIG})")
+
+
+def reject_group(path: Path) -> None:
+    """Raise `UsageError` if a folder is a group where a single run is needed."""
+    if (path / GROUP).exists():
+        example = next(iter(sorted(path.glob("seed-*"))), path / "seed-0")
+        raise UsageError(f"{path}: a group of runs; name one of them, such as {example}")
 
 
 def read_json(path: Path, *required: str) -> dict[str, Any]:

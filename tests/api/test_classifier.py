@@ -318,6 +318,14 @@ def test_training_starts_from_a_model_with_other_classes(classifier, small, tmp_
     assert own._fitted.model.spec.preprocessing == expected
 
 
+def test_class_in_other_case_than_the_models_is_a_warning(classifier, small, tmp_path):
+    classifier.save(tmp_path / "model")
+    names = np.char.replace(np.array(small.class_names)[small.train.labels], "Coat", "coat")
+    own = Classifier(start=tmp_path / "model", validation=0, progress=False, **TRAINING)
+    with pytest.warns(UserWarning, match="class 'coat' is new, since the model calls it 'Coat'"):
+        own.fit(small.train.images, names)
+
+
 def test_parameters_that_contradict_the_model_to_start_from_are_rejected(classifier, small):
     images, labels = small.train.images, small.train.labels
     for name in ("model__hidden", "channels", "data__views"):
@@ -372,12 +380,13 @@ def tensors_of(images, labels):
     [
         lambda x, y: (x, y),
         lambda x, y: [x, y],
+        lambda x, y: (iter(x), y),
         lambda x, y: (x, tuple(y.tolist())),
         lambda x, y: ((x, y), (x[:9], y[:9])),
         frame_of,
         tensors_of,
     ],
-    ids=["pair", "list", "tuple of labels", "training and test", "frame", "tensors"],
+    ids=["pair", "list", "iterator", "tuple of labels", "training and test", "frame", "tensors"],
 )
 def test_labels_in_data_of_every_form_are_predicted_as_given(form, small, quick):
     images, labels = small.train.images[:40], small.train.labels[:40].astype(int) % 3 + 1

@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import (
@@ -120,6 +121,73 @@ def test_labels_of_every_kind_survive(kind, quick, images, names, tmp_path, monk
         assert loaded.classes_.tolist() == fitted.classes_.tolist()
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.tensor,
+        lambda labels: np.array(labels.tolist(), object),
+        lambda labels: pd.Series(labels, dtype="boolean"),
+        lambda labels: pd.Series(labels).astype("category"),
+    ],
+    ids=["tensor", "objects", "nullable", "category"],
+)
+def test_booleans_of_every_container_are_predicted_as_booleans(form, quick, images, names):
+    labels = np.unique(names, return_inverse=True)[1] > 4
+    fitted = Classifier(**quick).fit(images, form(labels))
+    assert fitted.classes_.dtype == bool
+    assert fitted.score(images, labels) == np.mean(fitted.predict(images) == labels)
+
+
+def test_strings_of_numpy_2_are_labels_and_paths(quick, images, names, tmp_path):
+    strings = np.dtypes.StringDType()
+    paths = [str(tmp_path / f"{number}.png") for number in range(100)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    fitted = Classifier(**quick).fit(np.array(paths, strings), np.array(names, strings))
+    assert fitted.classes_.tolist() == sorted(set(names))
+    given = fitted.predict(np.array(paths[:3], strings)), fitted.predict(paths[:3])
+    assert given[0].tolist() == given[1].tolist()
+
+
+@pytest.mark.parametrize("labels", ["int", "str", "bool"])
+@pytest.mark.parametrize("form", ["frame", "pair", "list", "keras", "torch"])
+def test_labels_of_data_in_memory_are_predicted_as_given(form, labels, quick, images, names):
+    codes = np.unique(names, return_inverse=True)[1]
+    y = {"int": codes * 3 + 1, "str": (codes * 3 + 1).astype(str), "bool": codes > 4}[labels]
+    data = {
+        "frame": pd.DataFrame(images.reshape(100, -1)).add_prefix("pixel").assign(label=y),
+        "pair": (images, y),
+        "list": [images, y],
+        "keras": ((images, y), (images[:50], y[:50])),
+        "torch": Items(images, y.tolist()),
+    }[form]
+    trained = Classifier.train(data=data, track_test=False, **quick)
+    assert set(trained.classes_.tolist()) == set(y.tolist())
+    assert trained.predict(images).dtype.kind == y.dtype.kind
+
+
+def test_class_names_of_a_dataset_are_predicted(quick, images, names):
+    """As those of torchvision, whose labels are positions in them."""
+    classes, codes = np.unique(names, return_inverse=True)
+    data = Items(images, codes.tolist())
+    data.classes = classes.tolist()
+    trained = Classifier.train(data=data, track_test=False, **quick)
+    assert trained.classes_.tolist() == classes.tolist()
+
+
+class Items:
+    """A dataset as of PyTorch."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, position):
+        return self.images[position], self.labels[position]
+
+
 def test_numbers_as_names_keep_the_order_of_numpy(quick, images, names):
     """Metrics of scikit-learn, such as log loss, sort the labels as NumPy does."""
     codes = np.unique(names, return_inverse=True)[1] + 1
@@ -183,6 +251,76 @@ def test_before_fit_everything_is_rejected(images):
     assert not hasattr(classifier, "classes_")
     with pytest.raises(Exception, match="not fitted yet"):
         check_is_fitted(classifier)
+
+
+def test_error_before_fit_is_that_of_scikit_learn(images, monkeypatch):
+    from sklearn.exceptions import NotFittedError as Theirs
+
+    with pytest.raises(Theirs, match="not trained yet") as caught:
+        Classifier().predict(images)
+    error = pickle.loads(pickle.dumps(caught.value))  # as from a process of joblib
+    assert isinstance(error, NotFittedError)
+    assert isinstance(error, Theirs)
+    assert str(error) == str(caught.value)
+    monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
+    with pytest.raises(NotFittedError) as caught:
+        Classifier().predict(images)
+    assert type(caught.value) is NotFittedError
+
+
+class OfTables(Classifier):
+    """Trains on tables of numbers, which scikit-learn's checks have, as images of 8×8 pixels."""
+
+    def fit(self, X, y):  # noqa: N803
+        return super().fit(self._images(X), y)
+
+    def predict_proba(self, X):  # noqa: N803
+        return super().predict_proba(self._images(X))
+
+    @staticmethod
+    def _images(table):
+        fractions = 1 / (1 + np.exp(-np.asarray(table, float)))
+        return np.stack([np.resize(row, (8, 8)) for row in fractions])
+
+
+CHECKS = [
+    "check_classifier_data_not_an_array",
+    "check_classifiers_classes",
+    "check_decision_proba_consistency",
+    "check_dict_unchanged",
+    "check_dont_overwrite_parameters",
+    "check_estimators_dtypes",
+    "check_estimators_fit_returns_self",
+    "check_estimators_overwrite_params",
+    "check_estimators_pickle",
+    "check_estimators_unfitted",
+    "check_f_contiguous_array_estimator",
+    "check_fit_check_is_fitted",
+    "check_fit_idempotent",
+    "check_get_params_invariance",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_parameters_default_constructible",
+    "check_pipeline_consistency",
+    "check_readonly_memmap_input",
+    "check_set_params",
+    "check_valid_tag_types",
+]
+"""Those of `sklearn.utils.estimator_checks.check_estimator` that do not expect scikit-learn's
+messages about malformed tables, or features of one pixel."""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_checks_of_scikit_learn_pass(quick):
+    from sklearn.utils.estimator_checks import estimator_checks_generator
+
+    passed = set()
+    for estimator_of_check, check in estimator_checks_generator(OfTables(validation=0, **quick)):
+        name = getattr(check, "func", check).__name__
+        if name in CHECKS:
+            check(estimator_of_check)
+            passed.add(name)
+    assert passed == set(CHECKS)
 
 
 def test_a_failed_fit_keeps_the_model(quick, images, names):
@@ -343,7 +481,7 @@ def test_all_unreadable_images_are_listed_or_left_out(quick, images, names, tmp_
         Classifier(**quick).fit(paths, names)
     kept = np.setdiff1d(np.arange(100), [3, 8])
     with pytest.warns(UserWarning, match="skipped"):
-        fitted = Classifier(skip_broken=True, **quick).fit(paths, names)
+        fitted = Classifier(skip_broken=True, **quick).fit(iter(paths), names)
     expected = Classifier(**quick).fit(images[kept], names[kept])
     np.testing.assert_array_equal(fitted.predict_proba(images), expected.predict_proba(images))
     with pytest.raises(ImageError, match=r"^2 image files cannot be read; repair or remove them: "):

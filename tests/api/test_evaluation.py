@@ -169,3 +169,12 @@ def test_images_of_the_training_are_not_evaluated(quick, images, names, tmp_path
 
 def test_evaluations_are_of_the_public_type(evaluation):
     assert isinstance(evaluation, Evaluation)
+
+
+def test_mistakes_have_short_reprs(fitted, images, names):
+    mistake = fitted.evaluate(images, names).mistakes[0]
+    assert repr(mistake) == (
+        f"Mistake({mistake.true} → {mistake.predicted} {mistake.confidence:.1%}, "
+        f"image {mistake.index})"
+    )
+    assert len(repr([mistake])) < 80

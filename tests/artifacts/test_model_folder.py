@@ -181,6 +181,14 @@ def test_folder_without_a_model_is_rejected(tmp_path):
         find_model(tmp_path)
 
 
+def test_group_of_runs_is_rejected_with_one_of_its_runs(tmp_path):
+    (tmp_path / "group.toml").write_text("")
+    for seed in (7, 3):
+        (tmp_path / f"seed-{seed}").mkdir()
+    with pytest.raises(UsageError, match=r"a group of runs; name one of them, such as .*/seed-3"):
+        find_model(tmp_path)
+
+
 def test_bundled_models_are_small_and_have_the_classes_of_fashion_mnist():
     limits = {"accurate": 1e6, "medium": 10e6, "photo": 4e6, "photo-zero-shot": 4e6}
     assert bundled_models().keys() == limits.keys()

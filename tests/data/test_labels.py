@@ -39,6 +39,7 @@ def test_too_many_classes_are_rejected():
         ("0", "2", "10"),
         np.array(["0", "2", "10"]),
         np.array(["0", "2", "10"], object),
+        np.array(["0", "2", "10"], np.dtypes.StringDType()),
     ],
     ids=lambda labels: f"{type(labels).__name__} {getattr(labels, 'dtype', '')}",
 )
@@ -73,6 +74,7 @@ def test_integers_are_names_of_classes_that_are_integers():
         (np.array([0, 2**63], np.uint64), ["a", "b"], "9223372036854775808 at position 1; should"),
         ([1.0, 1e19], ["a", "b"], r"1e\+19 at position 1; should be below 2\*\*63"),
         (np.ma.masked_equal([0, 1], 1), ["a", "b"], "labels: masked array with masked values"),
+        ([0.0, 1e300], ["a", "b"], r"labels: 1e\+300 at position 1; should be below"),
     ],
 )
 def test_other_labels_are_rejected(labels, classes, message):

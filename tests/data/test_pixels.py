@@ -1,11 +1,17 @@
+import contextlib
+from collections import deque
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError, ImageError, UsageError
 from fashioncnn.images.views import plain_view
+from fashioncnn.inference.arrays import as_images
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 9, 9), np.uint8)
 COLORS = np.random.default_rng(1).integers(0, 256, (2000, 4, 4, 3), np.uint8)
@@ -59,12 +65,78 @@ def test_images_are_resized_as_files_are(tmp_path):
     assert to_images(paths).shape == (2, 28, 28)
 
 
+def test_contents_of_files_are_images(tmp_path):
+    """As for predictions; files have a method `detach`, as tensors do, which must not be called."""
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, image in zip(paths, IMAGES, strict=True):
+        Image.fromarray(image).save(path)
+    contents = [path.read_bytes() for path in paths]
+    expected = to_images(paths, 9)
+    np.testing.assert_array_equal(expected, IMAGES)
+    buffers, at_end = [BytesIO(content) for content in contents], [*map(BytesIO, contents)]
+    at_end[0].seek(5)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(path.open("rb")) for path in paths]
+        mixed = [contents[0], buffers[1], paths[2]]
+        for form in (
+            contents,
+            [bytearray(contents[0]), *contents[1:]],
+            buffers,
+            at_end,
+            files,
+            mixed,
+        ):
+            np.testing.assert_array_equal(to_images(form, 9), expected)
+        assert not any(file.closed for file in (*files, *buffers))
+        with pytest.raises(UsageError, match="should be an array of numbers"):
+            to_images(files[0])
+        assert files[0].read(0) == b""  # not detached
+    with pytest.raises(ImageError, match="image 1: not a"):
+        to_images([contents[0], b"text"])
+    message = r"2 image files cannot be read; .*: image 0: BytesIO: not a .*; image 2: not a"
+    with pytest.raises(ImageError, match=message):
+        to_images([BytesIO(b"text"), contents[0], b"text"])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        iter,
+        deque,
+        lambda x: np.array(x, object),
+        lambda x: np.array([str(one) for one in x]),
+        lambda x: np.array([str(one) for one in x], np.dtypes.StringDType()),
+    ],
+    ids=["iterator", "deque", "objects", "strings", "StringDType"],
+)
+def test_paths_in_every_container_are_read(form, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, image in zip(paths, IMAGES, strict=True):
+        Image.fromarray(image).save(path)
+    np.testing.assert_array_equal(to_images(form(paths), 9), IMAGES)
+
+
+@pytest.mark.parametrize("form", [iter, lambda x: (one for one in x), lambda x: map(np.array, x)])
+def test_iterators_are_read_once(form):
+    np.testing.assert_array_equal(to_images(form(IMAGES)), IMAGES)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparency_is_that_of_pillow(channels):
+    """(n, height, width, 4) is RGBA, as for predictions."""
+    images = np.random.default_rng(3).integers(0, 256, (4, 9, 9, 4), np.uint8)
+    expected = to_images([Image.fromarray(image) for image in images], 9, channels=channels)
+    np.testing.assert_array_equal(to_images(images, channels=channels), expected)
+    preprocessing = Preprocessing(9, 0.5, 0.5, "plain", channels)
+    np.testing.assert_array_equal(as_images(images, preprocessing), expected)
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
         (np.zeros((2, 10, 20), np.uint8), "images of 10×20 pixels: only square"),
         (np.zeros((2, 785), np.uint8), r"images of shape \(2, 785\): should be"),
-        (np.zeros((2, 9, 9, 4), np.uint8), r"images of shape \(2, 9, 9, 4\): should be"),
+        (np.zeros((2, 9, 9, 5), np.uint8), r"images of shape \(2, 9, 9, 5\): should be"),
         (np.zeros((2, 2, 9, 9, 3), np.uint8), "images of shape"),
         ([IMAGES[0], IMAGES[1, 1:]], "images: arrays of different shapes; make them equal"),
     ],

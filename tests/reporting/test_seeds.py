@@ -6,7 +6,7 @@ import pytest
 
 from fashioncnn.evaluation.statistics import mean_and_std
 from fashioncnn.reporting.run_report import read_run
-from fashioncnn.reporting.seeds import group_by_seed, seed_table
+from fashioncnn.reporting.seeds import group_by_seed, group_table, seed_table
 
 
 @pytest.fixture
@@ -60,6 +60,37 @@ def test_other_data_of_the_same_name_splits_a_group(make_run):
     environment["data"]["sha256"]["train"] = "c" * 64
     runs[1].environment.write_text(json.dumps(environment))
     assert len(group_by_seed([read_run(run) for run in runs])) == 2
+
+
+def changed(path, change):
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_other_initial_weights_split_a_group(make_run):
+    """Two models that were fine-tuned in the same way are no seeds of one training."""
+    runs = [make_run("a"), make_run("b"), make_run("c", "training.seed=1")]
+    for run, digit in zip(runs, "ddf", strict=True):
+        changed(run.environment, lambda e, d=digit: e.update(initialized_from=d * 64))
+    groups = group_by_seed([read_run(run) for run in runs])
+    assert [[run.name for run in group.runs] for group in groups] == [["a"], ["c"]]
+    assert [row[0] for row in group_table([read_run(run) for run in runs]).rows] == [
+        "baseline (initialized_from = dddddddddddd)",
+        "baseline (initialized_from = ffffffffffff)",
+    ]
+
+
+def test_other_size_of_a_custom_network_splits_a_group(make_run):
+    """Of an object, only the class is recorded, not what it was created with."""
+    custom = "model.name='custom'", "model.network='nets:Net'", "model.kind='instance'"
+    runs = [make_run(name, *custom) for name in "ab"]
+    changed(runs[1].metrics, lambda metrics: metrics["test"].update(parameters=99))
+    table = group_table([read_run(run) for run in runs])
+    assert [row[0] for row in table.rows] == [
+        "baseline (parameters = 1234)",
+        "baseline (parameters = 99)",
+    ]
 
 
 def test_runs_with_the_same_seed_are_counted_once(reports):

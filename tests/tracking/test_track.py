@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from fashioncnn.errors import InterruptedRun
+from fashioncnn.reporting.trials import Trial
 from fashioncnn.tracking import track as module
 from fashioncnn.tracking.background import Background
 from fashioncnn.tracking.options import TrackerOption
 from fashioncnn.tracking.record import TrackingRecord
 from fashioncnn.tracking.track import Track, tracking
-from fashioncnn.tracking.tracker import epoch_metrics, final_metrics, flat_settings
+from fashioncnn.tracking.tracker import (
+    epoch_metrics,
+    final_metrics,
+    flat_settings,
+    tracked_trial,
+)
 from fashioncnn.training.run import train_model
 
 OPTION = TrackerOption("mlflow", "http://ann:secret@host:1")
@@ -163,6 +169,36 @@ def test_record_survives_the_process_and_damage(tmp_path):
     (tmp_path / "tracking.json").write_text("{")
     assert TrackingRecord(tmp_path).identity("mlflow") is None
     TrackingRecord(None).remember("mlflow", "run-1")
+
+
+def test_places_are_stored_without_passwords(tmp_path):
+    options = {OPTION: FakeTracker(), TrackerOption("tensorboard"): FakeTracker()}
+    Track(options, "run", {}, tmp_path).close("FINISHED")
+    assert TrackingRecord(tmp_path).places == ["mlflow:http://host:1", "tensorboard"]
+    assert "secret" not in (tmp_path / "tracking.json").read_text()
+    Track({}, "run", {}, tmp_path).close("FINISHED")
+    assert TrackingRecord(tmp_path).places == ["mlflow:http://host:1", "tensorboard"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"track": 3}', '{"track": [3, null, {}]}'])
+def test_damaged_record_names_no_place(content, tmp_path):
+    (tmp_path / "tracking.json").write_text(content)
+    assert TrackingRecord(tmp_path).places == []
+
+
+def test_each_trial_and_finalist_is_sent_once():
+    tracker = FakeTracker()
+    track = track_with(tracker)
+    trial = Trial(3, "complete", 0.5, 0.9, 1, 2.0, {"model.hidden": 8}, True, None, (0.5,))
+    run = Trial(0, "complete", 0.4, 0.8, 1, 2.0, {"model.hidden": 8}, True, None, (0.4,))
+    for _ in range(2):
+        track.log_trials([tracked_trial(trial), tracked_trial(run, 3, 7)])
+    track.close("FINISHED")
+    assert tracker.names == ["log_trial", "log_trial", "close"]
+    first, second = (call[1] for call in tracker.calls[:2])
+    assert (first.name, second.name) == ("trial 3", "trial 3 with seed 7")
+    assert second.parameters == {"model.hidden": 8, "training.seed": 7}
+    assert second.metrics == {"final/loss": 0.4, "final/accuracy": 0.8, "final/seconds": 2.0}
 
 
 def test_numbers_are_named_by_metric_and_split(tiny_result):

@@ -23,6 +23,7 @@ pytestmark = [
 HISTORY = [{"loss/train": 1.0, "loss/val": 2.0}, {"loss/train": 0.5, "loss/val": 1.5}]
 RUN = TrackedRun("train-1", {"training.epochs": 3, "model.channels": [4, 8], "long": "x" * 9999})
 TRIAL = TrackedTrial(4, "pruned", {"model.hidden": 16}, [0.9, 0.8], {"final/loss": 0.8})
+FINALIST = TrackedTrial(4, "complete", {"model.hidden": 16}, [0.7], {"final/loss": 0.7}, seed=7)
 
 
 @pytest.fixture
@@ -104,6 +105,32 @@ def test_trial_in_tensorboard_is_a_run_within_the_search(tmp_path):
     assert points(folder, "loss/val") == [(1, pytest.approx(0.9)), (2, pytest.approx(0.8))]
 
 
+def test_finalist_in_tensorboard_is_a_run_beside_its_trial(tmp_path):
+    tracker = TensorBoardTracker(tmp_path, own=True)
+    tracker.start(RUN)
+    tracker.log_trial(TRIAL)
+    tracker.log_trial(FINALIST)
+    tracker.close("FINISHED")
+    assert points(tmp_path / "trial-4", "final/loss") == [(0, pytest.approx(0.8))]
+    assert points(tmp_path / "trial-4-seed-7", "final/loss") == [(0, pytest.approx(0.7))]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_tensorboard_writes_nowhere_but_to_its_folder(tmp_path, own):
+    """The files of a run name another folder, since it was moved or comes from others."""
+    other = TensorBoardTracker(tmp_path / "other", own=False)
+    other.start(RUN)
+    other.log_epoch(1, HISTORY[0])
+    other.close("FINISHED")
+    before = {p: p.read_bytes() for p in (tmp_path / "other").rglob("*") if p.is_file()}
+    tracker = TensorBoardTracker(tmp_path / "logs", own=own)
+    tracker.start(replace(RUN, identity=str(tmp_path / "other" / "train-1"), history=HISTORY))
+    tracker.close("FINISHED")
+    assert {p: p.read_bytes() for p in (tmp_path / "other").rglob("*") if p.is_file()} == before
+    folder = tmp_path / "logs" / ("" if own else "train-1")
+    assert points(folder, "loss/val") == [(1, 2.0), (2, 1.5)]
+
+
 @pytest.fixture
 def mlflow(tmp_path):
     """Return a function that creates trackers of one SQLite file, as several processes would."""
@@ -163,11 +190,18 @@ def test_trial_in_mlflow_is_a_nested_run(mlflow):
     tracker.log_trial(TRIAL)
     tracker.log_trial(TRIAL)
     tracker.log_trial(replace(TRIAL, number=5, state="failed"))
+    tracker.log_trial(FINALIST)
+    tracker.log_trial(FINALIST)
     runs = tracker.client.search_runs(
         [tracker.experiment], f"tags.`mlflow.parentRunId` = '{tracker.run_id}'"
     )
     by_name = {run.info.run_name: run for run in runs}
-    assert by_name.keys() == {"trial 4", "trial 5"}
+    assert sorted(run.info.run_name for run in runs) == [
+        "trial 4",
+        "trial 4 with seed 7",
+        "trial 5",
+    ]
+    assert by_name["trial 4 with seed 7"].data.metrics["final/loss"] == 0.7
     trial = by_name["trial 4"]
     assert trial.data.params == {"model.hidden": "16"}
     assert trial.data.metrics["final/loss"] == 0.8

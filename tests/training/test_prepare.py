@@ -8,7 +8,7 @@ import pytest
 
 from fashioncnn.config import resolve
 from fashioncnn.errors import UsageError
-from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.prepare import describe_transfer, prepare_settings
 
 
 def resolve_with(*assignments, recipe="baseline", **flags):
@@ -66,3 +66,21 @@ def test_initial_model_replaces_architecture_and_preprocessing(small, tiny_resul
     settings = prepare_settings(resolve_with("model.hidden=99"), small, initial)
     assert settings.model == model.spec.architecture
     assert (settings.data.scaling, settings.data.views) == ("symmetric", "cutout")
+
+
+def test_classes_that_are_kept_and_new_are_described(tiny_result, small):
+    """A name in other case starts untrained, which a user who names folders does not expect."""
+    assert describe_transfer(tiny_result.model, small) == []
+    names = ("Coat", "trouser", "ankle_boot", "hat", *(f"class {i}" for i in range(6)))
+    assert describe_transfer(tiny_result.model, replace(small, class_names=names)) == [
+        "classes that the model knows: Coat; new: trouser, ankle_boot, hat, class 0, class 1, "
+        "class 2, class 3, class 4, class 5",
+        "class 'trouser' is new, since the model calls it 'Trouser'; rename it to start from what "
+        "was trained",
+        "class 'ankle_boot' is new, since the model calls it 'Ankle boot'; rename it to start from "
+        "what was trained",
+    ]
+    others = tuple(f"class {i}" for i in range(12))
+    (line,) = describe_transfer(tiny_result.model, replace(small, class_names=others))
+    assert line.startswith("classes that the model knows: none; new: class 0, class 1")
+    assert line.endswith("class 9 and 2 more")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
+from fashioncnn.data.labels import OBJECTS
 from fashioncnn.errors import UsageError
 
 
@@ -16,8 +16,8 @@ def plain_images(images: Any) -> Any:
         array = images.to_numpy()
         if array.ndim == 2 and array.shape[1] == 1 and array.dtype == object:
             array = array[:, 0]
-        return array.tolist() if array.dtype.kind in "OUT" else array
-    if isinstance(images, np.ndarray) and images.dtype.kind in "OUT" and images.ndim == 1:
+        return array.tolist() if array.dtype.kind in OBJECTS else array
+    if isinstance(images, np.ndarray) and images.dtype.kind in OBJECTS and images.ndim == 1:
         return images.tolist()
     if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
         try:
@@ -31,15 +31,6 @@ def row_length(images: Any) -> int | None:
     """Return the number of values of each row, for images given as rows; else None."""
     shape: tuple[int, ...] = getattr(images, "shape", ())
     return int(shape[1]) if len(shape) == 2 else None
-
-
-def side_of(images: Any) -> int | None:
-    """Return the side in pixels of square images in an array, rows included; else None."""
-    shape: tuple[int, ...] = getattr(images, "shape", ())
-    if len(shape) == 2:
-        side = math.isqrt(shape[1])
-        return side if side * side == shape[1] else None
-    return int(shape[1]) if len(shape) in (3, 4) and shape[1] == shape[2] else None
 
 
 def images_to_predict(images: Any, size: int, features: int | None) -> Any:

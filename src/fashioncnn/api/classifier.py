@@ -71,8 +71,8 @@ class Classifier(Estimator):
 
         Args:
             X: (n, size, size), (n, size, size, 1) or (n, size²) array or frame, uint8 in [0, 255]
-                or float in [0, 1]; color images as for `predict_proba`; or a list of paths, PIL
-                images, contents of files, or arrays.
+                or float in [0, 1]; color images as for `predict_proba`; or a sequence or iterator
+                of paths, PIL images, contents of image files, or arrays.
             y: (n,) integers or strings.
 
         Raises:

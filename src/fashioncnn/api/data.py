@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.api.arguments import require_bool
-from fashioncnn.api.arrays import plain_images, side_of
+from fashioncnn.api.arrays import plain_images
 from fashioncnn.api.labels import classes_as_given
 from fashioncnn.api.messages import python_messages
 from fashioncnn.artifacts.preprocessing import Preprocessing
@@ -25,7 +24,7 @@ from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.labels import distinct_labels
 from fashioncnn.data.npz import ALL
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
-from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, ConvertedImages, is_list_of_images
+from fashioncnn.data.pixels import ConvertedImages
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.data.tables import (
     dataset_of_objects,
@@ -34,12 +33,10 @@ from fashioncnn.data.tables import (
     split_of_images,
 )
 from fashioncnn.errors import DataError, UsageError
+from fashioncnn.images.tensors import is_tensor
 from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.settings import DataConfig, Settings
-
-RGBA = 4
-"""Channels of a color image with transparency."""
 
 
 @python_messages()
@@ -115,8 +112,8 @@ def dataset_in_memory(
     """Return the dataset of images and labels, converted as the settings say.
 
     Args:
-        images: see `fashioncnn.inference.arrays.as_views`; arrays keep their size without the
-            setting, other images have 28 pixels.
+        images: see `fashioncnn.data.pixels.to_images`, frames as well; with an image size, arrays
+            of different shapes as well.
         labels: (n,) integers, strings or booleans.
         class_names: by code.
         config: image size, views, channels, and whether to leave out broken files.
@@ -127,31 +124,20 @@ def dataset_in_memory(
         UsageError: a type is not supported.
     """
     images, names, options = plain_images(images), tuple(class_names), _options(config)
-    if _needs_decoding(images, config.image_size):
-        size = config.image_size or side_of(images) or DEFAULT_IMAGE_SIZE
-        preprocessing = Preprocessing(size, 0.0, 1.0, options.views, config.channels)
+    if config.image_size is not None and _differ_in_shape(images):
+        preprocessing = Preprocessing(config.image_size, 0.0, 1.0, options.views, config.channels)
         images = ConvertedImages(as_views(images, preprocessing))
     split = split_of_images(images, labels, names, "", options)
     return Dataset("arrays", names, split, None, options.views, IN_MEMORY)
 
 
-def _needs_decoding(images: Any, image_size: int | None) -> bool:
-    """Return whether images are neither one array nor a list of paths, PIL images or equal arrays.
-
-    These are contents of files, arrays of different sizes, and arrays with transparency.
-    """
-    if isinstance(images, str | Path) or is_list_of_images(images):
-        return False
-    if isinstance(images, list | tuple) and all(hasattr(one, "shape") for one in images):
-        shapes = {tuple(one.shape) for one in images}
-        return (len(shapes) > 1 and image_size is not None) or _have_alpha(shapes, 3)
-    if hasattr(images, "shape"):
-        return _have_alpha({tuple(images.shape)}, 4)
-    return not isinstance(images, list | tuple) or not all(isinstance(x, Number) for x in images)
-
-
-def _have_alpha(shapes: set[tuple[int, ...]], dimensions: int) -> bool:
-    return any(len(shape) == dimensions and shape[-1] == RGBA for shape in shapes)
+def _differ_in_shape(images: Any) -> bool:
+    """Return whether images are arrays in a list, of different shapes."""
+    return (
+        isinstance(images, list | tuple)
+        and all(hasattr(one, "shape") for one in images)
+        and len({tuple(one.shape) for one in images}) > 1
+    )
 
 
 def _options(config: DataConfig) -> LoadOptions:
@@ -197,7 +183,7 @@ def evaluation_data(
     if data is None or isinstance(data, str | Path):
         source = _default_source(spec) if data is None else str(data)
         dataset = load.load_with(source, options)
-    elif isinstance(data, np.ndarray | list | bytes) or hasattr(data, "detach"):
+    elif isinstance(data, np.ndarray | list | bytes) or is_tensor(data):
         raise UsageError(f"Classifier.evaluate: labels are missing for the {type(data).__name__}")
     else:
         dataset = read_objects(data, options)

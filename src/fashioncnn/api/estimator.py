@@ -5,6 +5,7 @@ scikit-learn itself is not needed, except by itself in `Estimator.__sklearn_tags
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -130,8 +131,24 @@ class Estimator:
 
     def _require_fitted(self, name: str) -> Fitted:
         if self._fitted is None:
-            raise NotFittedError(f"Classifier.{name}: the classifier is not trained yet; call fit")
+            raise not_fitted(f"Classifier.{name}: the classifier is not trained yet; call fit")
         return self._fitted
+
+
+def not_fitted(message: str) -> NotFittedError:
+    """Return the error, which is scikit-learn's `NotFittedError`, too, if that is imported."""
+    exceptions = sys.modules.get("sklearn.exceptions")
+    if exceptions is None:
+        return NotFittedError(message)
+    bases = (NotFittedError, exceptions.NotFittedError)
+    members = {"__module__": NotFittedError.__module__, "__reduce__": _reduce_not_fitted}
+    error: NotFittedError = type("NotFittedError", bases, members)(message)
+    return error
+
+
+def _reduce_not_fitted(error: NotFittedError) -> tuple[Any, tuple[Any, ...]]:
+    """Return how to pickle an error whose class is not in a module."""
+    return not_fitted, error.args
 
 
 def _short_name(network: Any) -> str:

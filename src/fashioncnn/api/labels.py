@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.spec import ModelSpec
-from fashioncnn.data.labels import as_labels
+from fashioncnn.data.labels import are_booleans, as_labels
 
 INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
@@ -34,7 +34,7 @@ def classes_as_given(labels: Any, class_names: Sequence[str]) -> NDArray[Any]:
     """Return the labels that class names come from: integers, strings or booleans, by code."""
     if as_labels(labels).dtype.kind != "U":
         return np.array([int(name) for name in class_names])
-    if set(class_names) <= {"False", "True"} and isinstance(next(iter(labels)), bool | np.bool_):
+    if are_booleans(labels):
         return np.array([name == "True" for name in class_names])
     return np.array(class_names)
 

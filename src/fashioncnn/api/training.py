@@ -26,7 +26,11 @@ from fashioncnn.tracking.options import TrackerOption, parse_trackers
 from fashioncnn.tracking.track import Track, tracking
 from fashioncnn.tracking.tracker import flat_settings
 from fashioncnn.training.callbacks import Callback
-from fashioncnn.training.prepare import prepare_settings, settings_of_weights
+from fashioncnn.training.prepare import (
+    describe_transfer,
+    prepare_settings,
+    settings_of_weights,
+)
 from fashioncnn.training.progress import live_progress
 from fashioncnn.training.run import TrainingResult, train_model, write_start
 
@@ -125,6 +129,9 @@ def carry_out(
         DataError: there is no test split to track.
     """
     settings = prepare_settings(plan.settings, dataset, plan.initial, plan.custom)
+    if plan.initial is not None:
+        for line in describe_transfer(plan.initial, dataset)[1:]:
+            warnings.warn(line, stacklevel=3)
     train = partial(train_model, settings, dataset, initial=plan.initial, custom=plan.custom)
     with contextlib.ExitStack() as stack:
         bars = live_progress() if progress else []

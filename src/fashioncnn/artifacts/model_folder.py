@@ -30,6 +30,7 @@ from fashioncnn.files import (
 )
 from fashioncnn.migration import migrate_model_description
 from fashioncnn.reading import CONFIG_BYTES, read_bytes, reason
+from fashioncnn.runs import reject_group
 from fashioncnn.settings import SCHEMA, CustomConfig
 
 WEIGHTS = "model.safetensors"
@@ -255,6 +256,7 @@ def find_model(path: Path) -> Path:
         return path
     if path.is_file():
         raise UsageError(f"{path}: not an ONNX file (its name does not end in {ONNX_SUFFIX})")
+    reject_group(path)
     raise UsageError(f"{path}: neither a run nor a model folder (it has no {CONFIG})")
 
 

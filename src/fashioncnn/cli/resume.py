@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fashioncnn.cli.console import note, plural, print_json
 from fashioncnn.cli.networks import check_resumed, import_given
 from fashioncnn.cli.ranks import Plan, describe, place, require_no_group
+from fashioncnn.cli.resumed_trackers import resumed_trackers
 from fashioncnn.cli.setting_flags import override_settings
 from fashioncnn.config import override
 from fashioncnn.errors import UsageError
@@ -87,7 +88,7 @@ def _resume(
     trackers: Sequence[TrackerOption],
 ) -> None:
     from fashioncnn.environment import require_modules
-    from fashioncnn.groups import is_group
+    from fashioncnn.groups import GroupFolder, is_group
     from fashioncnn.runs import open_run
 
     run = None if is_group(path) else open_run(path)
@@ -104,6 +105,9 @@ def _resume(
             require_no_group(f"--resume {path}", plan.ranks)
         from fashioncnn.cli.train_group import resume_group
 
+        runs = GroupFolder(path).runs
+        if not all(member.finished for member in runs) or "--epochs" in given:
+            trackers = resumed_trackers(path, trackers, [member.path for member in runs])
         resume_group(path, flags, custom, offline=offline, json=json, trackers=trackers)
         return
     before = run.settings()
@@ -116,10 +120,11 @@ def _resume(
         if plan.ranks.are_several and "--device" not in given:
             device = settings.runtime.device.partition(":")[0]  # each process has its own
             settings = override(settings, {"runtime.device": device})
+        trackers = resumed_trackers(path, trackers, [run.path])
         _continue(run, settings, custom, offline, json, plan, trackers)
         return
     if not run.finished:
-        write_missing_report(run)
+        write_missing_report(run, resumed_trackers(path, trackers, [run.path]))
     else:
         epochs = plural(settings.training.epochs, "epoch")
         reason = _early_stop_reason(run)
@@ -153,15 +158,33 @@ def _early_stop_reason(run: RunFolder) -> str:
     return str(run.read_metrics()["summary"].get("stopped_early", ""))
 
 
-def write_missing_report(run: RunFolder) -> None:
-    """Write the report of a trained run that ended before it was written."""
+def write_missing_report(
+    run: RunFolder, trackers: Sequence[TrackerOption] = (), name: str | None = None
+) -> None:
+    """Write the report of a trained run that ended before it was written, and track its end.
+
+    Args:
+        run: trained.
+        trackers: where it is tracked.
+        name: under which; by default that of its folder.
+    """
     from fashioncnn.cli.report import load_splits
     from fashioncnn.cli.train_run import suggest_resuming
     from fashioncnn.reporting.report import write_run_report
+    from fashioncnn.tracking.track import tracking
+    from fashioncnn.tracking.tracker import epoch_metrics, flat_settings
 
     note(f"{run.path}: trained, but its report is missing; writing it")
-    with run.lock(), suggest_resuming(run.path):
+    settings = flat_settings(run.settings())
+    name = name or run.path.resolve().name
+    with (
+        run.lock(),
+        suggest_resuming(run.path),
+        tracking(trackers, name, settings, run.path, note) as track,
+    ):
         page = write_run_report(run, load_splits(run))
+        track.start([epoch_metrics(record) for record in run.read_history()])
+        track.finish_run(run.read_metrics(), run)
     note(f"report: {page}")
 
 

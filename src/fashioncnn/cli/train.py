@@ -180,13 +180,18 @@ def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
     from fashioncnn.environment import require_modules
 
     require_modules("train")
+    from fashioncnn.cli.console import note
     from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.models import load_initial
     from fashioncnn.cli.networks import import_given
     from fashioncnn.cli.train_run import note_missing_kernels
     from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process, resolve_device
-    from fashioncnn.training.prepare import prepare_settings, settings_of_weights
+    from fashioncnn.training.prepare import (
+        describe_transfer,
+        prepare_settings,
+        settings_of_weights,
+    )
 
     resolve_device(settings.runtime.device)  # before a download
     settings = place(settings, ranks)
@@ -204,6 +209,9 @@ def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
     settings = prepare_settings(settings, dataset, initial, custom, ranks.world_size)
     if requested_kernels == "auto":
         note_missing_kernels(settings)
+    if initial is not None:
+        for line in describe_transfer(initial, dataset):
+            note(line)
     return Prepared(settings, dataset, initial, custom, seeds)
 
 

@@ -12,7 +12,7 @@ from fashioncnn.cli.group_output import print_group, result_line
 from fashioncnn.cli.networks import check_resumed
 from fashioncnn.cli.resume import is_done, prepare_here, write_missing_report
 from fashioncnn.cli.setting_flags import override_settings
-from fashioncnn.cli.train_run import suggest_resuming, train_and_report
+from fashioncnn.cli.train_run import suggest_resuming, tracked_name, train_and_report
 from fashioncnn.errors import UsageError
 from fashioncnn.groups import GroupFolder, is_group, new_group, with_seed
 from fashioncnn.inference.evaluate import evaluation_splits
@@ -166,7 +166,7 @@ def _train_one(
     if is_done(run, before, settings):
         if run.finished:
             return False
-        write_missing_report(run)
+        write_missing_report(run, trackers, tracked_name(run, group.path))
         return True
     run.require_resumable()
     group.report.unlink(missing_ok=True)  # it shows what is now trained further

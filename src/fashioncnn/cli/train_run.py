@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_progress
+from fashioncnn.cli.resumed_trackers import track_arguments
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.devices import has_bf16, resolve_device
@@ -100,14 +101,15 @@ def train_and_report(
     """
     _note_start(run, settings, dataset, ranks)
     path = resumable or run.path
-    hint = f"resume with: {_resume_command(path, custom, ranks)}"
+    hint = f"resume with: {_resume_command(path, custom, ranks, trackers)}"
     stop = StopSignals(hint)
     terminated = TerminatedRun(f"terminated, checkpoint saved; {hint}")
-    tracked_name = str(run.path.resolve().relative_to(path.resolve().parent))
     with (
         suggest_resuming(path),
         _suggest_after_loss(hint),
-        tracking(trackers, tracked_name, flat_settings(settings), run.path, note) as track,
+        tracking(
+            trackers, tracked_name(run, path), flat_settings(settings), run.path, note
+        ) as track,
     ):
         with stop, contextlib.closing(make_progress()) as progress:
             result = train_model(
@@ -154,13 +156,29 @@ def help_train(
         train_model(settings, dataset, custom=custom, stop=together, notify=note, ranks=ranks)
 
 
-def _resume_command(path: Path, custom: CustomNetwork | None, ranks: Ranks) -> str:
+def tracked_name(run: RunFolder, resumable: Path) -> str:
+    """Return the name of a run in a tracker, with that of the group if it belongs to one.
+
+    Args:
+        run: to train.
+        resumable: the run, or its group.
+    """
+    return str(run.path.resolve().relative_to(resumable.resolve().parent))
+
+
+def _resume_command(
+    path: Path,
+    custom: CustomNetwork | None,
+    ranks: Ranks,
+    trackers: Sequence[TrackerOption] = (),
+) -> str:
     program = "fashioncnn"
     if ranks.are_several:
         number = shlex.join(["--nproc-per-node", str(ranks.local_world_size)])
         is_one_machine = ranks.local_world_size == ranks.world_size
         program = f"torchrun {number if is_one_machine else '…'} -m fashioncnn"
-    return f"{program} {shlex.join(['train', '--resume', str(path), *_options(custom)])}"
+    options = [*_options(custom), *track_arguments(trackers)]
+    return f"{program} {shlex.join(['train', '--resume', str(path), *options])}"
 
 
 @contextlib.contextmanager

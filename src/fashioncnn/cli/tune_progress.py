@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 
 import optuna
 from rich.console import Console, Group
@@ -22,7 +23,8 @@ from fashioncnn.reporting.trials import (
     format_value,
 )
 from fashioncnn.tracking.track import Track
-from fashioncnn.tuning.progress import SearchProgress
+from fashioncnn.tracking.tracker import tracked_trial
+from fashioncnn.tuning.progress import SearchCallback, SearchProgress
 from fashioncnn.tuning.sampling import FINALIST_OF, SEED
 
 REFRESH_SECONDS = 0.25
@@ -112,10 +114,18 @@ class TrackedProgress:
     Attributes:
         every: whether trials of earlier calls are tracked, too, unless they were; not those of
             other machines.
+        finalists: the study of the finalists, if their trainings are tracked.
     """
 
-    def __init__(self, shown: TrialLines | LiveTable, track: Track, *, every: bool) -> None:
-        self.shown, self.track, self.every = shown, track, every
+    def __init__(
+        self,
+        shown: SearchCallback,
+        track: Track,
+        *,
+        every: bool,
+        finalists: optuna.Study | None = None,
+    ) -> None:
+        self.shown, self.track, self.every, self.finalists = shown, track, every, finalists
 
     def on_update(self, progress: SearchProgress) -> None:
         """See `SearchCallback.on_update`."""
@@ -124,7 +134,25 @@ class TrackedProgress:
     def on_trial_end(self, trial: Trial, progress: SearchProgress) -> None:
         """Show and track the trial."""
         self.shown.on_trial_end(trial, progress)
-        self.track.log_trials(progress.trials if self.every else [trial])
+        self._log(progress.trials if self.every else [trial])
+
+    def on_end(self, trials: Sequence[Trial]) -> None:
+        """Track what an earlier call trained without being tracked."""
+        if self.every:
+            self._log(trials)
+
+    def _log(self, trials: Sequence[Trial]) -> None:
+        finished = [trial for trial in trials if trial.is_finished]
+        if self.finalists is None:
+            self.track.log_trials(map(tracked_trial, finished))
+            return
+        runs = self.finalists.get_trials(deepcopy=False)
+        self.track.log_trials(
+            tracked_trial(
+                t, runs[t.number].user_attrs[FINALIST_OF], runs[t.number].user_attrs[SEED]
+            )
+            for t in finished
+        )
 
 
 def make_search_callback(dimensions: list[Dimension]) -> TrialLines | LiveTable:

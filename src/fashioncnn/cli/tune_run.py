@@ -129,6 +129,7 @@ class _Run:
             signals,
             contextlib.closing(callback),
         ):
+            tracked = TrackedProgress(callback, track, every=not self.storage.is_shared)
             trials = run_search(
                 self.config,
                 self.folder,
@@ -139,22 +140,26 @@ class _Run:
                 seconds=self.options.seconds,
                 reserved_runs=self.options.finalists * self.options.finalist_seeds,
                 trial_timeout=self.options.trial_timeout,
-                callback=TrackedProgress(callback, track, every=not self.storage.is_shared),
+                callback=tracked,
                 stop=signals.reason,
                 storage=self.storage,
             )
+            tracked.on_end(trials)
             if self.options.finalists and best_trial(trials) is not None:
-                self._train_finalists(workers, trials, signals)
+                self._train_finalists(workers, trials, signals, track)
         self._finish(trials, track)
 
     def _train_finalists(
-        self, workers: WorkerPool, trials: list[Trial], signals: StopSignals
+        self, workers: WorkerPool, trials: list[Trial], signals: StopSignals, track: Track
     ) -> None:
         options = self.options
-        self.finalists_study = self._open_finalists()
+        study = self.finalists_study = self._open_finalists()
+        tracked = TrackedProgress(
+            FinalistLines(study), track, every=not self.storage.is_shared, finalists=study
+        )
         run_finalists(
             self.config,
-            self.finalists_study,
+            study,
             trials,
             workers,
             finalists=options.finalists,
@@ -162,10 +167,11 @@ class _Run:
             jobs=options.jobs,
             seconds=self.deadline - time.monotonic(),
             trial_timeout=options.trial_timeout,
-            callback=FinalistLines(self.finalists_study),
+            callback=tracked,
             stop=signals.reason,
             storage=self.storage,
         )
+        tracked.on_end(read_trials(study, self.config))
 
     def _finalists(self, trials: list[Trial]) -> list[Finalist]:
         if self.finalists_study is None:

@@ -105,6 +105,16 @@ def mapped_names(names: Sequence[str], mapping: ClassMapping) -> tuple[str, ...]
     return tuple(sorted(targets, key=natural_key))
 
 
+def similar_names(names: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    """Return the class of `labels` by each of `names` that differs from it in case or punctuation.
+
+    >>> similar_names(["coat", "Bag", "hat"], ["Coat", "Bag"])
+    {'coat': 'Coat'}
+    """
+    plain = {_plain(label): label for label in labels}
+    return {n: plain[_plain(n)] for n in names if n not in labels and _plain(n) in plain}
+
+
 def _match(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int | None], bool]:
     """Return the position of each name in `labels`, or None; and whether names are positions."""
     exact = {label: i for i, label in enumerate(labels)}

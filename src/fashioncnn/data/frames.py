@@ -151,12 +151,13 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
 def read_frame(frame: Any, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
     """Return the images and labels of a data frame of pandas or polars; see `read_csv`.
 
-    Paths are relative to the working folder.
+    Paths are relative to the working folder. Labels are of the type that they have in the frame.
     """
     subject = type(frame).__name__
     columns = find_columns(list(frame.columns), subject, options.notify)
     names = list(frame.columns)
-    labels = as_labels(frame[names[columns.label]].to_numpy(), f"{subject}: labels")
+    labels = frame[names[columns.label]].to_numpy()
+    as_labels(labels, f"{subject}: labels")  # raises
     if columns.path is not None:
         paths = frame[names[columns.path]].to_numpy().tolist()
         return [_require_path(one, row, subject) for row, one in enumerate(paths)], labels

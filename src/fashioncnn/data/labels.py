@@ -13,6 +13,10 @@ from fashioncnn.errors import DataError, nearest
 from fashioncnn.images.tensors import from_tensors
 
 MIN_CLASSES, MAX_CLASSES = 2, 256
+OBJECTS = "OUT"
+"""Kinds of arrays whose elements are objects or strings; T is NumPy's StringDType."""
+LIMIT = 2.0**63
+"""Integers that are less, and not less than its negative, are 64-bit integers."""
 _DIGITS = re.compile(r"(\d+)")
 NUMBERS = int, float, np.number, np.bool_
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
@@ -92,13 +96,7 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
     Raises:
         DataError: the labels are not one-dimensional, are of another type, or some are missing.
     """
-    labels = from_tensors(labels, subject)
-    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
-        raise DataError(f"{subject}: masked array with masked values; leave these images out")
-    try:
-        values = np.asarray(labels)
-    except ValueError:
-        raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
+    values = _as_array(labels, subject)
     if values.ndim == 2 and values.shape[1] == 1:
         labels = values = values[:, 0]
     if values.ndim == 0:
@@ -110,11 +108,27 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
             f"{subject} of shape {values.shape}: should be (n,) integers or names; of one-hot "
             "labels, use the argmax of each row"
         )
-    if values.dtype.kind in "OUT" and len(values):
+    if values.dtype.kind in OBJECTS and len(values):
         # NumPy converts a list of both kinds to strings, so the list itself is checked.
         objects = labels if isinstance(labels, list | tuple) else values
         return _from_objects(list(objects), subject)
     return _from_numbers(values, subject)
+
+
+def are_booleans(labels: Any) -> bool:
+    """Return whether labels that `as_labels` accepts, at least one, are booleans."""
+    values = _as_array(labels, "labels").ravel()
+    return values.dtype.kind == "b" or isinstance(values[:1].tolist()[0], bool | np.bool_)
+
+
+def _as_array(labels: Any, subject: str) -> NDArray[Any]:
+    labels = from_tensors(labels, subject)
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
+        raise DataError(f"{subject}: masked array with masked values; leave these images out")
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        raise DataError(f"{subject}: rows of different lengths; should be (n,)") from None
 
 
 def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
@@ -129,7 +143,7 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
             )
     elif values.dtype.kind not in "iu" and len(values):
         raise DataError(f"{subject} of type {values.dtype}: should be integers or names")
-    too_large = np.flatnonzero(np.abs(values.astype(np.float64)) >= 2.0**63)
+    too_large = np.flatnonzero((values < -LIMIT) | (values >= LIMIT))
     if len(too_large):
         raise DataError(
             f"{subject}: {values[too_large[0]]} at position {too_large[0]}; should be below 2**63"

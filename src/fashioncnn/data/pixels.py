@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fashioncnn.data.labels import OBJECTS
 from fashioncnn.errors import DataError, ImageError, UsageError
+from fashioncnn.images.contents import Content, read_content
 from fashioncnn.images.decoding import decoded_side, read_image
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import PixelValueError, to_levels
@@ -39,11 +43,12 @@ def to_images(
 
     Args:
         images: an array, tensor or frame with the shape (n, size, size), (n, 1, size, size),
-            (n, size, size, 1), (n, size · size), or for color images (n, 3, size, size) or
-            (n, size, size, 3); or a list of paths or PIL images.
+            (n, size, size, 1), (n, size · size), or for color images (n, 3, size, size),
+            (n, size, size, 3) or (n, size, size, 4); or a sequence or iterator of paths, PIL
+            images, or the contents of image files, as bytes or files opened in binary mode.
             Values are those of `fashioncnn.images.pixels.to_levels`.
         image_size: side in pixels; images of another size are padded to a square and resized. By
-            default the size of arrays, which must be square, and 28 for paths and PIL images.
+            default the size of arrays, which must be square, and 28 for other images.
         subject: what messages call the images.
         channels: 1 converts color images to luma, 3 keeps their colors; grayscale arrays remain
             grayscale.
@@ -53,15 +58,17 @@ def to_images(
         UsageError: a type or value range is not supported, or `image_size` is out of range.
     """
     check_image_size(image_size)
+    images = as_list(images)
     if is_list_of_images(images):
         size = image_size or DEFAULT_IMAGE_SIZE
         return _stack([one[0] for one in views_of_list(images, "plain", size, channels)], size)
     array, size = _levels_and_size(images, image_size, subject)
-    if array.ndim == 4 and channels == 1:
+    has_alpha = array.shape[3:] == (4,)
+    if array.ndim == 4 and channels == 1 and not has_alpha:
         array = _to_luma(array)
-    if array.shape[1:3] == (size, size):
+    if array.shape[1:3] == (size, size) and not has_alpha:
         return array
-    channels = 1 if array.ndim == 3 else 3
+    channels = channels if has_alpha else 1 if array.ndim == 3 else 3
     return _stack([_views_of(Image.fromarray(x), "plain", size, channels)[0] for x in array], size)
 
 
@@ -83,6 +90,7 @@ def to_views(
         DataError, UsageError: see `to_images`.
     """
     check_image_size(image_size)
+    images = as_list(images)
     if is_list_of_images(images):
         return views_of_list(images, mode, image_size or DEFAULT_IMAGE_SIZE, channels)
     array, size = _levels_and_size(images, image_size, subject)
@@ -93,11 +101,21 @@ def to_views(
     ]
 
 
+def as_list(images: Any) -> Any:
+    """Return a sequence or iterator, or an array of objects or strings, as a list.
+
+    Everything else is returned unchanged: numbers in arrays, and single images.
+    """
+    if isinstance(images, np.ndarray):
+        return images.tolist() if images.dtype.kind in OBJECTS and images.ndim == 1 else images
+    if isinstance(images, list | tuple) or _is_image(images) or hasattr(images, "__array__"):
+        return images
+    return list(images) if isinstance(images, Sequence | Iterator) else images
+
+
 def is_list_of_images(images: Any) -> bool:
-    """Return whether these are paths or PIL images in a list."""
-    return isinstance(images, list | tuple) and any(
-        isinstance(one, str | Path | Image.Image) for one in images
-    )
+    """Return whether these are paths, PIL images or contents of image files in a list."""
+    return isinstance(images, list | tuple) and any(map(_is_image, images))
 
 
 def are_paths(images: Any) -> bool:
@@ -105,28 +123,28 @@ def are_paths(images: Any) -> bool:
     return (
         isinstance(images, list | tuple)
         and bool(images)
-        and all(isinstance(one, str | Path) for one in images)
+        and all(isinstance(one, str | os.PathLike) for one in images)
     )
 
 
 def views_of_list(
     images: Sequence[Any], mode: ViewMode, size: int, channels: int
 ) -> list[NDArray[np.uint8]]:
-    """Return the views of paths and PIL images.
+    """Return the views of paths, PIL images and contents of image files.
 
     Raises:
         UsageError: one of them is of another type.
         ImageError: images cannot be read; all of them are listed.
     """
     views, errors = [], []
-    for one in images:
-        if not isinstance(one, str | Path | Image.Image):
+    for position, one in enumerate(images):
+        if not _is_image(one):
             raise UsageError(
                 f"images of type {type(one).__name__} among paths or PIL images; make them all "
                 "alike"
             )
         try:
-            views.append(_views_of(one, mode, size, channels))
+            views.append(_views_of(one, mode, size, channels, f"image {position}"))
         except ImageError as error:
             errors.append(error)
     raise_together(errors)
@@ -148,7 +166,7 @@ def check_image_size(image_size: int | None) -> None:
 def _levels_and_size(
     images: Any, image_size: int | None, subject: str
 ) -> tuple[NDArray[np.uint8], int]:
-    """Return (n, height, width[, 3]) gray levels, and the side to which they are resized."""
+    """Return (n, height, width[, 3 or 4]) levels, and the side to which they are resized."""
     array = _to_uint8(_with_three_dimensions(_as_array(images, subject), subject), subject)
     height, width = array.shape[1:3]
     if image_size is None and height != width:
@@ -169,13 +187,13 @@ def _as_array(images: Any, subject: str) -> NDArray[Any]:
     if array.dtype.kind not in "buif":
         raise UsageError(
             f"{subject} of type {type(images).__name__} ({array.dtype}): should be an array of "
-            "numbers, or a list of paths or PIL images"
+            "numbers, or a list of paths, PIL images or contents of image files"
         )
     return array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
 
 
 def _with_three_dimensions(array: NDArray[Any], subject: str) -> NDArray[Any]:
-    """Return (n, height, width), or (n, height, width, 3) for color images."""
+    """Return (n, height, width), or (n, height, width, 3 or 4) for color images."""
     shape = array.shape
     if array.ndim == 2 and (side := math.isqrt(shape[1])) > 1 and side * side == shape[1]:
         return array.reshape(-1, side, side)
@@ -185,7 +203,7 @@ def _with_three_dimensions(array: NDArray[Any], subject: str) -> NDArray[Any]:
         array = array[..., 0]
     elif array.ndim == 4 and shape[3] != 3 and shape[1] == 3:
         array = array.transpose(0, 2, 3, 1)
-    if 0 in array.shape[1:] or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)):
+    if 0 in array.shape[1:] or (array.ndim != 3 and array.shape[3:] not in ((3,), (4,))):
         raise DataError(
             f"{subject} of shape {shape}: should be (n, size, size), (n, 1, size, size), "
             "(n, size · size), or (n, size, size, 3) for color images"
@@ -211,14 +229,25 @@ def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (array[start : start + CHUNK] for start in range(0, len(array), CHUNK))
 
 
-def _views_of(image: Any, mode: ViewMode, size: int, channels: int) -> NDArray[np.uint8]:
-    """Return the views of a path or PIL image."""
+def _is_image(image: Any) -> bool:
+    """Return whether this is one image file, its content, or a PIL image."""
+    return isinstance(image, str | os.PathLike | Image.Image | Content) or hasattr(image, "read")
+
+
+def _views_of(
+    image: Any, mode: ViewMode, size: int, channels: int, name: str = ""
+) -> NDArray[np.uint8]:
+    """Return the views of what `_is_image` accepts; contents are called `name` in messages."""
     side = decoded_side(size)
-    decoded = (
-        from_pil(image, side)
-        if isinstance(image, Image.Image)
-        else read_image(Path(image), min_side=side)
-    )
+    if isinstance(image, Image.Image):
+        decoded = from_pil(image, side)
+    elif isinstance(image, Content):
+        decoded = read_image(BytesIO(image), name, min_side=side)
+    elif hasattr(image, "read"):
+        file, content = read_content(image)
+        decoded = read_image(BytesIO(content), f"{name}: {file}", min_side=side)
+    else:
+        decoded = read_image(Path(os.fsdecode(image)), min_side=side)
     return compute_views(decoded, mode, size, channels)
 
 

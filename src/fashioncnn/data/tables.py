@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fashioncnn.data.items import is_item_dataset, read_items
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.npz import ALL, read_npz
 from fashioncnn.data.options import LoadOptions
-from fashioncnn.data.pixels import ConvertedImages, are_paths, to_images, to_views
+from fashioncnn.data.pixels import ConvertedImages, are_paths, as_list, to_images, to_views
 from fashioncnn.data.split_folders import ROLES, loose_files, split_role, subfolders
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.errors import DataError, UsageError
@@ -102,7 +103,7 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
     """
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         return {ALL: read_frame(data, options)}, None
-    if isinstance(data, tuple | list) and len(data) == 2 and all(map(_has_length, data)):
+    if _is_pair(data):
         nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
         nested = nested and all(hasattr(one[0], "shape") for one in data)
         return {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}, None
@@ -122,6 +123,13 @@ def dataset_of_objects(
     if ALL in pairs:
         pairs = {"test" if options.for_evaluation else "train": pairs[ALL]}
     return _assemble(pairs, names, "arrays", IN_MEMORY, options)
+
+
+def _is_pair(data: Any) -> bool:
+    """Return whether this is (images, labels), or two of them."""
+    if not isinstance(data, tuple | list) or len(data) != 2 or not _has_length(data[1]):
+        return False
+    return _has_length(data[0]) or (isinstance(data[0], Iterator) and not hasattr(data[0], "read"))
 
 
 def _has_length(data: Any) -> bool:
@@ -176,11 +184,12 @@ def split_of_images(
     """
     codes = encode_labels(labels, names, f"{subject} labels".strip())
     where = f"{subject}: " if subject else ""
+    images = as_list(images)
     is_counted = isinstance(images, list | tuple) or hasattr(images, "shape")
     if is_counted and len(images) != len(codes):
         raise DataError(f"{where}{len(images):,} images but {len(codes):,} labels")
     if are_paths(images):
-        views, kept = read_images([Path(one) for one in images], options)
+        views, kept = read_images([Path(os.fsdecode(one)) for one in images], options)
         missing = np.setdiff1d(codes, codes[kept])
         if len(missing):
             raise DataError(f"{where}no readable images of class '{names[missing[0]]}'; add some")

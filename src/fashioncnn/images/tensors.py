@@ -9,8 +9,8 @@ from fashioncnn.errors import UsageError
 
 
 def is_tensor(value: Any) -> bool:
-    """Return whether this is a `torch.Tensor`."""
-    return hasattr(value, "detach")
+    """Return whether this is a `torch.Tensor`; files have `detach`, too."""
+    return hasattr(value, "detach") and hasattr(value, "cpu")
 
 
 def from_tensors(value: Any, subject: str) -> Any:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
+from fashioncnn.data.labels import OBJECTS
 from fashioncnn.errors import ImageError, UsageError
-from fashioncnn.images.decoding import MAX_PIXELS, decoded_side, finish_image
+from fashioncnn.images.contents import Content, read_content
+from fashioncnn.images.decoding import decoded_side, finish_image
 from fashioncnn.images.files import SkippedFiles
-from fashioncnn.images.limits import max_bytes
 from fashioncnn.images.pil_images import from_pil
 from fashioncnn.images.pixels import to_levels
 from fashioncnn.images.tensors import from_tensors, is_tensor
@@ -30,8 +31,6 @@ from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
 SUPPORTED = "paths, PIL images, arrays, tensors, or the content of image files"
-PATHS_OR_OBJECTS = "OUT"
-"""Kinds of arrays whose elements are images."""
 
 
 def as_views(inputs: Any, preprocessing: Preprocessing) -> list[Views]:
@@ -97,13 +96,13 @@ def _iterate_images(inputs: Any, preprocessing: Preprocessing) -> Iterator[Loade
     """Yield the images, those that cannot be read with their error."""
     if isinstance(inputs, str | os.PathLike):
         yield from _images_of_path(os.fsdecode(inputs), preprocessing)
-    elif isinstance(inputs, bytes | bytearray | memoryview):
+    elif isinstance(inputs, Content):
         source = ImageSource(type(inputs).__name__, bytes(inputs))
         yield replace(load_views(source, preprocessing), name="")
     elif isinstance(inputs, Image.Image):
         yield _load_pil(inputs, preprocessing)
     elif hasattr(inputs, "read"):
-        yield replace(load_views(_read_file(inputs), preprocessing), name="")
+        yield replace(load_views(ImageSource(*read_content(inputs)), preprocessing), name="")
     elif is_tensor(inputs):
         yield from _images_of_array(from_tensors(inputs, "images"), preprocessing)
     elif hasattr(inputs, "__array__"):
@@ -137,21 +136,6 @@ def _load_pil(image: Image.Image, preprocessing: Preprocessing) -> LoadedImage:
     return load_image(decoded, preprocessing)
 
 
-def _read_file(file: Any) -> ImageSource:
-    """Return the content of an open file, from its start as with `PIL.Image.open`."""
-    name = getattr(file, "name", None)
-    name = name if isinstance(name, str) else type(file).__name__
-    try:
-        if file.seekable():
-            file.seek(0)
-        content = file.read(max_bytes(MAX_PIXELS) + 1)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{name}: cannot be read ({error})") from None
-    if not isinstance(content, bytes):
-        raise UsageError(f"{name}: opened as text; open it in binary mode, as with open(…, 'rb')")
-    return ImageSource(name, content)
-
-
 def _has_numbers(inputs: Sequence[Any]) -> bool:
     """Return whether nested lists end in numbers, as after ``array.tolist()``."""
     first: Any = inputs
@@ -168,7 +152,7 @@ def _numbers_to_array(inputs: Sequence[Any]) -> NDArray[Any]:
 
 
 def _images_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[LoadedImage]:
-    if array.dtype.kind in PATHS_OR_OBJECTS and array.ndim == 1:
+    if array.dtype.kind in OBJECTS and array.ndim == 1:
         for one in array.tolist():
             yield from _iterate_images(one, preprocessing)
         return

@@ -36,6 +36,9 @@ class Mistake:
     confidence: float
     index: int
 
+    def __repr__(self) -> str:
+        return f"Mistake({self.true} → {self.predicted} {self.confidence:.1%}, image {self.index})"
+
 
 def find_mistakes(
     run: RunFolder, metrics: dict[str, Any], splits: dict[str, Split]

@@ -9,7 +9,7 @@ from typing import Any
 from fashioncnn.evaluation.statistics import MeanStd, mean_and_std
 from fashioncnn.reporting.run_report import RunReport
 from fashioncnn.reporting.tables import Table, format_mean_std, percent_interval
-from fashioncnn.settings import Settings
+from fashioncnn.settings import CustomConfig, Settings
 
 NOT_COMPARED: dict[str, Any] = {
     "recipe": True,
@@ -21,16 +21,18 @@ NOT_COMPARED: dict[str, Any] = {
 """Settings in which runs of one group may differ: names, paths, the seed and the hardware."""
 METRICS = ("accuracy", "loss", "ece", "macro_f1")
 """Metrics of a split whose means over seeds are reported."""
+SHOWN_DIGITS = 12
+"""Of the SHA-256 of initial weights."""
 SETTINGS_IN_LABEL = 3
 """Settings that a group's label lists at most."""
 
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Runs with the same settings apart from the seed, on the same data and split.
+    """Runs with the same settings and start apart from the seed, on the same data and split.
 
     Attributes:
-        configuration: the settings they have in common; see `configuration_of`.
+        configuration: what they have in common; see `_configuration_of_run`.
         runs: one per seed.
     """
 
@@ -96,6 +98,21 @@ def configuration_of(settings: Settings) -> dict[str, Any]:
     return flatten(settings.model_dump(mode="json", exclude_none=True, exclude=NOT_COMPARED))
 
 
+def _configuration_of_run(report: RunReport) -> dict[str, Any]:
+    """Return settings by dotted key, and what a run depends on beside them.
+
+    These are the weights that it started from, and the size of a custom network, whose settings
+    name its code but not the arguments that an object was created with.
+    """
+    configuration = configuration_of(report.settings)
+    start = report.environment.get("initialized_from")
+    if start is not None:
+        configuration["initialized_from"] = str(start)[:SHOWN_DIGITS]
+    if isinstance(report.settings.model, CustomConfig) and report.evaluation:
+        configuration["parameters"] = report.evaluation["parameters"]
+    return configuration
+
+
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested tables as one, by dotted key."""
     flat: dict[str, Any] = {}
@@ -121,12 +138,12 @@ def group_by_seed(reports: Sequence[RunReport]) -> list[SeedGroup]:
     groups: dict[str, dict[int, RunReport]] = {}
     for report in reports:
         if report.evaluation:
-            configuration = sorted(configuration_of(report.settings).items())
+            configuration = sorted(_configuration_of_run(report).items())
             data = report.environment["data"].get("sha256")
             key = str((configuration, data, evaluated_on(report)))
             groups.setdefault(key, {}).setdefault(report.settings.training.seed, report)
     return [
-        SeedGroup(configuration_of(runs[0].settings), runs)
+        SeedGroup(_configuration_of_run(runs[0]), runs)
         for runs in (tuple(by_seed.values()) for by_seed in groups.values())
     ]
 

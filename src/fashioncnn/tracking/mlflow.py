@@ -62,17 +62,17 @@ class MLflowTracker:
         self._log(self.run_id, new, epoch)
 
     def log_trial(self, trial: TrackedTrial) -> None:
-        """Add a trial of the search as a nested run, unless it is there."""
+        """Add a trial or finalist of the search as a nested run, unless it is there."""
         found = self.client.search_runs(
             [self.experiment],
-            f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.`{TRIAL_TAG}` = '{trial.number}'",
+            f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.`{TRIAL_TAG}` = '{trial.key}'",
         )
         for earlier in found:
             if earlier.info.status != "RUNNING":
                 return
             self.client.delete_run(earlier.info.run_id)  # of a process killed while writing it
-        tags = {PARENT_TAG: self.run_id, TRIAL_TAG: str(trial.number), "state": trial.state}
-        run_id = self._create(f"trial {trial.number}", trial.parameters, tags)
+        tags = {PARENT_TAG: self.run_id, TRIAL_TAG: trial.key, "state": trial.state}
+        run_id = self._create(trial.name, trial.parameters, tags)
         for epoch, loss in enumerate(trial.curve, 1):
             self._log(run_id, {"loss/val": loss}, epoch)
         self._log(run_id, trial.metrics, 0)

@@ -1,8 +1,9 @@
-"""Which runs of the trackers belong to a folder: ``tracking.json``."""
+"""Where a run or search is tracked, and as which runs of the trackers: ``tracking.json``."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from fashioncnn.files import write_json
 from fashioncnn.reading import TRACKING_BYTES, parse_json, read_bytes
 
 NAME = "tracking.json"
+PLACES = "track"
+"""Key of the values of ``--track``, without passwords."""
 
 
 class TrackingRecord:
-    """The identity of each tracked run, so that a resumed run continues it.
+    """The places of a tracked run and its identity there, so that a resumed run continues it.
 
     Attributes:
         path: of the file; None keeps nothing, for a training in memory.
@@ -24,6 +27,20 @@ class TrackingRecord:
         self._lock = threading.Lock()  # each tracker has its thread
         self._content = self._read()
 
+    @property
+    def places(self) -> list[str]:
+        """Where the run was tracked last, as values of ``--track`` without passwords."""
+        values = self._content.get(PLACES)
+        return [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
+
+    def remember_places(self, places: Sequence[str]) -> None:
+        """Store where the run is tracked.
+
+        Raises:
+            OSError, WriteError: the file cannot be written.
+        """
+        self._store(PLACES, list(places))
+
     def identity(self, kind: str) -> str | None:
         """Return what was remembered for a kind of tracker."""
         value = self._content.get(kind)
@@ -31,10 +48,13 @@ class TrackingRecord:
 
     def remember(self, kind: str, identity: str) -> None:
         """Store the identity of a run."""
+        self._store(kind, identity)
+
+    def _store(self, key: str, value: str | list[str]) -> None:
         with self._lock:
-            if self._content.get(kind) == identity:
+            if self._content.get(key) == value:
                 return
-            self._content[kind] = identity
+            self._content[key] = value
             if self.path is not None:
                 write_json(self.path, self._content)
 

@@ -38,7 +38,7 @@ class TensorBoardTracker:
     def start(self, run: TrackedRun) -> None:
         """Begin a run, or continue it without repeating an epoch."""
         self.folder = self._folder(run)
-        run.remember(str(self.folder))
+        run.remember(str(self.folder.resolve()))
         self._writer = _open(self.folder)
         self._parameters = run.parameters
         rows = [f"| {key} | {value} |" for key, value in run.parameters.items()]
@@ -54,8 +54,8 @@ class TensorBoardTracker:
         writer.flush()
 
     def log_trial(self, trial: TrackedTrial) -> None:
-        """Add a trial of the search as a run of its own in the folder of the search."""
-        writer = _open(self.folder / f"trial-{trial.number}")
+        """Add a trial or finalist of the search as a run of its own in the folder of the search."""
+        writer = _open(self.folder / f"trial-{trial.key}")
         for epoch, loss in enumerate(trial.curve, 1):
             writer.add_scalar("loss/val", loss, epoch)
         writer.add_text("state", trial.state)
@@ -80,10 +80,16 @@ class TensorBoardTracker:
         self._require().close()
 
     def _folder(self, run: TrackedRun) -> Path:
-        if run.identity is not None and Path(run.identity).parent.exists():
-            return Path(run.identity)
+        """Return the folder of the run: that of an earlier process, if it is where it should be.
+
+        A run may have been moved or come from others, so its files do not decide where to write.
+        """
         if self.own:
             return self.parent
+        if run.identity is not None:
+            earlier = Path(run.identity).resolve()
+            if self.parent.resolve() in earlier.parents and earlier.parent.exists():
+                return earlier
         folder, number = self.parent / run.name, 2
         while folder.exists():
             folder, number = self.parent / f"{run.name}-{number}", number + 1

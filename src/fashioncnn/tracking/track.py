@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fashioncnn.data.options import ignore
-from fashioncnn.errors import InterruptedRun, TerminatedRun
-from fashioncnn.reporting.trials import Trial
+from fashioncnn.errors import InterruptedRun, TerminatedRun, WriteError
 from fashioncnn.runs import RunFolder
 from fashioncnn.tracking.background import Background
 from fashioncnn.tracking.options import TrackerOption
@@ -56,11 +55,14 @@ class Track(Callback):
     ) -> None:
         self.name, self.parameters, self._notify = name, parameters, notify
         self._record = TrackingRecord(folder)
+        if trackers:
+            with contextlib.suppress(OSError, WriteError):  # of a disk on which the run fails, too
+                self._record.remember_places([str(option) for option in trackers])
         self._threads = {
             option: (tracker, Background(f"track {option}")) for option, tracker in trackers.items()
         }
         self._reported: set[TrackerOption] = set()
-        self._tracked_trials: set[int] = set()
+        self._tracked_trials: set[str] = set()
 
     def start(self, history: Sequence[Mapping[str, float]] = ()) -> None:
         """Begin or continue the run in each tracker."""
@@ -84,12 +86,12 @@ class Track(Callback):
         if not state.name.startswith(SECONDARY):
             self._submit("log_epoch", record["epoch"], epoch_metrics(record))
 
-    def log_trials(self, trials: Sequence[Trial]) -> None:
-        """Send the finished trials of a search that were not sent yet."""
+    def log_trials(self, trials: Iterable[TrackedTrial]) -> None:
+        """Send the trials and finalists of a search that were not sent yet."""
         for trial in trials:
-            if trial.is_finished and trial.number not in self._tracked_trials:
-                self._tracked_trials.add(trial.number)
-                self._submit("log_trial", _tracked(trial))
+            if trial.key not in self._tracked_trials:
+                self._tracked_trials.add(trial.key)
+                self._submit("log_trial", trial)
 
     def finish_run(self, metrics: Mapping[str, Any], run: RunFolder | None) -> None:
         """Send final metrics, and the files of a run folder."""
@@ -177,9 +179,3 @@ def make_tracker(option: TrackerOption, folder: Path | None) -> Tracker:
     target = option.target or str(beside / "mlflow.db")
     path = Path(target.removeprefix("sqlite:///")).resolve()
     return MLflowTracker(f"sqlite:///{path}", path.with_name("mlflow-artifacts"))
-
-
-def _tracked(trial: Trial) -> TrackedTrial:
-    values = {"loss": trial.loss, "accuracy": trial.accuracy, "seconds": trial.seconds}
-    metrics = {f"final/{key}": value for key, value in values.items() if value is not None}
-    return TrackedTrial(trial.number, trial.state, trial.parameters, trial.curve, metrics)

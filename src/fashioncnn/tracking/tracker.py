@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from fashioncnn.reporting.trials import Trial
 from fashioncnn.settings import Settings
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -35,14 +36,15 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class TrackedTrial:
-    """A finished trial of a search.
+    """A finished trial of a search, or a training of one of its finalists.
 
     Attributes:
-        number: in the study.
+        number: of the trial in the search.
         state: ``complete``, ``pruned`` or ``failed``.
         parameters: values by dotted key.
         curve: loss after each epoch.
         metrics: final values by name.
+        seed: with which the trial, a finalist, was trained again; None for the trial itself.
     """
 
     number: int
@@ -50,6 +52,18 @@ class TrackedTrial:
     parameters: Mapping[str, Any]
     curve: Sequence[float]
     metrics: Mapping[str, float]
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the tracker shows, such as ``trial 4`` or ``trial 4 with seed 1``."""
+        again = "" if self.seed is None else f" with seed {self.seed}"
+        return f"trial {self.number}{again}"
+
+    @property
+    def key(self) -> str:
+        """What the trial is called in a search, such as ``4`` or ``4-seed-1``."""
+        return str(self.number) if self.seed is None else f"{self.number}-seed-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -77,13 +91,28 @@ class Tracker(Protocol):
         """Add the metrics of an epoch, counted from 1."""
 
     def log_trial(self, trial: TrackedTrial) -> None:
-        """Add a trial of the search as a run within this one, unless it is there."""
+        """Add a trial or finalist of the search as a run within this one, unless it is there."""
 
     def finish(self, metrics: Mapping[str, float], artifacts: Artifacts) -> None:
         """Add final metrics and files."""
 
     def close(self, status: Status) -> None:
         """End the run."""
+
+
+def tracked_trial(trial: Trial, number: int | None = None, seed: int | None = None) -> TrackedTrial:
+    """Return what is tracked of a finished trial.
+
+    Args:
+        trial: of the search, or a training of one of its finalists.
+        number: of the trial that a finalist is.
+        seed: with which the finalist was trained.
+    """
+    values = {"loss": trial.loss, "accuracy": trial.accuracy, "seconds": trial.seconds}
+    metrics = {f"final/{key}": value for key, value in values.items() if value is not None}
+    parameters = trial.parameters if seed is None else {**trial.parameters, "training.seed": seed}
+    number = trial.number if number is None else number
+    return TrackedTrial(number, trial.state, parameters, trial.curve, metrics, seed)
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:

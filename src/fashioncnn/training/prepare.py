@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from fashioncnn.config import override, validate
+from fashioncnn.data.alignment import similar_names
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.training_data import training_splits
 from fashioncnn.devices import resolve_device, resolve_kernels, resolve_runtime
@@ -41,6 +43,8 @@ from fashioncnn.training.checks import (
 from fashioncnn.training.distillation import resolve_distillation
 from fashioncnn.training.selection import Candidate, fastest_candidate
 
+MAX_NAMES = 10
+"""Classes that a message lists."""
 MIN_EPOCHS, MIN_STEPS = 15, 200
 """The fewest epochs and optimizer steps that ``epochs = "auto"`` stands for."""
 
@@ -141,6 +145,33 @@ def settings_of_weights(settings: Settings, initial: TrainedModel | None) -> Set
     if settings.data.map and settings.data.classes is None:
         values["data.classes"] = initial.spec.labels
     return override(settings, values)
+
+
+def describe_transfer(initial: TrainedModel, dataset: Dataset) -> list[str]:
+    """Return what is kept of the classes of a model to start from, in lines; none if all are.
+
+    Args:
+        initial: the model.
+        dataset: to train on.
+    """
+    names, labels = dataset.class_names, initial.spec.labels
+    new = [name for name in names if name not in labels]
+    if not new:
+        return []
+    kept = [name for name in names if name in labels]
+    return [
+        f"classes that the model knows: {_list(kept) or 'none'}; new: {_list(new)}",
+        *(
+            f"class '{name}' is new, since the model calls it '{label}'; rename it to start from "
+            "what was trained"
+            for name, label in similar_names(names, labels).items()
+        ),
+    ]
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
 def prepare_resumed(
