@@ -39,8 +39,7 @@ def change(folder, **values):
     "detector",
     [
         OODDetector(2.5, -1.5),
-        OODDetector(2.5, -1.5, 2.0, 0.5),
-        OODDetector(2.5, -1.5, std_limit=0.0),
+        OODDetector(2.5, -1.5, 2.0),
     ],
     ids=str,
 )
@@ -121,7 +120,6 @@ LATER = "schema 3: of a later version of fashioncnn; use that version"
         ({"abstain_below": 1}, "abstain_below"),
         ({"tta": "five-crop"}, "tta"),
         ({"ood_detector": {"slope": 1}}, "intercept"),
-        ({"ood_detector": {"slope": 1, "intercept": 0, "std_limit": -1}}, "std_limit"),
     ],
     ids=str,
 )

@@ -30,9 +30,3 @@ def test_probability_slope_lowers_the_confidence_of_doubtful_answers():
     np.testing.assert_allclose(detector.probability(std, highest), expected)
     without = OODDetector(slope=2.5, intercept=-1.5)
     np.testing.assert_array_equal(without.probability(std, highest), without.probability(std))
-
-
-def test_standard_deviations_above_the_limit_count_as_the_limit():
-    std = np.array([0.0, 0.5, 1.0, 2.0])
-    probability = OODDetector(slope=2.5, intercept=-1.5, std_limit=0.8).probability(std)
-    np.testing.assert_allclose(probability, expit(2.5 * np.array([0.0, 0.5, 0.8, 0.8]) - 1.5))

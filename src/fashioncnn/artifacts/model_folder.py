@@ -40,8 +40,6 @@ ONNX, ONNX_SUFFIX = "model.onnx", ".onnx"
 MODEL_FILES = frozenset({WEIGHTS, CONFIG, CARD, ONNX})
 OPTIONAL_KEYS = ("predicts_names",)
 """Keys of ``config.json`` that are only written with a value, as they were added later."""
-LATER_OF_DETECTOR = {"probability_slope": 0.0, "std_limit": None}
-"""Keys of ``ood_detector`` that are only written with another value, as they were added later."""
 MAX_WEIGHTS_BYTES = 2 << 30
 """Limit on model.safetensors, 500 million values in fp32, whatever the architecture declares."""
 MAX_FEATURE_VALUES = 1 << 28
@@ -82,9 +80,8 @@ class ModelDescription(ModelSpec):
         if values["preprocessing"]["channels"] == 1:  # as written before there were color images
             del values["preprocessing"]["channels"]
         detector = values["ood_detector"]
-        for key, default in LATER_OF_DETECTOR.items():
-            if detector is not None and detector[key] == default:
-                del detector[key]
+        if detector is not None and not detector["probability_slope"]:  # likewise
+            del detector["probability_slope"]
         return {"schema": values.pop("schema"), **values}
 
     @property

@@ -11,8 +11,6 @@ from pydantic import Field
 
 MAX_COEFFICIENT = 1e100
 """Limit on the coefficients in a model folder, beyond which the log-odds could overflow."""
-SMALLEST = float(np.finfo(np.float64).tiny)
-"""Lower limit on probabilities whose logarithm is taken."""
 
 
 def logit_std(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -40,14 +38,11 @@ class OODDetector:
         slope: of the log-odds.
         intercept: of the log-odds.
         probability_slope: of the log-odds, by the logarithm of the highest probability.
-        std_limit: higher standard deviations count as this one, if given: from there on, all images
-            look in distribution, and the probability alone tells them apart.
     """
 
     slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     intercept: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)]
     probability_slope: Annotated[float, Field(ge=-MAX_COEFFICIENT, le=MAX_COEFFICIENT)] = 0.0
-    std_limit: Annotated[float, Field(ge=0, le=MAX_COEFFICIENT)] | None = None
 
     def probability(
         self, std: NDArray[np.float64], highest: NDArray[np.float64] | None = None
@@ -56,12 +51,11 @@ class OODDetector:
 
         Args:
             std: (n,) from `logit_std`.
-            highest: (n,) highest probabilities; needed with a `probability_slope`.
+            highest: (n,) highest probabilities, above 0; needed with a `probability_slope`.
         """
-        limited = std if self.std_limit is None else np.minimum(std, self.std_limit)
-        log_odds = self.slope * limited + self.intercept
+        log_odds = self.slope * std + self.intercept
         if self.probability_slope and highest is not None:
-            log_odds = log_odds + self.probability_slope * np.log(np.maximum(highest, SMALLEST))
+            log_odds = log_odds + self.probability_slope * np.log(highest)
         log_odds = np.clip(log_odds, -700, 700)  # exp does not overflow
         probability: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
         return probability

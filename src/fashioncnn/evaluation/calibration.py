@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.artifacts.ood import SMALLEST, OODDetector
+from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.evaluation.metrics import Labels, Logits, cross_entropy, log_softmax
 
 TEMPERATURES = 0.05, 20.0
@@ -17,9 +17,6 @@ MIN_HALF = 20
 MAX_NEWTON_STEPS, NEWTON_TOLERANCE = 40, 1e-5
 LOST_CORRECT = 0.1
 """Fraction of correct predictions that the abstention threshold may lose."""
-STD_MARGIN = 2.0
-"""Where the logit standard deviation begins to matter, below its mean in the classes, in units of
-its standard deviation between images; selected on photographs (docs/LOG.md)."""
 LOG_ODDS_BOUNDS = [(0.0, 100.0), (-100.0, 100.0)]
 """Bounds of slope and intercept in units of the standard deviation; finite for separable data."""
 
@@ -156,21 +153,17 @@ def fit_confidence(
     """Return the logistic regression of "classified correctly" on images inside and outside.
 
     Images outside of the classes are never correct. Both kinds have equal weight. It is selective
-    classification that also meets OOD images: as in SIRC (arXiv:2207.07506), the second score, here
-    the standard deviation of the logits, matters only where it is lower than usual in the classes,
-    by `STD_MARGIN` of its own standard deviations.
+    classification that also meets OOD images (arXiv:2207.07506).
 
     Args:
         std: (n,) logit standard deviations of held-out images.
-        highest: (n,) their highest probabilities.
+        highest: (n,) their highest probabilities, above 0.
         correct: (n,) whether each is classified correctly; False outside of the classes.
         outside: (n,) whether each is outside of the classes; at least one is, and one is not.
     """
     from scipy.optimize import minimize
 
-    inside = std[~outside]
-    limit = max(float(inside.mean() - STD_MARGIN * inside.std()), 0.0)
-    features = np.stack([np.minimum(std, limit), np.log(np.maximum(highest, SMALLEST))])
+    features = np.stack([std, np.log(highest)])
     middle = features.mean(axis=1, keepdims=True)
     scale = np.maximum(features.std(axis=1, keepdims=True), 1e-6)
     scaled, signs = (features - middle) / scale, np.where(correct, -1.0, 1.0)
@@ -182,5 +175,4 @@ def fit_confidence(
     bounds = [LOG_ODDS_BOUNDS[0], *LOG_ODDS_BOUNDS]
     line = minimize(loss, np.array([1.0, 1.0, 0.0]), method="L-BFGS-B", bounds=bounds).x
     slopes = line[:2] / scale[:, 0]
-    intercept = float(line[2] - slopes @ middle[:, 0])
-    return OODDetector(float(slopes[0]), intercept, float(slopes[1]), limit)
+    return OODDetector(float(slopes[0]), float(line[2] - slopes @ middle[:, 0]), float(slopes[1]))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.artifacts.ood import SMALLEST, logit_std
+from fashioncnn.artifacts.ood import logit_std
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.environment import available_cores
 from fashioncnn.evaluation.metrics import softmax
@@ -32,6 +32,7 @@ BATCH_SIZE = 128
 """Images per batch when predicting a stream."""
 PAIRS = frozenset({"Sandal", "Sneaker", "Ankle boot"})
 """Names of classes that come in pairs: two of them are no surprise."""
+SMALLEST = np.finfo(np.float64).tiny
 """Probabilities are clipped to it before a logarithm."""
 
 Floats = NDArray[np.float64]
@@ -247,7 +248,7 @@ class Predictor:
     def _predictions(self, probabilities: Floats, std: Floats) -> Predictions:
         detector = self.spec.ood_detector
         if detector is not None:
-            confidences = detector.probability(std, probabilities.max(axis=1, initial=0.0))
+            confidences = detector.probability(std, probabilities.max(axis=1, initial=SMALLEST))
         else:
             confidences = probabilities.max(axis=1, initial=0.0)
         return Predictions(probabilities, confidences, confidences < self.spec.abstain_below, std)
