@@ -18,6 +18,7 @@ from starlette.routing import Route
 from fashioncnn._version import __version__
 from fashioncnn.images.formats import FORMATS
 from fashioncnn.inference.predictor import Predictor
+from fashioncnn.reading import read_bytes
 from fashioncnn.serving import metrics, schemas
 from fashioncnn.serving.logs import log
 from fashioncnn.serving.middleware import Lifecycle, RequestMiddleware
@@ -36,6 +37,8 @@ from fashioncnn.settings import SCHEMA
 
 PAGE = Path(__file__).parent / "page"
 """Static files of the page."""
+MAX_PAGE_FILE = 1 << 20
+"""Limit on each of them in bytes."""
 BEARER = HTTPBearer(auto_error=False, description="The token of the server.")
 """Declares the token in the OpenAPI document."""
 INDEX = "index.html"
@@ -215,7 +218,7 @@ def _page_routes() -> list[Route]:
     """Return a route for each file of the page; another path does not exist."""
 
     def route(file: Path) -> Route:
-        content, media_type = file.read_bytes(), MEDIA_TYPES[file.suffix]
+        content, media_type = read_bytes(file, MAX_PAGE_FILE), MEDIA_TYPES[file.suffix]
 
         async def send_file(_: Request) -> Response:
             return Response(content, media_type=media_type)  # as a whole, whatever its Range

@@ -100,8 +100,8 @@ def normalize_hosts(names: Iterable[str]) -> tuple[str, ...]:
         if host != ANY_HOST and not HOST_NAME.fullmatch(host) and not _is_address(host):
             raise UsageError(
                 f"--allowed-host {name}: should be a host name, such as images.example.org or "
-                "*.example.org, without scheme, port and path; write one with other letters as a "
-                "browser sends it, xn--…"
+                "*.example.org, without scheme, port and path; write one with other letters in "
+                "Punycode, as a browser sends it"
             )
         hosts.append(host)
     return tuple(hosts)
