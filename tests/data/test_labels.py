@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fashioncnn.data.labels import distinct_labels, encode_labels, natural_key
+from fashioncnn.data.labels import as_labels, distinct_labels, encode_labels, natural_key
 from fashioncnn.errors import DataError, UsageError
 
 NUMBERS = tuple(str(i) for i in range(12))
@@ -80,6 +80,12 @@ def test_integers_are_names_of_classes_that_are_integers():
 def test_other_labels_are_rejected(labels, classes, message):
     with pytest.raises(DataError, match=message):
         encode_labels(labels, classes)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.uint8])
+def test_the_largest_integers_are_labels(kind):
+    largest = min(2**63 - 1, np.iinfo(kind).max)
+    assert as_labels(np.array([0, largest], kind)).tolist() == [0, largest]
 
 
 def test_no_labels_are_an_empty_array():

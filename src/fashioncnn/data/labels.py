@@ -15,6 +15,8 @@ from fashioncnn.images.tensors import from_tensors
 MIN_CLASSES, MAX_CLASSES = 2, 256
 OBJECTS = "OUT"
 """Kinds of arrays whose elements are objects or strings; T is NumPy's StringDType."""
+LARGEST = 2**63 - 1
+"""The largest 64-bit integer."""
 LIMIT = 2.0**63
 """Integers that are less, and not less than its negative, are 64-bit integers."""
 _DIGITS = re.compile(r"(\d+)")
@@ -143,7 +145,9 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
             )
     elif values.dtype.kind not in "iu" and len(values):
         raise DataError(f"{subject} of type {values.dtype}: should be integers or names")
-    too_large = np.flatnonzero((values < -LIMIT) | (values >= LIMIT))
+    is_float = values.dtype.kind == "f"
+    outside = (values < -LIMIT) | (values >= LIMIT) if is_float else values > LARGEST
+    too_large = np.flatnonzero(outside)
     if len(too_large):
         raise DataError(
             f"{subject}: {values[too_large[0]]} at position {too_large[0]}; should be below 2**63"
