@@ -1,14 +1,15 @@
 """Measure whether several threads tolerate other busy processes.
 
-    python benchmarks/busy.py                         about 45 minutes
+    python benchmarks/busy.py                         about 25 minutes; with bf16, 45
     python benchmarks/busy.py --quick                 two minutes: fast93 in fp32
     python benchmarks/busy.py --load 0 2 --trials 3 --recipes accurate
 
 Compares all threads with one thread, interleaved in the same process, while 0, 1, 2 and 4
 compute-bound processes run, which the benchmark starts itself. Each trial is a process of its own
-(`busy_trial.py`). On the otherwise idle machine the same is measured with libgomp's own limit of
-spinning, to see what a lower limit costs. Prints a Markdown table; a run of everything writes
-``benchmarks/results/busy.json``. The load average at the start is recorded: it should be near 0.
+(`busy_trial.py`); bf16 is measured if the processor has instructions for it. On the otherwise idle
+machine the same is measured with libgomp's own limit of spinning, to see what a lower limit costs.
+Prints a Markdown table; a run of everything writes ``benchmarks/results/busy.json``. The load
+average at the start is recorded: it should be near 0.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from common import BENCHMARKS, RESULTS, Result, last_line, make_parser, write_result
 from common import measurement_context as machine
+from fashioncnn.devices import has_bf16
 from tables import markdown_table
 
 RECIPES = ("baseline", "fast93", "accurate")
@@ -145,7 +149,8 @@ def main() -> None:
     """Run the trials, interleaved, and print the table."""
     parser = make_parser(__doc__)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
-    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    precisions = PRECISIONS if has_bf16(torch.device("cpu")) else PRECISIONS[:1]
+    parser.add_argument("--precisions", nargs="+", default=list(precisions), choices=PRECISIONS)
     parser.add_argument("--load", nargs="+", type=int, default=list(LOADS), help="busy processes")
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per measurement")

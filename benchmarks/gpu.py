@@ -13,7 +13,8 @@ A plan is a TOML file whose sections are run in their order: ``[tests]``, ``[thr
 and never reads the test split; ``teachers`` names earlier trainings, in ``models/``, or bundled
 models).
 
-Calls share a GPU when each trains what ``--only`` and ``--seeds`` name, with one ``--models``.
+Calls share a GPU when each trains what ``--only`` and ``--seeds`` name, with one ``--models``. That
+pays if NVIDIA MPS runs (``nvidia-cuda-mps-control -d``): small networks do not fill a GPU.
 """
 
 from __future__ import annotations
