@@ -262,10 +262,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
     parser.add_argument("--table", type=Path, help="rewrite the table of this result, run nothing")
-    options = parser.parse_args()
-    if options.rounds < 1 or options.seconds <= 0 or options.threads < 1:
-        parser.error("--rounds, --seconds and --threads must be above 0")
-    return options
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ Writes ``benchmarks/results/bf16.json``.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +28,11 @@ from fashioncnn.devices import configure_process
 from fashioncnn.kernels import Kernels, load_kernels
 from fashioncnn.kernels.convolution import native_convolution
 from fashioncnn.models.transfer import set_training_mode
-from fashioncnn.training.batches import Batch
+from fashioncnn.training.batches import Batch, Batches
 from fashioncnn.training.initialize import create_batches, create_state
 from fashioncnn.training.loop import seed_dropout
 from fashioncnn.training.prepare import prepare_settings
+from fashioncnn.training.rehearsal import RehearsalBatches
 from fashioncnn.training.state import TrainState
 from fashioncnn.training.step import make_step, set_learning_rate
 from tables import markdown_table
@@ -146,6 +148,12 @@ def make_call(state: TrainState, batches: Iterator[Batch]) -> Callable[[], None]
     return train
 
 
+def endless(batches: Batches | RehearsalBatches) -> Iterator[Batch]:
+    """Yield the batches of one epoch after another."""
+    for epoch in itertools.count():
+        yield from batches.epoch(epoch, 0)
+
+
 def measure_steps(recipe: str, steps: int, threads: int) -> Result:
     """Return milliseconds of training steps by variant."""
     dataset, device = repeated_sketches(), torch.device("cpu")
@@ -155,10 +163,10 @@ def measure_steps(recipe: str, steps: int, threads: int) -> Result:
         chosen = {**flags, "precision": precision, "kernels": kernels, "device": "cpu"}
         settings = prepare_settings(resolve(recipe, flags=chosen), dataset)
         state = create_state(settings, dataset.train, dataset, device)
-        batches = iter(create_batches(settings, dataset.train, dataset, device).epoch(0, 0))
+        batches = create_batches(settings, dataset.train, dataset, device)
         set_training_mode(state.network)
 
-        calls.append(make_call(state, batches))
+        calls.append(make_call(state, endless(batches)))
     return dict(zip(STEP_VARIANTS, interleave(calls, steps, threads), strict=True))
 
 
@@ -198,6 +206,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="measurements of each layer")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    if not load_kernels().bf16_convolutions:
+        raise SystemExit("this processor has no instructions for convolutions in bfloat16")
     configure_process(options.threads)
     context = {**measurement_context(), "threads": options.threads, "batch": BATCH}
     steps = {r: measure_steps(r, options.steps, options.threads) for r in options.recipes}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -35,13 +36,56 @@ RENAMED_KEYS = {
 }
 """Keys of results recorded by version 0.1, outside of their settings, and their present names."""
 
+MAY_BE_ZERO = {"load", "seed", "seeds", "signals", "uploads", "validation"}
+"""Options whose number may be 0; of others it is at least 1."""
+
 Result = dict[str, Any]
 """The content of a file in ``benchmarks/results``, with keys of the present version."""
 
 
-def make_parser(docstring: str | None) -> argparse.ArgumentParser:
-    """Return a parser that is described by the first line of a script's docstring."""
-    return argparse.ArgumentParser(description=(docstring or "").splitlines()[0])
+class Parser(argparse.ArgumentParser):
+    """Rejects numbers that make no sense: below 1, or for `MAY_BE_ZERO` below 0, and NaN."""
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """See `argparse.ArgumentParser.parse_known_args`."""
+        options, rest = super().parse_known_args(*args, **kwargs)
+        for action in self._actions:
+            if action.type in (int, float):
+                self._check(action, getattr(options, action.dest))
+        return options, rest
+
+    def _check(self, action: argparse.Action, values: Any) -> None:
+        name = action.option_strings[0] if action.option_strings else action.dest
+        for value in values if isinstance(values, list) else [values]:
+            if value is None or (action.dest in MAY_BE_ZERO and value >= 0):
+                continue
+            if isinstance(value, float) and not 0 < value < math.inf:
+                self.error(f"{name} {value}: should be a finite number above 0")
+            if isinstance(value, int) and value < 1:
+                least = 0 if action.dest in MAY_BE_ZERO else 1
+                self.error(f"{name} {value}: should be at least {least}")
+
+
+def make_parser(docstring: str | None) -> Parser:
+    """Return a parser that is described by the first line of a script's docstring.
+
+    Errors that its user can cause are printed in one line from now on.
+    """
+    sys.excepthook = report_error
+    return Parser(description=(docstring or "").splitlines()[0])
+
+
+def report_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print an exception that ends the script: in one line if it says what to do."""
+    from fashioncnn.errors import FashionCNNError
+
+    name = Path(sys.argv[0]).name
+    if issubclass(kind, FashionCNNError):
+        print(f"{name}: {error}", file=sys.stderr)
+    elif issubclass(kind, KeyboardInterrupt):
+        print(f"{name}: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def use_shared_data() -> None:
@@ -102,10 +146,16 @@ def write_result(path: Path, content: Result) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Return a result, written by this version or by 0.1, with keys of this version."""
+    """Return a result, written by this version or by 0.1, with keys of this version.
+
+    Exits with a message if there is none.
+    """
     from fashioncnn.migration import migrate_settings
 
-    stored = json.loads(path.read_text("utf-8"))
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path}: no result can be read there ({error})") from None
     content: Result = _rename_keys(stored)
     if "settings" in stored:
         schema = stored.get("schema", 1)

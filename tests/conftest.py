@@ -66,6 +66,7 @@ def _clean_environment(tmp_path_factory, monkeypatch, compiled):
     for name in list(os.environ):
         if name.startswith("FASHIONCNN_"):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     folder = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
     monkeypatch.setenv("FASHIONCNN_HOME", str(folder / "cache"))
     monkeypatch.setenv("NO_COLOR", "1")

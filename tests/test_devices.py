@@ -97,9 +97,22 @@ def test_process_is_configured_for_the_command_line(monkeypatch):
     monkeypatch.setattr(devices, "configure_allocator", lambda: calls.append("allocator"))
     monkeypatch.setattr(torch, "set_num_threads", calls.append)
     monkeypatch.setattr(devices, "available_cores", lambda: 7)
+    monkeypatch.setattr(devices, "default_threads", lambda: 5)
     configure_process(3)
     configure_process("auto")
-    assert calls == [3, "allocator", 7, "allocator"]
+    assert calls == [3, "allocator", 5, "allocator"]
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(2, 3), (9, 1)])
+def test_processes_of_torchrun_divide_the_cores(monkeypatch, processes, expected):
+    """Torchrun sets OMP_NUM_THREADS to 1, which the user did not ask for."""
+    calls = []
+    monkeypatch.setattr(torch, "set_num_threads", calls.append)
+    monkeypatch.setattr(devices, "available_cores", lambda: 7)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    configure_process("auto", processes)
+    configure_process(5, processes)
+    assert calls == [expected, 5]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The machine, the process, and what is recorded of them; without torch."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from fashioncnn.environment import (
     EXTRAS,
     available_cores,
     configure_allocator,
+    default_threads,
     describe_environment,
     peak_memory_bytes,
     require_modules,
@@ -44,6 +46,53 @@ def test_peak_memory_without_proc_is_that_of_getrusage(monkeypatch):
 
 def raise_os_error(*_):
     raise OSError
+
+
+@pytest.mark.parametrize(
+    ("affinity", "granted", "expected"),
+    [
+        ({0, 1, 2, 5}, None, 4),
+        ({3}, None, 1),
+        ({0, 1, 2, 5}, 2.0, 2),
+        ({0, 1, 2, 5}, 2.5, 3),
+        ({0, 1}, 16.0, 2),
+        ({0, 1}, 0.25, 1),
+    ],
+)
+def test_cores_are_limited_by_affinity_and_control_groups(monkeypatch, affinity, granted, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: affinity, raising=False)
+    monkeypatch.setattr(environment, "granted_cores", lambda: granted)
+    assert available_cores() == expected
+
+
+def test_cores_of_a_system_without_affinity_are_all(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(environment, "granted_cores", lambda: None)
+    for count, expected in ((6, 6), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert available_cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("requested", "processes", "expected"),
+    [
+        (None, 1, 8),
+        (None, 3, 2),
+        (None, 100, 1),
+        ("4", 1, 4),
+        (" 4,2", 1, 4),
+        ("16", 1, 16),
+        ("1", 4, 1),
+        ("16", 4, 2),
+        ("5000", 1, 1024),
+        *((invalid, 1, 8) for invalid in ("", "0", "-2", "two", "1.5", "9" * 5000)),
+    ],
+)
+def test_threads_are_those_of_openmp_or_one_per_core(monkeypatch, requested, processes, expected):
+    monkeypatch.setattr(environment, "available_cores", lambda: 8)
+    if requested is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", requested)
+    assert default_threads(processes) == expected
 
 
 def test_environment_has_the_documented_keys():

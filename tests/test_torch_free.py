@@ -36,6 +36,7 @@ MODULES = [
     "fashioncnn.runs",
     "fashioncnn.migration",
     "fashioncnn.environment",
+    "fashioncnn.cgroups",
     "fashioncnn.loading",
     "fashioncnn.api.classifier",
     *modules_of("fashioncnn.data"),

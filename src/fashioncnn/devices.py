@@ -8,7 +8,12 @@ from typing import Literal
 
 import torch
 
-from fashioncnn.environment import available_cores, configure_allocator, cpu_flags
+from fashioncnn.environment import (
+    available_cores,
+    configure_allocator,
+    cpu_flags,
+    default_threads,
+)
 from fashioncnn.errors import OutOfMemoryError, UsageError
 from fashioncnn.kernels import unavailable_reason
 from fashioncnn.settings import DEVICE_NAME, DEVICE_NAMES, KernelsName, RuntimeConfig
@@ -86,11 +91,14 @@ def configure_process(threads: int | Literal["auto"], processes: int = 1) -> Non
     """Set the number of threads and the allocator of this process; for the command line only.
 
     Args:
-        threads: ``auto`` is one per available core.
-        processes: that share the cores.
+        threads: ``auto`` is `default_threads`.
+        processes: that torchrun started and that share the cores; it sets ``OMP_NUM_THREADS`` for
+            them unless the user has.
     """
-    cores = max(1, available_cores() // processes)
-    torch.set_num_threads(cores if threads == "auto" else threads)
+    if threads == "auto":
+        alone = processes == 1
+        threads = default_threads() if alone else max(1, available_cores() // processes)
+    torch.set_num_threads(threads)
     configure_allocator()
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fashioncnn.cgroups import granted_cores
 from fashioncnn.errors import MissingExtraError
-from fashioncnn.settings import SCHEMA, RuntimeConfig
+from fashioncnn.settings import MAX_THREADS, SCHEMA, RuntimeConfig
 
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
 EXTRAS = {
@@ -89,10 +92,30 @@ def configure_allocator() -> None:
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores that this process may use, at least 1.
+
+    Those of its CPU affinity (``taskset``), or fewer where control groups grant less processor
+    time, as in a container with ``--cpus``; rounded up.
+    """
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    return math.ceil(min(cores, granted_cores() or math.inf))
+
+
+def default_threads(processes: int = 1) -> int:
+    """Return how many threads compute unless the user asks for a number.
+
+    ``OMP_NUM_THREADS``, as in PyTorch and other programs with OpenMP; else one per available core.
+
+    Args:
+        processes: of this program that share the cores.
+    """
+    threads = min(max(1, available_cores() // processes), MAX_THREADS)
+    requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", requested, re.ASCII):
+        return threads
+    return min(int(requested), MAX_THREADS if processes == 1 else threads)
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -135,7 +134,7 @@ def sync_folder(folder: Path) -> None:
 
 def temporary_path(path: Path) -> Path:
     """Return a new hidden name next to `path`: ``.<name>.<8 digits>.tmp``."""
-    return path.parent / f".{path.name[:NAME_LENGTH]}.{secrets.token_hex(4)}.tmp"
+    return path.parent / f".{path.name[:NAME_LENGTH]}.{os.urandom(4).hex()}.tmp"
 
 
 def is_temporary(path: Path, target: str | None = None) -> bool:

@@ -99,8 +99,8 @@ def open_model(
         backend: what computes.
         device: name of a device; ``auto`` is a GPU if PyTorch computes and there is one.
         network: the code of a custom network, which PyTorch needs.
-        threads: of ONNX Runtime; by default one per available core. PyTorch has its own setting,
-            which belongs to the process.
+        threads: of ONNX Runtime; by default `fashioncnn.environment.default_threads`. PyTorch has
+            its own setting, which belongs to the process.
 
     Raises:
         UsageError: there is no such model, device or ONNX file, or `network` is missing or not

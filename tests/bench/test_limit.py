@@ -36,12 +36,16 @@ def test_limit_is_the_fastest_product_of_all_rounds(monkeypatch):
     assert limit.fraction(100, 64**3 * 2) == pytest.approx(25)
 
 
-@pytest.mark.parametrize(("cpu_seconds", "fraction"), [(1.0, 0.5), (2.0, 1.0), (3.0, 1.0)])
+@pytest.mark.parametrize(
+    ("cpu_seconds", "granted", "fraction"),
+    [(1.0, None, 0.5), (2.0, None, 1.0), (3.0, None, 1.0), (1.0, 1.25, 0.8)],
+)
 def test_cpu_time_below_that_of_all_threads_shows_a_busy_machine(
-    monkeypatch, cpu_seconds, fraction
+    monkeypatch, cpu_seconds, granted, fraction
 ):
     walls, cpu = iter([0.0, 1.0]), iter([0.0, cpu_seconds])
     monkeypatch.setattr(module, "available_cores", lambda: 2)
+    monkeypatch.setattr(module, "granted_cores", lambda: granted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(Limit, "_fastest", lambda self, side, seconds: 100.0)
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(walls))

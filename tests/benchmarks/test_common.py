@@ -1,10 +1,12 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 import common
 from fashioncnn.config import validate
+from fashioncnn.errors import UsageError
 
 
 def test_result_is_read_back_with_schema(tmp_path, tiny_settings, small):
@@ -72,3 +74,72 @@ def test_hardware_names_the_gpu_if_there_is_one():
     assert common.describe_hardware(environment) == "X, 2 threads, bf16"
     environment |= {"gpu": "H100", "threads": 1}
     assert common.describe_hardware(environment) == "H100, 1 thread, bf16"
+
+
+@pytest.fixture
+def parser(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    parser = common.make_parser("Measure.")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--load", type=int, nargs="+")
+    parser.add_argument("--data")
+    return parser
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(("--rounds", number) for number in ("0", "-1")),
+        *(("--seconds", number) for number in ("0", "-1.5", "nan", "inf")),
+        ("--sizes", "3", "0"),
+        ("--load", "0", "-1"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_without_meaning_are_usage_errors(parser, capsys, option):
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(option)
+    assert caught.value.code == 2
+    assert f"{option[0]} " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_other_numbers_are_accepted(parser):
+    arguments = "--rounds 1 --seconds 0.1 --sizes 1 2 --load 0 2 --data x"
+    options = parser.parse_args(arguments.split())
+    assert vars(options) == {
+        "rounds": 1,
+        "seconds": 0.1,
+        "sizes": [1, 2],
+        "load": [0, 2],
+        "data": "x",
+    }
+    assert set(vars(parser.parse_args([])).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UsageError("recipe basline: unknown"), "script.py: recipe basline: unknown\n"),
+        (KeyboardInterrupt(), "script.py: interrupted\n"),
+    ],
+)
+def test_errors_of_the_user_are_one_line(parser, capsys, monkeypatch, error, message):
+    monkeypatch.setattr(sys, "argv", ["benchmarks/script.py"])
+    sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == message
+
+
+def test_other_errors_have_a_traceback(parser, capsys):
+    sys.excepthook(KeyError, KeyError("x"), None)
+    assert "KeyError: 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "\x00"])
+def test_missing_or_damaged_result_is_one_line(tmp_path, content):
+    path = tmp_path / "result.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit, match="no result can be read there"):
+        common.read_result(path)

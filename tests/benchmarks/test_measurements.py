@@ -1,10 +1,12 @@
 """Start-up and memory, scaling, precision, optimizations of a step, prediction."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import bf16
 import common
 import precision
 import predict
@@ -20,8 +22,11 @@ def test_startup_and_memory_are_recorded(tiny_training, call, cli, monkeypatch, 
     monkeypatch.setattr(startup_memory, "RESULTS", tmp_path)
     output = call(startup_memory)
     result = json.loads((tmp_path / "startup_memory.json").read_text())
-    assert set(result["startup"]) == {"--help", "train --help"}
-    assert 0 < result["startup"]["--help"]["min_seconds"] <= 60
+    names = {"fashioncnn --help", "fashioncnn train --help", "import fashioncnn"}
+    assert set(result["startup"]) == names
+    for row in result["startup"].values():
+        assert 0 < row["min_seconds"] <= row["median_seconds"] <= row["max_seconds"] <= 60
+        assert 0 <= row["median_cpu_seconds"] <= 60
     assert result["train_peak_memory_bytes"] > 1e6
     assert "torch" in result["packages"]
     assert output.startswith("fashioncnn --help: median ")
@@ -150,3 +155,11 @@ def test_files_beyond_the_distinct_ones_are_hard_links(monkeypatch, tmp_path):
     assert len(files) == 5
     assert files[0].samefile(files[4])
     assert not files[0].samefile(files[1])
+
+
+@pytest.mark.usefixtures("compiled")
+def test_bf16_is_not_measured_without_its_instructions(call, monkeypatch):
+    kernels = SimpleNamespace(bf16_convolutions=False)
+    monkeypatch.setattr(bf16, "load_kernels", lambda: kernels)
+    with pytest.raises(SystemExit, match="no instructions for convolutions in bfloat16"):
+        call(bf16)

@@ -46,7 +46,7 @@ def test_train_prints_tables_and_progress_and_writes_nothing(cli):
     assert code == 0
     for text in ("Images per second", "Fraction of the machine's limit", "60,000 images", "MFLOP"):
         assert text in out
-    assert "cpu, 1 threads, fp32, torch kernels" in out
+    assert "cpu, 1 thread, fp32, torch kernels" in out
     assert "baseline: cpu, fp32, 1 thread, torch kernels, batch size 32" in err
     assert "a warm-up, then 2 rounds of 0.05 s" in err
     assert "round 2/2" in err

@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -186,3 +187,27 @@ def test_a_rejected_extension_leaves_a_distilled_run_finished(cli, idx_folder):
     assert "3 epochs, not 1" in cli.fails(1, "train", "--resume", "r", "--epochs", "4")
     assert Path("r/metrics.json").read_bytes() == metrics
     assert "nothing to do" in cli("train", "--resume", "r")[2]
+
+
+def test_a_run_resumes_with_other_kernels_and_threads(cli, trained):
+    """As a run in bf16 of an earlier version, whose native kernels are called mixed now."""
+    before = Path(trained, "config.toml").read_text()
+    assert 'kernels = "torch"' in before
+    for kernels, threads in (("mixed", 2), ("torch", 1), ("auto", 3)):
+        flags = "--kernels", kernels, "--threads", threads
+        Path(trained, "metrics.json").unlink()
+        code, _, err = cli("train", "--resume", trained, *flags)
+        assert code == 0, err
+        assert "not available" not in err
+        config = Path(trained, "config.toml").read_text()
+        assert f"threads = {threads}" in config
+        assert f'kernels = "{kernels}"' in config or kernels == "auto"
+        assert "auto" not in re.findall(r'kernels = "(\w+)"', config)
+
+
+def test_a_resumed_run_keeps_its_threads_whatever_the_environment_says(cli, trained, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    config = Path(trained, "config.toml").read_bytes()
+    Path(trained, "metrics.json").unlink()
+    cli.ok("train", "--resume", trained)
+    assert Path(trained, "config.toml").read_bytes() == config

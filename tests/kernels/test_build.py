@@ -248,6 +248,31 @@ def test_missing_temporary_folder_is_reported(fake_compiler, monkeypatch):
     assert "no folder to compile them in (No usable temp" in unavailable_reason()
 
 
+def test_temporary_folder_mounted_noexec_does_not_matter(
+    fake_compiler, reload, monkeypatch, tmp_path
+):
+    fake_compiler(COPY)
+    load, cached = build._load, tmp_path / "cache/kernels"
+
+    def load_from_cache(path):
+        if not path.is_relative_to(cached):
+            raise KernelError("failed to map segment from shared object")
+        return load(path)
+
+    monkeypatch.setattr(build, "_load", load_from_cache)
+    assert reload()
+    assert not reload()
+    assert len(list(cached.iterdir())) == 1
+
+
+def test_cache_that_is_not_writable_does_not_hide_why_a_library_does_not_load(
+    fake_compiler, tmp_path
+):
+    fake_compiler("for last; do :; done; echo text > $last")
+    (tmp_path / "cache").write_text("a file")
+    assert "does not load" in unavailable_reason()
+
+
 def test_compiler_that_hangs_is_reported(fake_compiler, monkeypatch):
     def hang(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])

@@ -1,11 +1,16 @@
 """Convolutions with products in bfloat16; test_build.py has them for other processors, too."""
 
+import ctypes
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from fashioncnn.errors import KernelError
 from fashioncnn.kernels import conv2d, conv_pool_relu
 from fashioncnn.kernels.convolution import native_convolution
+from fashioncnn.kernels.library import ConvShape
+from fashioncnn.kernels.tensors import NOT_COMPILED
 
 from .reference import THREADS, assert_near, draw, is_native
 
@@ -141,3 +146,16 @@ def test_autocast_uses_them_where_the_processor_has_the_instructions(native_bf16
             alone, native_convolution(native_bf16, images, weight, None, 1, True)
         ) == (available)
         assert pooled.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("in_channels", [1, 32])
+def test_they_are_an_error_where_the_processor_lacks_the_instructions(native, in_channels):
+    """They would read and write beyond the memory of the tensors."""
+    if native.bf16_convolutions:
+        pytest.skip("this processor has them")
+    images, weight, bias = draw_arguments(2, in_channels, 8, 8, 32)
+    with pytest.raises(KernelError, match="no instructions for convolutions in bfloat16"):
+        native_convolution(native, images, weight, bias, 1, bf16=True)
+    pointers = [None] * 9
+    shape = ConvShape(1, 8, 8, in_channels, 32, 1, 1, 1)
+    assert native.conv_backward(*pointers, ctypes.byref(shape), 1) == NOT_COMPILED

@@ -12,7 +12,7 @@ from fashioncnn.devices import report_out_of_memory
 from fashioncnn.errors import OutOfMemoryError
 from fashioncnn.kernels import Kernels
 from fashioncnn.kernels.library import BatchNormOptions, ConvShape, PoolShape
-from fashioncnn.kernels.tensors import check_memory
+from fashioncnn.kernels.tensors import check_status
 
 from .conftest import SANITIZE
 
@@ -55,7 +55,7 @@ def test_failed_allocation_is_reported_as_out_of_memory():
         pytest.raises(OutOfMemoryError, match="a step: not enough memory on cpu; try less"),
         report_out_of_memory("a step", "cpu", "less"),
     ):
-        check_memory(1)
+        check_status(1)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """Class activation maps against the equations of Grad-CAM, and on images with a known location."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
-from fashioncnn.models import MODELS, build_model
+from fashioncnn.models import MODELS, build_model, measure_multiply_adds
 from fashioncnn.models.backend import TorchBackend, normalize, to_tensor
+from fashioncnn.models.grad_cam import grad_cam
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.settings import BatchNormCNNConfig, FashionCNNConfig, ResidualCNNConfig
 
@@ -128,3 +132,58 @@ def test_network_is_not_changed():
     assert all(torch.equal(t, before[name]) for name, t in model.network.state_dict().items())
     assert all(p.grad is None for p in model.network.parameters())
     assert not model.network.training
+
+
+class TwoConvolutions(nn.Sequential):
+    """A network that is not a `ConvolutionalNetwork`, so that Grad-CAM needs hooks."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 3)
+        )
+
+
+def test_other_threads_may_predict_with_the_network_meanwhile():
+    """Between the last convolution and the logits, where their features would replace ours."""
+    torch.manual_seed(0)
+    network, inputs = TwoConvolutions().eval(), torch.rand(2, 1, 8, 8)
+    labels = np.array([0, 2])
+    expected = grad_cam(network, inputs, labels)
+    predicted = []
+
+    def predict():
+        with torch.inference_mode():
+            predicted.append(network(inputs[:1]))
+
+    def interrupt(_layer, _inputs):
+        if not predicted and threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=predict)
+            thread.start()
+            thread.join()
+
+    with network[3].register_forward_pre_hook(interrupt):
+        actual = grad_cam(network, inputs, labels)
+    assert len(predicted) == 1
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_multiply_adds_of_other_threads_are_not_counted():
+    network, inputs = TwoConvolutions(), torch.rand(1, 1, 8, 8)
+    expected = 36 * 9 * 4 + 16 * 9 * 4 * 4 + 64 * 3
+    assert measure_multiply_adds(network, 8) == expected
+
+    def interrupt(_layer, _inputs):
+        if threading.current_thread() is threading.main_thread():
+            thread = threading.Thread(target=network, args=(inputs,))
+            thread.start()
+            thread.join()
+
+    with network[3].register_forward_pre_hook(interrupt):
+        assert measure_multiply_adds(network, 8) == expected
+
+
+def test_hooks_are_removed_after_a_failure():
+    network = TwoConvolutions()
+    with pytest.raises(RuntimeError):
+        measure_multiply_adds(network, 9)
+    assert not any(layer._forward_hooks for layer in network.modules())

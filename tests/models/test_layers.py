@@ -169,3 +169,19 @@ def test_torch_compile_needs_no_graph_break(compiled, kernels, config):
         expected = network.eval()(images)
         torch.testing.assert_close(graph(images), expected, rtol=1e-4, atol=1e-4)
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize("options", [{"track_running_stats": False}, {"affine": False}], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kernels", ["torch", "native"])
+def test_batch_norm_has_the_options_of_pytorchs(kernels, training, options, compiled):
+    if kernels == "native" and unavailable_reason():
+        pytest.skip("no compiled kernels on this machine")
+    torch.manual_seed(0)
+    values = torch.randn(3, 16, 5, 4).contiguous(memory_format=torch.channels_last)
+    layer, expected = BatchNorm(16, **options), torch.nn.BatchNorm2d(16, **options)
+    set_kernels(layer, kernels)
+    outputs = [one.train(training)(values) for one in (layer, expected)]
+    torch.testing.assert_close(*outputs)
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(layer.state_dict()[name], tensor)

@@ -2,18 +2,28 @@
 
 import pytest
 import torch
+from torch import nn
 
 from fashioncnn.config import override, resolve
 from fashioncnn.kernels import load_kernels, unavailable_reason
 from fashioncnn.models import kernels_of
-from fashioncnn.settings import FashionCNNConfig
+from fashioncnn.models.custom import as_custom_network
+from fashioncnn.settings import FashionCNNConfig, RuntimeConfig
 from fashioncnn.training import prepare, selection
 from fashioncnn.training.initialize import create_state
 from fashioncnn.training.prepare import prepare_resumed, prepare_settings
 from fashioncnn.training.selection import fastest_candidate
 
 NATIVE, MIXED, FP32 = ("bf16", "native"), ("bf16", "mixed"), ("fp32", "native")
+TORCH = ("bf16", "torch"), ("fp32", "torch")
 NETWORK = FashionCNNConfig(channels=(4,), hidden=8)
+
+
+class Flat(nn.Sequential):
+    """A network of a user."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
 
 
 @pytest.fixture(autouse=True)
@@ -100,9 +110,11 @@ def settings_with(**flags):
         ({"precision": "fp32"}, []),
         ({"precision": "bf16", "kernels": "torch"}, []),
         ({"precision": "bf16", "kernels": "mixed"}, []),
-        ({"precision": "bf16", "kernels": "native"}, [(NATIVE,)]),
+        ({"precision": "bf16", "kernels": "native"}, []),
         ({"precision": "bf16", "kernels": "auto"}, [(NATIVE, MIXED)]),
         ({"precision": "auto", "kernels": "native"}, [(NATIVE, FP32)]),
+        ({"precision": "auto", "kernels": "mixed"}, [(MIXED, ("fp32", "mixed"))]),
+        ({"precision": "auto", "kernels": "torch"}, [TORCH]),
         ({"precision": "auto", "kernels": "auto"}, [(NATIVE, MIXED, FP32)]),
     ],
     ids=str,
@@ -118,8 +130,41 @@ def test_without_bf16_convolutions_native_is_not_measured_against_mixed(
     mini, candidates, native, monkeypatch
 ):
     monkeypatch.setattr(native, "bf16_convolutions", False)
-    prepare_settings(settings_with(precision="bf16"), mini)
-    assert candidates == [(NATIVE,)]
+    runtime = prepare_settings(settings_with(precision="bf16"), mini).runtime
+    assert candidates == []
+    assert (runtime.precision, runtime.kernels) == NATIVE
+
+
+def test_precision_is_measured_without_native_kernels_too(mini, candidates, monkeypatch):
+    monkeypatch.setattr("fashioncnn.devices.unavailable_reason", lambda: "no C compiler")
+    runtime = prepare_settings(settings_with(precision="auto"), mini).runtime
+    assert candidates == [TORCH]
+    assert (runtime.precision, runtime.kernels) == TORCH[-1]
+
+
+@pytest.mark.parametrize("slow", ["fp32", "bf16"])
+def test_precision_of_a_custom_network_is_measured(mini, monkeypatch, slow):
+    def measure(network, candidate, images):
+        assert isinstance(network, Flat)
+        assert images.shape == (32, 1, 28, 28)
+        return 2.0 if candidate[0] == slow else 1.0
+
+    monkeypatch.setattr(selection, "_seconds", measure)
+    monkeypatch.setattr("fashioncnn.devices.has_bf16", lambda device: True)
+    settings = settings_with(precision="auto")
+    custom = as_custom_network(Flat)
+    runtime = prepare_settings(settings, mini, custom=custom).runtime
+    assert (runtime.precision, runtime.kernels) == (
+        "bf16" if slow == "fp32" else "fp32",
+        "torch",
+    )
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_nothing_is_measured_for_a_gpu(candidates, device):
+    requested = RuntimeConfig(precision="auto", kernels="auto")
+    resolved = RuntimeConfig(device=device, precision="bf16", kernels="torch", threads=1)
+    assert prepare._select_fastest(requested, resolved, pytest.fail) == resolved
 
 
 @pytest.mark.parametrize("kernels", ["native", "mixed"])
@@ -128,7 +173,7 @@ def test_a_resumed_run_keeps_the_selection(mini, candidates, kernels):
     candidates.clear()
     resumed = prepare_resumed(settings, mini)
     assert resumed == settings
-    assert all(len(measured) == 1 for measured in candidates)
+    assert candidates == []
     state = create_state(resumed, mini.train, mini, torch.device("cpu"))
     assert kernels_of(state.network) == kernels
 

@@ -29,11 +29,13 @@ def test_trial_has_validation_split_and_neither_teachers_nor_test_curve(config):
     assert recipe.distillation.ensemble_size == 2
 
 
-def test_parallel_trials_divide_the_cores(config):
+def test_parallel_trials_divide_the_cores(config, monkeypatch):
     recipe = override(config.recipe, {"runtime.threads": "auto"})
     assert trial_settings(recipe, jobs=1).runtime.threads == available_cores()
     assert trial_settings(recipe, jobs=2).runtime.threads == max(1, available_cores() // 2)
     assert trial_settings(recipe, jobs=10_000).runtime.threads == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert trial_settings(recipe, jobs=1).runtime.threads == 3
 
 
 def test_missing_teacher_of_the_recipe_is_rejected_before_the_search(config, small):

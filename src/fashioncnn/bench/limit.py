@@ -6,12 +6,14 @@ and is measured between the rounds, so that other processes slow down both.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from fashioncnn.cgroups import granted_cores
 from fashioncnn.devices import gpu_name, has_bf16
 from fashioncnn.environment import available_cores, cpu_name, peak_memory_bytes
 
@@ -39,7 +41,7 @@ class Limit:
         cpu_start, start = time.process_time(), time.perf_counter()
         best = max(self._fastest(side, seconds / len(sides)) for side in sides)
         cpu, wall = time.process_time() - cpu_start, time.perf_counter() - start
-        cores = min(torch.get_num_threads(), available_cores())
+        cores = min(torch.get_num_threads(), available_cores(), granted_cores() or math.inf)
         self.cpu_fractions.append(min(1.0, cpu / (wall * cores)))
         self.rounds.append(best)
         return best

@@ -9,6 +9,7 @@ from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.options import Assignments, Backend, Switch, number
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.errors import UsageError
+from fashioncnn.settings import MAX_THREADS
 
 if TYPE_CHECKING:
     from fashioncnn.loading import LoadedModel
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from fashioncnn.settings import DistillationConfig
 
 MAX_SECONDS = 3600
-MAX_THREADS = 1024
 BUSY_FRACTION = 0.8
 """Below this fraction of the best limit or of the processor, other processes used the machine."""
 
@@ -99,7 +99,7 @@ def predict(
             has files for.
         network: The code of a custom network, as package.module:Class, for torch.
         device: auto, cpu, mps, cuda, or one GPU of several as cuda:1.
-        threads: CPU threads. Default: one per core, as for predict.
+        threads: CPU threads. Default: one per core, as for predict, or OMP_NUM_THREADS.
         rounds: Measurements after a warm-up.
         seconds: Seconds per measurement, divided among single images, batches and files.
         json: Print the measurements as one JSON document.
@@ -111,8 +111,7 @@ def predict(
     from fashioncnn.devices import configure_process
     from fashioncnn.reporting.bench import prediction_table
 
-    if threads is not None:
-        configure_process(threads)
+    configure_process(threads or "auto")
     models = _load_models(model, backend, network, device, threads)
     name = str(model) if model else "untrained baseline"
     backends = " and ".join(f"{m.backend} on {m.device}" for m in models)
@@ -134,7 +133,7 @@ def _load_models(
     first = load_for(model, backend, device, network, threads=threads)
     if backend != "auto" or first.backend == "torch" or not (find_model(model) / WEIGHTS).exists():
         return [first]
-    return [first, load_for(model, "torch", device, network)]
+    return [first, load_for(model, "torch", device, network, threads=threads)]
 
 
 def _untrained(backend: Backend, network: str | None, device: str) -> LoadedModel:

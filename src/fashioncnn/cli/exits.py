@@ -15,7 +15,6 @@ from fashioncnn.cli.file_errors import file_error
 from fashioncnn.cli.ranks import report_failure
 from fashioncnn.cli.signals import RaiseOnSignal
 from fashioncnn.errors import FashionCNNError
-from fashioncnn.training.ranks import ReportedError
 
 OUT_OF_MEMORY = "not enough memory; close other programs, or use less data"
 MEMORY_SIGNS = (
@@ -156,6 +155,7 @@ def _interrupted(number: int) -> int:
 
 def _fail(error: FashionCNNError) -> int:
     from fashioncnn.cli.console import note
+    from fashioncnn.training.ranks import ReportedError
 
     with contextlib.suppress(OSError):
         report_failure(

@@ -26,7 +26,8 @@ def load_for(
         backend: what computes, see `fashioncnn.loading.open_model`.
         device: name of a device, or ``auto``.
         network: the code of a custom network, see `fashioncnn.cli.networks`.
-        threads: of ONNX Runtime.
+        threads: of ONNX Runtime, or of PyTorch in this process; by default
+            `fashioncnn.environment.default_threads`.
 
     Raises:
         UsageError: there is no such model or device, or the network is missing or not needed.
@@ -36,7 +37,7 @@ def load_for(
     from fashioncnn.loading import choose_backend, open_model
 
     chosen = choose_backend(path, backend, device, has_network=network is not None)
-    custom = _prepare_torch(path, network) if chosen == "torch" else None
+    custom = _prepare_torch(path, network, threads) if chosen == "torch" else None
     return open_model(path, chosen, device, custom, threads=threads)
 
 
@@ -47,16 +48,18 @@ def load_with_torch(path: Path, device: str, network: str | None = None) -> Trai
     return trained
 
 
-def _prepare_torch(path: Path, network: str | None) -> CustomNetwork | None:
+def _prepare_torch(path: Path, network: str | None, threads: int | None) -> CustomNetwork | None:
     """Set up the process for PyTorch, and return the custom network that was given."""
     from fashioncnn.artifacts.model_folder import find_model, read_description
     from fashioncnn.cli.networks import check_given, import_given
-    from fashioncnn.environment import configure_allocator, require_modules
+    from fashioncnn.environment import require_modules
 
     require_modules("torch")
+    from fashioncnn.devices import configure_process
+
     custom = import_given(network)
     check_given(path, read_description(find_model(path)).architecture, custom)
-    configure_allocator()
+    configure_process(threads or "auto")
     return custom
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashioncnn.errors import FashionCNNError, UsageError
-from fashioncnn.training import ranks as exchange
-from fashioncnn.training.ranks import ReportedError
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
@@ -143,6 +141,7 @@ def _key(name: str) -> str:
 def connected() -> Iterator[Ranks]:
     """Connect to the other processes, if there are any, for the time of a block."""
     from fashioncnn.environment import require_modules
+    from fashioncnn.training import ranks as exchange
 
     if not are_several():
         yield exchange.ALONE
@@ -153,7 +152,7 @@ def connected() -> Iterator[Ranks]:
     with exchange.connected() as several:
         try:
             yield several
-        except ReportedError:
+        except exchange.ReportedError:
             raise
         except Exception:
             is_first_to_fail()  # before the others lose the connection, and fail
@@ -214,6 +213,8 @@ class Plan:
         """Return what the first process sent."""
         plan: dict[str, Any] = json.loads(self.ranks.broadcast(b""))
         if "exit_code" in plan:
+            from fashioncnn.training.ranks import ReportedError
+
             raise ReportedError(plan["exit_code"])
         return plan
 
@@ -241,6 +242,8 @@ def require_no_group(subject: str, ranks: Ranks) -> None:
         UsageError: in the first process; a `ReportedError` in the others.
     """
     if not ranks.is_first:
+        from fashioncnn.training.ranks import ReportedError
+
         raise ReportedError(UsageError.exit_code)
     raise UsageError(
         f"{subject}: several processes train one run; start one run per seed, or without torchrun"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fashioncnn.tracking.options import TrackerOption
     from fashioncnn.training.ranks import Ranks
 
-RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
+RESUMABLE_FLAGS = ("--epochs", "--data", "--device", "--kernels", "--threads")
 """Flags that can be given with ``--resume``."""
 
 
@@ -117,9 +117,7 @@ def _resume(
     if not is_done(run, before, settings):
         run.require_resumable()
         check_resumed(path, settings.model, custom)
-        if plan.ranks.are_several and "--device" not in given:
-            device = settings.runtime.device.partition(":")[0]  # each process has its own
-            settings = override(settings, {"runtime.device": device})
+        settings = _for_processes(run, settings, given, plan.ranks)
         trackers = resumed_trackers(path, trackers, [run.path])
         _continue(run, settings, custom, offline, json, plan, trackers)
         return
@@ -204,18 +202,29 @@ def _continue(
     from fashioncnn.cli.train_run import train_run
 
     ranks = plan.ranks
-    before = run.read_environment().get("world_size", 1)
-    if before != ranks.world_size:
-        note(
-            f"{run.path}: trained by {before} before, now by {plural(ranks.world_size, 'process')}"
-        )
-        settings = override(settings, {"runtime.threads": "auto"})
     plan.send(run=str(run.path), settings=settings.model_dump(mode="json"))
     settings, dataset = ranks.agree(
         lambda: _prepare(run, settings, custom, offline, ranks), lambda p: describe(*p)
     )
     with run.lock():
         train_run(run, settings, dataset, json, custom, ranks, trackers)
+
+
+def _for_processes(
+    run: RunFolder, settings: Settings, given: Sequence[str], ranks: Ranks
+) -> Settings:
+    """Return the settings with device and threads for the processes that are to train the run."""
+    changes = {}
+    if ranks.are_several and "--device" not in given:
+        changes["runtime.device"] = settings.runtime.device.partition(":")[0]  # each has its own
+    before = run.read_environment().get("world_size", 1)
+    if before != ranks.world_size:
+        note(
+            f"{run.path}: trained by {before} before, now by {plural(ranks.world_size, 'process')}"
+        )
+        if "--threads" not in given:
+            changes["runtime.threads"] = "auto"
+    return override(settings, changes)
 
 
 def _prepare(
@@ -245,10 +254,11 @@ def prepare_here(
 
     kernels = settings.runtime.kernels
     settings = prepare_resumed(settings, dataset, custom, ranks.world_size)
-    if settings.runtime.kernels != kernels:
+    if kernels not in ("auto", settings.runtime.kernels):
         note(
             f"{run.path}: started with native kernels, which are not available here; PyTorch's "
             "round differently"
         )
+    if kernels != settings.runtime.kernels:
         note_missing_kernels(settings)
     return settings

@@ -51,14 +51,13 @@ def serve(
             reduced size, and may have 16 times as many pixels, HEIC 4 times.
         max_body_mb: Reject larger requests, in MiB.
     """
-    from fashioncnn.environment import available_cores, require_modules
+    from fashioncnn.environment import available_cores, default_threads, require_modules
 
     require_modules("serve")
     from fashioncnn.serving.options import MIB, ServerOptions
     from fashioncnn.serving.run import is_loopback, listen, url_of
     from fashioncnn.serving.security import normalize_hosts, read_token
 
-    cores = max(1, available_cores() // workers)
     max_body_bytes = round(max_body_mb * MIB)
     options = ServerOptions(
         token=None if token_file is None else read_token(token_file),
@@ -66,10 +65,10 @@ def serve(
         max_pixels=round(max_megapixels * 1e6),
         max_body_bytes=max_body_bytes,
         max_pending_bytes=max(ServerOptions.max_pending_bytes, MIN_BODIES * max_body_bytes),
-        decoders=cores,
+        decoders=max(1, available_cores() // workers),
     )
     name = model.resolve().name if model.name in ("", "..") else model.name
-    load = partial(load_predictor, model, backend, cores)
+    load = partial(load_predictor, model, backend, default_threads(workers))
     with listen(host, port) as listening:
         predictor = load()  # reports an unusable model before anything else
         note(f"{model} at {url_of(listening)}; end it with Ctrl-C")

@@ -20,7 +20,7 @@ from fashioncnn.artifacts.onnx_file import (
     ExportRecord,
     read_onnx_model,
 )
-from fashioncnn.environment import available_cores
+from fashioncnn.environment import default_threads
 from fashioncnn.errors import ModelError, UsageError
 from fashioncnn.inference.backend import Backend
 
@@ -70,7 +70,7 @@ class OnnxBackend:
             description: from its metadata.
             record: from its metadata.
             source: name of the file, for messages.
-            threads: of ONNX Runtime; by default one per available core.
+            threads: of ONNX Runtime; by default `default_threads`.
             open_gradients: returns a backend for `activation_maps` that need gradients.
 
         Raises:
@@ -78,7 +78,7 @@ class OnnxBackend:
         """
         self.content, self.source = content, str(source)
         self.precision: Literal["fp32", "int8"] = record.precision
-        self.threads = threads or available_cores()
+        self.threads = threads or default_threads()
         self._arguments = content, description, record, source, threads, open_gradients
         self._open_gradients = open_gradients
         self._classes = len(description.labels)
@@ -191,7 +191,7 @@ def open_onnx_backend(
 
     Args:
         model: a model folder or an ONNX file, see `fashioncnn.artifacts.model_folder.find_model`.
-        threads: of ONNX Runtime; by default one per available core.
+        threads: of ONNX Runtime; by default `default_threads`.
         open_gradients: see `OnnxBackend`.
 
     Raises:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from fashioncnn.kernels.library import BatchNormOptions, Kernels
 from fashioncnn.kernels.tensors import (
     FLOAT32_CPU,
-    check_memory,
+    check_status,
     has_cpu_memory,
     is_channel_vector,
     is_channels_last,
@@ -226,7 +226,7 @@ class _BatchNorm(torch.autograd.Function):
         output = torch.empty_like(values)
         coefficients = torch.empty((3, options.channels), **FLOAT32_CPU)
         std = torch.empty(options.channels, **FLOAT32_CPU)
-        check_memory(
+        check_status(
             kernels.batch_norm_forward(
                 pointer(values),
                 pointer(residual),
@@ -264,7 +264,7 @@ class _BatchNorm(torch.autograd.Function):
         # Without ReLU the residual's gradient is the output's.
         copies = relu_mask is not None or len(gradients) > 1
         own_residual_grad = torch.empty_like(values) if ctx.has_residual and copies else None
-        check_memory(
+        check_status(
             ctx.kernels.batch_norm_backward(
                 pointer(values),
                 pointer(relu_mask),

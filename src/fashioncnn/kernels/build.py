@@ -87,13 +87,27 @@ def _load_or_compile(compiler: list[str]) -> Kernels:
             return _load(cached)
     with tempfile.TemporaryDirectory(prefix="fashioncnn-") as folder:
         library = _compile(source, compiler, Path(folder))
-        kernels = _load(library)
+        kernels = _load_new(library, cached)
         fault = find_fault(kernels)
         if fault:
             raise KernelError(fault)
         if cached is not None:
             store(library, cached)
     return kernels
+
+
+def _load_new(library: Path, cached: Path | None) -> Kernels:
+    """Load a new library, from the folder of the cache if the temporary one is mounted noexec."""
+    try:
+        return _load(library)
+    except KernelError:
+        if cached is None:
+            raise
+        with contextlib.suppress(OSError, KernelError):
+            cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="fashioncnn-", dir=cached.parent) as folder:
+                return _load(Path(shutil.copy(library, folder)))
+        raise
 
 
 def read_source() -> bytes:

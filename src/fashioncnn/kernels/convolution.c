@@ -280,10 +280,12 @@ INLINE conv_shape with_bf16(conv_shape s, const int bf16) {
 }
 
 /* The convolution: with s.pooled also pooling, bias and ReLU, and argmax unless null. One input
- * channel requires s.pooled. Returns 0, or 1 if memory is exhausted. */
+ * channel requires s.pooled. Returns 0, 1 if memory is exhausted, or 2 if convolutions in bfloat16
+ * are not compiled. */
 int conv_forward(const void *x, const float *w, const long *w_stride, const float *bias, void *y,
                  uint8_t *argmax, const conv_shape *shape, int threads) {
     const conv_shape s = *shape;
+    if (s.bf16 && !BF16_CONVOLUTIONS) return 2;
     const int direct = s.in_channels == 1;
     const long pairs = s.in_channels * s.out_channels;
     const long per_thread = direct ? padded_size(s)
@@ -321,11 +323,12 @@ INLINE void backward_thread(conv_shape s, const void *x, const char *u, const vo
 }
 
 /* Its gradients, overwritten. dx may be null; argmax and dbias are used only with s.pooled. Returns
- * 0, or 1 if memory is exhausted. */
+ * as `conv_forward`. */
 int conv_backward(const void *x, const float *w, const long *w_stride, const void *dy,
                   const uint8_t *argmax, void *dx, float *dw, const long *dw_stride, float *dbias,
                   const conv_shape *shape, int threads) {
     const conv_shape s = *shape;
+    if (s.bf16 && !BF16_CONVOLUTIONS) return 2;
     const long pairs = s.in_channels * s.out_channels;
     backward_scratch own;
     const long per_thread = divide_scratch(s, 0, &own);

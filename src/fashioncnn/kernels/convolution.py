@@ -14,7 +14,7 @@ from fashioncnn.kernels.library import ConvShape, Kernels
 from fashioncnn.kernels.pooling import POOL, pool_relu
 from fashioncnn.kernels.tensors import (
     FLOAT32_CPU,
-    check_memory,
+    check_status,
     has_cpu_memory,
     pointer,
     to_channels_last,
@@ -191,7 +191,7 @@ class _Convolution(torch.autograd.Function):
         argmax = None
         if save and pooled:
             argmax = torch.empty(output.shape, dtype=torch.uint8, device="cpu")
-        check_memory(
+        check_status(
             kernels.conv_forward(
                 pointer(images),
                 pointer(weight),
@@ -219,7 +219,7 @@ class _Convolution(torch.autograd.Function):
         images_grad = torch.empty_like(images) if ctx.needs_input_grad[0] else None
         weight_grad = torch.empty_like(weight)
         bias_grad = torch.empty(len(weight), **FLOAT32_CPU) if ctx.shape.pooled else None
-        check_memory(
+        check_status(
             ctx.kernels.conv_backward(
                 pointer(images),
                 pointer(weight),

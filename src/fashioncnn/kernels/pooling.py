@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from fashioncnn.kernels.library import Kernels, PoolShape
 from fashioncnn.kernels.tensors import (
     FLOAT32_CPU,
-    check_memory,
+    check_status,
     is_channel_vector,
     pointer,
     supports_features,
@@ -97,7 +97,7 @@ class _PoolReLU(torch.autograd.Function):
             memory_format=torch.channels_last,
         )
         bias_grad = torch.empty(ctx.shape.channels, **FLOAT32_CPU) if ctx.has_bias else None
-        check_memory(
+        check_status(
             ctx.kernels.pool_relu_backward(
                 pointer(gradient),
                 pointer(argmax),

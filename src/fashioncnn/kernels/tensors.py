@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fashioncnn.errors import KernelError
 from fashioncnn.kernels.library import Kernels
 
 FLOAT32_CPU: Any = {"dtype": torch.float32, "device": "cpu"}
 """Options of tensors that kernels write to, whatever torch's defaults are."""
+NOT_COMPILED = 2
+"""Returned by convolutions in bfloat16 where `Kernels.bf16_convolutions` is false."""
 
 
 def has_cpu_memory(tensor: Tensor, *dtypes: torch.dtype) -> bool:
@@ -62,11 +65,15 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def check_memory(status: int) -> None:
-    """Raise if a kernel returned that it could not allocate its scratch memory.
+def check_status(status: int) -> None:
+    """Raise if a kernel returned that it did nothing.
 
     Raises:
-        RuntimeError: with "out of memory" in the message, as PyTorch's CPU allocator does.
+        RuntimeError: it could not allocate its scratch memory; with "out of memory" in the message,
+            as PyTorch's CPU allocator does.
+        KernelError: it multiplies in bfloat16, for which this processor has no instructions.
     """
+    if status == NOT_COMPILED:
+        raise KernelError("this processor has no instructions for convolutions in bfloat16")
     if status != 0:
         raise RuntimeError("out of memory: a compiled kernel could not allocate scratch memory")

@@ -14,6 +14,7 @@ from fashioncnn.errors import UsageError
 from fashioncnn.kernels import Kernels, load_kernels
 from fashioncnn.models.batchnorm_cnn import BatchNormCNN
 from fashioncnn.models.fashion_cnn import FashionCNN
+from fashioncnn.models.hooks import forward_hooks
 from fashioncnn.models.layers import ConvolutionalNetwork, FlattenLinear, KernelLayer
 from fashioncnn.models.residual_cnn import ResidualCNN
 from fashioncnn.settings import CustomConfig, KernelsName, ModelConfig
@@ -146,10 +147,8 @@ def _count_multiply_adds(network: nn.Module, image: Tensor) -> int:
         elif isinstance(layer, FlattenLinear):
             counts.append(layer.weight.numel())
 
-    hooks = [layer.register_forward_hook(count) for layer in network.modules()]
-    network(image)
-    for hook in hooks:
-        hook.remove()
+    with forward_hooks(network.modules(), count):
+        network(image)
     return sum(counts)
 
 

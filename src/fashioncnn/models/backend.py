@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,17 +65,26 @@ def compute_logits(
         images: (n, channels, size, size) uint8 on the network's device, n > 0.
         precision: ``fp32`` or ``bf16``.
     """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    with torch.inference_mode(), autocast(images.device, precision):
+    with _evaluation_mode(network), torch.inference_mode(), autocast(images.device, precision):
         batches = [
             network(normalize(batch, preprocessing)).float()
             for batch in torch.split(images, BATCH_SIZE)
         ]
         logits: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
-    for module, training in modes:  # frozen layers stay in evaluation mode
-        module.training = training
     return logits
+
+
+@contextlib.contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode in the block; one that is in it may have more threads."""
+    training = [module for module in network.modules() if module.training]
+    if training:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module in training:  # frozen layers stay in evaluation mode
+            module.training = True
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fashioncnn.errors import UsageError
+from fashioncnn.models.hooks import forward_hooks
 from fashioncnn.models.layers import ConvolutionalNetwork
 
 
@@ -56,13 +57,9 @@ def _features_and_logits(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Te
         return output.clone()  # which the network may change in place
 
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
-    try:
+    with forward_hooks(layers, keep):
         # Frozen weights need an input with a gradient; the network may change it in place.
         logits: Tensor = network(inputs.clone().requires_grad_().clone())
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not outputs:
         raise UsageError("the network has no torch.nn.Conv2d, whose output Grad-CAM explains")
     return outputs[-1], logits

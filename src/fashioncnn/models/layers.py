@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +122,8 @@ class BatchNorm(nn.BatchNorm2d, KernelLayer):
         if self.momentum is None:  # cumulative statistics, as torch.optim.swa_utils.update_bn asks
             output = add_residual_relu_(super().forward(features), residual, relu)
             return output, output
-        cast("Tensor", self.num_batches_tracked).add_(1)
+        if self.num_batches_tracked is not None:  # without running statistics
+            self.num_batches_tracked.add_(1)
         return batch_norm_pair(
             self.kernels, features, residual, state, self.momentum, self.eps, relu
         )

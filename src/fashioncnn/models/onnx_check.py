@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.onnx_file import IMAGES, LOGITS, Verification
-from fashioncnn.environment import available_cores
+from fashioncnn.environment import default_threads
 from fashioncnn.errors import QualityGateError
 from fashioncnn.inference.backend import Backend
 from fashioncnn.inference.onnx_backend import open_session
@@ -26,7 +26,7 @@ class GraphBackend:
     """Computes logits with a graph, exactly as it will be written; for verification."""
 
     def __init__(self, graph: bytes) -> None:
-        self._session = open_session(graph, available_cores(), "exported graph")
+        self._session = open_session(graph, default_threads(), "exported graph")
 
     def logits(self, images: NDArray[np.uint8]) -> Floats:
         """Return logits, (n, classes) float32, for (n, size, size[, 3]) uint8 images, n > 0."""

@@ -71,7 +71,8 @@ def _prediction_rows(result: Result) -> Iterator[tuple[str, ...]]:
 
 def conditions_table(result: Result) -> Table:
     """Return the conditions of a measurement."""
-    device = result["gpu"] or f"{result['device']}, {result['threads']} threads"
+    threads = result["threads"]
+    device = result["gpu"] or f"{result['device']}, {threads} thread{'s' * (threads > 1)}"
     kernels = f", {result['kernels']} kernels" if "kernels" in result else ""
     limit = f"{_flops(result['limit_gflops'])} ({result['limit_precision']})"
     rows = (

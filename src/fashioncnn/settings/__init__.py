@@ -29,7 +29,13 @@ from fashioncnn.settings.optimizers import (
     OptimizerConfig,
     SGDConfig,
 )
-from fashioncnn.settings.runtime import DEVICE_NAME, DEVICE_NAMES, KernelsName, RuntimeConfig
+from fashioncnn.settings.runtime import (
+    DEVICE_NAME,
+    DEVICE_NAMES,
+    MAX_THREADS,
+    KernelsName,
+    RuntimeConfig,
+)
 from fashioncnn.settings.section import Section
 from fashioncnn.settings.training import DistillationConfig, TrainingConfig
 
@@ -95,6 +101,7 @@ __all__ = [
     "DEFAULT_NAMES",
     "DEVICE_NAME",
     "DEVICE_NAMES",
+    "MAX_THREADS",
     "SCHEMA",
     "SECTIONS",
     "AdamConfig",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ from fashioncnn.models.transfer import require_head
 from fashioncnn.models.verification import check_network
 from fashioncnn.settings import (
     CustomConfig,
+    KernelsName,
     ModelConfig,
     RuntimeConfig,
     Settings,
@@ -41,7 +43,7 @@ from fashioncnn.training.checks import (
     check_weights,
 )
 from fashioncnn.training.distillation import resolve_distillation
-from fashioncnn.training.selection import Candidate, fastest_candidate
+from fashioncnn.training.selection import Candidate, fastest_candidate, measure_candidates
 
 MAX_NAMES = 10
 """Classes that a message lists."""
@@ -109,9 +111,11 @@ def _resolve(
         network = _check_network(settings, model, dataset, len(train), sizes)
     else:
         network, runtime = _check_custom(settings, runtime, custom, dataset, sizes)
-    if custom is None and world_size == 1:  # several processes might select different kernels
-        batch_size = training.batch_size
-        runtime = _select_fastest(settings.runtime, runtime, model, dataset, batch_size)
+    if world_size == 1:  # several processes might select different kernels
+        select = partial(
+            _fastest_of, model, custom, dataset=dataset, batch_size=training.batch_size
+        )
+        runtime = _select_fastest(settings.runtime, runtime, select)
     if initial is not None:
         check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
@@ -267,30 +271,44 @@ def _check_custom(
 def _select_fastest(
     requested: RuntimeConfig,
     runtime: RuntimeConfig,
-    model: ModelConfig,
-    dataset: Dataset,
-    batch_size: int,
+    select: Callable[[tuple[Candidate, ...]], Candidate],
 ) -> RuntimeConfig:
-    """Replace kernels and precision by faster ones, as far as both are requested as ``auto``.
+    """Replace kernels and precision by faster ones, as far as they are requested as ``auto``.
 
-    Measured is only what this machine may choose from: kernels in bf16, and fp32 against bf16.
+    Compared is only what the CPU may choose from: kernels in bf16, and fp32 against bf16.
     """
-    if runtime.precision != "bf16" or runtime.kernels != "native":
+    if runtime.device != "cpu" or runtime.precision != "bf16":
         return runtime
-    candidates: list[Candidate] = [("bf16", "native")]
-    if requested.kernels == "auto" and load_kernels().bf16_convolutions:  # else equal to "mixed"
+    resolved = cast("KernelsName", runtime.kernels)
+    candidates: list[Candidate] = [("bf16", resolved)]
+    if (
+        requested.kernels == "auto"
+        and resolved == "native"
+        and load_kernels().bf16_convolutions  # else equal to "mixed"
+    ):
         candidates.append(("bf16", "mixed"))
     if requested.precision == "auto":
-        candidates.append(("fp32", "native"))
-    precision, kernels = fastest_candidate(
-        tuple(candidates),
-        model,
-        len(dataset.class_names),
-        dataset.channels,
-        dataset.train.images.shape[1],
-        batch_size,
-    )
+        candidates.append(("fp32", resolved))
+    if len(candidates) == 1:
+        return runtime
+    precision, kernels = select(tuple(candidates))
     return runtime.model_copy(update={"precision": precision, "kernels": kernels})
+
+
+def _fastest_of(
+    model: ModelConfig,
+    custom: CustomNetwork | None,
+    candidates: tuple[Candidate, ...],
+    *,
+    dataset: Dataset,
+    batch_size: int,
+) -> Candidate:
+    """Return the candidate that is measured to be the fastest for a network."""
+    size, classes, channels = dataset.image_size, len(dataset.class_names), dataset.channels
+    if custom is None:
+        return fastest_candidate(candidates, model, classes, channels, size, batch_size)
+    build = partial(custom.build, size, classes, channels)
+    return measure_candidates(candidates, build, (channels, size, size), batch_size)
 
 
 def _normalizes_single_values(network: nn.Module) -> bool:

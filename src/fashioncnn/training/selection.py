@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -35,9 +36,7 @@ def fastest_candidate(
 ) -> Candidate:
     """Return the candidate that computes a network's gradients on the CPU in the shortest time.
 
-    All compute those of one batch in turns, with the present number of threads; the medians of the
-    ratios to the first candidate decide. Measured once per process and network, in about as long as
-    two training steps of each take. Random number generators are left unchanged.
+    Measured once per process and network; see `measure_candidates`.
 
     Args:
         candidates: at least one; the first one is returned unless another is faster by `MARGIN`.
@@ -50,14 +49,42 @@ def fastest_candidate(
     Raises:
         KernelError: compiled kernels cannot be used on this machine.
     """
+
+    def build() -> nn.Module:
+        return build_model(model, image_size, classes, in_channels)
+
+    return measure_candidates(candidates, build, (in_channels, image_size, image_size), batch_size)
+
+
+def measure_candidates(
+    candidates: tuple[Candidate, ...],
+    build: Callable[[], nn.Module],
+    shape: tuple[int, int, int],
+    batch_size: int,
+) -> Candidate:
+    """Return the candidate that computes a network's gradients on the CPU in the shortest time.
+
+    All compute those of one batch in turns, with the present number of threads; the medians of the
+    ratios to the first candidate decide. It takes about as long as two training steps of each.
+    Random number generators are left unchanged.
+
+    Args:
+        candidates: see `fastest_candidate`.
+        build: returns a new network.
+        shape: of an image, (channels, rows, columns).
+        batch_size: of the training; the measured batch has at most `IMAGES`.
+
+    Raises:
+        KernelError: compiled kernels cannot be used on this machine.
+    """
     if len(candidates) == 1:
         return candidates[0]
     with isolated_torch_state():
         torch.manual_seed(0)
-        network = build_model(model, image_size, classes, in_channels)
+        network = build()
         place_network(network, torch.device("cpu"))
         n = max(2, min(batch_size, IMAGES))  # batch norm needs more than one value per channel
-        images = torch.rand(n, in_channels, image_size, image_size)
+        images = torch.rand(n, *shape)
         rounds = [
             [_seconds(network, candidate, images) for candidate in candidates]
             for _ in range(1 + ROUNDS)

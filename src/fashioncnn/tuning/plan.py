@@ -8,7 +8,7 @@ from dataclasses import replace
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
 from fashioncnn.data.training_data import training_data_name
-from fashioncnn.environment import available_cores
+from fashioncnn.environment import default_threads
 from fashioncnn.settings import DistillationConfig, FashionCNNConfig, Settings
 from fashioncnn.training.distillation import resolve_teachers
 from fashioncnn.training.prepare import prepare_settings
@@ -93,4 +93,4 @@ def trial_settings(recipe: Settings, jobs: int) -> Settings:
 def trial_threads(recipe: Settings, jobs: int) -> int:
     """Return the CPU threads of a trial: ``auto`` divides the available cores among the jobs."""
     threads = recipe.runtime.threads
-    return max(1, available_cores() // jobs) if threads == "auto" else threads
+    return default_threads(jobs) if threads == "auto" else threads
