@@ -1,6 +1,6 @@
 import numpy as np
 
-from fashioncnn.data.sketches import draw_split
+from fashioncnn.data.sketches import OVERSAMPLING, SIZE, _block_means, draw_split
 
 
 def test_sizes_types_and_class_balance(sketches):
@@ -25,3 +25,11 @@ def test_garments_are_light_on_a_dark_background(sketches):
     images = sketches.train.images
     border = np.concatenate([images[:, 0].ravel(), images[:, -1].ravel()])
     assert np.median(border) < 20 < images.mean()
+
+
+def test_means_of_blocks_are_exact():
+    side = SIZE * OVERSAMPLING
+    image = np.random.default_rng(0).integers(0, 256, (side, side), np.uint8)
+    image[:OVERSAMPLING, :OVERSAMPLING] = 255
+    means = image.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING).mean(axis=(1, 3))
+    np.testing.assert_array_equal(_block_means(image), means)

@@ -1,6 +1,7 @@
 """Makes equal runs produce equal bytes: constant times, constant memory, figures of their data."""
 
 import contextlib
+import html
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -64,14 +65,23 @@ class Shown:
 
 @contextlib.contextmanager
 def no_figures() -> Iterator[None]:
-    """Draw no figures; write what they would show, of those in SVG the data of lines."""
+    """Draw no figures; write what they would show, of those of a search the data of lines."""
+    from fashioncnn.reporting.page import page_template
+
     with (
         patch("fashioncnn.reporting.run_figures.curves_figure", Shown),
         patch("fashioncnn.reporting.run_figures.confusion_figure", Shown),
+        patch("fashioncnn.reporting.page.comparison_svg", _shown_svg),
+        patch.dict(page_template("run.html.j2").environment.globals, curves_svg=_shown_svg),
+        patch.dict(page_template("runs.html.j2").environment.globals, curves_svg=_shown_svg),
         patch("matplotlib.figure.Figure.draw_without_rendering", lambda figure: None),
         patch("matplotlib.figure.Figure.savefig", _write_lines),
     ):
         yield
+
+
+def _shown_svg(*content: Any) -> str:
+    return f'<svg viewBox="0 0 1 1"><text>{html.escape(repr(content))}</text></svg>'
 
 
 def _write_lines(figure: Any, file: Any, format: str, **options: Any) -> None:

@@ -58,13 +58,23 @@ def _draw_image(garment: Callable[[Generator], list[Shape]], rng: Generator) -> 
             draw.polygon(xy, fill=level)
         else:
             draw.line(xy, fill=level, width=OVERSAMPLING)
-    image = np.asarray(canvas, np.float64)
-    image = image.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING).mean(axis=(1, 3))
+    image = _block_means(np.asarray(canvas))
     inside = image > 0
     image = image * _random_pattern(rng) + rng.normal(0, rng.uniform(3, 18), image.shape) * inside
     image += rng.normal(0, 5, image.shape)
     gray: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
     return gray
+
+
+def _block_means(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the means of blocks of OVERSAMPLING × OVERSAMPLING pixels, by sums of integers."""
+    rows = np.zeros((SIZE, image.shape[1]), np.uint16)
+    for i in range(OVERSAMPLING):
+        rows += image[i::OVERSAMPLING]
+    sums = np.zeros((SIZE, SIZE), np.uint16)
+    for i in range(OVERSAMPLING):
+        sums += rows[:, i::OVERSAMPLING]
+    return sums / np.float64(OVERSAMPLING**2)
 
 
 def _random_transform(rng: Generator) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -79,9 +89,9 @@ def _random_transform(rng: Generator) -> Callable[[NDArray[np.float64]], NDArray
 def _random_pattern(rng: Generator) -> NDArray[np.float64]:
     """Return (SIZE, SIZE) brightness factors around 1: uniform, stripes or a gradient."""
     kind = rng.integers(3)
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     if kind == 0:
         return np.ones((SIZE, SIZE))
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     position = rows if rng.random() < 0.5 else columns
     factors: NDArray[np.float64]
     if kind == 1:
