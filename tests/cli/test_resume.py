@@ -186,3 +186,22 @@ def test_a_rejected_extension_leaves_a_distilled_run_finished(cli, idx_folder):
     assert "3 epochs, not 1" in cli.fails(1, "train", "--resume", "r", "--epochs", "4")
     assert Path("r/metrics.json").read_bytes() == metrics
     assert "nothing to do" in cli("train", "--resume", "r")[2]
+
+
+def test_a_run_resumes_with_other_kernels_and_threads(cli, trained):
+    """Version 0.3 recorded in bf16 as native what is mixed now."""
+    edit_config(trained, 'kernels = "torch"', 'kernels = "native"')
+    others = "--kernels", "torch", "--threads", "1"
+    _, _, err = cli("train", "--resume", trained, "--epochs", "3", *others)
+    assert "cannot be changed" not in err
+    assert "not available here" not in err
+    config = Path(trained, "config.toml").read_text()
+    assert 'kernels = "torch"' in config
+    assert "threads = 1" in config
+    assert "epochs = 3" in config
+
+
+def test_automatic_kernels_of_a_resumed_run_are_no_missing_ones(cli, trained):
+    _, _, err = cli("train", "--resume", trained, "--epochs", "3", "--kernels", "auto")
+    assert "3 epochs" in err or "epoch 3" in err
+    assert "not available here" not in err

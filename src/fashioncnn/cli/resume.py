@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fashioncnn.tracking.options import TrackerOption
     from fashioncnn.training.ranks import Ranks
 
-RESUMABLE_FLAGS = ("--epochs", "--data", "--device")
+RESUMABLE_FLAGS = ("--epochs", "--data", "--device", "--kernels", "--threads")
 """Flags that can be given with ``--resume``."""
 
 
@@ -121,7 +121,8 @@ def _resume(
             device = settings.runtime.device.partition(":")[0]  # each process has its own
             settings = override(settings, {"runtime.device": device})
         trackers = resumed_trackers(path, trackers, [run.path])
-        _continue(run, settings, custom, offline, json, plan, trackers)
+        keeps_threads = "--threads" in given
+        _continue(run, settings, custom, offline, json, plan, trackers, keeps_threads=keeps_threads)
         return
     if not run.finished:
         write_missing_report(run, resumed_trackers(path, trackers, [run.path]))
@@ -200,6 +201,8 @@ def _continue(
     json: bool,
     plan: Plan,
     trackers: Sequence[TrackerOption],
+    *,
+    keeps_threads: bool,
 ) -> None:
     from fashioncnn.cli.train_run import train_run
 
@@ -209,7 +212,8 @@ def _continue(
         note(
             f"{run.path}: trained by {before} before, now by {plural(ranks.world_size, 'process')}"
         )
-        settings = override(settings, {"runtime.threads": "auto"})
+        if not keeps_threads:
+            settings = override(settings, {"runtime.threads": "auto"})
     plan.send(run=str(run.path), settings=settings.model_dump(mode="json"))
     settings, dataset = ranks.agree(
         lambda: _prepare(run, settings, custom, offline, ranks), lambda p: describe(*p)
@@ -245,7 +249,7 @@ def prepare_here(
 
     kernels = settings.runtime.kernels
     settings = prepare_resumed(settings, dataset, custom, ranks.world_size)
-    if settings.runtime.kernels != kernels:
+    if kernels in ("native", "mixed") and settings.runtime.kernels == "torch":
         note(
             f"{run.path}: started with native kernels, which are not available here; PyTorch's "
             "round differently"

@@ -54,8 +54,8 @@ def train(
     Args:
         recipe: The settings to train with; with --from, by default finetune.
         out: The run folder to write; it must be new or empty. Default: runs/train-N.
-        resume: Resume this run from its last checkpoint. Only --epochs, --data and --device can
-            be changed.
+        resume: Resume this run from its last checkpoint. Only --epochs, --data, --device, --kernels
+            and --threads can be changed.
         from_: Start with the weights of this run, model folder or bundled model. Classes of the
             same name are kept, others are added.
         map_: The model's class for a class of the data, as in --map pants=Trouser. Of several, as
