@@ -16,8 +16,8 @@ PAGES = {
 }
 """Files of the repository that are pages of the site, by the name of the page."""
 LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
-FENCE = re.compile(r"^(```\w+) (.+)$", re.MULTILINE)
-"""The first line of a code block with options for `tests/test_docs.py`."""
+FENCE = re.compile(r"^```(\w+)(.*)$", re.MULTILINE)
+"""The first line of a code block; after the language, options for `tests/test_docs.py`."""
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Return a page whose links lead to pages; links to other files become text.
 
     Code blocks lose the options of the tests, with which Markdown would not recognize them; a file
-    name becomes their title.
+    name becomes their title. Commands have no prompt, without which ``console`` shows them as output.
     """
     uri = page.file.src_uri
     source = ROOT / PAGES.get(uri, f"docs/{uri}")
@@ -49,6 +49,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _plain_fence(match: re.Match[str]) -> str:
-    fence, options = match.groups()
+    language, options = match.groups()
     file = re.search(r"\bfile=(\S+)", options)
-    return f'{fence} title="{file[1]}"' if file else fence
+    title = f' title="{file[1]}"' if file else ""
+    return f"```{'bash' if language == 'console' else language}{title}"

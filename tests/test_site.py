@@ -37,6 +37,7 @@ def test_code_blocks_of_the_site_have_no_options_of_tests(source):
     after = hooks["on_page_markdown"](before, page)
     fences = re.findall(r"^```.*$", after, re.MULTILINE)
     assert [f for f in fences if not re.fullmatch(r'```(\w+( title="[\w.]+")?)?', f)] == []
+    assert "```console" not in after
     assert after.count('title="') == len(re.findall(r"^```\w+ file=", before, re.MULTILINE))
 
 
