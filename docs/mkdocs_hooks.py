@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Return a page whose links lead to pages; links to other files become text.
 
     Code blocks lose the options of the tests, with which Markdown would not recognize them; a file
-    name becomes their title. Commands have no prompt, so that ``console`` would show them as output.
+    name becomes their title. Commands have no prompt, so ``console`` would show them as output.
     """
     uri = page.file.src_uri
     source = ROOT / PAGES.get(uri, f"docs/{uri}")
