@@ -1,7 +1,7 @@
 """Fine-tune on photographs and measure accuracy on others, by images per class.
 
-    python benchmarks/finetune.py clothing-dataset-small/train --from photo --images 20 --draws 3
-    python benchmarks/finetune.py clothing-dataset-small/train --from photo --report
+    python benchmarks/finetune.py clothing-dataset-small/train --from photo-zero-shot --images 20
+    python benchmarks/finetune.py clothing-dataset-small/train --from photo-zero-shot --report
     python benchmarks/finetune.py --table
 
 The photographs are the train split of https://github.com/alexeygrigorev/clothing-dataset-small

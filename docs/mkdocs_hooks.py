@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages outside docs/, and links to files that are not part of the site."""
+"""Hooks of mkdocs: pages outside docs/, links to files that are not on the site, code blocks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ PAGES = {
 }
 """Files of the repository that are pages of the site, by the name of the page."""
 LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+FENCE = re.compile(r"^```(\w+)(.*)$", re.MULTILINE)
+"""The first line of a code block; after the language, options for `tests/test_docs.py`."""
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
@@ -26,7 +28,11 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return a page whose links lead to pages; links to other files become text."""
+    """Return a page whose links lead to pages; links to other files become text.
+
+    Code blocks lose the options of the tests, with which Markdown would not recognize them; a file
+    name becomes their title. Commands have no prompt, so ``console`` would show them as output.
+    """
     uri = page.file.src_uri
     source = ROOT / PAGES.get(uri, f"docs/{uri}")
 
@@ -39,4 +45,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return text
         return f"{image}[{text}]({'../' * uri.count('/')}{name}{anchor or ''})"
 
-    return LINK.sub(rewrite, markdown)
+    return FENCE.sub(_plain_fence, LINK.sub(rewrite, markdown))
+
+
+def _plain_fence(match: re.Match[str]) -> str:
+    language, options = match.groups()
+    file = re.search(r"\bfile=(\S+)", options)
+    title = f' title="{file[1]}"' if file else ""
+    return f"```{'bash' if language == 'console' else language}{title}"

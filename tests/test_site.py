@@ -2,15 +2,20 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import fashioncnn
 
+from .test_docs import GUIDE, prose_of
+
 ROOT = Path(__file__).parents[1]
+PAGES = [*GUIDE, ROOT / "docs" / "RESULTS.md", ROOT / "docs" / "SECURITY.md"]
 PUBLIC = sorted(set(fashioncnn.__all__) - {"__version__"})
 
 
@@ -20,6 +25,20 @@ def test_api_page_lists_every_public_name():
     errors = {name for name in PUBLIC if hasattr(fashioncnn.errors, name)}
     assert "::: fashioncnn.errors" in page
     assert set(PUBLIC) - errors <= listed
+
+
+@pytest.mark.parametrize("source", PAGES, ids=lambda path: path.name)
+def test_code_blocks_of_the_site_have_no_options_of_tests(source):
+    pytest.importorskip("mkdocs", reason="builds the site")
+    hooks = runpy.run_path(str(ROOT / "docs" / "mkdocs_hooks.py"))
+    name = source.relative_to(ROOT / "docs").as_posix()
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=name))
+    before = source.read_text("utf-8")
+    after = hooks["on_page_markdown"](before, page)
+    fences = re.findall(r"^```.*$", after, re.MULTILINE)
+    assert [f for f in fences if not re.fullmatch(r'```(\w+( title="[\w.]+")?)?', f)] == []
+    assert "```console" not in after
+    assert after.count('title="') == len(re.findall(r"^```\w+ file=", before, re.MULTILINE))
 
 
 @pytest.mark.slow
@@ -34,6 +53,11 @@ def test_site_builds_without_warnings(tmp_path):
     assert done.returncode == 0, done.stderr
     api = (tmp_path / "api.html").read_text("utf-8")
     assert [name for name in PUBLIC if f'.{name}"' not in api] == []
+    for source in PAGES:
+        page = (tmp_path / source.relative_to(ROOT / "docs")).with_suffix(".html")
+        html = page.read_text("utf-8")
+        assert html.count("<h2 id=") == len(re.findall(r"^## ", prose_of(source), re.MULTILINE))
+        assert "```" not in html, page
     loaded = re.compile(r"<(?:script|link|img)\b[^>]*(?:src|href)=\"?(https?:[^\" >]*)")
     for page in tmp_path.rglob("*.html"):
         assert loaded.findall(page.read_text("utf-8")) == [], page

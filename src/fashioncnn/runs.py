@@ -317,7 +317,10 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     if not path.is_dir():
-        raise UsageError(f"{path}: no such run folder; start a run there with --out {path}")
+        raise UsageError(
+            f"{path}: no such run folder; name an existing one, or start one with train --out "
+            f"{path}"
+        )
     if run.config.exists():
         return run
     reject_group(path)

@@ -188,7 +188,7 @@ def test_copy_of_a_run_is_rejected(cli, make_run):
 def test_paths_without_finished_runs_are_rejected(cli, make_run):
     Path("empty").mkdir()
     make_run("a")
-    assert "no such run folder" in cli.fails(2, "compare", "a", "nowhere")
+    assert "no such run folder; name an existing one" in cli.fails(2, "compare", "a", "nowhere")
     assert "neither a run nor a folder" in cli.fails(2, "compare", "a", "empty")
     Path("a/metrics.json").unlink()
     line = cli.fails(2, "compare", "a", "empty")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fashioncnn.cli.predict_arguments import output_format
+from fashioncnn.cli.predict_arguments import output_format, reject_model_folder
 from fashioncnn.errors import UsageError
 
 from .conftest import command_id
@@ -89,6 +89,17 @@ def test_run_and_model_folders_are_not_folders_of_images(cli, files, kind):
         f"fashioncnn: runs/x: a {kind} folder, not images; to predict with its model, use --model "
         "runs/x"
     )
+
+
+def test_the_name_of_a_bundled_model_is_not_an_image(cli):
+    assert cli.fails(2, "predict", "photo", "a.png") == (
+        "fashioncnn: photo: a bundled model, not an image; to predict with it, use --model photo"
+    )
+
+
+def test_a_folder_with_the_name_of_a_bundled_model_contains_images():
+    Path("photo").mkdir()
+    assert reject_model_folder("photo") == "photo"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,11 @@ FAILURES = {
     "top is text": (422, post(b"x", "image/png", "?top=many"), "top"),
     "top is too large": (422, post(b"x", "image/png", "?top=1000"), "top"),
     "explain": (422, post(b"x", "image/png", "?explain=perhaps"), "explain"),
-    "unknown parameter": (422, post(b"x", "image/png", "?tpo=1"), "tpo"),
+    "unknown parameter": (
+        422,
+        post(b"x", "image/png", "?tpo=1"),
+        "query.tpo: unknown parameter; see /openapi.json",
+    ),
     "repeated parameter": (
         422,
         post(b"x", "image/png", "?top=1&top=2"),

@@ -10,7 +10,7 @@ from fashioncnn.errors import FashionCNNError
 
 COMMANDS = (
     (re.compile(r"; (?:resume|finish) it with:? .*"), "; it has to be resumed first"),
-    (re.compile(r"; start a run there with --out .*"), ""),
+    (re.compile(r"; name an existing one, or start one with train --out .*"), ""),
     (re.compile(r", or resume it with --resume .*"), ""),
     (re.compile(r", or raise the limit with predict --max-megapixels"), ""),
     (re.compile(r"; run: fashioncnn evaluate .*"), "; evaluate the run first"),

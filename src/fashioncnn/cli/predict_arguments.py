@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ FOLDERS = (
 """Kinds of folders and the files by which they are recognized."""
 HOW_TO_REDUCE = "resize the image, or raise --max-megapixels"
 """What to do about an image over the limit."""
+NAME = re.compile(r"[a-z0-9-]+")
+"""Of a bundled model; no path, and without a suffix."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,12 @@ def check_sources(sources: tuple[str, ...], from_file: str | None, options: Iter
 
 
 def reject_model_folder(source: str) -> str:
-    """Return `source`, or raise `UsageError` if it is a run or model folder, or an ONNX file."""
+    """Return `source`, or raise `UsageError` if it is a model: a folder, a file or a name."""
     folder = Path(source)
+    if _is_bundled(source) and not _is(folder.exists):
+        raise UsageError(
+            f"{source}: a bundled model, not an image; to predict with it, use --model {source}"
+        )
     if folder.suffix.lower() == ".onnx" and _is(folder.is_file):
         raise UsageError(
             f"{source}: a model, not an image; to predict with it, use --model {source}"
@@ -174,6 +181,14 @@ def output_format(format_: str | None, json: bool, out: Path | None) -> str:
             f"--out {out}: no format has the suffix '{suffix}'; use {known}, or --format"
         )
     return FORMAT_OF_SUFFIX[suffix]
+
+
+def _is_bundled(name: str) -> bool:
+    if not NAME.fullmatch(name):
+        return False  # as most of millions of names
+    from fashioncnn.artifacts.model_folder import bundled_models
+
+    return name in bundled_models()
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -103,9 +104,16 @@ def _with_head(methods: str) -> str:
 def describe_validation(error: RequestValidationError) -> str:
     """Return the invalid parameters in one line, the first few of many."""
     return _join(
-        f"{_shortened('.'.join(map(str, each['loc'])))}: {each['msg'][:1].lower()}{each['msg'][1:]}"
-        for each in error.errors()
+        f"{_shortened('.'.join(map(str, each['loc'])))}: {_reason(each)}" for each in error.errors()
     )
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """Return what is the matter with one parameter."""
+    if error["type"] == "extra_forbidden":
+        return "unknown parameter; see /openapi.json"
+    message: str = error["msg"]
+    return message[:1].lower() + message[1:]
 
 
 def require_single(parameters: QueryParams) -> None:
