@@ -21,7 +21,16 @@ LABELS = (np.arange(N) % 10).astype(np.uint8)
 def make_run(trained):
     """Return a function that writes a run with random predictions, which takes no training."""
 
-    def make(path, seed=0, *, splits=("validation",), learning_rate=0.001, images="images"):
+    def make(
+        path,
+        seed=0,
+        *,
+        splits=("validation",),
+        learning_rate=0.001,
+        images="images",
+        labels=LABELS,
+        margin=1,
+    ):
         settings = RunFolder(Path(trained)).settings()
         optimizer = settings.optimizer.model_copy(update={"learning_rate": learning_rate})
         training = settings.training.model_copy(update={"seed": seed})
@@ -33,11 +42,11 @@ def make_run(trained):
         run.write_history([])
         run.write_metrics(NO_METRICS)
         logits = np.random.default_rng(seed).normal(size=(N, 10)).astype(np.float32)
-        logits[np.arange(N), LABELS] += 1
+        logits[np.arange(N), labels] += margin
         identity = {"model_sha256": str(path), "precision": "fp32"}
         identity |= {f"{split}_sha256": f"{split} {images}" for split in splits}
         save_predictions(
-            run.predictions, dict.fromkeys(splits, SplitPredictions(logits, LABELS)), identity
+            run.predictions, dict.fromkeys(splits, SplitPredictions(logits, labels)), identity
         )
         return path
 
@@ -200,3 +209,13 @@ def test_one_run_and_several_are_rejected(cli, make_run):
     make_run("group/1", 1)
     make_run("group/2", 2)
     assert "a is one run and group is 2 runs" in cli.fails(2, "compare", "a", "group")
+
+
+def test_each_run_is_compared_by_its_own_label_of_several_correct_classes(cli, make_run):
+    """As after `train --map shoes=Sandal,Sneaker`: the most probable class is the label."""
+    other = np.where(LABELS == 5, 7, LABELS).astype(np.uint8)
+    make_run("first", margin=20)
+    make_run("second", 1, labels=other, margin=20)
+    comparison = cli.json("compare", "first", "second")
+    assert (comparison["a"]["accuracy"], comparison["b"]["accuracy"]) == (1, 1)
+    assert (comparison["accuracy_difference"], comparison["pairs"]) == (0, [])

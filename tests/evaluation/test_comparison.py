@@ -172,3 +172,31 @@ def test_groups_of_the_same_seeds_are_compared_in_pairs_whatever_their_order():
     assert unpaired["accuracy_difference"] == compared[0]["accuracy_difference"]
     widths = [np.ptp(c["accuracy_difference_ci95"]) for c in (compared[0], unpaired)]
     assert widths[0] < widths[1] / 2
+
+
+def test_several_correct_classes_of_an_image_count_for_every_run():
+    """A and B predict different ones of two correct classes, and each has its own as the label."""
+    labels = np.arange(40, dtype=np.uint8) % 4
+    a, b = logits_of(labels), logits_of(labels)
+    either = labels == 0  # or 1
+    b[either] = logits_of(1)
+    b_labels = np.where(either, 1, labels).astype(np.uint8)
+    groups = Group("a", [a], labels=[labels]), Group("b", [b], labels=[b_labels])
+    compared = compare_groups(*groups, labels, NAMES)
+    assert (compared["a"]["accuracy"], compared["b"]["accuracy"]) == (1, 1)
+    assert compared["accuracy_difference"] == compared["loss_difference"] == 0
+    assert (compared["accuracy_difference_p"], compared["pairs"]) == (1, [])
+    assert [row["b"] for row in compared["per_class"]] == [1, 1, 1, 1]
+
+
+def test_labels_of_runs_follow_their_order_by_seed():
+    labels = np.arange(40, dtype=np.uint8) % 4
+    other = ((labels + 1) % 4).astype(np.uint8)
+    runs = [(logits_of(labels), labels), (logits_of(other), other)]
+    groups = [
+        Group(name, [runs[i][0] for i in order], order, [runs[i][1] for i in order])
+        for name, order in (("a", (0, 1)), ("b", (1, 0)))
+    ]
+    compared = compare_groups(*groups, labels, NAMES)
+    assert compared["paired_by_seed"]
+    assert (compared["a"]["accuracy"], compared["b"]["accuracy"]) == (1, 1)

@@ -26,3 +26,11 @@ def test_auroc_is_that_of_scikit_learn():
     positive, negative = random.integers(0, 20, 57) / 20, random.integers(0, 15, 43) / 20
     expected = metrics.roc_auc_score([1] * 57 + [0] * 43, [*positive, *negative])
     assert auroc(positive, negative) == pytest.approx(expected)
+
+
+def test_order_of_images_of_the_same_confidence_has_no_effect():
+    """A certain model has confidence 1 for most images, which folders sort by their class."""
+    confidences, correct = np.array([1.0] * 8 + [0.5] * 2), np.arange(10) < 6
+    for order in (np.arange(10), np.arange(10)[::-1]):
+        rows = accuracy_at_coverage(confidences[order], correct[order], (1.0, 0.9, 0.8, 0.4))
+        assert [row["accuracy"] for row in rows] == pytest.approx([0.6, 6 / 9, 0.75, 0.75])

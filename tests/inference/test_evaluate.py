@@ -175,3 +175,9 @@ def test_metrics_need_no_network():
     metrics = model_metrics(description, logits, labels, "arrays", "test")
     assert (metrics["dataset"], metrics["accuracy"]) == ("arrays", 0.5)
     assert metrics["calibrated"]["temperature"] == 2.0
+
+
+def test_a_split_without_images_of_the_classes_is_rejected(evaluate, split):
+    labels, allowed = np.zeros(len(split), np.uint8), np.zeros((len(split), 3), bool)
+    with pytest.raises(DataError, match="no image of the test split belongs to a class"):
+        evaluate(replace(split, labels=labels, allowed=allowed))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fashioncnn.config import resolve
+from fashioncnn.data.dataset import Split
 from fashioncnn.errors import RunError
 from fashioncnn.evaluation.metrics import softmax
-from fashioncnn.evaluation.predictions import load_predictions
+from fashioncnn.evaluation.predictions import load_predictions, save_predictions
 from fashioncnn.reporting.mistakes import MISTAKES_SHOWN, find_mistakes, has_evaluated_images
 from fashioncnn.reporting.run_report import data_warning, read_run
 from fashioncnn.runs import create_run
@@ -70,3 +71,21 @@ def test_history_with_missing_epochs_is_rejected(run):
 )
 def test_warning_names_data_other_than_fashion_mnist(dataset, warning):
     assert data_warning(dataset) == warning
+
+
+def test_images_outside_of_the_classes_do_not_hide_the_mistakes(run, evaluated_images):
+    """They have no predictions; the positions of the mistakes are those of the whole split."""
+    outside = evaluated_images.subset(np.arange(3))
+    allowed = np.eye(10, dtype=bool)[evaluated_images.labels]
+    split = Split(
+        np.concatenate([outside.images, evaluated_images.images]),
+        np.concatenate([np.zeros(3, np.uint8), evaluated_images.labels]),
+        allowed=np.concatenate([np.zeros((3, 10), bool), allowed]),
+    )
+    before = read_run(run, {"test": evaluated_images}).mistakes
+    predictions, identity = load_predictions(run.predictions)
+    identity["test_sha256"] = split.within_classes().sha256
+    save_predictions(run.predictions, predictions, identity)
+    mistakes = read_run(run, {"test": split}).mistakes
+    assert before and [m.image for m in mistakes] == [m.image for m in before]
+    assert [m.index for m in mistakes] == [m.index + 3 for m in before]

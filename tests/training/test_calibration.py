@@ -1,5 +1,7 @@
 """Temperature, OOD detector and abstention threshold, fitted on the prediction path."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from fashioncnn.evaluation.metrics import cross_entropy
 from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.settings import FashionCNNConfig
-from fashioncnn.training.calibration import calibrate
+from fashioncnn.training.calibration import HeldOut, calibrate
 from fashioncnn.training.run import train_model
 
 CPU = torch.device("cpu")
@@ -173,3 +175,24 @@ def test_threshold_below_one_is_kept_for_certain_predictions(small, tiny_setting
     settings = tiny_settings("training.abstain_below=auto")
     spec = calibrate(predictor, settings, Split(images, labels), CPU)
     assert 0.999 < spec.abstain_below < 1
+
+
+def with_views(split, allowed):
+    views = tuple(np.stack([image, image[:, ::-1]]) for image in split.images)
+    return replace(split, views=views, allowed=allowed)
+
+
+def test_a_fold_of_outliers_only_has_no_part_in_the_temperature(small, tiny_settings):
+    predictor = make_predictor(small)
+    images = small.test.subset(np.arange(60))
+    inside = with_views(images, np.eye(10, dtype=bool)[images.labels])
+    others = replace(small.test.subset(np.arange(60, 80)), labels=np.zeros(20, np.uint8))
+    outside = with_views(others, np.zeros((20, 10), bool))
+    settings = tiny_settings("training.abstain_below=auto")
+    folds = [HeldOut(predictor, split) for split in (outside, inside)]
+    spec = calibrate(predictor, settings, None, CPU, folds)
+    alone = calibrate(predictor, settings, None, CPU, folds[1:])
+    assert spec.temperature == alone.temperature != 1
+    assert (alone.ood_detector, spec.ood_detector is None) == (None, False)
+    without = calibrate(predictor, settings, None, CPU, folds[:1])
+    assert (without.temperature, without.abstain_below) == (1.0, 0.0)

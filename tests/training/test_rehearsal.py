@@ -52,6 +52,14 @@ def test_an_epoch_goes_on_from_any_batch():
             assert pixels(batches.epoch(epoch, done * batches.batch_size)) == whole[done:]
 
 
+@pytest.mark.parametrize("n", [8, 9, 10])
+def test_a_whole_epoch_has_no_further_batch(n):
+    """The last batch of nine images is smaller; a checkpoint after it must not repeat it."""
+    batches = RehearsalBatches(make(n, 2), make(7, 3, first=100))
+    assert len(pixels(batches.epoch(0))) == -(-n // 2)
+    assert pixels(batches.epoch(0, len(batches))) == []
+
+
 @pytest.fixture
 def partial(small):
     """Return a dataset with two correct classes for some images and none for others."""
@@ -77,8 +85,9 @@ def test_only_images_of_rehearsal_are_rendered_as_photographs(partial, tiny_sett
     assert {tuple(row) for row in batch.allowed[:-8].tolist()} <= expected
 
 
+@pytest.mark.parametrize("stopped_after", [3, 10])  # of ten steps, the last one smaller
 def test_interrupted_training_with_rehearsal_resumes_to_the_same_weights(
-    partial, tiny_settings, tmp_path
+    stopped_after, partial, tiny_settings, tmp_path
 ):
     settings = tiny_settings(
         "data.rehearsal=8", "augmentation.photograph=0.5", "training.checkpoint_seconds=1e-9"
@@ -88,7 +97,7 @@ def test_interrupted_training_with_rehearsal_resumes_to_the_same_weights(
     steps = iter(range(100))
 
     def stop():
-        return UsageError("stop") if next(steps) == 2 else None
+        return UsageError("stop") if next(steps) == stopped_after - 1 else None
 
     with new_run(tmp_path / "r", settings, lambda run: write_start(run, settings, partial)) as run:
         with pytest.raises(UsageError, match="stop"):

@@ -102,3 +102,12 @@ def test_time_limit_leaves_finalists_for_the_next_call(train):
     assert best_finalist(finalists) is None
     finalists, _ = train()
     assert best_finalist(finalists) is not None
+
+
+def test_seeds_after_the_largest_one_begin_again_at_0(folder, plan):
+    config = plan("training.seed=4294967295")
+    trials = search_in(folder, config, trials=1)
+    study, workers = open_journal(folder.finalists_journal, config), FakeWorkers()
+    counts = {"finalists": 1, "seeds": 2, "jobs": 1}
+    run_finalists(config, study, trials, workers, callback=RecordingCallback(), **counts)
+    assert [settings.training.seed for settings in workers.started] == [0, 1]

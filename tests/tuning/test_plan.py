@@ -84,3 +84,10 @@ def test_kernels_that_fit_only_with_their_padding_are_accepted(plan):
     assert plan(channels, space=large).trial_settings({"model.kernel_size": 9}).model.padding == 4
     with pytest.raises(UsageError):
         plan(channels, space=large, fixed=["model.padding"])
+
+
+def test_early_stopping_needs_a_validation_split_of_the_best_recipe_too(plan):
+    """Trials hold images out, but `train best.toml` trains on all of them as the recipe does."""
+    with pytest.raises(UsageError, match="patience = 3: early stopping needs a validation split"):
+        plan("training.patience=3", "data.validation=0")
+    assert plan("training.patience=3", "data.validation=auto")

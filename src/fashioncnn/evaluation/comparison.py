@@ -30,6 +30,9 @@ SINGLE_RUNS = "McNemar's exact test, Newcombe's interval"
 SEVERAL_RUNS = "t test with seeds and images as random factors"
 PAIRED_RUNS = "t test with seeds and images as random factors, paired by seed"
 
+Run = tuple[Logits, Labels]
+"""(n, classes) float32 logits, and (n,) uint8 labels."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -39,11 +42,14 @@ class Group:
         name: label in tables.
         logits: (n, classes) float32 of each run.
         seeds: of each run; None if they are not known.
+        labels: (n,) uint8 of each run, which differ where several classes are correct for an image:
+            the label is then the most probable of them. None if they are those of the comparison.
     """
 
     name: str
     logits: Sequence[Logits]
     seeds: Sequence[int] | None = None
+    labels: Sequence[Labels] | None = None
 
 
 def compare_groups(
@@ -54,7 +60,7 @@ def compare_groups(
     Args:
         a: the reference.
         b: the candidate; one run if `a` is one run, several if `a` is several.
-        labels: (n,) uint8.
+        labels: (n,) uint8, by which images are divided into classes.
         class_names: by label.
 
     Raises:
@@ -70,8 +76,9 @@ def compare_groups(
     paired = _are_paired(a, b)
     if paired:
         a, b = _by_seed(a), _by_seed(b)
-    correct = [[x.argmax(1) == labels for x in group.logits] for group in (a, b)]
-    losses = [[_losses(x, labels) for x in group.logits] for group in (a, b)]
+    runs = [_runs(group, labels) for group in (a, b)]
+    correct = [[x.argmax(1) == own for x, own in of_group] for of_group in runs]
+    losses = [[_losses(x, own) for x, own in of_group] for of_group in runs]
     accuracy = _accuracy_difference(correct[0], correct[1], paired)
     return {
         "schema": SCHEMA,
@@ -85,8 +92,14 @@ def compare_groups(
         **_mean_difference(losses[0], losses[1], paired).as_dict("loss_difference"),
         "trusted": accuracy.is_significant,
         "per_class": _per_class(correct[0], correct[1], labels, class_names, paired),
-        "pairs": _changed_confusions(a, b, labels),
+        "pairs": _changed_confusions(*runs),
     }
+
+
+def _runs(group: Group, labels: Labels) -> list[Run]:
+    """Return logits and labels of each run."""
+    of_runs = [labels] * len(group.logits) if group.labels is None else group.labels
+    return list(zip(group.logits, of_runs, strict=True))
 
 
 def _losses(logits: Logits, labels: Labels) -> NDArray[np.float64]:
@@ -105,7 +118,12 @@ def _are_paired(a: Group, b: Group) -> bool:
 def _by_seed(group: Group) -> Group:
     assert group.seeds is not None  # noqa: S101 - for the type checker
     order = np.argsort(group.seeds)
-    return Group(group.name, [group.logits[i] for i in order], [group.seeds[i] for i in order])
+    return Group(
+        group.name,
+        [group.logits[i] for i in order],
+        [group.seeds[i] for i in order],
+        None if group.labels is None else [group.labels[i] for i in order],
+    )
 
 
 def _accuracy_difference(a: list[Correct], b: list[Correct], paired: bool) -> Difference:
@@ -161,12 +179,12 @@ def _per_class(
     return rows
 
 
-def _changed_confusions(a: Group, b: Group, labels: Labels) -> list[dict[str, Any]]:
+def _changed_confusions(a: list[Run], b: list[Run]) -> list[dict[str, Any]]:
     """Return confusion counts per run that differ between A and B, largest change first."""
-    classes = a.logits[0].shape[1]
+    classes = a[0][0].shape[1]
     counts = []
     for group in (a, b):
-        flat = [labels.astype(np.int64) * classes + x.argmax(1) for x in group.logits]
+        flat = [own.astype(np.int64) * classes + x.argmax(1) for x, own in group]
         counts.append(np.mean([np.bincount(f, minlength=classes**2) for f in flat], axis=0))
     pairs = [
         {"true": cell // classes, "predicted": cell % classes, "a": float(x), "b": float(y)}

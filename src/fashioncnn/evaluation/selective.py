@@ -20,6 +20,9 @@ def accuracy_at_coverage(
 ) -> list[dict[str, Any]]:
     """Return the accuracy on the most confident images (Geifman and El-Yaniv, arXiv:1705.08500).
 
+    Of images with the same confidence, each is as likely to be among them: the order of the images
+    has no effect.
+
     Args:
         confidences: (n,), n at least 1.
         correct: (n,) whether each image is classified correctly.
@@ -30,15 +33,21 @@ def accuracy_at_coverage(
         among them.
     """
     order = np.argsort(-confidences, kind="stable")
+    ordered, hits = confidences[order], np.cumsum(correct[order])
     rows = []
     for coverage in coverages:
         n = max(1, math.ceil(coverage * len(order) - 1e-9))
+        lowest = ordered[n - 1]
+        start = int(np.searchsorted(-ordered, -lowest, side="left"))
+        end = int(np.searchsorted(-ordered, -lowest, side="right"))
+        before = hits[start - 1] if start else 0
+        among_ties = (hits[end - 1] - before) * (n - start) / (end - start)
         rows.append(
             {
                 "coverage": coverage,
                 "n": n,
-                "accuracy": float(correct[order[:n]].mean()),
-                "confidence": float(confidences[order[n - 1]]),
+                "accuracy": float((before + among_ties) / n),
+                "confidence": float(lowest),
             }
         )
     return rows

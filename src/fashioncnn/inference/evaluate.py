@@ -54,6 +54,11 @@ def evaluate_split(
     """
     check_compatible(predictor.spec, dataset)
     split = split.within_classes()
+    if not len(split):
+        raise DataError(
+            f"{dataset.source}: no image of the {name} split belongs to a class of the model; map "
+            "one with --map NAME=CLASS"
+        )
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
     logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
     metrics = model_metrics(description, logits, labels, data_name, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,16 @@ def find_mistakes(
     if split is None or not has_evaluated_images(run, metrics, splits):
         return []
     predictions = load_predictions(run.predictions)[0][split]
-    return worst_mistakes(
+    evaluated = splits[split].within_classes()
+    mistakes = worst_mistakes(
         predictions.logits,
         predictions.labels,
-        splits[split].images,
+        evaluated.images,
         [c["name"] for c in metrics[split]["per_class"]],
         temperature=metrics[split].get("calibrated", {}).get("temperature", 1.0),
     )
+    positions = np.flatnonzero(splits[split].in_classes)
+    return [replace(mistake, index=int(positions[mistake.index])) for mistake in mistakes]
 
 
 def worst_mistakes(
@@ -106,12 +109,16 @@ def worst_mistakes(
 
 
 def has_evaluated_images(run: RunFolder, metrics: dict[str, Any], splits: dict[str, Split]) -> bool:
-    """Return whether `splits` has the images that the stored predictions are for (by SHA-256)."""
+    """Return whether `splits` has the images that the stored predictions are for (by SHA-256).
+
+    Images outside of the classes have no predictions.
+    """
     split = evaluated_split(metrics)
     if split is None or split not in splits:
         return False
     predictions, identity = load_predictions(run.predictions)
-    return split in predictions and identity.get(f"{split}_sha256") == splits[split].sha256
+    sha256 = splits[split].within_classes().sha256
+    return split in predictions and identity.get(f"{split}_sha256") == sha256
 
 
 def evaluated_split(metrics: dict[str, Any]) -> str | None:

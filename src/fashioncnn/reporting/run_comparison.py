@@ -49,6 +49,7 @@ def compare_runs(a: Path, b: Path, split: str, notify: Notify) -> dict[str, Any]
             name,
             [predictions[run.path][0] for run in group],
             [run.settings().training.seed for run in group],
+            [predictions[run.path][1] for run in group],
         )
         for name, group in zip(_names(a, b), groups, strict=True)
     )
@@ -136,7 +137,7 @@ def _read_predictions(run: RunFolder, split: str) -> StoredPredictions:
 
 
 def _check_same_images(predictions: dict[Path, StoredPredictions], split: str) -> Labels:
-    """Return the labels, which must be of the same images for all runs.
+    """Return the labels of the first run; all runs must have been evaluated on the same images.
 
     Raises:
         DataError: two runs were evaluated on different images.

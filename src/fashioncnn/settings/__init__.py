@@ -69,7 +69,9 @@ class Settings(Section):
     @model_validator(mode="after")
     def _best_val_needs_validation(self) -> Settings:
         if self.training.select == "best_val" and not self.data.holds_out:
-            raise ValueError("select = 'best_val' needs a validation split; set validation above 0")
+            raise ValueError(
+                "select = 'best_val' needs a validation split; set validation above 0, as to auto"
+            )
         return self
 
     @property

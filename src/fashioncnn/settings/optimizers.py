@@ -41,7 +41,7 @@ class SGDConfig(Section):
 
 
 class MuonConfig(Section):
-    """Muon for the weights of hidden convolutions, AdamW for all other parameters."""
+    """Muon for the weights of convolutions with several input channels, AdamW for all others."""
 
     name: Literal["muon"]
     learning_rate: float = Field(gt=0)

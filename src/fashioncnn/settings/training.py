@@ -35,7 +35,8 @@ class TrainingConfig(Section):
     split, else by cross-validation (``calibration_folds``), else it is 1."""
     calibration_folds: int = Field(0, ge=0, le=20)
     """Without a validation split, ``auto`` temperature and abstention threshold are fitted in a
-    cross-validation with this many folds, each trained with the same settings; 0 for none."""
+    cross-validation with this many folds, at least 2, each trained with the same settings; 0 for
+    none."""
     abstain_below: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Confidence below which ``predict`` abstains; ``auto`` is the threshold that loses one tenth
     of the correct answers on the validation split or in the cross-validation, 0 without one."""

@@ -41,6 +41,24 @@ def needs_cross_validation(settings: Settings) -> bool:
     return is_fitted and training.calibration_folds > 0 and int(settings.data.validation) == 0
 
 
+def training_lengths(settings: Settings, n: int) -> list[int]:
+    """Return how many images networks are trained on: all `n`, and those outside of each fold.
+
+    Args:
+        settings: see `needs_cross_validation`.
+        n: images to train on.
+    """
+    if not needs_cross_validation(settings):
+        return [n]
+    folds = number_of_folds(settings, n)
+    return sorted({n, n - n // folds, n - math.ceil(n / folds)}, reverse=True)
+
+
+def number_of_folds(settings: Settings, n: int) -> int:
+    """Return into how many folds `n` images are divided."""
+    return min(settings.training.calibration_folds, n)
+
+
 def fold_settings(settings: Settings) -> Settings:
     """Return the settings with which the folds of a cross-validation are trained."""
     values = {
@@ -99,13 +117,14 @@ def calibrate(
     training, spec = settings.training, predictor.spec
     held_out = list(folds) if validation is None else [HeldOut(predictor, validation)]
     temperature, threshold = training.temperature, training.abstain_below
+    outside = [HeldOut(one.predictor, one.split.outside_classes()) for one in held_out]
+    held_out = [HeldOut(one.predictor, one.split.within_classes()) for one in held_out]
+    held_out = [one for one in held_out if len(one.split)]  # a fold may have outliers only
     if not held_out:
         return spec.replace(
             temperature=1.0 if temperature == "auto" else temperature,
             abstain_below=0.0 if threshold == "auto" else threshold,
         )
-    outside = [HeldOut(one.predictor, one.split.outside_classes()) for one in held_out]
-    held_out = [HeldOut(one.predictor, one.split.within_classes()) for one in held_out]
     views: list[Views] = [one.split.all_views for one in held_out]
     if settings.data_augmentation.photograph > 0:
         views = [_render(settings, one.split, spec, device, outliers=False) for one in held_out]

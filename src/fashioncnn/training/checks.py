@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from fashioncnn.data.dataset import Dataset
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.models.trained_model import TrainedModel
 from fashioncnn.models.transfer import check_transfer
 from fashioncnn.settings import Settings
+from fashioncnn.training.calibration import needs_cross_validation
 
 
 def check_freeze(settings: Settings, initial: TrainedModel | None) -> None:
@@ -37,6 +38,52 @@ def check_patience(settings: Settings, held_out: int) -> None:
             f"patience = {patience}: early stopping needs a validation split; set validation above "
             "0, for example to auto"
         )
+
+
+def check_calibration(settings: Settings, n: int) -> None:
+    """Raise `UsageError` if `n` images cannot be divided for a cross-validation that is needed.
+
+    Args:
+        settings: resolved.
+        n: images to train on.
+    """
+    if not needs_cross_validation(settings):
+        return
+    folds = settings.training.calibration_folds
+    if min(folds, n) < 2:
+        reason = "a cross-validation needs at least 2" if folds < 2 else f"there is only {n} image"
+        raise UsageError(f"training.calibration_folds = {folds}: {reason}; set it to 0 for none")
+
+
+def check_classes(
+    settings: Settings, dataset: Dataset, train: Split, validation: Split | None
+) -> None:
+    """Raise `DataError` if all images of a split are outside of the classes where one is needed.
+
+    Args:
+        settings: of the run.
+        dataset: to train on.
+        train: the images to train on.
+        validation: held out, or None.
+    """
+    held_out = "hold out more images, or none (--validation 0)"
+    if dataset.validation is not None:
+        held_out = "add images of the classes to it"
+    splits = {
+        "training": (train, "map a class of the data to a class of the model"),
+        "validation": (validation, held_out),
+        "test": (dataset.test, "train with --no-track-test"),
+    }
+    if dataset.rehearsal is not None:
+        del splits["training"]
+    if not settings.training.track_test:
+        del splits["test"]
+    for name, (split, remedy) in splits.items():
+        if split is not None and not split.in_classes.any():
+            raise DataError(
+                f"{dataset.source}: no image of the {name} split belongs to a class of the model; "
+                f"{remedy}"
+            )
 
 
 def check_data(settings: Settings, dataset: Dataset) -> None:

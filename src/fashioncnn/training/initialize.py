@@ -205,13 +205,20 @@ def class_frequencies(split: Split, classes: int) -> NDArray[np.float64]:
     allowed = np.eye(classes)[split.labels] if split.allowed is None else split.allowed * 1.0
     sizes = allowed.sum(axis=1, keepdims=True)
     frequencies: NDArray[np.float64] = (allowed / np.maximum(sizes, 1)).sum(axis=0)
+    if not frequencies.any():  # there are outliers only, whose logits are not adjusted
+        return np.full(classes, 1 / classes)
     frequencies /= frequencies.sum()
     present = frequencies > 0
     return np.where(present, frequencies, frequencies[present].mean())
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
-    """Return n / (classes · n_class) for each class, (classes,) float32."""
-    counts = np.bincount(labels, minlength=classes)
-    weights: NDArray[np.float64] = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    """Return n / (classes · n_class) for each class, (classes,) float32.
+
+    A class without images has the weight of one with the mean number of the others: smoothed labels
+    and teachers have a probability of it, too, which must not outweigh all others.
+    """
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    counts[counts == 0] = counts[counts > 0].mean()
+    weights: NDArray[np.float64] = len(labels) / (len(counts) * counts)
     return weights.astype(np.float32)

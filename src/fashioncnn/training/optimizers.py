@@ -138,12 +138,12 @@ class Adam(torch.optim.Adam):
 
 
 class Muon(Adam):
-    """Muon for the weights of inner convolutions, AdamW for all other parameters.
+    """Muon for convolutions with several input channels, AdamW for all other parameters.
 
     Muon moves a weight matrix along the orthogonal matrix nearest to its Nesterov momentum, which
     has the same length in every direction (Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon). As its authors recommend, AdamW updates the first
-    layer, the last layer, biases and norms.
+    layer (of grayscale images), the last layer, biases and norms.
     """
 
     def __init__(self, config: MuonConfig, network: nn.Module) -> None:

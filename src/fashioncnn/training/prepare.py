@@ -35,7 +35,10 @@ from fashioncnn.settings import (
     TrainingConfig,
 )
 from fashioncnn.training.batches import rank_positions
+from fashioncnn.training.calibration import training_lengths
 from fashioncnn.training.checks import (
+    check_calibration,
+    check_classes,
     check_data,
     check_freeze,
     check_no_teachers,
@@ -102,14 +105,22 @@ def _resolve(
         views = initial.spec.preprocessing.views
         data = data.model_copy(update={"scaling": initial.spec.preprocessing.scaling})
     train, validation = training_splits(dataset, data)  # raises if it is not possible
+    check_classes(settings, dataset, train, validation)
     held_out = 0 if validation is None else len(validation)
     check_patience(settings, held_out)
+    data = data.model_copy(update={"validation": held_out})
     training = _resolve_epochs(settings.training, len(train))
     runtime = resolve_runtime(settings.runtime)
-    sizes = _batch_sizes(training.batch_size, len(train), world_size)
+    with_split = settings.model_copy(update={"data": data})
+    check_calibration(with_split, len(train))
+    batches = {
+        n: _batch_sizes(training.batch_size, n, world_size)
+        for n in training_lengths(with_split, len(train))
+    }
     if custom is None:
-        network = _check_network(settings, model, dataset, len(train), sizes)
+        network = _check_network(settings, model, dataset, batches)
     else:
+        sizes = set().union(*batches.values())
         network, runtime = _check_custom(settings, runtime, custom, dataset, sizes)
     if world_size == 1:  # several processes might select different kernels
         select = partial(
@@ -120,7 +131,7 @@ def _resolve(
         check_weights(network, initial, dataset)
     is_name = dataset.name == SKETCHES or dataset.source == IN_MEMORY
     source = dataset.source if is_name else str(Path(dataset.source).resolve())
-    data = data.model_copy(update={"validation": held_out, "source": source, "views": views})
+    data = data.model_copy(update={"source": source, "views": views})
     data = data.model_copy(update={"channels": dataset.channels})
     changes = {
         "data": data,
@@ -222,7 +233,7 @@ def _batch_sizes(batch_size: int, n: int, world_size: int) -> set[int]:
 
 
 def _check_network(
-    settings: Settings, model: ModelConfig, dataset: Dataset, n: int, batch_sizes: set[int]
+    settings: Settings, model: ModelConfig, dataset: Dataset, batches: dict[int, set[int]]
 ) -> nn.Module:
     """Return the network on the meta device, or raise an error if it cannot be trained.
 
@@ -230,17 +241,17 @@ def _check_network(
         settings: as given.
         model: of the network.
         dataset: to train on.
-        n: images to train on.
-        batch_sizes: see `_batch_sizes`.
+        batches: see `_batch_sizes`, by the number of images to train on.
     """
     size, classes = dataset.image_size, len(dataset.class_names)
     with torch.device("meta"):  # allocates nothing
         network = build_model(model, size, classes, dataset.channels)
     batch_size = settings.training.batch_size
-    if _normalizes_single_values(network) and 1 in batch_sizes:
+    single = [n for n, sizes in batches.items() if 1 in sizes]
+    if _normalizes_single_values(network) and single:
         raise UsageError(
-            f"batch_size = {batch_size}: the last batch of {n:,} images would have one image, too "
-            "few for batch norm; use another --batch-size"
+            f"batch_size = {batch_size}: the last batch of {single[0]:,} images would have one "
+            "image, too few for batch norm; use another --batch-size"
         )
     return network
 

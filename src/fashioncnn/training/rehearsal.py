@@ -43,9 +43,9 @@ class RehearsalBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from the image at position `start` on, added ones counted.
 
-        A step is the unit: `start` is where a batch begins.
+        A step is the unit: `start` is where a batch begins, or the end of the epoch.
         """
-        done = start // self.batch_size
+        done = math.ceil(start / self.batch_size)  # the last batch may be smaller
         own = self.batches.epoch(epoch, done * self.batches.batch_size)
         yield from map(concatenate, own, self._rehearse(epoch * self._steps + done))
 

@@ -30,7 +30,12 @@ from fashioncnn.models.custom import CustomNetwork
 from fashioncnn.models.trained_model import TrainedModel, load_model, save_model
 from fashioncnn.runs import RunFolder
 from fashioncnn.settings import Settings
-from fashioncnn.training.calibration import HeldOut, fold_settings, needs_cross_validation
+from fashioncnn.training.calibration import (
+    HeldOut,
+    fold_settings,
+    needs_cross_validation,
+    number_of_folds,
+)
 from fashioncnn.training.callbacks import (
     Callback,
     EvaluateSplits,
@@ -322,7 +327,7 @@ def _cross_validate(
         device = resolve_device(settings.runtime.device)
         initial = load_model(run.initial, device, network=custom)
     held_out = []
-    partition = folds(train.strata, min(settings.training.calibration_folds, len(train)))
+    partition = folds(train.strata, number_of_folds(settings, len(train)))
     for number, (others, fold) in enumerate(partition, 1):
         result = train_model(
             fold_settings(settings),

@@ -23,6 +23,9 @@ from fashioncnn.tuning.sampling import FINALIST_OF, SEED
 from fashioncnn.tuning.space import encode_parameters
 from fashioncnn.tuning.storage import Storage
 
+SEEDS = 2**32
+"""Number of seeds; after the largest one comes 0."""
+
 
 def run_finalists(
     config: SearchConfig,
@@ -75,8 +78,9 @@ def queue_finalists(
 ) -> None:
     """Queue the trainings that the study does not contain yet; holding the lock of the storage."""
     first = int(config.settings.training.seed) + 1
+    following = [seed % SEEDS for seed in range(first, first + seeds)]
     contained = {(t.user_attrs.get(FINALIST_OF), t.user_attrs.get(SEED)) for t in study.trials}
-    for seed in range(first, first + seeds):
+    for seed in following:
         for trial in finalists:
             if (trial.number, seed) not in contained:
                 values = encode_parameters(trial.parameters, config.space)

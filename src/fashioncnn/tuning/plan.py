@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from fashioncnn.config import override
 from fashioncnn.data.dataset import Dataset
-from fashioncnn.data.training_data import training_data_name
+from fashioncnn.data.training_data import training_data_name, training_splits
 from fashioncnn.environment import default_threads
 from fashioncnn.settings import DistillationConfig, FashionCNNConfig, Settings
+from fashioncnn.training.checks import check_patience
 from fashioncnn.training.distillation import resolve_teachers
 from fashioncnn.training.prepare import prepare_settings
 from fashioncnn.tuning.config import (
@@ -52,7 +53,8 @@ def plan_search(
 
     Raises:
         UsageError: the device, threads, kernels or validation split are not available, or extreme
-            values of the space cannot be trained on this data.
+            values of the space cannot be trained on this data, or the recipe would stop early
+            without a validation split.
         FashionCNNError: a teacher of the recipe cannot be used (`resolve_teachers`).
     """
     training_data = replace(dataset, test=None)
@@ -61,6 +63,9 @@ def plan_search(
     unresolved = trial_settings(recipe, jobs)
     settings = prepare_settings(unresolved, training_data)
     keep_size = KERNEL_SIZE in space and PADDING not in {*space, *fixed}
+    _, validation = training_splits(training_data, recipe.data)  # as that of the best recipe
+    held_out = 0 if validation is None else len(validation)
+    check_patience(recipe, held_out)
 
     def check(extreme: Settings) -> None:
         if keep_size and isinstance(extreme.model, FashionCNNConfig):
