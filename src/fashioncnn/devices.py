@@ -95,10 +95,8 @@ def configure_process(threads: int | Literal["auto"], processes: int = 1) -> Non
         processes: that torchrun started and that share the cores; it sets ``OMP_NUM_THREADS`` for
             them unless the user has.
     """
-    if threads == "auto":
-        alone = processes == 1
-        threads = default_threads() if alone else max(1, available_cores() // processes)
-    torch.set_num_threads(threads)
+    default = default_threads() if processes == 1 else max(1, available_cores() // processes)
+    torch.set_num_threads(default if threads == "auto" else threads)
     configure_allocator()
 
 

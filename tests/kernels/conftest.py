@@ -10,6 +10,7 @@ from fashioncnn.kernels import Kernels, build, load_kernels, unavailable_reason
 SANITIZE = bool(os.environ.get("FASHIONCNN_SANITIZE"))
 if SANITIZE:
     os.environ.pop("LD_PRELOAD", None)  # this process has the run-time libraries; GCC needs none
+    build.COMPILE_SECONDS = 3600  # instrumented code compiles for minutes on a busy machine
     build.OPTIONS += [
         *("-O0", "-g", "-fno-omit-frame-pointer"),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
