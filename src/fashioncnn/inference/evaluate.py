@@ -50,10 +50,17 @@ def evaluate_split(
         precision: of the predictor.
 
     Raises:
-        DataError: the data has other classes or another image size than the model.
+        DataError: the data has other classes or another image size than the model, or no image of
+            its classes.
     """
     check_compatible(predictor.spec, dataset)
+    n = len(split)
     split = split.within_classes()
+    if not len(split):
+        raise DataError(
+            f"{dataset.source}: all {n:,} images are outside of the classes; map at least one class of "
+            "the data to one of the model's"
+        )
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
     logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
     metrics = model_metrics(description, logits, labels, data_name, name)
