@@ -58,8 +58,8 @@ def evaluate_split(
     split = split.within_classes()
     if not len(split):
         raise DataError(
-            f"{dataset.source}: all {n:,} images are outside of the classes; map at least one class of "
-            "the data to one of the model's"
+            f"{dataset.source}: all {n:,} images are outside of the classes; map at least one "
+            "class of the data to one of the model's"
         )
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
     logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
