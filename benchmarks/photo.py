@@ -18,13 +18,21 @@ clothing-dataset-small/train``.
 
 ``--save-views FILE.npz`` stores the views of all photographs and of images without clothing, which
 take minutes to compute; FILE.npz can then be given in place of the folder.
+
+``make photo DATA=clothing-dataset-small/train`` does everything. With ``--models``, the same
+command after an interruption continues: a seed is not trained again if its model in DIR is that of
+its result, with the same photographs, settings and version of the package.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
+import sys
+import tempfile
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,11 +48,13 @@ from common import (
     Result,
     make_parser,
     measurement_context,
+    portable_settings,
     provenance,
     read_result,
     use_shared_data,
     write_result,
 )
+from fashioncnn.errors import DataError, FashionCNNError, UsageError
 from fashioncnn.training.callbacks import Callback
 from fashioncnn.training.state import Record, TrainState
 from finetune import FOLDS, Photographs, is_reported, read_photographs
@@ -81,23 +91,59 @@ class Sources:
     no_clothing: Views
 
 
+def check_sources(path: Path, leave_out: str | None = None) -> None:
+    """Reject photographs that cannot be read, before minutes are spent on them.
+
+    Args:
+        path: see `read_sources`.
+        leave_out: folder that has to exist.
+
+    Raises:
+        UsageError: there is no such folder or file, or it has other class folders.
+    """
+    from fashioncnn.config import resolve
+    from fashioncnn.data.split_folders import subfolders
+
+    if path.suffix == ".npz" and path.is_file():
+        return
+    if not path.is_dir():
+        raise UsageError(f"{path}: no folder, and no .npz file of --save-views")
+    known = resolve("photo").data.map or {}
+    names = [folder.name for folder in subfolders(path)]
+    others = [name for name in names if name not in known]
+    if not names or others:
+        found = others[0] if others else "no folders"
+        raise UsageError(f"{path}: has {found}; should have the folders {', '.join(known)}")
+    if leave_out is not None and leave_out not in names:
+        raise UsageError(f"--leave-out {leave_out}: {path} has no such folder")
+
+
 def read_sources(path: Path) -> Sources:
-    """Return the images of a folder of class folders, or of a file of `save_sources`."""
-    if path.suffix == ".npz":
-        values = np.load(path)
-        counts = values["counts"]
-        views = np.split(values["views"], np.cumsum(counts)[:-1])
-        names = values["names"].tolist()
-        photographs = Photographs(names, values["labels"], tuple(values["class_names"]), views)
-        return Sources(photographs, list(values["no_clothing"]))
-    return Sources(read_photographs(path, "photo", 28, 1, None), draw_no_clothing())
+    """Return the images of a folder of class folders, or of a file of `save_sources`.
+
+    Raises:
+        DataError: images or the file cannot be read.
+    """
+    if path.suffix != ".npz":
+        return Sources(read_photographs(path, "photo", 28, 1, None), draw_no_clothing())
+    try:
+        with path.open("rb") as file, np.load(file) as values:
+            views = np.split(values["views"], np.cumsum(values["counts"])[:-1])
+            names, class_names = values["names"].tolist(), tuple(values["class_names"].tolist())
+            photographs = Photographs(names, values["labels"], class_names, views)
+            return Sources(photographs, list(values["no_clothing"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a file of --save-views ({error}); write it again") from None
 
 
 def save_sources(sources: Sources, path: Path) -> None:
-    """Write the views of all images."""
+    """Write the views of all images, atomically."""
+    from fashioncnn.files import write_atomic
+
     photographs = sources.photographs
+    buffer = io.BytesIO()
     np.savez_compressed(
-        path,
+        buffer,
         names=photographs.names,
         labels=photographs.labels,
         class_names=photographs.class_names,
@@ -105,6 +151,7 @@ def save_sources(sources: Sources, path: Path) -> None:
         views=np.concatenate(photographs.views),
         no_clothing=np.stack(sources.no_clothing),
     )
+    write_atomic(path, buffer.getvalue())
 
 
 def draw_no_clothing() -> Views:
@@ -135,6 +182,11 @@ def select(
 
     is_report = np.array([is_reported(name) for name in photographs.names])
     train, held_out = np.flatnonzero(~is_report), np.flatnonzero(is_report)
+    if not len(train) or not len(held_out):
+        raise DataError(
+            f"{len(train):,} photographs to train on and {len(held_out):,} of the report set; "
+            "give the train split of clothing-dataset-small with its file names"
+        )
     if fold is not None:
         others, in_fold = fold_indices(photographs.labels[train], FOLDS, fold)
         train, held_out = train[others], train[in_fold]
@@ -166,32 +218,61 @@ class ReportEpochs(Callback):
         print(shown, flush=True)
 
 
-def train_once(
-    options: argparse.Namespace, photographs: Photographs, positions: NDArray[np.int64], seed: int
-) -> tuple[TrainedModel, Settings, Dataset, float]:
-    """Return a trained model, its resolved settings, its dataset and the seconds it took."""
+def given_settings(options: argparse.Namespace, seed: int) -> Settings:
+    """Return the settings of the recipe and the options, before they are resolved.
+
+    Raises:
+        ConfigError: a setting of ``--set`` is unknown or invalid.
+    """
     from fashioncnn.config import resolve, source_from_environment
+
+    source = source_from_environment()
+    fixed = [] if source is None else [f"data.rehearsal_source={source}"]
+    flags = {"seed": seed, "threads": options.threads, "device": options.device, "data": NAME}
+    return resolve("photo", flags=flags, assignments=[*fixed, *options.set])
+
+
+def prepare(
+    options: argparse.Namespace, photographs: Photographs, positions: NDArray[np.int64], seed: int
+) -> tuple[TrainedModel, Settings, Dataset]:
+    """Return the model to start from, the resolved settings and the dataset of a training."""
     from fashioncnn.data.splits import split_validation
     from fashioncnn.devices import configure_process
     from fashioncnn.models.trained_model import load_model
     from fashioncnn.training.prepare import prepare_settings, settings_of_weights
-    from fashioncnn.training.run import train_model
 
     initial = load_model(Path("photo-zero-shot"))
-    source = source_from_environment()
-    fixed = [] if source is None else [f"data.rehearsal_source={source}"]
-    flags = {"seed": seed, "threads": options.threads, "device": options.device, "data": NAME}
-    settings = resolve("photo", flags=flags, assignments=[*fixed, *options.set])
-    settings = settings_of_weights(settings, initial)
+    settings = settings_of_weights(given_settings(options, seed), initial)
     configure_process(settings.runtime.threads)
     dataset = make_dataset(photographs, positions, settings)
     if options.fold is not None:
         others = split_validation(dataset.rehearsal or dataset.train, VALIDATION)[0]
         dataset = replace(dataset, rehearsal=others)
-    settings = prepare_settings(settings, dataset, initial)
-    started = time.perf_counter()
-    result = train_model(settings, dataset, initial=initial, callbacks=[ReportEpochs()])
-    return result.model, settings, dataset, time.perf_counter() - started
+    return initial, prepare_settings(settings, dataset, initial), dataset
+
+
+def is_finished(result: Path, model: Path, settings: Settings, dataset: Dataset) -> bool:
+    """Return whether an earlier call wrote this model and its result.
+
+    Args:
+        result: file of the result.
+        model: folder of the model.
+        settings: resolved, of the training.
+        dataset: of the training.
+    """
+    from fashioncnn import __version__
+    from fashioncnn.models.trained_model import load_model
+
+    if not result.exists() or not model.exists():
+        return False
+    recorded = read_result(result)
+    environment = recorded["environment"]
+    return bool(
+        recorded["settings"] == portable_settings(settings)
+        and environment["data"]["sha256"] == dataset.hashes
+        and environment["packages"]["fashioncnn"] == __version__
+        and recorded["model_sha256"] == load_model(model).sha256
+    )
 
 
 def evaluate(
@@ -265,16 +346,28 @@ def files_sha256(photographs: Photographs, positions: NDArray[np.int64]) -> str:
     return hashlib.sha256("".join(sorted(names)).encode()).hexdigest()
 
 
-def measure(options: argparse.Namespace, sources: Sources, seed: int) -> Result:
-    """Train with one seed and return the metrics on the photographs held out."""
+def measure(options: argparse.Namespace, sources: Sources, seed: int) -> Result | None:
+    """Train with one seed and return the metrics on the photographs held out.
+
+    Returns:
+        None if an earlier call did so; see `is_finished`.
+    """
     from fashioncnn.artifacts.model_card import minimal_card
     from fashioncnn.models.backend import torch_predictor
     from fashioncnn.models.trained_model import save_model
+    from fashioncnn.training.run import train_model
 
     train, held_out = select(sources.photographs, options.fold, options.leave_out)
-    model, settings, dataset, seconds = train_once(options, sources.photographs, train, seed)
-    if options.models is not None:
-        folder = options.models / result_path(options, seed).stem
+    initial, settings, dataset = prepare(options, sources.photographs, train, seed)
+    path = result_path(options, seed)
+    folder = None if options.models is None else options.models / path.stem
+    if folder is not None and is_finished(path, folder, settings, dataset):
+        print(f"{folder}: finished by an earlier call; remove it to train again", flush=True)
+        return None
+    started = time.perf_counter()
+    model = train_model(settings, dataset, initial=initial, callbacks=[ReportEpochs()]).model
+    seconds = time.perf_counter() - started
+    if folder is not None:
         save_model(model, folder, minimal_card(model.describe()))
     metrics = evaluate(torch_predictor(model), sources, held_out, settings, options.fold)
     return {
@@ -316,23 +409,53 @@ def measure_model(options: argparse.Namespace, sources: Sources) -> Result:
 def bundle(models: Path) -> Path:
     """Write the bundled model, seed 0 on the report set, and return its folder.
 
+    Weights, model card and ONNX file are written once all of them are complete.
+
     Args:
         models: folder that ``--models`` was, with the model; its result is recorded, too.
+
+    Raises:
+        UsageError: there is no such model, or no result of it.
     """
-    from fashioncnn.artifacts.model_card import model_card
-    from fashioncnn.config import source_from_environment, validate
+    from fashioncnn.artifacts.model_folder import write_model_folder
+    from fashioncnn.config import source_from_environment
     from fashioncnn.data.load import load_dataset
-    from fashioncnn.inference.evaluate import evaluate_split
-    from fashioncnn.models.backend import torch_predictor
+    from fashioncnn.models.export import export_model
     from fashioncnn.models.trained_model import load_model, save_model
 
     name = "report-seed0"
-    model, result = load_model(models / name), read_result(FOLDER / f"{name}.json")
-    if model.sha256 != result["model_sha256"]:
-        raise SystemExit(f"{models / name}: not the model of {FOLDER / name}.json")
-    save_model(model, WEIGHTS, "", half=True)
-    bundled = load_model(WEIGHTS)
+    recorded = FOLDER / f"{name}.json"
+    model = load_model(models / name)
+    if not recorded.exists() or model.sha256 != read_result(recorded)["model_sha256"]:
+        raise UsageError(
+            f"{models / name}: not the model of {recorded}; train it with --models {models}"
+        )
     official = load_dataset(source_from_environment(), offline=True)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, Path(folder), "", half=True)
+        bundled = load_model(Path(folder))
+    card = create_card(bundled, read_result(recorded), official)
+    weights = model.weights(half=True)
+    description = model.describe(weights)
+    images, shown = official.require_test().images, f"{official.name}, test split"
+    exported = export_model(bundled, description, images, shown)
+    write_model_folder(WEIGHTS, weights, description, card, exported.content)
+    return WEIGHTS
+
+
+def create_card(bundled: TrainedModel, result: Result, official: Dataset) -> str:
+    """Return the model card.
+
+    Args:
+        bundled: the model as it is bundled, in fp16.
+        result: of the model.
+        official: Fashion-MNIST.
+    """
+    from fashioncnn.artifacts.model_card import model_card
+    from fashioncnn.config import validate
+    from fashioncnn.inference.evaluate import evaluate_split
+    from fashioncnn.models.backend import torch_predictor
+
     predictor, description = torch_predictor(bundled), bundled.describe()
     test = evaluate_split(predictor, description, official, official.require_test(), "test")
     environment = result["environment"]
@@ -353,9 +476,7 @@ def bundle(models: Path) -> Path:
     ]
     hashes = {**environment["data"]["sha256"], "rehearsal": official.train.sha256}
     settings = validate(result["settings"])
-    card = model_card(description, settings, hashes, {"Fashion-MNIST test": test}, notes)
-    save_model(model, WEIGHTS, card, half=True)
-    return WEIGHTS
+    return model_card(description, settings, hashes, {"Fashion-MNIST test": test}, notes)
 
 
 def result_path(options: argparse.Namespace, seed: int) -> Path:
@@ -413,40 +534,95 @@ def _cells(results: list[Result]) -> list[str]:
 
 
 def main() -> None:
-    """Train, measure or bundle, or print the table."""
-    parser = make_parser(__doc__)
-    parser.add_argument("photos", type=Path, nargs="?", help="folder, or file of --save-views")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--fold", type=int, choices=range(1, FOLDS + 1))
-    parser.add_argument("--leave-out", choices=("hat", "shorts", "skirt"))
-    parser.add_argument("--models", type=Path, metavar="DIR", help="save the models there")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="write the weights of seed 0")
-    parser.add_argument("--evaluate", metavar="MODEL", help="evaluate a model without training")
-    parser.add_argument("--save-views", type=Path, metavar="FILE")
-    parser.add_argument("--name", help="of a variant, in the names of its results")
-    parser.add_argument("--set", nargs="*", default=[], help="settings, as train takes them")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--table", action="store_true", help="print the recorded results")
-    options = parser.parse_args()
+    """Train, measure or bundle, or print the table; errors are one line."""
+    options = parse_arguments()
     if options.table:
         print(table())
         return
     use_shared_data()
+    try:
+        run(options)
+    except FashionCNNError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted; with --models, the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "photos", type=Path, nargs="?", help="train split of the photographs, or FILE.npz"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="of the trainings, one after the other"
+    )
+    parser.add_argument(
+        "--fold",
+        type=int,
+        choices=range(1, FOLDS + 1),
+        help="evaluate a fold of the photographs without the report set, to select settings",
+    )
+    parser.add_argument(
+        "--leave-out",
+        choices=("hat", "shorts", "skirt"),
+        help="train without this folder, and measure whether its images are recognized as outside",
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="save the models there, and continue there"
+    )
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="write the weights of seed 0 into the package"
+    )
+    parser.add_argument(
+        "--evaluate", metavar="MODEL", help="evaluate on the report set without training"
+    )
+    parser.add_argument(
+        "--save-views", type=Path, metavar="FILE.npz", help="store the views of all images"
+    )
+    parser.add_argument("--name", help="of a variant, in the names of its results")
+    parser.add_argument("--set", nargs="*", default=[], help="settings, as train takes them")
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: that of train")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--table", action="store_true", help="print the recorded results")
+    options = parser.parse_args()
+    needs_photos = not (options.table or options.bundle)
+    if needs_photos and (options.photos is None or options.photos == Path()):
+        parser.error("name the folder of photographs, --bundle or --table")
+    if options.save_views and options.save_views.suffix != ".npz":
+        parser.error(f"--save-views {options.save_views}: should end in .npz")
+    return options
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say, after they have been checked as far as possible.
+
+    Raises:
+        FashionCNNError: an option, the photographs or a model cannot be used.
+    """
+    from fashioncnn.artifacts.model_folder import find_model
+
     if options.bundle:
         print(f"→ {bundle(options.bundle)}")
         return
-    if options.photos is None:
-        parser.error("name the folder of photographs, --bundle or --table")
+    check_sources(options.photos, options.leave_out)
+    for seed in options.seeds:
+        given_settings(options, seed)
+    if options.evaluate:
+        find_model(Path(options.evaluate))
     sources = read_sources(options.photos)
     if options.save_views:
         save_sources(sources, options.save_views)
     elif options.evaluate:
-        path = FOLDER / f"{Path(options.evaluate).name}-report.json"
+        place = "report" if options.fold is None else f"fold{options.fold}"
+        path = FOLDER / f"{Path(options.evaluate).name}-{place}.json"
         _record(path, measure_model(options, sources))
     else:
         for seed in options.seeds:
-            _record(result_path(options, seed), measure(options, sources, seed))
+            if (result := measure(options, sources, seed)) is not None:
+                _record(result_path(options, seed), result)
 
 
 def _record(path: Path, result: Result) -> None:

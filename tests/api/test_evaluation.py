@@ -178,3 +178,16 @@ def test_mistakes_have_short_reprs(fitted, images, names):
         f"image {mistake.index})"
     )
     assert len(repr([mistake])) < 80
+
+
+def test_mistakes_name_the_files_of_a_folder(fitted, images, names, tmp_path):
+    for position, (image, name) in enumerate(zip(images[:30], names[:30], strict=True)):
+        folder = tmp_path / name.replace("/", " ")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / f"{position}.png")
+    mistakes = fitted.evaluate(tmp_path).mistakes
+    assert mistakes
+    for mistake in mistakes:
+        assert (tmp_path / mistake.name).parent.name == mistake.true.replace("/", " ")
+        assert repr(mistake).endswith(f", {mistake.name})")
+    assert not fitted.evaluate(images, names).mistakes[0].name

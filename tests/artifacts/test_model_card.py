@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fashioncnn.artifacts.model_card import minimal_card, model_card
+from fashioncnn.artifacts.model_folder import CARD, bundled_models, read_description
 from fashioncnn.artifacts.ood import OODDetector
 from fashioncnn.config import resolve
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES
@@ -37,6 +38,9 @@ def metrics(temperature=1.0):
         (FASHION_MNIST, "photo", "on a photograph of one item"),
         (FASHION_MNIST, "cutout", "on a photograph of one item"),
         (SKETCHES, "fashion", "this is not Fashion-MNIST"),
+        (FASHION_MNIST, "photo", "of separate items, the largest is classified. Bars of one color"),
+        ("closet", "photo", "of separate items, the largest is classified. Bars of one color"),
+        ("closet", "cutout", "several items in one photograph, drawings and screenshots"),
         ("closet", "plain", "images like those of 'closet'; not for others"),
     ],
 )
@@ -45,6 +49,12 @@ def test_intended_use_depends_on_dataset_and_views(description, dataset, views, 
     changes = {"dataset": dataset, "preprocessing": preprocessing}
     card = minimal_card(description.model_copy(update=changes))
     assert text in card.split("**Intended use**: ")[1]
+
+
+def test_bundled_cards_state_the_present_limits():
+    for folder in bundled_models().values():
+        expected = minimal_card(read_description(folder)).partition("**Intended use**")[2]
+        assert (folder / CARD).read_text("utf-8").partition("**Intended use**")[2] == expected
 
 
 def test_minimal_card_describes_the_network(description):

@@ -1,10 +1,17 @@
 import argparse
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import fashioncnn
 import photo
+from common import portable_settings, write_result
+from fashioncnn.artifacts.model_folder import bundled_models
 from fashioncnn.config import resolve
+from fashioncnn.errors import DataError
+from fashioncnn.models.trained_model import load_model
 from finetune import Photographs, is_reported
 
 CLASSES = (
@@ -79,3 +86,135 @@ def test_names_of_results():
     assert photo.result_path(options, 2).name == "report-seed2.json"
     options = argparse.Namespace(fold=1, leave_out="hat", name="long")
     assert photo.result_path(options, 0).name == "fold1-without-hat-long-seed0.json"
+
+
+def run(call, capsys, *arguments):
+    """Return the exit code and the only line on stderr of a call that fails."""
+    with pytest.raises(SystemExit) as exit_:
+        call(photo, *arguments)
+    lines = capsys.readouterr().err.splitlines()
+    return exit_.value.code, lines[-1]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return a folder of the ten class folders, with an image that cannot be read."""
+    for name in CLASSES:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "0.jpg").write_bytes(b"broken")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("path", ["missing", "missing.npz", "file.jpg"])
+def test_photographs_that_do_not_exist_are_one_line(call, capsys, tmp_path, path):
+    (tmp_path / "file.jpg").write_bytes(b"")
+    code, line = run(call, capsys, tmp_path / path)
+    assert code == 2
+    assert line == f"error: {tmp_path / path}: no folder, and no .npz file of --save-views"
+
+
+def test_other_folders_are_rejected_before_images_are_read(call, capsys, folders):
+    (folders / "socks").mkdir()
+    code, line = run(call, capsys, folders)
+    assert (code, "has socks; should have the folders t-shirt, pants" in line) == (2, True)
+    (folders / "socks").rmdir()
+    (folders / "hat" / "0.jpg").unlink()
+    (folders / "hat").rmdir()
+    code, line = run(call, capsys, folders, "--leave-out", "hat")
+    assert (code, line.endswith("photos has no such folder")) == (2, True)
+
+
+def test_settings_and_models_are_checked_before_images_are_read(call, capsys, folders):
+    code, line = run(call, capsys, folders, "--set", "training.epoch=3")
+    assert (code, "training.epoch: no such setting" in line) == (2, True)
+    code, line = run(call, capsys, folders, "--evaluate", "phot")
+    assert (code, "phot: no such run or model folder" in line) == (2, True)
+    code, line = run(call, capsys, folders)
+    assert (code, "image files cannot be read" in line) == (1, True)
+
+
+@pytest.mark.parametrize("path", [[], [""]])
+def test_a_missing_folder_is_not_the_working_folder(call, capsys, path):
+    """As in ``make photo`` without DATA."""
+    code, line = run(call, capsys, *path)
+    assert (code, "name the folder of photographs" in line) == (2, True)
+
+
+def test_damaged_or_truncated_views_are_one_line(call, capsys, photographs, tmp_path):
+    path = tmp_path / "views.npz"
+    photo.save_sources(photo.Sources(photographs, [np.zeros((2, 28, 28), np.uint8)]), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    code, line = run(call, capsys, path)
+    assert (code, f"{path}: not a file of --save-views" in line) == (1, True)
+    code, line = run(call, capsys, path, "--save-views", tmp_path / "views")
+    assert (code, "should end in .npz" in line) == (2, True)
+
+
+def test_photographs_without_a_report_set_are_rejected(photographs):
+    names = [name for name in photographs.names if not is_reported(name)]
+    few = Photographs(names, photographs.labels[: len(names)], CLASSES, photographs.views)
+    with pytest.raises(DataError, match="0 of the report set; give the train split"):
+        photo.select(few, None, None)
+
+
+def test_model_without_a_result_is_not_bundled(call, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo, "WEIGHTS", tmp_path / "weights")
+    code, line = run(call, capsys, "--bundle", tmp_path)
+    assert (code, "report-seed0: no such run or model folder" in line) == (2, True)
+    shutil.copytree(bundled_models()["photo-zero-shot"], tmp_path / "report-seed0")
+    code, line = run(call, capsys, "--bundle", tmp_path)
+    assert (code, "report-seed0: not the model of" in line) == (2, True)
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.fixture
+def finished(tmp_path, photographs, monkeypatch):
+    """Return the options of a call that an earlier one has carried out, and its result."""
+    model = bundled_models()["photo-zero-shot"]
+    shutil.copytree(model, tmp_path / "models" / "report-seed0")
+    settings = resolve("photo", assignments=["data.rehearsal_source=none"], environment={})
+    dataset = SimpleNamespace(hashes={"train": "a hash"})
+    monkeypatch.setattr(photo, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(photo, "prepare", lambda *_: (None, settings, dataset))
+    options = argparse.Namespace(fold=None, leave_out=None, name=None, models=tmp_path / "models")
+    result = {
+        "settings": portable_settings(settings),
+        "environment": {
+            "data": {"sha256": dataset.hashes},
+            "packages": {"fashioncnn": fashioncnn.__version__},
+        },
+        "model_sha256": load_model(model).sha256,
+    }
+    return options, result
+
+
+def measure(options, photographs):
+    return photo.measure(options, photo.Sources(photographs, []), 0)
+
+
+def test_seed_that_an_earlier_call_finished_is_not_trained_again(finished, photographs, capsys):
+    options, result = finished
+    write_result(photo.result_path(options, 0), result)
+    assert measure(options, photographs) is None
+    assert "report-seed0: finished by an earlier call; remove it to train again" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"settings": {}},
+        {"model_sha256": "another"},
+        {"environment": {"data": {"sha256": {}}, "packages": {"fashioncnn": "0"}}},
+        None,
+    ],
+)
+def test_seed_with_another_result_is_trained_again(finished, photographs, monkeypatch, changed):
+    """Killed before its result was written, or with other settings, photographs or version."""
+    options, result = finished
+    if changed is not None:
+        write_result(photo.result_path(options, 0), {**result, **changed})
+    monkeypatch.setattr("fashioncnn.training.run.train_model", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        measure(options, photographs)

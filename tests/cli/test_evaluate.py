@@ -11,7 +11,7 @@ from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import RunFolder
 
 from ..idx import write_idx
-from .conftest import QUICK
+from .conftest import PLACE, QUICK
 
 
 def contents(folder):
@@ -341,3 +341,85 @@ def test_page_never_replaces_another_file(cli, animals, tmp_path):
     assert (tmp_path / "data.csv").read_text() == "mine"
     cli.ok("evaluate", animals[0], "--page", tmp_path / "page.html")
     cli.ok("evaluate", animals[0], "--page", tmp_path / "page.html")
+
+
+def test_map_of_a_file_may_have_classes_that_the_data_lacks(cli, animals, tmp_path):
+    """As the map of the recipe photo for a closet without hats; of names, each has to exist."""
+    other = tmp_path / "other"
+    fill(other, ["2", "ten"], 6)
+    Path("map.toml").write_text("[data.map]\nten = ['10']\ncow = []\ndog = ['1']\n")
+    arguments = ("evaluate", animals[0], "--data", other, "--map", "map.toml")
+    code, out, err = cli(*arguments, "--json")
+    assert (code, json.loads(out)["n"]) == (0, 12)
+    assert "other: has no class cow, dog, which --map names" in err
+    assert "map cow: " in cli.fails(2, *arguments, "--map", "cow=2")
+
+
+@pytest.mark.parametrize("file_first", [True, False])
+def test_assignment_of_map_replaces_that_of_a_file(cli, animals, tmp_path, file_first):
+    other = tmp_path / "other"
+    fill(other, ["2", "ten"], 6)
+    Path("map.toml").write_text("[data.map]\nten = ['10']\n")
+    options = [("--map", "map.toml"), ("--map", "ten=3")][:: 1 if file_first else -1]
+    given = (option for pair in options for option in pair)
+    metrics = cli.json("evaluate", animals[0], "--data", other, *given)
+    assert [(c["name"], c["n"]) for c in metrics["per_class"] if c["n"]] == [("2", 6), ("3", 6)]
+
+
+def test_map_extends_that_of_the_run(cli, animals, tmp_path):
+    own, other = tmp_path / "own", tmp_path / "other"
+    fill(own, ["two", "three", "cow"], 12)
+    options = [f"--map={text}" for text in ("two=2", "three=3", "cow=")]
+    place = (*PLACE, "--epochs", "1")
+    cli.ok("train", *place, "--from", animals[0], "--data", own, *options, "--out", "r")
+    fill(other, ["two", "dog"], 6)  # without classes of the run's map
+    evaluate = ("evaluate", "r", "--data", other)
+    assert "class 'dog' is not one of the model's" in cli.fails(1, *evaluate)
+    metrics = cli.json(*evaluate, "--map", "dog=")
+    assert (metrics["n"], metrics["outside"]["n"]) == (6, 6)
+    metrics = cli.json(*evaluate, "--map", "dog=1", "--map", "two=4,5")
+    assert (metrics["n"], metrics["partial_labels"]) == (12, 6)
+    (other / "dog").rename(tmp_path / "dog")
+    assert cli.json(*evaluate)["n"] == 6
+
+
+def test_page_names_the_files_of_mistakes(cli, animals, tmp_path):
+    other = tmp_path / "other"
+    fill(other, ["2", "10", "cow"], 10)
+    (other / "cow" / "3.png").rename(other / "cow" / "<i>\udcff.png")
+    (other / "2" / "old").mkdir()
+    (other / "2" / "4.png").rename(other / "2" / "old" / "4.png")
+    (other / "10" / "5.png").write_bytes(b"broken")
+    arguments = ("evaluate", animals[0], "--data", other, "--map", "cow=", "--skip-broken")
+    cli.ok(*arguments, "--page", "page.html")
+    shown = re.findall(r'<span class="file">(.*?)</span>', Path("page.html").read_text())
+    assert "cow/&lt;i&gt;\N{REPLACEMENT CHARACTER}.png" in shown
+    outside = {f"cow/{i}.png" for i in range(10)}
+    assert len(outside & set(shown)) == 9
+    inside = {
+        *(f"2/{i}.png" for i in range(10)),
+        "2/old/4.png",
+        *(f"10/{i}.png" for i in range(10)),
+    }
+    mistakes = [name for name in shown if not name.startswith("cow/")]
+    assert set(mistakes) <= inside - {"2/4.png", "10/5.png"}
+    metrics = cli.json(*arguments)
+    assert len(mistakes) == sum(c["errors"] for c in metrics["per_class"]) > 0
+
+
+def test_folder_of_one_class_is_evaluated(cli, animals, tmp_path):
+    fill(tmp_path / "closet", ["10"], 5)
+    for model in (animals[0], "accurate"):
+        mapping = () if model == animals[0] else ("--map", "10=Bag")
+        metrics = cli.json("evaluate", model, "--data", tmp_path / "closet", *mapping)
+        assert [c["n"] for c in metrics["per_class"] if c["n"]] == [5]
+
+
+def test_data_without_an_image_of_the_classes_is_rejected(cli, animals, tmp_path):
+    fill(tmp_path / "closet", ["cow", "dog"], 5)
+    data = ("--data", tmp_path / "closet", "--map", "cow=", "--map", "dog=")
+    message = cli.fails(1, "evaluate", animals[0], *data)
+    assert (
+        "closet: no image of the test split belongs to a class of the model; map at least one"
+        in message
+    )

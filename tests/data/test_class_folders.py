@@ -162,3 +162,24 @@ def test_skipped_files_are_python_warnings_by_default(tmp_path):
     break_files(tmp_path / "bee", ["0.png"])
     with pytest.warns(UserWarning, match=r"skipped .*bee/0\.png: not a"):
         load_data(tmp_path, skip_broken=True)
+
+
+def test_images_have_the_names_of_their_files(tmp_path):
+    fill(tmp_path / "train", ["ant", "bee"], n=2)
+    fill(tmp_path / "test", ["bee"], n=2)
+    (tmp_path / "train" / "ant" / "0.png").write_bytes(b"broken")
+    data = load_dataset(str(tmp_path), image_size=16, skip_broken=True, notify=lambda _: None)
+    assert data.train.names == ("ant/1.png", "bee/0.png", "bee/1.png")
+    assert data.test.names == ("bee/0.png", "bee/1.png")
+    assert data.train.subset(np.array([2, 0])).names == ("bee/1.png", "ant/1.png")
+
+
+def test_held_out_images_keep_their_names(tmp_path):
+    fill(tmp_path, ["ant", "bee"])
+    data = load_dataset(str(tmp_path), image_size=16)
+    names = [*data.train.names, *data.test.names]
+    assert sorted(names) == sorted(f"{c}/{i}.png" for c in ("ant", "bee") for i in range(6))
+    first = load_dataset(str(tmp_path), image_size=16, for_evaluation=True).test
+    for split in (data.train, data.test):
+        for name, image in zip(split.names, split.images, strict=True):
+            assert (image == first.images[first.names.index(name)]).all()

@@ -65,3 +65,23 @@ def test_hash_is_stable_and_independent_of_indices():
 def test_inconsistent_split_is_rejected(images, labels, message):
     with pytest.raises(DataError, match=message):
         Split(images, labels)
+
+
+def test_hash_is_independent_of_names():
+    split = make_split(4)
+    named = Split(split.images, split.labels, names=("a", "b", "c", "d"))
+    assert named.sha256 == split.sha256
+    assert split.names is None
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "b"), "2 names but 4 labels"),
+        (["a", "b", "c", "d"], "names of type list: should be a tuple of strings"),
+        ((1, 2, 3, 4), "names of type tuple: should be a tuple of strings"),
+    ],
+)
+def test_names_that_do_not_fit_are_rejected(names, message):
+    with pytest.raises(DataError, match=message):
+        Split(IMAGES, LABELS, names=names)

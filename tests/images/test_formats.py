@@ -7,9 +7,9 @@ from PIL import Image
 from fashioncnn.images import formats
 from fashioncnn.images.formats import (
     HEAD_BYTES,
-    count_jpeg_scans,
     describe_unsupported,
     detect_format,
+    jpeg_markers,
     webp_size,
 )
 
@@ -95,14 +95,66 @@ def test_webp_size_is_read_from_every_kind_of_header(chunk, options):
     assert webp_size(head) == (300, 17)
 
 
+SCAN, APP1, COMMENT = 0xDA, 0xE1, 0xFE
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def markers(content):
+    return list(jpeg_markers(BytesIO(content)))
+
+
+def count_scans(content):
+    return markers(content).count(SCAN)
+
+
 def test_scans_of_a_jpeg_are_counted():
-    assert count_jpeg_scans(BytesIO(encode("JPEG"))) == 1
+    assert count_scans(encode("JPEG")) == 1
     progressive = encode("JPEG", progressive=True)
-    assert count_jpeg_scans(BytesIO(progressive)) == progressive.count(b"\xff\xda") > 1
+    assert count_scans(progressive) == progressive.count(b"\xff\xda") > 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_scan_marker_across_a_chunk_boundary_is_counted(monkeypatch, size):
+def test_markers_and_lengths_may_cross_chunks(monkeypatch, size):
     content = encode("JPEG", progressive=True)
+    long = content[:2] + segment(APP1, bytes(5000)) + content[2:]
+    expected = markers(long)
     monkeypatch.setattr(formats, "CHUNK_BYTES", size)
-    assert count_jpeg_scans(BytesIO(content)) == content.count(b"\xff\xda")
+    assert markers(long) == expected
+    assert expected[0] == APP1
+    assert expected.count(SCAN) == content.count(b"\xff\xda")
+
+
+@pytest.mark.parametrize(
+    "after", [b"\xff\xda" * 100, encode("JPEG"), b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 100]
+)
+def test_what_follows_the_first_image_is_not_read(after):
+    assert count_scans(encode("JPEG") + after) == 1
+
+
+def test_thumbnails_in_segments_are_not_read():
+    content = encode("JPEG")
+    thumbnail = segment(APP1, encode("JPEG", progressive=True))
+    assert count_scans(content[:2] + thumbnail + content[2:]) == 1
+
+
+def test_restart_markers_and_stuffed_bytes_are_no_segments():
+    content = encode("JPEG", (64, 64), restart_marker_blocks=1)
+    assert b"\xff\xd0" in content
+    assert b"\xff\0" in content
+    assert count_scans(content) == 1
+
+
+def test_scans_behind_fill_bytes_and_reserved_markers_are_counted():
+    """A reserved marker in entropy-coded data ends it for libjpeg, which skips no segment there."""
+    scan = segment(SCAN, b"\1\1\0\0\x3f\0")
+    assert count_scans(b"\xff\xd8" + b"\xff" * 9 + scan) == 1
+    assert count_scans(b"\xff\xd8" + scan + b"\xff\x02\xff\xff" + scan * 5) == 6
+    assert count_scans(b"\xff\xd8" + scan + segment(COMMENT, scan * 5) + scan) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xda\0"])
+def test_truncated_jpeg_has_no_further_markers(content):
+    assert markers(content) == []

@@ -147,8 +147,25 @@ def test_jpeg_with_too_many_scans_is_rejected_before_decoding():
     assert read_image(BytesIO(content), "a").size == (64, 64)
     scan = content[content.rindex(b"\xff\xda") : -2]
     assert_rejected(
-        content[:-2] + scan * 100 + b"\xff\xd9", r"a: \d+ JPEG scans, over the limit of 64"
+        content[:-2] + scan * 100 + b"\xff\xd9", "a: more than 64 JPEG scans or 10,000 segments"
     )
+
+
+def test_jpeg_of_endless_segments_is_rejected_before_decoding():
+    content = saved(Image.fromarray(noise(64, 64)), "JPEG")
+    comments = b"\xff\xfe\0\2" * 5_000
+    assert read_image(BytesIO(content[:-2] + comments + b"\xff\xd9"), "a").size == (64, 64)
+    assert_rejected(content[:-2] + comments * 2 + b"\xff\xd9", "a: more than 64 JPEG scans or")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_photograph_with_a_video_behind_it_is_read(progressive):
+    """As phones write them: a motion photo contains the marker of a scan by chance."""
+    photo = saved(Image.fromarray(noise(64, 64)), "JPEG", progressive=progressive)
+    video = np.random.default_rng(0).integers(0, 256, 8 << 20).astype(np.uint8).tobytes()
+    assert video.count(b"\xff\xda") > 64
+    image = read_image(BytesIO(photo + b"\0\0\0\x18ftypmp42" + video), "a")
+    np.testing.assert_array_equal(image, read_image(BytesIO(photo), "a"))
 
 
 def tiff(blocks=1, tile=None, entries=()):

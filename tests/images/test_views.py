@@ -2,7 +2,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 
 from fashioncnn.images.segmentation import CENTER_WEIGHTS
 from fashioncnn.images.views import (
@@ -10,6 +10,7 @@ from fashioncnn.images.views import (
     VIEW_FUNCTIONS,
     ViewMode,
     fashion_view,
+    photo_views,
     plain_color_view,
     plain_view,
     whole_view,
@@ -98,10 +99,55 @@ def test_opaque_alpha_channel_changes_no_view(view_mode, image, opaque):
     np.testing.assert_array_equal(view(opaque, 28), view(image, 28))
 
 
-def test_alpha_channel_with_one_transparent_pixel_is_the_mask():
-    image = OPAQUE[0][2].copy()
-    image.putpixel((0, 0), (9, 9, 9, 0))
-    assert VIEW_FUNCTIONS["cutout"](image, 28).shape == (1, 28, 28)
+def slightly_transparent(image):
+    """Yield copies of an RGB image that are no cut-outs, by the kind of their transparency."""
+    one_pixel = image.convert("RGBA")
+    one_pixel.putpixel((0, 0), (*image.getpixel((0, 0)), 254))
+    rounded = Image.new("L", image.size)
+    box = (0, 0, image.width - 1, image.height - 1)
+    ImageDraw.Draw(rounded).rounded_rectangle(box, image.width // 10, fill=255)
+    corners = image.convert("RGBA")
+    corners.putalpha(rounded)
+    whole = image.convert("RGBA")
+    whole.putalpha(254)
+    yield from (("one pixel", one_pixel), ("rounded corners", corners), ("everywhere", whole))
+
+
+def draw_photograph():
+    image = Image.new("RGB", (300, 400), (205, 190, 170))
+    ImageDraw.Draw(image).rectangle((90, 80, 210, 330), fill=(40, 60, 110))
+    noise = np.random.default_rng(0).normal(0, 5, (400, 300, 3))
+    return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["cutout", "photo"])
+def test_hardly_transparent_photograph_is_segmented_like_an_opaque_one(mode):
+    photograph = draw_photograph()
+    expected = VIEW_FUNCTIONS[mode](photograph, 28).astype(int)
+    for kind, image in slightly_transparent(photograph):
+        views = VIEW_FUNCTIONS[mode](image, 28)
+        assert len(views) == len(expected), kind
+        assert np.abs(views - expected).mean() < 3, kind
+
+
+@pytest.mark.parametrize(("mode", "count"), [("cutout", 1), ("photo", 4)])
+@pytest.mark.parametrize("margin", [10, 100])
+def test_transparent_background_is_the_mask(mode, count, margin):
+    photograph = draw_photograph()
+    alpha = Image.new("L", photograph.size)
+    alpha.paste(255, (margin, margin, 300 - margin, 400 - margin))
+    photograph.putalpha(alpha)
+    views = VIEW_FUNCTIONS[mode](photograph, 28)
+    assert len(views) == count
+    assert (views[0] > 0).any(1).all()
+
+
+def test_bars_of_a_screenshot_with_rounded_corners_are_removed():
+    photograph = draw_photograph()
+    screen = ImageOps.expand(photograph, (0, 100), "black")
+    rounded = dict(slightly_transparent(screen))["rounded corners"]
+    difference = photo_views(rounded, 28).astype(int) - photo_views(screen, 28)
+    assert np.abs(difference).mean() < 3
 
 
 @pytest.mark.parametrize("background", [255, 0], ids=["on white", "on black"])

@@ -29,6 +29,7 @@ class Evaluation(dict[str, Any]):
         logits: (n, classes) float32.
         labels: (n,) uint8, positions in `class_names`.
         images: (n, size, size) uint8, the first view of each image.
+        file_names: of the images; None if they were not read from files.
         history: one record per epoch of the training, if it is known.
     """
 
@@ -43,6 +44,7 @@ class Evaluation(dict[str, Any]):
         self.logits = logits
         self.labels: Labels = split.labels
         self.images = split.images
+        self.file_names = split.names
         self.history = list(history)
 
     @property
@@ -99,6 +101,7 @@ class Evaluation(dict[str, Any]):
             self.labels,
             self.images,
             self.class_names,
+            file_names=self.file_names,
             temperature=temperature,
             count=count,
         )

@@ -10,8 +10,18 @@ from fashioncnn.artifacts.model_folder import ModelDescription
 from fashioncnn.data.dataset import FASHION_MNIST, SKETCHES, is_dataset
 from fashioncnn.settings import CustomConfig, Settings
 
-PHOTOGRAPH_VIEWS = ("photo", "cutout")
-"""Kinds of views that segment a garment."""
+LIMITS = {
+    "photo": (
+        "Not for clothing that is worn, several items that touch or overlap, and drawings; of "
+        "separate items, the largest is classified. Bars of one color, as around the photograph in "
+        "a screenshot, are removed. In dark photographs the item may not be found."
+    ),
+    "cutout": (
+        "Not for clothing that is worn, several items in one photograph, drawings and screenshots. "
+        "In dark photographs the item may not be found."
+    ),
+}
+"""What photographs should not show, by the kind of views that segment a garment."""
 
 
 def minimal_card(description: ModelDescription) -> str:
@@ -164,14 +174,15 @@ def _abstention(description: ModelDescription) -> list[str]:
 
 
 def _intended_use(description: ModelDescription) -> str:
-    dataset = description.dataset
+    dataset, views = description.dataset, description.preprocessing.views
     is_fashion_mnist = is_dataset(dataset, FASHION_MNIST)
-    if is_fashion_mnist and description.preprocessing.views in PHOTOGRAPH_VIEWS:
+    if is_fashion_mnist and views in LIMITS:
         return (
             "**Intended use**: classifying the garment, or pair of shoes, on a photograph of one "
-            "item that lies, hangs or stands before any background. Not for clothing that is worn, "
-            "several garments, or items outside the ten classes. It was trained on Fashion-MNIST "
-            "alone, the products of one shop; docs/RESULTS.md has its accuracy on photographs."
+            "item that lies, hangs or stands before any background. "
+            f"{LIMITS[views]} Not for items outside the ten classes. It was trained on "
+            "Fashion-MNIST alone, the products of one shop; docs/RESULTS.md has its accuracy on "
+            "photographs."
         )
     if is_fashion_mnist:
         return (
@@ -183,10 +194,9 @@ def _intended_use(description: ModelDescription) -> str:
             "**Intended use**: trying the program out. The images are drawn by it; this is not "
             "Fashion-MNIST."
         )
-    if description.preprocessing.views in PHOTOGRAPH_VIEWS:
+    if views in LIMITS:
         return (
             f"**Intended use**: photographs like those of '{dataset}': one item before any "
-            "background. Not for clothing that is worn, several items in one photograph, drawings "
-            "and screenshots. In dark photographs the item may not be found."
+            f"background. {LIMITS[views]}"
         )
     return f"**Intended use**: images like those of '{dataset}'; not for others."

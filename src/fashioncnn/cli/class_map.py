@@ -20,16 +20,21 @@ def parse_mapping(assignments: Sequence[str], labels: Sequence[str]) -> dict[str
 
     Args:
         assignments: of ``--map``, such as ``shoes=Sandal,Sneaker``, or a TOML file with a table
-            ``[data.map]``, such as the ``config.toml`` of a run.
+            ``[data.map]``, such as the ``config.toml`` of a run. An assignment replaces what a
+            file says about a name, and the last file what others say.
         labels: class names of the model, which may contain commas.
 
     Raises:
         UsageError: an assignment is not one, or a file has no such table.
     """
+    return {**mapping_of_files(assignments), **mapping_of_names(assignments, labels)}
+
+
+def mapping_of_names(assignments: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
+    """Return what the assignments contain that are no files; see `parse_mapping`."""
     mapping: dict[str, list[str]] = {}
     for text in assignments:
-        if text.endswith(".toml") and "=" not in text:
-            mapping |= _read_mapping(Path(text))
+        if _is_file(text):
             continue
         name, equals, target = text.partition("=")
         if not equals or not name:
@@ -38,6 +43,18 @@ def parse_mapping(assignments: Sequence[str], labels: Sequence[str]) -> dict[str
             raise UsageError(f"--map {text}: {name} is given twice")
         mapping[name] = [target] if target in labels else _split(target)
     return mapping
+
+
+def mapping_of_files(assignments: Sequence[str]) -> dict[str, list[str]]:
+    """Return what the TOML files among the assignments contain; of several, the last counts."""
+    mapping: dict[str, list[str]] = {}
+    for text in filter(_is_file, assignments):
+        mapping |= _read_mapping(Path(text))
+    return mapping
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith(".toml") and "=" not in text
 
 
 def _split(names: str) -> list[str]:

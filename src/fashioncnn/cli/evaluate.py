@@ -115,7 +115,7 @@ def evaluate_one(
         load: see `evaluate`.
         page: HTML file to write, or None.
     """
-    from fashioncnn.cli.class_map import parse_mapping
+    from fashioncnn.cli.class_map import mapping_of_files, mapping_of_names
     from fashioncnn.cli.evaluate_data import is_data_of, load_data, with_classes_of
     from fashioncnn.cli.models import load_for
 
@@ -125,22 +125,26 @@ def evaluate_one(
         run.require_intact()
     settings = run.settings() if run else None
     spec = loaded.spec
-    mapping = parse_mapping(load.mapping, spec.labels)
     own: ClassMapping = {} if settings is None else settings.data.map or {}
+    of_files = mapping_of_files(load.mapping)
+    of_names = mapping_of_names(load.mapping, spec.labels)
+    optional: ClassMapping = {**own, **of_files}
     data = load_data(
         load.data,
         spec,
         run,
-        mapping or own,
+        {**optional, **of_names},
         skip_broken=load.skip_broken,
         offline=load.offline,
     )
-    used: ClassMapping = mapping or {name: own[name] for name in own if name in data.class_names}
-    dataset = with_classes_of(spec, data, used)
+    present = {name: optional[name] for name in optional if name in data.class_names}
+    if missing := [name for name in of_files if name not in {*present, *of_names}]:
+        note(f"{data.source}: has no class {', '.join(missing)}, which --map names")
+    dataset = with_classes_of(spec, data, {**present, **of_names})
     splits = _splits(model, dataset, settings, split)
     if settings is not None:
         loaded = loaded.in_precision(settings.runtime.precision)
-    if run is not None and (tta != "auto" or mapping or not is_data_of(run, dataset)):
+    if run is not None and (tta != "auto" or load.mapping or not is_data_of(run, dataset)):
         run = None  # it stores the metrics of its own data as predict would compute them
     if run is not None and not _can_store(run, loaded):
         run = None

@@ -57,9 +57,11 @@ def _without_training_images(
     mapping: ClassMapping,
 ) -> Dataset:
     """Return the dataset that is evaluated as a whole, or as the run split it if it is its own."""
+    from fashioncnn.data.labels import MIN_CLASSES
     from fashioncnn.data.splits import hold_out_test
 
-    for train, test in (hold_out_test(whole), (whole, None)):
+    can_be_trained_on = run is not None and len(dataset.class_names) >= MIN_CLASSES
+    for train, test in (hold_out_test(whole), (whole, None)) if can_be_trained_on else ():
         as_trained = replace(dataset, train=train, test=test)
         if run is not None and is_data_of(run, as_trained, spec, mapping):
             note(
@@ -114,14 +116,15 @@ def is_data_of(
         run: that is evaluated.
         dataset: as it is evaluated; with `mapping`, before its classes are mapped.
         spec: of the run's model, for `mapping`.
-        mapping: classes of the model by class of the data.
+        mapping: classes of the model by class of the data; those of others have no effect.
     """
     from fashioncnn.data.alignment import UnknownClassError, align_classes
     from fashioncnn.runs import read_json, require_valid
 
     if spec is not None and mapping:
         try:
-            dataset = align_classes(dataset, spec.labels, mapping)
+            present = {n: mapping[n] for n in mapping if n in dataset.class_names}
+            dataset = align_classes(dataset, spec.labels, present)
         except UnknownClassError:
             return False
     environment = read_json(run.environment, "data")

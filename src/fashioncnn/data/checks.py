@@ -86,6 +86,14 @@ def check_views(views: tuple[NDArray[np.uint8], ...], images: NDArray[np.uint8])
             )
 
 
+def check_names(names: Any, labels: NDArray[np.uint8]) -> None:
+    """Raise `DataError` unless there is a name, a string, for each label."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"names of type {type(names).__name__}: should be a tuple of strings")
+    if len(names) != len(labels):
+        raise DataError(f"{len(names):,} names but {len(labels):,} labels; should be one of each")
+
+
 def check_allowed(allowed: Any, labels: NDArray[np.uint8]) -> None:
     """Raise `DataError` unless there is a row of classes for each label, and it is one of them."""
     is_table = isinstance(allowed, np.ndarray) and allowed.dtype == bool and allowed.ndim == 2

@@ -136,12 +136,14 @@ def _read_splits(
     for role, of_split in files.items():
         stop = start + len(of_split.paths)
         first, last = np.searchsorted(kept, [start, stop])
-        labels = np.array(of_split.labels, np.uint8)[kept[first:last] - start]
+        positions = kept[first:last] - start
+        labels = np.array(of_split.labels, np.uint8)[positions]
         missing = sorted(set(of_split.labels) - set(labels.tolist()))
         if missing:
             empty = of_split.folder / class_names[missing[0]]
             raise DataError(f"{empty}: no readable images; add some, or remove the folder")
-        splits[role] = split_of_views(views[first:last], labels)
+        names = [str(of_split.paths[i].relative_to(of_split.folder)) for i in positions]
+        splits[role] = split_of_views(views[first:last], labels, names)
         start = stop
     return splits
 

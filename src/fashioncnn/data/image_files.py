@@ -63,11 +63,26 @@ def read_images(
     return views, np.array(kept, np.int64)
 
 
-def split_of_views(views: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> Split:
-    """Return the split of at least one image, given as its views."""
+def split_of_views(
+    views: list[NDArray[np.uint8]],
+    labels: NDArray[np.uint8],
+    names: Sequence[str] | None = None,
+) -> Split:
+    """Return the split of at least one image, given as its views.
+
+    Args:
+        views: of each image, (views, size, size[, 3]) uint8.
+        labels: (n,).
+        names: of the images; None for none.
+    """
     images = np.stack([of_image[0] for of_image in views])
     single = all(len(of_image) == 1 for of_image in views)
-    return Split(images, labels, views=None if single else tuple(views))
+    return Split(
+        images,
+        labels,
+        views=None if single else tuple(views),
+        names=None if names is None else tuple(names),
+    )
 
 
 def _read_or_error(path: Path, options: LoadOptions) -> NDArray[np.uint8] | ImageError:

@@ -10,7 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.checks import check_allowed, check_indices, check_views, require_uint8
+from fashioncnn.data.checks import (
+    check_allowed,
+    check_indices,
+    check_names,
+    check_views,
+    require_uint8,
+)
 from fashioncnn.errors import DataError
 
 
@@ -29,6 +35,7 @@ class Split:
         allowed: (n, classes) bool, the correct classes of each image: several are a partial label,
             of which `labels` has the first; none is an image outside of the classes, whose label is
             0. None if each image has exactly one, its label.
+        names: what reports call each image, such as the path of its file; None for none.
 
     Raises:
         DataError: types or shapes are not these, or their lengths differ.
@@ -39,6 +46,7 @@ class Split:
     indices: NDArray[np.int64] = None  # type: ignore[assignment]  # replaced by __post_init__
     views: tuple[NDArray[np.uint8], ...] | None = None
     allowed: NDArray[np.bool_] | None = None
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.indices is None:
@@ -55,6 +63,8 @@ class Split:
                 f"images of shape {self.images.shape}: should be (n, height, width), or "
                 "(n, height, width, 3) for color images"
             )
+        if self.names is not None:
+            check_names(self.names, self.labels)
         if not len(self.images) == len(self.labels) == len(self.indices):
             raise DataError(
                 f"{len(self.images):,} images but {len(self.labels):,} labels and "
@@ -80,6 +90,7 @@ class Split:
             self.indices[positions],
             None if self.views is None else tuple(self.views[i] for i in positions),
             None if self.allowed is None else self.allowed[positions],
+            None if self.names is None else tuple(self.names[i] for i in positions),
         )
 
     @property
@@ -132,7 +143,7 @@ class Split:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of shape, pixels and labels, in hexadecimal; independent of `indices`."""
+        """SHA-256 of shape, pixels and labels, in hexadecimal; independent of names and indices."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels).data)

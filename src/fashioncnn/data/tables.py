@@ -189,11 +189,12 @@ def split_of_images(
     if is_counted and len(images) != len(codes):
         raise DataError(f"{where}{len(images):,} images but {len(codes):,} labels")
     if are_paths(images):
-        views, kept = read_images([Path(os.fsdecode(one)) for one in images], options)
+        paths = [Path(os.fsdecode(one)) for one in images]
+        views, kept = read_images(paths, options)
         missing = np.setdiff1d(codes, codes[kept])
         if len(missing):
             raise DataError(f"{where}no readable images of class '{names[missing[0]]}'; add some")
-        return split_of_views(views, codes[kept])
+        return split_of_views(views, codes[kept], [str(paths[i]) for i in kept])
     if isinstance(images, ConvertedImages):
         return split_of_views(images, codes)
     what, size, channels = f"{subject} images".strip(), options.image_size, options.channels

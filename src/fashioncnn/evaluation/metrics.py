@@ -77,14 +77,17 @@ def confusion_matrix(
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """Return the unweighted mean of the F1 scores; 0 for a class without images and predictions.
+    """Return the unweighted mean of the F1 scores of classes with images or predictions.
+
+    That of other classes is undefined; scikit-learn leaves them out, too.
 
     Args:
         confusion: (classes, classes), see `confusion_matrix`.
     """
     correct = np.diagonal(confusion)
     labels_and_predictions = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * correct / np.maximum(labels_and_predictions, 1)).mean())
+    occurs = labels_and_predictions > 0
+    return float((2 * correct[occurs] / labels_and_predictions[occurs]).mean())
 
 
 def expected_calibration_error(logits: Logits, labels: Labels, bins: int = ECE_BINS) -> float:

@@ -26,6 +26,9 @@ SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})
 """Formats of which Pillow opens 16-bit images in mode ``I``, depending on its version."""
 BITS_PER_SAMPLE = 258
 """Tag of TIFF."""
+OPAQUE, MAX_OPAQUE_FRACTION = 128, 0.95
+"""Alpha from which a pixel counts as opaque, and the fraction of such pixels in a cut-out at most.
+Rounded corners of a tenth of the shorter side are 0.9% of the pixels."""
 
 
 def normalize_mode(image: Image.Image) -> Image.Image:
@@ -53,6 +56,19 @@ def normalize_mode(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def without_slight_transparency(image: Image.Image) -> Image.Image:
+    """Return an image on white as `RGB` if too little of it is transparent for a background.
+
+    Such as a photograph with rounded corners, or one whose opacity is 254 somewhere. Neither is
+    everything transparent. Other images are returned as `normalize_mode` does.
+    """
+    image = normalize_mode(image)
+    if image.mode != "RGBA":
+        return image
+    opaque = np.asarray(image.getchannel("A")) >= OPAQUE
+    return image if 0 < opaque.mean() <= MAX_OPAQUE_FRACTION else _on_white(image).convert("RGB")
 
 
 def to_grayscale(image: Image.Image) -> Gray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 FORMATS = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC or PPM"
@@ -55,7 +57,10 @@ HEIF_BRANDS = frozenset(
 PPM_HEADER = re.compile(rb"P[1-6][ \t\r\n]")
 TEXT_PPM = (b"P1", b"P2", b"P3")
 """First bytes of PBM, PGM and PPM files whose pixels are decimal numbers."""
-START_OF_SCAN = b"\xff\xda"
+START_OF_IMAGE, START_OF_SCAN, END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""Markers that a segment follows, and the end of the image (ITU-T T.81, table B.1). Reserved ones
+are not among them: where libjpeg continues after one, it does not skip a segment."""
 CHUNK_BYTES = 1 << 20
 
 
@@ -122,15 +127,29 @@ def webp_size(head: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def count_jpeg_scans(file: BinaryIO) -> int:
-    """Return the number of start-of-scan markers in a JPEG, those of thumbnails included.
+def jpeg_markers(file: BinaryIO) -> Iterator[int]:
+    """Yield the second byte of each marker with a segment, of the first image in a JPEG file.
 
-    Entropy-coded data never contains the marker: each 0xFF in it is followed by 0x00 or by a
-    restart marker (ITU-T T.81, B.1.1.5).
+    Segments are skipped by their lengths, as libjpeg does, so that the thumbnails in them are not
+    read. Neither is what follows the image: the other images of an MPO, and the video that phones
+    append to a photograph. Entropy-coded data never contains such markers (ITU-T T.81, B.1.1.5).
+
+    Args:
+        file: seekable.
     """
     file.seek(0)
-    scans, last = 0, b""
-    while chunk := file.read(CHUNK_BYTES):
-        scans += (last + chunk).count(START_OF_SCAN)
-        last = chunk[-1:] if chunk[-1] == 0xFF else b""  # the marker may cross the boundary
-    return scans
+    buffer, at = b"", len(START_OF_IMAGE)
+    while True:
+        found = MARKER.search(buffer, at)
+        if found and found[0] == END_OF_IMAGE:
+            return
+        if found and found.end() + 2 <= len(buffer):
+            yield found[0][1]
+            at = found.end() + max(2, int.from_bytes(buffer[found.end() : found.end() + 2]))
+            continue
+        kept = found.start() if found else max(at, len(buffer) - 1)  # the marker may be cut
+        file.seek(max(0, at - len(buffer)), os.SEEK_CUR)
+        chunk = file.read(CHUNK_BYTES)
+        if not chunk:
+            return
+        buffer, at = buffer[kept:] + chunk, 0

@@ -13,10 +13,11 @@ from fashioncnn.errors import ImageError
 from fashioncnn.images.formats import (
     FORMATS,
     HEAD_BYTES,
+    START_OF_SCAN,
     TEXT_PPM,
-    count_jpeg_scans,
     describe_unsupported,
     detect_format,
+    jpeg_markers,
     webp_size,
 )
 from fashioncnn.images.tiff import read_structure
@@ -31,6 +32,8 @@ MAX_READS = 200_000
 """Four times the reads that a PNG of 16 megapixels in chunks of 8 KiB needs."""
 MAX_SCANS = 64
 """Scans of a JPEG. A progressive one has about 10, and each is a pass over the whole image."""
+MAX_SEGMENTS = 10_000
+"""Segments of a JPEG, all scans and tables included. Phones write about 50."""
 MAX_TIFF_BLOCKS = 100_000
 """Strips or tiles of a TIFF; Pillow keeps an object for each. Strips have one row or more."""
 MAX_TEXT_BYTES, MAX_COMMENTS = 16 << 20, 1000
@@ -150,12 +153,14 @@ def check_pixels(
 
 
 def _check_scans(file: BinaryIO, name: str) -> None:
-    scans = count_jpeg_scans(file)
-    if scans > MAX_SCANS:
-        raise ImageError(
-            f"{name}: {scans:,} JPEG scans, over the limit of {MAX_SCANS}; save it again with an "
-            "image editor"
-        )
+    scans = 0
+    for segments, marker in enumerate(jpeg_markers(file), 1):
+        scans += marker == START_OF_SCAN[1]
+        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+            raise ImageError(
+                f"{name}: more than {MAX_SCANS} JPEG scans or {MAX_SEGMENTS:,} segments; save it "
+                "again with an image editor"
+            )
 
 
 def _check_tiff(file: BinaryIO, name: str, max_pixels: int) -> None:

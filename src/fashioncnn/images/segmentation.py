@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.images.color import is_grayscale, normalize_mode, to_grayscale, to_lab
+from fashioncnn.images.color import (
+    is_grayscale,
+    normalize_mode,
+    to_grayscale,
+    to_lab,
+    without_slight_transparency,
+)
 from fashioncnn.images.components import label_components
 from fashioncnn.images.mixture import Doubles, Floats, GaussianMixtures, k_means, monomials
 
@@ -61,7 +67,7 @@ def cut_out(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
     Args:
         image: of any mode. In images with transparency, the transparent region is the background;
-            others are segmented.
+            others, and those with hardly any, are segmented.
         size: side in pixels.
 
     Returns:
@@ -71,7 +77,7 @@ def cut_out(image: Image.Image, size: int) -> NDArray[np.uint8]:
     gray = to_grayscale(image)
     if gray.shape == (size, size) and is_grayscale(image):
         return gray[None]
-    return apply_masks(gray, find_masks(image), size)
+    return apply_masks(gray, find_masks(without_slight_transparency(image)), size)
 
 
 def find_masks(image: Image.Image) -> Floats:

@@ -17,7 +17,13 @@ from PIL import Image
 
 from fashioncnn.errors import UsageError
 from fashioncnn.images.bars import crop_bars
-from fashioncnn.images.color import Gray, is_grayscale, normalize_mode, to_grayscale, to_rgb
+from fashioncnn.images.color import (
+    Gray,
+    is_grayscale,
+    to_grayscale,
+    to_rgb,
+    without_slight_transparency,
+)
 from fashioncnn.images.garments import Box, box_of_largest
 from fashioncnn.images.mixture import Floats
 from fashioncnn.images.segmentation import (
@@ -129,7 +135,7 @@ def describe_photo(image: Image.Image, size: int) -> PhotoViews:
     """
     if image.size == (size, size) and is_grayscale(image):
         return PhotoViews(to_grayscale(image)[None])
-    image = normalize_mode(image)
+    image = without_slight_transparency(image)
     if image.mode != "RGBA":
         image = crop_bars(image)
     gray = to_grayscale(image)

@@ -50,14 +50,15 @@ def evaluate_split(
         precision: of the predictor.
 
     Raises:
-        DataError: the data has other classes or another image size than the model.
+        DataError: the data has other classes or another image size than the model, or no image of
+            its classes.
     """
     check_compatible(predictor.spec, dataset)
     split = split.within_classes()
     if not len(split):
         raise DataError(
             f"{dataset.source}: no image of the {name} split belongs to a class of the model; map "
-            "one with --map NAME=CLASS"
+            "at least one class of the data to one of the model's"
         )
     predictions = _predictions(predictor, description.sha256, split, name, run, precision)
     logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)

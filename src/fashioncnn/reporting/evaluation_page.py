@@ -74,6 +74,7 @@ def confident_mistakes(
             predicted=names[int(predictions.probabilities[i].argmax())],
             confidence=float(predictions.confidences[i]),
             index=int(split.indices[i]),
+            name="" if split.names is None else split.names[i],
         )
         for i in positions[by_confidence[:MISTAKES_SHOWN]]
     ]

@@ -13,6 +13,7 @@ from fashioncnn.data.dataset import Split
 from fashioncnn.evaluation.metrics import Labels, Logits, softmax
 from fashioncnn.evaluation.predictions import load_predictions
 from fashioncnn.images.data_uri import data_uri
+from fashioncnn.reporting.tables import one_line
 from fashioncnn.runs import RunFolder
 
 MISTAKES_SHOWN = 24
@@ -28,6 +29,7 @@ class Mistake:
         predicted: name of the predicted class.
         confidence: probability of the predicted class, in [0, 1].
         index: position of the image in its split.
+        name: of the image, such as the path of its file in the data; empty if it has none.
     """
 
     image: str
@@ -35,9 +37,15 @@ class Mistake:
     predicted: str
     confidence: float
     index: int
+    name: str = ""
 
     def __repr__(self) -> str:
-        return f"Mistake({self.true} → {self.predicted} {self.confidence:.1%}, image {self.index})"
+        return f"Mistake({self.true} → {self.predicted} {self.confidence:.1%}, {self.shown_name})"
+
+    @property
+    def shown_name(self) -> str:
+        """The name of the image in one line, else its position."""
+        return one_line(self.name) or f"image {self.index}"
 
 
 def find_mistakes(
@@ -66,6 +74,7 @@ def find_mistakes(
         predictions.labels,
         evaluated.images,
         [c["name"] for c in metrics[split]["per_class"]],
+        file_names=splits[split].names,
         temperature=metrics[split].get("calibrated", {}).get("temperature", 1.0),
     )
     positions = np.flatnonzero(splits[split].in_classes)
@@ -78,6 +87,7 @@ def worst_mistakes(
     images: NDArray[np.uint8],
     names: Sequence[str],
     *,
+    file_names: Sequence[str] | None = None,
     temperature: float = 1.0,
     count: int = MISTAKES_SHOWN,
 ) -> list[Mistake]:
@@ -88,6 +98,7 @@ def worst_mistakes(
         labels: (n,) uint8.
         images: (n, size, size[, 3]) uint8.
         names: of the classes, by label.
+        file_names: of the images; None for none.
         temperature: divides the logits.
         count: the most to return.
     """
@@ -103,6 +114,7 @@ def worst_mistakes(
             predicted=names[predicted[i]],
             confidence=float(confidence[i]),
             index=int(i),
+            name="" if file_names is None else file_names[i],
         )
         for i in most_confident
     ]
