@@ -54,3 +54,17 @@ def test_support_depends_on_dtype_and_memory_order():
     assert not supports_adam(weights.double(), weights.double())
     assert not supports_adam(weights.transpose(0, 1), weights.transpose(0, 1))
     assert not supports_adam(weights, weights[:2])
+    assert not supports_adam(weights, weights.flatten())
+
+
+def test_axes_of_one_value_have_no_order(native):
+    """Such as the input channel of the first layer, in gradients of flip-equivariant networks."""
+    weights = torch.arange(36.0).view(4, 1, 3, 3)
+    gradient = torch.empty_strided((4, 1, 3, 3), (9, 1, 3, 1)).copy_(weights.flip(0))
+    assert gradient.stride() != weights.stride()
+    mean, square = torch.zeros_like(weights), torch.zeros_like(gradient)
+    assert supports_adam(weights, gradient, mean, square)
+    expected = weights - 0.5 * gradient.sign()
+    options = {**OPTIONS, "eps": 1e-12}
+    adam_step(native, weights, gradient, mean, square, step=1, learning_rate=0.5, **options)
+    torch.testing.assert_close(weights, expected)

@@ -25,11 +25,16 @@ def supports_adam(weights: Tensor, *others: Tensor) -> bool:
     return (
         dense
         and has_cpu_memory(weights)
-        and all(
-            has_cpu_memory(o) and o.shape == weights.shape and o.stride() == weights.stride()
-            for o in others
-        )
+        and all(has_cpu_memory(o) and _have_one_order(weights, o) for o in others)
     )
+
+
+def _have_one_order(first: Tensor, second: Tensor) -> bool:
+    """Return whether two tensors have one shape and memory order; axes of one value have none."""
+    if first.shape != second.shape:
+        return False
+    strides = zip(first.shape, first.stride(), second.stride(), strict=True)
+    return all(a == b for size, a, b in strides if size > 1)
 
 
 def adam_step(

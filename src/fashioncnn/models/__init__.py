@@ -110,10 +110,10 @@ def count_multiply_adds(
 
     Normalization, pooling and biases, a few percent, are not counted, as is customary.
     """
-    with torch.device("meta"):
+    # On the meta device, operations import sympy and torch._dynamo, which takes seconds.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), default_modes(), torch.no_grad():
         network = build_model(config, image_size, classes, in_channels).eval()
-        image = torch.empty(1, in_channels, image_size, image_size)
-        return _count_multiply_adds(network, image)
+        return _count_multiply_adds(network, torch.zeros(1, in_channels, image_size, image_size))
 
 
 def measure_multiply_adds(network: nn.Module, image_size: int, in_channels: int = 1) -> int | None:

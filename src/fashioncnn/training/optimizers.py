@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -78,6 +79,13 @@ class Adam(torch.optim.Adam):
         kernels: None for PyTorch's.
         options: of `torch.optim.Adam`.
     """
+
+    # PyTorch's wrappers of these methods import torch._dynamo, which takes one to two seconds, only
+    # to keep them out of torch.compile.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def __init__(
         self, params: Iterable[Any], kernels: Kernels | None = None, **options: Any
