@@ -103,10 +103,12 @@ def _load_new(library: Path, cached: Path | None) -> Kernels:
     except KernelError:
         if cached is None:
             raise
-        with contextlib.suppress(OSError, KernelError):
+        with contextlib.suppress(OSError, WriteError, KernelError):
             cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="fashioncnn-", dir=cached.parent) as folder:
-                return _load(Path(shutil.copy(library, folder)))
+                copy = Path(folder, library.name)
+                write_atomic(copy, library.read_bytes(), 0o700)
+                return _load(copy)
         raise
 
 
