@@ -74,13 +74,14 @@ def test_warning_names_data_other_than_fashion_mnist(dataset, warning):
 
 
 def test_images_outside_of_the_classes_do_not_hide_the_mistakes(run, evaluated_images):
-    """They have no predictions; the positions of the mistakes are those of the whole split."""
+    """They have no predictions; positions and names of mistakes are those of the whole split."""
     outside = evaluated_images.subset(np.arange(3))
     allowed = np.eye(10, dtype=bool)[evaluated_images.labels]
     split = Split(
         np.concatenate([outside.images, evaluated_images.images]),
         np.concatenate([np.zeros(3, np.uint8), evaluated_images.labels]),
         allowed=np.concatenate([np.zeros((3, 10), bool), allowed]),
+        names=tuple(f"{i}.png" for i in range(3 + len(evaluated_images))),
     )
     before = read_run(run, {"test": evaluated_images}).mistakes
     predictions, identity = load_predictions(run.predictions)
@@ -89,3 +90,4 @@ def test_images_outside_of_the_classes_do_not_hide_the_mistakes(run, evaluated_i
     mistakes = read_run(run, {"test": split}).mistakes
     assert before and [m.image for m in mistakes] == [m.image for m in before]
     assert [m.index for m in mistakes] == [m.index + 3 for m in before]
+    assert [m.name for m in mistakes] == [f"{m.index}.png" for m in mistakes]

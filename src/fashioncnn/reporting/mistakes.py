@@ -74,7 +74,7 @@ def find_mistakes(
         predictions.labels,
         evaluated.images,
         [c["name"] for c in metrics[split]["per_class"]],
-        file_names=splits[split].names,
+        file_names=evaluated.names,
         temperature=metrics[split].get("calibrated", {}).get("temperature", 1.0),
     )
     positions = np.flatnonzero(splits[split].in_classes)
