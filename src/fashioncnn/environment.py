@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,7 @@ def _cpuinfo(key: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
+@cache  # parsing the metadata of a package takes milliseconds
 def _version(package: str) -> str | None:
     from importlib import metadata  # which imports the package email
 

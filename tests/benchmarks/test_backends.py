@@ -5,6 +5,7 @@ import backends
 
 def test_both_backends_are_measured(call, monkeypatch):
     monkeypatch.setattr(backends, "CALLS", 3)
+    monkeypatch.setattr(backends, "PROCESS_MODELS", ("accurate",))
     output = call(backends, "--rounds", "1", "--skip-install")
     assert output.count("| onnx |") == output.count("| torch |") == 1
     assert "| accurate, onnx |" in output
