@@ -45,6 +45,17 @@ def test_bars_are_removed(photo, border, color):
     assert abs(cropped.height - HEIGHT) <= 2 * boxed.height // 160 + 2
 
 
+@pytest.mark.parametrize("color", ["black", "white", (200, 180, 170)], ids=str)
+@pytest.mark.parametrize(
+    "border", [(32, 24, 32, 24), (40, 40, 40, 40), (30, 30, 30, 110), (24, 60, 40, 60)], ids=str
+)
+def test_frame_is_removed(photo, border, color):
+    framed = ImageOps.expand(photo, border, color)
+    cropped = crop_bars(framed)
+    assert abs(cropped.width - WIDTH) <= 2 * framed.width // 160 + 2
+    assert abs(cropped.height - HEIGHT) <= 2 * framed.height // 160 + 2
+
+
 @pytest.mark.parametrize("color", ["black", "white"])
 def test_controls_of_a_screenshot_belong_to_its_bars(photo, color):
     buffer = BytesIO()
@@ -53,6 +64,16 @@ def test_controls_of_a_screenshot_belong_to_its_bars(photo, color):
     assert abs(cropped.height - HEIGHT) < 12
     difference = photo_views(Image.open(buffer), 28).astype(int) - photo_views(photo, 28)
     assert np.abs(difference).mean() < 8
+
+
+def boxy_shirt():
+    """Return a shirt with straight sides before white, which is no photograph in a frame."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((120, 60, 280, 270), fill="navy")
+    pen.polygon([(120, 60), (60, 140), (90, 160), (120, 130)], fill="navy")
+    pen.polygon([(280, 60), (340, 140), (310, 160), (280, 130)], fill="navy")
+    return image
 
 
 def draw(background, garment):
@@ -66,13 +87,14 @@ def draw(background, garment):
     [
         draw("white", "navy"),  # a product before a background of one color
         noisy(draw("gray", "navy")),
+        boxy_shirt(),
         Image.new("RGB", (WIDTH, HEIGHT), "white"),
         Image.new("L", (5, 5)),
         ImageOps.expand(draw("white", "navy").resize((40, 30)), (0, 20)),  # too small
         ImageOps.expand(noisy(draw("gray", "navy")), (0, 6), "black"),  # too thin
         ImageOps.expand(noisy(draw("gray", "navy")), (0, 600), "black"),  # hardly a photograph
     ],
-    ids=["plain", "noisy", "white", "tiny", "too small", "too thin", "hardly a photograph"],
+    ids=["plain", "noisy", "boxy", "white", "tiny", "too small", "too thin", "hardly a photograph"],
 )
 def test_other_images_are_unchanged(image):
     assert crop_bars(image) is image

@@ -1,4 +1,4 @@
-"""Bars above, below and beside a photograph: letterboxes, and the controls in a screenshot."""
+"""Bars above, below and beside a photograph: letterboxes, the controls in a screenshot, frames."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def crop_bars(image: Image.Image) -> Image.Image:
         return image
     channels = np.stack([np.asarray(c) for c in image.reduce(factor).convert("RGB").split()])
     _, rows, columns = channels.shape
-    top, bottom = _bars(channels)
-    left, right = _bars(channels[:, top : rows - bottom].transpose(0, 2, 1))
+    left, top, right, bottom = _outside(channels)
     if not (top or bottom or left or right):
         return image
     box = (
@@ -47,6 +46,38 @@ def crop_bars(image: Image.Image) -> Image.Image:
         image.height if not bottom else (rows - bottom) * factor,
     )
     return image.crop(box)
+
+
+def _outside(channels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return the thickness of the bars on the left, top, right and bottom, in lines.
+
+    Args:
+        channels: (3, rows, columns).
+    """
+    _, rows, columns = channels.shape
+    top, bottom = _bars(channels)
+    left, right = _bars(_transposed(channels[:, top : rows - bottom]))
+    if top or bottom or left or right:
+        return left, top, right, bottom
+    # In a frame, each bar has the ends of two others in the first line of the photograph.
+    left, right = _bars(_transposed(channels[:, rows // 4 : rows - rows // 4]))
+    top, bottom = _bars(channels[:, :, left : columns - right])
+    photo = channels[:, top : rows - bottom, left : columns - right]
+    edges = (
+        photo[:, :1],
+        photo[:, -1:],
+        _transposed(photo[:, :, :1]),
+        _transposed(photo[:, :, -1:]),
+    )
+    color = np.median(channels[:, 0], axis=1)
+    is_frame = left and right and top and bottom
+    if is_frame and all(_fractions(edge, color)[0] <= MAX_PHOTO_FRACTION for edge in edges):
+        return left, top, right, bottom
+    return 0, 0, 0, 0
+
+
+def _transposed(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return channels.transpose(0, 2, 1)
 
 
 def _bars(channels: NDArray[np.uint8]) -> tuple[int, int]:
