@@ -77,6 +77,14 @@ def test_token_file(capsys, tmp_path, content, expected):
         assert content[:9].decode("latin-1") not in message.replace(str(path), "")
 
 
+@pytest.mark.parametrize("content", [b"secret-1", b"\xef\xbb\xbfsecret-1\r\n", b"\n secret-1 \n"])
+def test_token_is_read_without_what_editors_add(tmp_path, content):
+    from fashioncnn.serving.security import read_token
+
+    (tmp_path / "token").write_bytes(content)
+    assert read_token(tmp_path / "token") == "secret-1"
+
+
 def test_token_file_that_is_no_file(capsys, tmp_path):
     assert "folder" in error_of(capsys, "--token-file", tmp_path, "--port", "0")
 

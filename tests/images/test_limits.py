@@ -116,12 +116,17 @@ def test_surplus_compressed_pixels_are_not_decompressed():
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
 def test_decompression_bomb_in_metadata_is_rejected(kind):
     bomb = chunk(kind, b"name\0\0" + zlib.compress(bytes(30_000_000), 9))
-    assert_rejected(png(8, 8, bomb), "damaged image")
+    assert_rejected(png(8, 8, bomb), "save it again without metadata")
+
+
+def test_texts_that_are_large_together_are_rejected():
+    texts = chunk(b"zTXt", b"name\0\0" + zlib.compress(bytes(1_000_000), 9)) * 70
+    assert_rejected(png(8, 8, texts), "save it again without metadata")
 
 
 def test_decompression_bomb_after_the_pixels_is_rejected():
     bomb = chunk(b"zTXt", b"name\0\0" + zlib.compress(bytes(30_000_000), 9))
-    assert_rejected(png(8, 8, pixels=bytes(72), after=[bomb]), "damaged image")
+    assert_rejected(png(8, 8, pixels=bytes(72), after=[bomb]), "save it again without")
 
 
 @pytest.mark.parametrize(

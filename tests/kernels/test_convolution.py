@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fashioncnn.kernels import conv2d, conv_pool_relu
+from fashioncnn.kernels.convolution import native_convolution
 
 from .reference import assert_equals_float64, draw, is_native
 
@@ -59,6 +60,32 @@ def test_conv2d_equals_float64(native, sides, padding):
         lambda x, w: F.conv2d(x, w, padding=padding),
         [images.requires_grad_(), weight.requires_grad_()],
     )
+
+
+@pytest.mark.parametrize(("n", "side"), [(1, 14), (2, 14), (3, 14), (8, 7), (9, 7), (1, 28)])
+def test_few_positions_without_gradients_are_convolved_by_pytorch(native, n, side):
+    images, weight, bias = draw_arguments(n, 32, side, side)
+    with torch.inference_mode():
+        convolved = conv2d(native, images, weight, 1)
+        pooled = conv_pool_relu(native, images, weight, bias, 1)
+        if n * side * side < 400:
+            expected = F.conv2d(images, weight, padding=1)
+            expected_pooled = torch_conv_pool_relu(images, weight, bias, 1)
+        else:
+            expected = native_convolution(native, images, weight, None, 1)
+            expected_pooled = native_convolution(native, images, weight, bias, 1)
+    assert torch.equal(convolved, expected)
+    assert torch.equal(pooled, expected_pooled)
+
+
+def test_few_positions_of_one_channel_or_with_gradients_are_convolved_by_the_kernels(native):
+    images, weight, bias = draw_arguments(1, 32, 7, 7)
+    expected = native_convolution(native, images, weight, None, 1)
+    assert torch.equal(conv2d(native, images, weight, 1), expected)
+    images, weight, bias = draw_arguments(1, 1, 8, 8)
+    with torch.inference_mode():
+        expected = native_convolution(native, images, weight, bias, 1)
+        assert torch.equal(conv_pool_relu(native, images, weight, bias, 1), expected)
 
 
 def test_gradient_of_expanded_weight_is_summed(native):

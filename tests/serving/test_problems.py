@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http import HTTPStatus
 
 import pytest
@@ -31,6 +32,11 @@ FAILURES = {
     "other boundary": (400, post(b"--other\r\n\r\nx"), "malformed"),
     "end is missing": (400, post(PART + b"x"), "its end is missing"),
     "header of a part": (400, post(b"--limit\r\nno colon\r\n\r\nx" + END), "malformed"),
+    "large header of a part": (
+        400,
+        post(form(filename="a" * 10_000)),
+        "malformed multipart/form-data body: maximum header size exceeded",
+    ),
     "part without a name": (
         400,
         post(b"--limit\r\nContent-Disposition: form-data\r\n\r\nx" + END),
@@ -56,6 +62,11 @@ FAILURES = {
     "gzip": (415, post(b"x", "image/png", **{"content-encoding": "gzip"}), "gzip"),
     "other field": (422, post(form(name="file")), "'file'"),
     "no file name": (422, post(form(filename=None)), "file name"),
+    "no file name, large": (
+        422,
+        post(form(filename=None).replace(b"x" + END, b"x" * 2_000_000 + END)),
+        "file name",
+    ),
     "form without parts": (422, post(b"--limit--\r\n"), "images"),
     "empty image": (422, post(b"", "image/png"), "an empty file"),
     "no image": (422, post(b"hello", "image/png"), "not a JPEG"),
@@ -196,8 +207,9 @@ PREDICT = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/
         b"GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         PREDICT + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        PREDICT + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
-    ids=["tls", "text", "no host", "bad header", "length", "chunk"],
+    ids=["tls", "text", "no host", "bad header", "length", "chunk", "two lengths"],
 )
 def test_malformed_http(server, request_):
     assert "malformed request" in check_raw(raw(server, request_), 400)
@@ -213,6 +225,27 @@ def test_malformed_http(server, request_):
 )
 def test_large_header(server, request_):
     assert "16 KiB" in check_raw(raw(server, request_), 431)
+
+
+@pytest.mark.parametrize("size", [16384, 16385])
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    "start",
+    [b"GET /livez HTTP/1.1\r\nHost: localhost\r\nCookie: ", b"GET /livez?"],
+    ids=["header", "query"],
+)
+def test_limit_on_the_header_does_not_depend_on_how_it_arrives(server, start, at_once, size):
+    end = b"\r\n\r\n" if b"Cookie" in start else b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    header = start + b"x" * (size - len(start) - len(end)) + end
+    with server.connect() as connection:
+        for part in [header] if at_once else [header[:-1], header[-1:]]:
+            connection.sendall(part)
+            time.sleep(0 if at_once else 0.05)
+        status, _, _ = answer = read_response(connection)
+    if size > 16384:
+        assert "16 KiB" in check_raw(answer, 431)
+    else:
+        assert status == 200
 
 
 def test_malformed_http_names_the_reason(server):
@@ -506,7 +539,11 @@ def test_request_id(client):
         ("localhost.attacker.example", 400),
         ("127.0.0.1.attacker.example", 400),
         ("attacker.example:8000", 400),
-        ("[::1", 200),
+        ("[::1]", 200),
+        ("[::1", 400),
+        ("[::1].attacker.example", 400),
+        ("localhost:attacker.example", 400),
+        ("localhost:80:80", 400),
         ("", 400),
     ],
 )

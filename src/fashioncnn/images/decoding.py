@@ -65,6 +65,11 @@ DECODER_ERRORS = (
 """Exceptions that Pillow and pillow-heif raise on malformed files, collected by changing bytes at
 random."""
 
+METADATA_ERRORS = ("Decompressed data too large", "Too much memory used in text chunks")
+"""Starts of Pillow's messages about an intact PNG with a text or color profile of more than 1 MiB,
+or texts of more than 64 MiB, uncompressed (``MAX_TEXT_CHUNK`` and ``MAX_TEXT_MEMORY`` of its module
+``PngImagePlugin``)."""
+
 
 def read_image(
     file: Path | BinaryIO,
@@ -111,6 +116,11 @@ def read_image(
     except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"{name}: cannot be read ({error.strerror})") from None
+        if str(error).startswith(METADATA_ERRORS):
+            raise ImageError(
+                f"{name}: too much compressed text, or too large a color profile; save it again "
+                "without metadata"
+            ) from None
         raise ImageError(f"{name}: damaged image ({error})") from None
 
 

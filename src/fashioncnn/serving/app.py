@@ -91,7 +91,7 @@ class Server:
             redoc_url=None,
             redirect_slashes=False,  # to an address that may be another one behind a proxy
             lifespan=self._lifespan,
-            responses=describe_problems(400, 405),
+            responses=describe_problems(400, 405, 408, 431, 503),  # of any connection
         )
         handle_problems(api)
         api.include_router(self._health_routes())
@@ -124,7 +124,7 @@ class Server:
             """Whether the process answers."""
             return JSONResponse(schemas.Status().model_dump())
 
-        @router.get("/readyz", response_model=schemas.Status, responses=describe_problems(503))
+        @router.get("/readyz", response_model=schemas.Status)
         async def readyz() -> Response:
             """Whether the server accepts requests: not before its warm-up nor while it ends."""
             if self.lifecycle.draining:
@@ -161,7 +161,7 @@ class Server:
         @router.post(
             "/predict",
             response_model=schemas.PredictionList,
-            responses=describe_problems(408, 413, 415, 422, 429, 503),
+            responses=describe_problems(413, 415, 422, 429),
             openapi_extra=PREDICT_REQUEST,
         )
         async def predict(request: Request, query: Annotated[PredictQuery, Query()]) -> Response:

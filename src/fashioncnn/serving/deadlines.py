@@ -32,7 +32,9 @@ BYTES = ": bytearray("
 """Before the bytes of the client in a message of h11."""
 TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 MAX_HEADER_BYTES = 16 << 10
-"""Limit on the header of a request, request line included, that does not arrive at once."""
+"""Limit on the header of a request, request line included."""
+LENGTH, CHUNKS = b"content-length", b"transfer-encoding"
+"""Headers with the end of a body."""
 
 
 class _Connection(h11.Connection):
@@ -42,10 +44,29 @@ class _Connection(h11.Connection):
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
-            return super().next_event()
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                _check_request(event)
         except h11.RemoteProtocolError as error:
             self.error = error
             raise
+        return event
+
+
+def _check_request(request: h11.Request) -> None:
+    """Raise an error for a header that h11 accepts.
+
+    Its own limit on the size is that of a header which arrives in several parts.
+    """
+    first_line = len(request.method) + len(request.target) + len("  HTTP/1.1\r\n")
+    lines = (len(name) + len(value) + len(": \r\n") for name, value in request.headers)
+    if first_line + sum(lines) + len("\r\n") > MAX_HEADER_BYTES:
+        raise h11.RemoteProtocolError("header too large", error_status_hint=TOO_LARGE)
+    # A proxy may take the other one for the end, and the rest for a request of someone else
+    # (RFC 9112, 6.1).
+    names = {name for name, _ in request.headers}
+    if {LENGTH, CHUNKS} <= names:
+        raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
 
 
 class _Transport:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -20,6 +19,7 @@ from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.environment import address_space_bytes
 from fashioncnn.inference.inputs import LoadedImage, load_views
 from fashioncnn.inference.sources import ImageSource
+from fashioncnn.serving.processes import SIGNALS, ignore, start_process
 
 RETRY_SECONDS = 1.0
 """Pause after a process could not be started."""
@@ -135,7 +135,7 @@ class _Decoder:
             self._process = context.Process(
                 target=_run, args=(theirs, *arguments), name="decoder", daemon=True
             )
-            self._process.start()
+            start_process(self._process, SIGNALS)
         try:
             self._pipe.recv()  # once its imports are done
         except EOFError:
@@ -156,8 +156,7 @@ class _Decoder:
 
 def _run(pipe: Connection, preprocessing: Preprocessing, max_pixels: int, memory: int) -> None:
     """Decode images until the other end of the pipe is closed; the main function of a process."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the server decides when to end
-        signal.signal(number, signal.SIG_IGN)
+    ignore(SIGNALS)  # the server decides when to end
     _limit_resources(memory)
     with contextlib.suppress(EOFError, OSError):
         pipe.send(None)

@@ -14,12 +14,16 @@ from fashioncnn.serving.problems import ProblemError
 
 TOKEN_BYTES = 4096
 """Limit on a token file."""
+BYTE_ORDER_MARK = "\ufeff"
+"""Some editors write it at the start of a text."""
 BEARER = "Bearer"
 ANY_HOST = "*"
 HOST_NAME = re.compile(
     r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
 )
 """Names that `host_check` allows, in lower case."""
+HOST_HEADER = re.compile(r"(?P<name>\[[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?")
+"""The header Host: a name, or an IPv6 address in brackets, and a port (RFC 9110, 7.2)."""
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -54,7 +58,7 @@ def read_token(path: Path) -> str:
         UsageError: it cannot be read, or is not one line of visible ASCII characters.
     """
     try:
-        token = read_text(path, TOKEN_BYTES).strip()
+        token = read_text(path, TOKEN_BYTES).removeprefix(BYTE_ORDER_MARK).strip()
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: the token cannot be read ({reason(error)})") from None
     if not token:
@@ -121,6 +125,8 @@ def host_check(allowed: Iterable[str]) -> Callable[[str], bool]:
 
     def is_allowed(host: str) -> bool:
         name = _without_port(host.lower())
+        if name is None:
+            return False
         if ANY_HOST in names or name in names or (suffixes and name.endswith(suffixes)):
             return True
         return _is_address(name)
@@ -136,7 +142,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):  # an IPv6 address
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].removesuffix(".")
+def _without_port(host: str) -> str | None:
+    """Return the name in the header Host; None if it is malformed."""
+    match = HOST_HEADER.fullmatch(host)
+    return None if match is None else match["name"].removesuffix(".")

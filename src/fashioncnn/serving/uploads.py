@@ -96,13 +96,13 @@ async def _read_form(
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise ProblemError(400, f"malformed {MULTIPART} body: {error.message}") from None
+        raise ProblemError(400, f"malformed {MULTIPART} body: {_reason(error)}") from None
     except UnicodeError:
         raise ProblemError(
             400, f"malformed {MULTIPART} body: a name is not text of its charset; use UTF-8"
         ) from None
     try:
-        uploads = [await _read_part(name, part) for name, part in form.multi_items()]
+        uploads = [await _read_part(part) for _, part in form.multi_items()]
     finally:
         await form.close()
     if not uploads:
@@ -110,13 +110,14 @@ async def _read_form(
     return uploads
 
 
-async def _read_part(name: str, part: UploadFile | str) -> Upload:
-    if name != FIELD or isinstance(part, str):
-        raise ProblemError(
-            422,
-            f"part '{name[:MAX_NAME_LENGTH]}' of the form: should be a file named {FIELD}, with a "
-            "file name",
-        )
+def _reason(error: MultiPartException) -> str:
+    """Return what is the matter with a form: the message of the parser if there is one."""
+    message = str(error.__cause__ or error.message)
+    return f"{message[:1].lower()}{message[1:].rstrip('.')}"
+
+
+async def _read_part(part: UploadFile | str) -> Upload:
+    assert isinstance(part, UploadFile)  # noqa: S101 - see `_Parser.on_headers_finished`
     file_name = (part.filename or FIELD)[:MAX_NAME_LENGTH]
     # Some charsets have surrogates, which are no text in the answer.
     return Upload(file_name.encode(errors="replace").decode(), await part.read())
@@ -140,6 +141,17 @@ class _Parser(MultiPartParser):
                 413, f"more than {self._max_parts} images; send them in several requests"
             )
         super().on_part_begin()
+
+    def on_headers_finished(self) -> None:
+        """Reject a part that is no image before its content, which may be large, has arrived."""
+        super().on_headers_finished()
+        name = self._current_part.field_name
+        if name != FIELD or self._current_part.file is None:
+            raise ProblemError(
+                422,
+                f"part '{name[:MAX_NAME_LENGTH]}' of the form: should be a file named {FIELD}, "
+                "with a file name",
+            )
 
     def on_end(self) -> None:
         super().on_end()

@@ -18,6 +18,7 @@ from fashioncnn.inference.predictor import Predictor
 from fashioncnn.serving.logs import log, start_logging
 from fashioncnn.serving.metrics import MULTIPROCESS_FOLDER, forget_process
 from fashioncnn.serving.options import ServerOptions
+from fashioncnn.serving.processes import SIGNALS, start_process
 from fashioncnn.serving.run import serve
 
 POLL_SECONDS = 0.2
@@ -26,7 +27,6 @@ RESTART_SECONDS = 1.0
 loop."""
 END_SECONDS = 10.0
 """Time for the workers to end after a signal, before they are killed."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve_with_workers(
@@ -86,7 +86,7 @@ class _Workers:
 
     def _start(self) -> BaseProcess:
         process = self._context.Process(target=_work, args=self._arguments)
-        process.start()
+        start_process(process, [signal.SIGINT])  # of a terminal: this process ends the workers
         log("worker started", process=process.pid)
         return process
 

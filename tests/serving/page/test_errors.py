@@ -128,6 +128,48 @@ def test_an_unreachable_server_and_another_try(page):
     expect(page.locator(".failed")).to_have_count(1)
 
 
+def test_an_unreachable_server_is_not_reported_once_it_answers(page):
+    page.watch.expects_failures = True
+    page.route("**/v1/*", lambda route: route.abort())
+    page.reload()
+    page.set_input_files("#choose", BOOT)
+    await_answers(page, 1)
+    expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    page.unroute("**/v1/*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".card .label")).to_have_text("Ankle boot")
+    expect(page.locator("#alert")).to_be_hidden()
+
+
+@pytest.mark.parametrize("body", ["null", "[]", '{"predictions": [null]}', '{"predictions": [{}]}'])
+def test_an_answer_of_another_program(page, body):
+    page.route(
+        "**/v1/predict?*", lambda route: route.fulfill(content_type="application/json", body=body)
+    )
+    page.set_input_files("#choose", BOOT)
+    await_answers(page, 1)
+    message = "The server sent an answer that this page does not understand."
+    expect(page.locator(".failed p")).to_have_text(message)
+
+
+def test_an_error_in_the_server_shows_its_id(page):
+    page.watch.expects_failures = True
+    problem = {"detail": "an error in the server; its log has it", "request_id": "4f1b"}
+    page.route("**/v1/predict?*", lambda route: route.fulfill(status=500, body=json.dumps(problem)))
+    page.set_input_files("#choose", BOOT)
+    await_answers(page, 1)
+    expected = "An error in the server; its log has it (4f1b)."
+    expect(page.locator(".failed p")).to_have_text(expected)
+
+
+def test_images_wait_for_a_token_that_became_necessary(page):
+    page.watch.expects_failures = True
+    page.route("**/v1/predict?*", lambda route: route.fulfill(status=401, body="{}"))
+    page.set_input_files("#choose", BOOT)
+    expect(page.get_by_label("Access token")).to_be_focused()
+    expect(page.locator(".waiting")).to_have_text("Waiting")
+
+
 def test_all_images_that_failed_are_sent_again(page):
     page.watch.expects_failures = True
     page.context.set_offline(True)

@@ -126,6 +126,12 @@ def test_pasted_text_is_rejected(page):
     page.evaluate("() => navigator.clipboard.writeText('boot')")
     page.keyboard.press("Control+V")
     expect(page.get_by_role("alert")).to_have_text("The clipboard contains no image.")
+    page.set_input_files("#choose", EXAMPLES / "boot.jpg")
+    await_answers(page, 1)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.focus("#choose")
+    page.keyboard.press("Control+V")
+    expect(page.get_by_role("alert")).to_have_text("The clipboard contains no image.")
 
 
 def test_many_images_are_sent_in_several_requests_and_keep_their_order(page):

@@ -41,8 +41,9 @@ export class Api {
     }
     const query = new URLSearchParams({ top, explain, views: true });
     const options = { method: "POST", body, signal };
-    const { predictions } = await this.request(`v1/predict?${query}`, options);
-    if (predictions?.length !== files.length) {
+    const answer = await this.request(`v1/predict?${query}`, options);
+    const predictions = answer?.predictions;
+    if (predictions?.length !== files.length || !predictions.every(isPrediction)) {
       throw new ApiError(UNEXPECTED);
     }
     return predictions;
@@ -67,15 +68,22 @@ export class Api {
   }
 }
 
+/** Return whether a part of an answer is a prediction, or says why there is none. */
+function isPrediction(part) {
+  return typeof part?.error === "string" || typeof part?.top?.[0]?.probability === "number";
+}
+
 /** Return the error for a response with problem details (RFC 9457), or without. */
 async function problem(response) {
-  let detail;
+  let details;
   try {
-    ({ detail } = await response.json());
+    details = await response.json();
   } catch {
-    detail = null; // not JSON, for example from a proxy
+    details = null; // not JSON, for example from a proxy
   }
-  const message = typeof detail === "string" ? detail : describe(response.status);
+  const { detail, request_id: id } = details ?? {};
+  const text = typeof detail === "string" ? detail : describe(response.status);
+  const message = response.status === 500 && id ? `${text} (${id})` : text;
   return new ApiError(message, response.status, seconds(response.headers.get("Retry-After")));
 }
 

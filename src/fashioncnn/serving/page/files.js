@@ -28,7 +28,7 @@ function setUpChoice(receive) {
 function setUpPaste(receive) {
   document.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
-    const isText = event.target.closest?.("input");
+    const isText = event.target.closest?.("input[type=password]");
     if (files.length) {
       event.preventDefault();
       receive(files);

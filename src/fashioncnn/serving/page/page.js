@@ -30,7 +30,10 @@ const uploads = new Uploads(api, {
     showPrediction(item.card, prediction, model);
   },
   onError: fail,
-  onToken: () => showTokenForm(),
+  onToken: () => {
+    uploads.waiting.forEach((item) => showWaiting(item.card, "Waiting"));
+    showTokenForm();
+  },
   onBusy: (wait) => {
     byId("progress-text").textContent = `The server is busy. Next try in ${wait} s`;
     announce(byId("progress-text").textContent);
@@ -39,6 +42,7 @@ const uploads = new Uploads(api, {
 let model = null;
 let items = []; // {file, card, address, state, summary}
 let drawings = 0;
+let isModelMissing = false; // and the alert says why
 
 /** Show a card for each file, and send them; `problems` are shown, too. */
 function classify(files, problems = []) {
@@ -103,6 +107,7 @@ function failedItems() {
 }
 
 function showProblems(problems) {
+  isModelMissing = false;
   const list = element("ul");
   list.append(...problems.map((problem) => element("li", "", toSentence(problem))));
   byId("alert").hidden = problems.length === 0;
@@ -183,8 +188,12 @@ async function loadModel() {
       showTokenForm();
     } else {
       showProblems([error.message]);
+      isModelMissing = true;
     }
     return;
+  }
+  if (isModelMissing) {
+    showProblems([]);
   }
   byId("token-form").hidden = true;
   byId("data").hidden = api.token !== null; // a link cannot send the token
