@@ -195,6 +195,9 @@ class TestCSV:
             (["path", "label"], [["a", "T-shirt", " top"]], "line 2 has 3 columns, expected 2"),
             (["path", "label"], [["a", "b"], [" ", "b"]], "line 3 has no path; leave it out"),
             (["path", "label"], [["a", "b"], ["c", ""]], "line 3 has no label"),
+            (["path", "label"], [["a", "1"], ["c", "nan"]], "line 3 has the label nan beside num"),
+            (["label", *PIXELS], [["NA", *[9] * 784], ["2.0", *[9] * 784]], "line 2 has the label"),
+            (["path", "label"], [["a", "b"], ["https://x.org/a.png", "c"]], "line 3 has a URL"),
             (["label", *PIXELS], [[1.5, *[9] * 784]], "labels: 1.5 at position 0; should be int"),
             (["label", *sorted(PIXELS)], [], "'pixel11' follows 'pixel109'; put the column"),
             (["label", *PIXELS[:783], PIXELS[782]], [], "'pixel783' follows 'pixel783'; put"),
@@ -443,7 +446,7 @@ class TestObjects:
         ("data", "message"),
         [
             ((IMAGES, LABELS[:5]), "60 images but 5 labels"),
-            ((IMAGES, LABELS * 0), "1 distinct labels"),
+            ((IMAGES, LABELS * 0), "1 distinct label,"),
             ((IMAGES[0], LABELS), "28 images but 60 labels"),
             ((np.ma.masked_equal(IMAGES, IMAGES[0, 0, 0]), LABELS), "masked values; replace them"),
             ((IMAGES, np.ma.masked_equal(LABELS, 3)), "labels: masked array with masked values"),
@@ -537,3 +540,11 @@ def test_colors_are_kept_with_three_channels(tmp_path):
     assert load_dataset(str(path), channels=3, for_evaluation=True).test.images.tolist() == (
         colors[:2].tolist()
     )
+
+
+def test_none_and_nan_are_classes_among_names(tmp_path):
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    rows = [["0.png", "none"], ["1.png", "crack"]]
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], rows)
+    assert load_dataset(str(path)).class_names == ("crack", "none")

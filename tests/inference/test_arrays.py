@@ -411,7 +411,7 @@ def test_patterns_and_idx_files_are_read(tmp_path):
         ("gone", "^gone: no such file"),
         ("-", "-: no such file"),
         ("gone/*.png", "no matching file"),
-        ("https://example.com/a.png", "no such file"),
+        ("https://example.com/a.png", "URLs are not read; download it, and give its path"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BytesIO) else str(value),
 )

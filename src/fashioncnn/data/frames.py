@@ -23,17 +23,20 @@ from numpy.typing import NDArray
 from fashioncnn.data.labels import as_labels
 from fashioncnn.data.options import LoadOptions, Notify
 from fashioncnn.errors import DataError
-from fashioncnn.reading import open_regular, reason
+from fashioncnn.reading import is_url, open_regular, reason
 
 LABEL_COLUMNS = ("label", "labels", "class", "target", "y", "category")
 PATH_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
     *("image_file", "image_name", "img", "img_path"),
 )
+MISSING = frozenset({"nan", "na", "n/a", "<na>", "null", "none"})
+"""Labels, in lower case, by which programs mark missing numbers."""
 DELIMITERS = ",;\t"
 MAX_CSV_BYTES = 4 * 2**30
 MAX_LINE = 1 << 24
 """Characters of a line; an image of 1024×1024 pixels has at most 4 million."""
+_A_URL = "a URL, which is not read; download the images, and give their paths"
 _PIXEL = re.compile(r"(pixel|px|p|col|x|attr)?_?\d+(x\d+)?", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -166,6 +169,8 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
 
 def _require_path(value: Any, row: int, subject: str) -> Path:
     if isinstance(value, str | Path) and str(value).strip():
+        if is_url(value):
+            raise DataError(f"{subject}: row {row} has {_A_URL}")
         return Path(value)
     found = "" if value is None or value != value else f" but {type(value).__name__}"  # noqa: PLR0124
     raise DataError(f"{subject}: row {row} has no path{found}; leave it out")
@@ -215,6 +220,8 @@ def _labeled_paths(
         name = row[columns.path].strip()
         if not name:
             raise DataError(f"{path}: line {number} has no path; leave it out")
+        if is_url(name):
+            raise DataError(f"{path}: line {number} has {_A_URL}")
         paths.append(path.parent / name)
         labels.append(row[columns.label].strip())
     if not paths:
@@ -302,4 +309,11 @@ def _parse_labels(labels: list[str], subject: str) -> NDArray[Any]:
     for pattern, number in ((_INTEGER, int), (_NUMBER, float)):
         if all(map(pattern.fullmatch, labels)):
             return as_labels([number(label) for label in labels], f"{subject}: labels")
+    missing = next((i for i, label in enumerate(labels) if label.lower() in MISSING), None)
+    others = (label for label in labels if label.lower() not in MISSING)
+    if missing is not None and all(map(_NUMBER.fullmatch, others)):  # else it may be a class
+        raise DataError(
+            f"{subject}: line {missing + 2} has the label {labels[missing]} beside numbers; leave "
+            "out images without a label"
+        )
     return as_labels(labels, f"{subject}: labels")
