@@ -13,7 +13,12 @@ from PIL.Image import Image
 
 from fashioncnn.api.arguments import as_path, check_callbacks, require_bool, require_text
 from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
-from fashioncnn.api.data import dataset_in_memory, dataset_to_train_on, evaluation_data
+from fashioncnn.api.data import (
+    dataset_in_memory,
+    dataset_to_train_on,
+    evaluation_data,
+    reject_class_map,
+)
 from fashioncnn.api.estimator import PARAMETERS, Estimator
 from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.fitted import fitted_by_training, fitted_model, load_fitted
@@ -91,6 +96,7 @@ class Classifier(Estimator):
                 )
             check_callbacks(self.callbacks, self.progress)
             plan = self._plan().without_test_curve()
+            reject_class_map(plan.settings.data)
             images = plain_images(X)
             dataset = dataset_in_memory(images, y, sorted_class_names(y), plan.settings.data)
             result = carry_out(plan, dataset, self.callbacks, progress=self.progress)

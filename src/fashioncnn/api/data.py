@@ -131,6 +131,17 @@ def dataset_in_memory(
     return Dataset("arrays", names, split, None, options.views, IN_MEMORY)
 
 
+def reject_class_map(config: DataConfig) -> None:
+    """Raise `UsageError` for settings that give images other classes than `fit` gets."""
+    given = {"map": config.map, "classes": config.classes, "rehearsal": config.rehearsal}
+    names = [f"data.{name}" for name, value in given.items() if value]
+    if names:
+        raise UsageError(
+            f"Classifier.fit: {', '.join(names)} change the classes of the labels; use "
+            "Classifier.train(data=(X, y), …) instead"
+        )
+
+
 def _differ_in_shape(images: Any) -> bool:
     """Return whether images are arrays in a list, of different shapes."""
     return (
