@@ -90,11 +90,11 @@ def test_messages_name_where_the_setting_was_given(tmp_path):
     with pytest.raises(ConfigError, match=r"own\.toml: training\.select_by: has no effect"):
         resolve(config=file, environment={})
     variables = {"FASHIONCNN_TRAINING__SELECT_BY": "accuracy"}
-    with pytest.raises(ConfigError, match="^FASHIONCNN_TRAINING__SELECT_BY: has no effect"):
+    with pytest.raises(ConfigError, match=r"^FASHIONCNN_TRAINING__SELECT_BY: has no effect"):
         resolve(environment=variables)
     flags = {"learning_rate": 0.1, "freeze": "features"}
     names = {"learning_rate": "--learning-rate", "freeze": "--freeze"}
-    with pytest.raises(ConfigError, match="^--learning-rate: has no effect with freeze"):
+    with pytest.raises(ConfigError, match=r"^--learning-rate: has no effect with freeze"):
         resolve("finetune", flags=flags, flag_names=names, environment={})
     with pytest.raises(ConfigError, match=r"^training\.select_by: has no effect"):
         resolve(flags={"training.select_by": "accuracy"}, environment={})

@@ -4,11 +4,13 @@ import zipfile
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from fashioncnn.data.load import load_data, load_dataset
+from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError, ImageError, UsageError
 from fashioncnn.images.views import photo_views
 
@@ -181,6 +183,12 @@ class TestCSV:
         [
             (["5", *["0"] * 784], [], "no column named label, .*name the column of labels 'label'"),
             (["label", "a"], [], "column 'a' is neither a label, a path nor a pixel; remove it"),
+            (
+                ["image_id", "label"],
+                [],
+                "or call it 'path' if it has paths of image files",
+            ),
+            (["|".join(["label", *PIXELS])], [], "label.pixel.*… ….; .* by commas, semicolons or"),
             (["id", "label", *PIXELS], [], "column 'id' is neither a label, a path nor a pixel"),
             (["label", *PIXELS[:700]], [], "700 columns of pixels, which is no square image"),
             (["label", "class", *PIXELS], [], "columns label and class mean the same; keep one"),
@@ -548,3 +556,105 @@ def test_none_and_nan_are_classes_among_names(tmp_path):
     rows = [["0.png", "none"], ["1.png", "crack"]]
     path = write_csv(tmp_path / "a.csv", ["path", "label"], rows)
     assert load_dataset(str(path)).class_names == ("crack", "none")
+
+
+def png(image):
+    file = BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_paths_of_windows_are_found(tmp_path):
+    (tmp_path / "img").mkdir()
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / "img" / f"{i}.png")
+    rows = [[f".\\img\\{i}.png", "ab"[i]] for i in range(2)]
+    data = load_dataset(str(write_csv(tmp_path / "a.csv", ["path", "label"], rows)))
+    np.testing.assert_array_equal(data.train.images, IMAGES[:2])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        list(IMAGES[:4]),
+        [Image.fromarray(image) for image in IMAGES[:4]],
+        [png(image) for image in IMAGES[:4]],
+        [{"bytes": png(image), "path": None} for image in IMAGES[:4]],
+        [IMAGES[0], png(IMAGES[1]), Image.fromarray(IMAGES[2]), torch.from_numpy(IMAGES[3])],
+    ],
+    ids=["arrays", "pil", "bytes", "hugging face", "mixed"],
+)
+def test_cells_of_a_frame_may_be_images(cells):
+    frame = pd.DataFrame({"image": pd.Series(cells, dtype=object), "label": list("abab")})
+    data = load_data(frame)
+    np.testing.assert_array_equal(data.train.images, IMAGES[:4])
+    assert data.train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_paths_of_hugging_face_are_read(tmp_path):
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    cells = [{"bytes": None, "path": str(tmp_path / f"{i}.png")} for i in range(2)]
+    data = load_data(pd.DataFrame({"image": cells, "label": ["a", "b"]}))
+    np.testing.assert_array_equal(data.train.images, IMAGES[:2])
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), pd.NA, {"bytes": None, "path": None}, 5])
+def test_cells_without_an_image_are_rejected(cell):
+    frame = pd.DataFrame({"image": pd.Series([IMAGES[0], cell], dtype=object), "label": [0, 1]})
+    with pytest.raises(DataError, match=r"row 1 has no path( but int)?; leave it out"):
+        load_data(frame)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float32", object])
+def test_nullable_columns_are_pixels(kind):
+    pixels = pd.DataFrame(IMAGES[:4].reshape(4, -1)).add_prefix("pixel").astype(kind)
+    for data in (pixels.assign(label=list("abab")), (pixels, pd.Series(list("abab")))):
+        np.testing.assert_array_equal(load_data(data).train.images, IMAGES[:4])
+    if kind == "Int64":
+        pixels.iloc[1, 5] = pd.NA
+        with pytest.raises(DataError, match=r"images have missing values; fill them, as with"):
+            load_data((pixels, list("abab")))
+
+
+def test_series_of_paths_are_images(tmp_path):
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    paths = pd.Series([str(tmp_path / f"{i}.png") for i in range(2)])
+    for images in (paths, paths.to_frame("path")):
+        data = load_data((images, pd.Series(["a", "b"])))
+        np.testing.assert_array_equal(data.train.images, IMAGES[:2])
+
+
+class Items:
+    """A dataset as of PyTorch."""
+
+    def __init__(self, images, labels):
+        self.items = list(zip(images, labels, strict=True))
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, position):
+        return self.items[position]
+
+
+def test_arrays_of_several_sizes_are_resized():
+    images = [IMAGES[0], IMAGES[1][:20, :20], torch.from_numpy(IMAGES[2])[:14]]
+    expected = [to_images([Image.fromarray(np.asarray(one))], 28)[0] for one in images]
+    for data in ((images, [0, 1, 0]), Items(images, [0, 1, 0])):
+        np.testing.assert_array_equal(load_data(data, image_size=28).train.images, expected)
+        with pytest.raises(DataError, match="make them equal, or set image_size"):
+            load_data(data)
+
+
+def test_contents_that_cannot_be_read_are_skipped():
+    images = [png(IMAGES[0]), b"broken", IMAGES[2], Image.fromarray(IMAGES[3])]
+    with pytest.raises(ImageError, match="or set skip_broken: image 1: not a JPEG"):
+        load_data((images, [0, 1, 0, 1]))
+    messages = []
+    data = load_data((images, [0, 1, 0, 1]), skip_broken=True, notify=messages.append)
+    np.testing.assert_array_equal(data.train.images, IMAGES[[0, 2, 3]])
+    assert data.train.labels.tolist() == [0, 0, 1]
+    assert messages == [messages[0]]
+    assert messages[0].startswith("skipped image 1: not a JPEG")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fashioncnn.api.arguments import as_path, check_callbacks, require_bool, require_text
-from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
+from fashioncnn.api.arrays import images_to_predict, row_length
 from fashioncnn.api.data import (
     dataset_in_memory,
     dataset_to_train_on,
@@ -27,6 +27,7 @@ from fashioncnn.api.messages import python_messages
 from fashioncnn.api.parameters import check_names
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.artifacts.model_folder import CARD, require_model_folder
+from fashioncnn.data.containers import plain_images
 from fashioncnn.data.dataset import Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
 from fashioncnn.environment import require_modules

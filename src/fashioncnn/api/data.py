@@ -11,20 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.api.arguments import require_bool
-from fashioncnn.api.arrays import plain_images
 from fashioncnn.api.labels import classes_as_given
 from fashioncnn.api.messages import python_messages
-from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import source_from_environment
 from fashioncnn.data import load
 from fashioncnn.data.alignment import UnknownClassError, align_classes
+from fashioncnn.data.containers import plain_images
 from fashioncnn.data.dataset import FASHION_MNIST, IN_MEMORY, SKETCHES, Dataset, Split
 from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.labels import distinct_labels
 from fashioncnn.data.npz import ALL
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
-from fashioncnn.data.pixels import ConvertedImages
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.data.tables import (
     dataset_of_objects,
@@ -34,7 +32,6 @@ from fashioncnn.data.tables import (
 )
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.images.tensors import is_tensor
-from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.settings import DataConfig, Settings
 
@@ -124,9 +121,6 @@ def dataset_in_memory(
         UsageError: a type is not supported.
     """
     images, names, options = plain_images(images), tuple(class_names), _options(config)
-    if config.image_size is not None and _differ_in_shape(images):
-        preprocessing = Preprocessing(config.image_size, 0.0, 1.0, options.views, config.channels)
-        images = ConvertedImages(as_views(images, preprocessing))
     split = split_of_images(images, labels, names, "", options)
     return Dataset("arrays", names, split, None, options.views, IN_MEMORY)
 
@@ -140,15 +134,6 @@ def reject_class_map(config: DataConfig) -> None:
             f"Classifier.fit: {', '.join(names)} change the classes of the labels; use "
             "Classifier.train(data=(X, y), …) instead"
         )
-
-
-def _differ_in_shape(images: Any) -> bool:
-    """Return whether images are arrays in a list, of different shapes."""
-    return (
-        isinstance(images, list | tuple)
-        and all(hasattr(one, "shape") for one in images)
-        and len({tuple(one.shape) for one in images}) > 1
-    )
 
 
 def _options(config: DataConfig) -> LoadOptions:

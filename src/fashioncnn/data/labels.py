@@ -164,7 +164,7 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
 
 def _from_objects(values: list[Any], subject: str) -> NDArray[Any]:
     kinds = [_kind(value) for value in values]
-    missing = next((i for i, value in enumerate(values) if _is_missing(value)), None)
+    missing = next((i for i, value in enumerate(values) if is_missing(value)), None)
     if missing is not None:
         raise DataError(
             f"{subject}: {values[missing]!r} at position {missing}; leave out images without label"
@@ -184,7 +184,7 @@ def _from_objects(values: list[Any], subject: str) -> NDArray[Any]:
     )
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Return whether this is None, NaN, or NA or NaT of pandas."""
     is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")

@@ -17,12 +17,21 @@ from fashioncnn.data.dataset import (
     empty_split,
 )
 from fashioncnn.data.frames import read_csv, read_frame
-from fashioncnn.data.image_files import read_images, split_of_views
+from fashioncnn.data.image_files import read_images, readable, split_of_views
 from fashioncnn.data.items import is_item_dataset, read_items
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.npz import ALL, read_npz
 from fashioncnn.data.options import LoadOptions
-from fashioncnn.data.pixels import ConvertedImages, are_paths, as_list, to_images, to_views
+from fashioncnn.data.pixels import (
+    ConvertedImages,
+    are_paths,
+    as_list,
+    default_size,
+    is_list_of_images,
+    read_list,
+    to_images,
+    to_views,
+)
 from fashioncnn.data.split_folders import ROLES, loose_files, split_role, subfolders
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.errors import DataError, UsageError
@@ -172,7 +181,7 @@ def split_of_images(
     """Return the split of images and labels.
 
     Args:
-        images: paths, see `read_images`; `ConvertedImages`; or see `to_images`.
+        images: `ConvertedImages`; or see `to_images`.
         labels: see `encode_labels`.
         names: of the classes.
         subject: what messages call the split.
@@ -188,15 +197,21 @@ def split_of_images(
     is_counted = isinstance(images, list | tuple) or hasattr(images, "shape")
     if is_counted and len(images) != len(codes):
         raise DataError(f"{where}{len(images):,} images but {len(codes):,} labels")
-    if are_paths(images):
-        paths = [Path(os.fsdecode(one)) for one in images]
-        views, kept = read_images(paths, options)
+    if isinstance(images, ConvertedImages):
+        return split_of_views(images, codes)
+    if is_list_of_images(images, options.image_size):
+        files = [Path(os.fsdecode(one)) for one in images] if are_paths(images) else None
+        if files is not None:
+            views, kept = read_images(files, options)
+        else:
+            size = options.image_size or default_size(images)
+            views, kept = readable(
+                read_list(images, options.views, size, options.channels), options
+            )
         missing = np.setdiff1d(codes, codes[kept])
         if len(missing):
             raise DataError(f"{where}no readable images of class '{names[missing[0]]}'; add some")
-        return split_of_views(views, codes[kept], [str(paths[i]) for i in kept])
-    if isinstance(images, ConvertedImages):
-        return split_of_views(images, codes)
+        return split_of_views(views, codes[kept], files and [str(files[i]) for i in kept])
     what, size, channels = f"{subject} images".strip(), options.image_size, options.channels
     if options.views != "plain" and len(codes):
         return split_of_views(to_views(images, options.views, size, what, channels), codes)
