@@ -435,7 +435,6 @@ class TestObjects:
         "data",
         [
             5,
-            {"train": 1},
             b"abc",
             IMAGES,
             [IMAGES],
@@ -658,3 +657,55 @@ def test_contents_that_cannot_be_read_are_skipped():
     assert data.train.labels.tolist() == [0, 0, 1]
     assert messages == [messages[0]]
     assert messages[0].startswith("skipped image 1: not a JPEG")
+
+
+@pytest.mark.parametrize(
+    ("image", "label"), [("image", "label"), ("img", "target"), ("pixel_values", "labels")]
+)
+def test_items_may_be_dictionaries(image, label):
+    items = [{image: IMAGES[i], label: i % 2} for i in range(4)]
+    data = load_data(torch.utils.data.Subset(items, range(4)))
+    np.testing.assert_array_equal(data.train.images, IMAGES[:4])
+    assert data.train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_dictionaries_with_other_keys_are_rejected():
+    items = torch.utils.data.Subset([{"x": IMAGES[0], "y": 1}], range(1))
+    with pytest.raises(DataError, match="item 0 has the keys x, y; should have 'image' and"):
+        load_data(items)
+
+
+def test_splits_have_names():
+    """As the `DatasetDict` of Hugging Face, a dictionary."""
+    train, test = Items(IMAGES[:40], LABELS[:40]), Items(IMAGES[40:], LABELS[40:])
+    data = load_data({"test": test, "train": train, "val": (IMAGES[:10], LABELS[:10])})
+    assert list(data.splits) == ["train", "validation", "test"]
+    np.testing.assert_array_equal(data.train.images, IMAGES[:40])
+    np.testing.assert_array_equal(data.validation.images, IMAGES[:10])
+    np.testing.assert_array_equal(data.test.labels, LABELS[40:])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"images": IMAGES, "labels": LABELS}, "of type dict with the key 'images': should be a"),
+        ({"train": (IMAGES, LABELS), "training": (IMAGES, LABELS)}, "the key 'training': should"),
+        ({"train": {"train": (IMAGES, LABELS)}}, r"data\['train'\]: has splits of its own"),
+        ({1: (IMAGES, LABELS)}, "with the key 1"),
+        ({"train": 1}, "data of type int: should be a path, .* or a dictionary of splits"),
+        ({}, "data: an empty dictionary"),
+        ((Items(IMAGES, LABELS), Items(IMAGES, LABELS)), "two datasets: name the splits, as in"),
+    ],
+)
+def test_other_dictionaries_are_rejected(data, message):
+    with pytest.raises((DataError, UsageError), match=message):
+        load_data(data)
+
+
+def test_splits_with_other_class_names_are_rejected():
+    train, test = Items(IMAGES, LABELS), Items(IMAGES, LABELS)
+    train.classes, test.classes = list("abcdefghij"), list("jihgfedcba")
+    with pytest.raises(DataError, match=r"data\['test'\]: other class names than the other splits"):
+        load_data({"train": train, "test": test})
+    test.classes = train.classes
+    assert load_data({"train": train, "test": test}).class_names == tuple("abcdefghij")

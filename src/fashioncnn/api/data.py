@@ -23,6 +23,7 @@ from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.labels import distinct_labels
 from fashioncnn.data.npz import ALL
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
+from fashioncnn.data.pixels import check_image_size
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.data.tables import (
     dataset_of_objects,
@@ -54,23 +55,32 @@ def load_data(
         source: ``"sketches"``; a folder, CSV file or NumPy archive, as for ``--data``; a pair of
             images and labels; a data frame; a dataset of PyTorch; or None for Fashion-MNIST, which
             is searched where the command line does.
-        image_size: side in pixels to which images are resized.
+        image_size: side in pixels to which image files, tables and arrays are resized.
         offline: never download.
         skip_broken: leave out image files that cannot be read, with a warning.
 
     Raises:
-        UsageError: `source` does not exist, or is of an unsupported type.
+        UsageError: `source` does not exist, or is of an unsupported type, or its images are not
+            resized.
         DataError: the data is damaged or incomplete.
     """
     _reject_empty(source)
     require_bool("offline", offline)
     require_bool("skip_broken", skip_broken)
-    return load.load_data(
+    check_image_size(image_size)
+    dataset = load.load_data(
         source_from_environment() if source is None else source,
         image_size=image_size,
         offline=offline,
         skip_broken=skip_broken,
     )
+    if image_size not in (None, dataset.image_size):
+        size = dataset.image_size
+        raise UsageError(
+            f"image_size = {image_size}: only image files, tables and arrays are resized; images "
+            f"of {dataset.source} are {size}×{size}; omit it"
+        )
+    return dataset
 
 
 def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray[Any] | None]:

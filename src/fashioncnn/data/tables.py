@@ -103,7 +103,8 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
 
     Args:
         data: (images, labels); ((images, labels), (test images, test labels)) as of Keras; a data
-            frame with the columns of a CSV file; or an object for `read_items`.
+            frame with the columns of a CSV file; an object for `read_items`; or a dictionary of
+            these by the name of their split, as of Hugging Face.
         options: see `read_items`.
 
     Raises:
@@ -112,7 +113,11 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
     """
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         return {ALL: read_frame(data, options)}, None
+    if isinstance(data, Mapping):
+        return _named_splits(data, options)
     if _is_pair(data):
+        if all(map(_is_dataset_of_pairs, data)):
+            raise UsageError("data of two datasets: name the splits, as in {'train': …, 'test': …}")
         nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
         nested = nested and all(hasattr(one[0], "shape") for one in data)
         return {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}, None
@@ -121,7 +126,8 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
         return {ALL: (images, labels)}, names
     raise UsageError(
         f"data of type {type(data).__name__}: should be a path, a Dataset, (images, labels), a "
-        "data frame, or a torch.utils.data.Dataset with items (image, label)"
+        "data frame, a torch.utils.data.Dataset with items (image, label), or a dictionary of "
+        "splits"
     )
 
 
@@ -132,6 +138,37 @@ def dataset_of_objects(
     if ALL in pairs:
         pairs = {"test" if options.for_evaluation else "train": pairs[ALL]}
     return _assemble(pairs, names, "arrays", IN_MEMORY, options)
+
+
+def _named_splits(
+    data: Mapping[Any, Any], options: LoadOptions
+) -> tuple[Pairs, tuple[str, ...] | None]:
+    pairs: dict[str, tuple[Any, Any]] = {}
+    names = None
+    for name, one in data.items():
+        role = split_role(name) if isinstance(name, str) else None
+        if role is None or role in pairs:
+            raise UsageError(
+                f"data of type {type(data).__name__} with the key {name!r}: should be a dataset "
+                "for each split, called train, validation and test"
+            )
+        of_split, found = objects_by_split(one, options)
+        if set(of_split) != {ALL}:
+            raise UsageError(f"data['{name}']: has splits of its own; should be one split")
+        if None not in (names, found) and names != found:
+            raise DataError(f"data['{name}']: other class names than the other splits")
+        pairs[role], names = of_split[ALL], names or found
+    if not pairs:
+        raise DataError("data: an empty dictionary; should have a split called train")
+    return pairs, names
+
+
+def _is_dataset_of_pairs(data: Any) -> bool:
+    """Return whether this is a dataset of another library, and no sequence of images or labels."""
+    if hasattr(data, "shape") or not is_item_dataset(data) or not len(data):
+        return False
+    first = data[0]
+    return isinstance(first, Mapping) or (isinstance(first, tuple) and len(first) == 2)
 
 
 def _is_pair(data: Any) -> bool:
