@@ -241,14 +241,15 @@ def split_of_images(
         if files is not None:
             views, kept = read_images(files, options)
         else:
-            size = options.image_size or default_size(images)
+            side = options.image_size or default_size(images)
             views, kept = readable(
-                read_list(images, options.views, size, options.channels), options
+                read_list(images, options.views, side, options.channels), options
             )
         missing = np.setdiff1d(codes, codes[kept])
         if len(missing):
             raise DataError(f"{where}no readable images of class '{names[missing[0]]}'; add some")
-        return split_of_views(views, codes[kept], files and [str(files[i]) for i in kept])
+        file_names = None if files is None else [str(files[i]) for i in kept]
+        return split_of_views(views, codes[kept], file_names)
     what, size, channels = f"{subject} images".strip(), options.image_size, options.channels
     if options.views != "plain" and len(codes):
         return split_of_views(to_views(images, options.views, size, what, channels), codes)
