@@ -693,7 +693,7 @@ def test_splits_have_names():
         ({"train": {"train": (IMAGES, LABELS)}}, r"data\['train'\]: has splits of its own"),
         ({1: (IMAGES, LABELS)}, "with the key 1"),
         ({"train": 1}, "data of type int: should be a path, .* or a dictionary of splits"),
-        ({}, "data: an empty dictionary"),
+        ({}, "data of type dict is empty: should have a split called train"),
         ((Items(IMAGES, LABELS), Items(IMAGES, LABELS)), "two datasets: name the splits, as in"),
     ],
 )

@@ -159,7 +159,9 @@ def _named_splits(
             raise DataError(f"data['{name}']: other class names than the other splits")
         pairs[role], names = of_split[ALL], names or found
     if not pairs:
-        raise DataError("data: an empty dictionary; should have a split called train")
+        raise UsageError(
+            f"data of type {type(data).__name__} is empty: should have a split called train"
+        )
     return pairs, names
 
 
