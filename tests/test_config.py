@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fashioncnn.config import (
@@ -14,6 +15,7 @@ from fashioncnn.config import (
     recipe_names,
     resolve,
 )
+from fashioncnn.data.dataset import Dataset
 from fashioncnn.errors import ConfigError, UsageError
 
 
@@ -298,3 +300,11 @@ def test_resolved_settings_of_a_run_with_a_fold_can_be_used_again(tmp_path):
 def test_fold_that_does_not_exist_is_rejected(fold):
     with pytest.raises(ConfigError, match="number of a fold and how many there are, as in 1/5"):
         resolve(assignments=[f"data.fold='{fold}'"], environment={})
+
+
+@pytest.mark.parametrize("channels", [True, 1.0, 3.0, "1"])
+def test_channels_are_an_integer(channels):
+    with pytest.raises(ConfigError, match=r"data\.channels = .*: should be 1 or 3"):
+        resolve(flags={"data.channels": channels}, environment={})
+    with pytest.raises(UsageError, match=r"channels = .*: should be 1 or 3"):
+        Dataset.from_arrays(np.zeros((2, 9, 9), np.uint8), [0, 1], channels=channels)

@@ -18,9 +18,10 @@ from pydantic_core import ErrorDetails
 
 from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.migration import RENAMED, migrate_settings
-from fashioncnn.reading import parse_toml, reason
+from fashioncnn.reading import as_typed, parse_toml, reason, why_missing
 from fashioncnn.reading import read_toml as read_toml_file
 from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, CustomConfig, Settings
+from fashioncnn.settings.effects import has_default_value, without_effect
 
 ENVIRONMENT_PREFIX = "FASHIONCNN_"
 NOT_SETTINGS = frozenset({"FASHIONCNN_HOME", "FASHIONCNN_STORAGE"})
@@ -66,6 +67,7 @@ def resolve(
     flag_names: Mapping[str, str] | None = None,
     assignments: list[str] | None = None,
     environment: Mapping[str, str] = os.environ,
+    own_network: bool = False,
 ) -> Settings:
     """Merge all layers and validate the result.
 
@@ -77,9 +79,11 @@ def resolve(
             dotted key.
         assignments: ``key=value`` with dotted keys, values in TOML notation.
         environment: source of the ``FASHIONCNN_<SETTING>`` variables.
+        own_network: whether a network of the user replaces the recipe's.
 
     Raises:
-        ConfigError: settings are unknown or invalid; all of them are reported together.
+        ConfigError: settings are unknown or invalid; all of them are reported together. Or one was
+            given that has no effect.
         UsageError: the recipe or the file does not exist.
     """
     layers = [_read_recipe(recipe)]
@@ -97,13 +101,33 @@ def resolve(
     origins = {key: name for key, (name, _) in variables.items() if key not in given}
     names = {FLAGS[flag]: name for flag, name in (flag_names or {}).items()}
     origins |= {key: name for key, name in names.items() if key not in assigned}
-    explicit = {**_leaf_origins(from_file, config), **{key: key for key in given}, **origins}
-    _reject_validation_with_fold(merged, from_file, explicit)
-    return validate(merged, origins)
+    in_file, typed = _leaf_origins(from_file, config), {key: key for key in given}
+    typed |= {key: f"--set {key}" for key in assigned}
+    _reject_validation_with_fold(merged, from_file, {**in_file, **typed, **origins})
+    settings = validate(merged, origins)
+    # The settings of a run contain all of them.
+    own_file = {} if _is_resolved(from_file) else in_file
+    _reject_without_effect(settings, {**own_file, **typed, **origins}, own_network=own_network)
+    return settings
 
 
 def _leaf_origins(values: Mapping[str, Any], path: Path | None) -> dict[str, str]:
     return {key: f"{path}: {key}" for key in _leaves(values)}
+
+
+def _is_resolved(values: Mapping[str, Any]) -> bool:
+    """Return whether these are the settings of a run, from a file."""
+    data = values.get("data")
+    return "recipe" in values and isinstance(data, dict) and "source" in data
+
+
+def _reject_without_effect(
+    settings: Settings, explicit: Mapping[str, str], *, own_network: bool
+) -> None:
+    """Reject settings that were given and have no effect; `explicit` has where, by dotted key."""
+    for key, why in without_effect(settings, own_network=own_network).items():
+        if key in explicit and not has_default_value(settings, key):
+            raise ConfigError(f"{explicit[key]}: has no effect {why}")
 
 
 def _reject_validation_with_fold(
@@ -249,7 +273,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return read_toml_file(path)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{as_typed(path)}: {why_missing(path)}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({reason(error)})") from None
     except ValueError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fashioncnn.errors import UsageError, WriteError
+from fashioncnn.reading import as_typed, is_url
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -111,8 +112,17 @@ def _remedy(error: OSError) -> str:
     return REMEDIES.get(error.errno or 0, "check the disk")
 
 
+def reject_url(path: Path, option: str = "") -> None:
+    """Raise `UsageError` for an output that is a URL, which would be a folder of this name here."""
+    if is_url(path):
+        raise UsageError(
+            f"{option} {as_typed(path)}: URLs are not written; name a place on this machine".strip()
+        )
+
+
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents unless it exists; raises `WriteError`."""
+    """Create a folder and its parents unless it exists; raises `WriteError`, `UsageError`."""
+    reject_url(path)
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 

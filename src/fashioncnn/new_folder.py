@@ -13,6 +13,7 @@ from fashioncnn.errors import RunError, WriteError
 from fashioncnn.files import (
     create_exclusive,
     is_temporary,
+    reject_url,
     sync_folder,
     temporary_path,
     write_errors,
@@ -50,7 +51,9 @@ def new_folder(path: Path, fill: Fill, last: str) -> Iterator[None]:
         NotVacantError: there is something else, perhaps created by another process just now.
         RunError: another process is creating the folder in place.
         WriteError: a folder or file cannot be written.
+        UsageError: the path is a URL.
     """
+    reject_url(path)
     with write_errors(path):
         if not is_vacant(path, last):
             raise NotVacantError

@@ -43,6 +43,8 @@ MAX_KEY_PARTS = 50
 """Limit on the parts of a dotted TOML key; the time that `tomllib` needs is cubic in them."""
 _TOML_KEY_PART = r"""(?:"[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_-]+)[ \t]*\.[ \t]*"""
 _LONG_TOML_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_TOML_KEY_PART}){{{MAX_KEY_PARTS}}}")
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
+"""The beginning of a URL. A single letter is a drive of Windows; `Path` keeps one slash only."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -145,6 +147,30 @@ def parse_toml(text: str) -> dict[str, Any]:
 def reason(error: OSError | ValueError) -> str:
     """Return why a file cannot be read, for a message that names the file."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def is_url(name: str | os.PathLike[str]) -> bool:
+    """Return whether a name is that of something on the network, also after it became a `Path`."""
+    return _URL.match(os.fspath(name)) is not None
+
+
+def as_typed(path: str | os.PathLike[str]) -> str:
+    """Return a path for a message; a URL gets back the slash that `Path` removed."""
+    text = os.fspath(path)
+    return _URL.sub(r"\1://", text, count=1) if is_url(text) else text
+
+
+def why_missing(name: str | os.PathLike[str], what: str = "file") -> str:
+    """Return the end of a message about a path that does not exist.
+
+    Args:
+        name: that was given.
+        what: should be there.
+    """
+    if is_url(name):
+        is_local = os.fspath(name).lower().startswith("file:")
+        return f"URLs are not read; {'' if is_local else 'download it, and '}give its path"
+    return f"no such {what}"
 
 
 def _require_regular(status: os.stat_result, path: Path) -> None:

@@ -24,7 +24,16 @@ from fashioncnn.files import make_folder, remove_temporary_files, write_atomic, 
 from fashioncnn.locks import lock_folder
 from fashioncnn.migration import migrate_environment, resuming_error
 from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
-from fashioncnn.reading import HISTORY_BYTES, METRICS_BYTES, parse_json, read_bytes, reason
+from fashioncnn.reading import (
+    HISTORY_BYTES,
+    METRICS_BYTES,
+    as_typed,
+    is_url,
+    parse_json,
+    read_bytes,
+    reason,
+    why_missing,
+)
 from fashioncnn.reading import read_json as read_json_file
 from fashioncnn.settings import SCHEMA, Settings
 
@@ -316,6 +325,8 @@ def open_run(path: Path) -> RunFolder:
         UsageError: there is no run.
     """
     run = RunFolder(path)
+    if is_url(path):
+        raise UsageError(f"{as_typed(path)}: {why_missing(path)}")
     if not path.is_dir():
         raise UsageError(
             f"{path}: no such run folder; name an existing one, or start one with train --out "

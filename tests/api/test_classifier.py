@@ -476,6 +476,12 @@ def test_broken_images_are_left_out_of_the_evaluation(photo, photographs, tmp_pa
         (lambda c: Classifier.train(data="sketches", callbacks=[print]), "builtin_function_or_"),
         (lambda c: load_data("sketches", offline="no"), "offline = 'no': should be True or False"),
         (lambda c: load_data("sketches", skip_broken=1), "skip_broken = 1: should be True or"),
+        (lambda c: load_data("sketches", image_size="x"), "image_size = x: must be an integer"),
+        (
+            lambda c: load_data("sketches", image_size=40),
+            "image_size = 40: only image files, tables and arrays are resized; .* are 28×28; omit",
+        ),
+        (lambda c: load_data(load_data("sketches"), image_size=40), "image_size = 40: only"),
     ],
 )
 def test_arguments_of_unsupported_types_are_rejected(call, message, classifier):

@@ -23,6 +23,10 @@ def test_classifiers_are_compared_on_the_same_images(pair, images, names):
     assert repr(comparison).startswith(f"Comparison(A=A {a.accuracy:.4f}, B=B {b.accuracy:.4f}")
 
 
+def test_images_of_an_iterator_are_read_once(pair, images, names):
+    assert compare(*pair, iter(images), names) == compare(*pair, images, names)
+
+
 def test_lists_are_seeds(pair, images, names):
     evaluations = [classifier.evaluate(images, names) for classifier in pair]
     comparison = compare(evaluations, evaluations[::-1])

@@ -494,3 +494,16 @@ def test_all_unreadable_images_are_listed_or_left_out(quick, images, names, tmp_
 def test_invalid_weights_of_a_score_are_rejected(weights, fitted, images, names):
     with pytest.raises(DataError, match="score: sample_weight"):
         fitted.score(images, names, sample_weight=weights)
+
+
+def test_settings_without_effect_are_rejected(quick, images, names):
+    """Teachers were checked by the command line only, and classes of the data by no one."""
+    with pytest.raises(ConfigError, match=r"^distillation\.alpha: has no effect without teachers"):
+        Classifier(**quick, distillation__alpha=0.5).fit(images, names)
+    with pytest.raises(ConfigError, match=r"^optimizer\.learning_rate: has no effect with freeze"):
+        Classifier(start="accurate", freeze="features", learning_rate=0.1).fit(images, names)
+    for changed in ({"data__map": {"Coat": "Dress"}}, {"data__classes": sorted(set(names))}):
+        with pytest.raises(UsageError, match=r"fit: data\.\w+ change the classes of the labels"):
+            Classifier(**quick, **changed).fit(images, names)
+    with pytest.raises(UsageError, match=r"fit: data\.map, .*data\.rehearsal change the cla"):
+        Classifier("photo", start="photo-zero-shot").fit(images, names)

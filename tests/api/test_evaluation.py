@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fashioncnn import Classifier, DataError, Evaluation, MissingExtraError, UsageError, environment
+from fashioncnn import (
+    Classifier,
+    DataError,
+    Evaluation,
+    MissingExtraError,
+    UsageError,
+    environment,
+    plot_mistakes,
+)
 from fashioncnn.api.classifier import classifier_of_model
 
 
@@ -191,3 +199,12 @@ def test_mistakes_name_the_files_of_a_folder(fitted, images, names, tmp_path):
         assert (tmp_path / mistake.name).parent.name == mistake.true.replace("/", " ")
         assert repr(mistake).endswith(f", {mistake.name})")
     assert not fitted.evaluate(images, names).mistakes[0].name
+
+
+@pytest.mark.parametrize("count", [1.0, True, -1, "3", None])
+def test_counts_are_integers(count, evaluation):
+    with pytest.raises(UsageError, match=r"worst_mistakes: count = .*: should be an integer of at"):
+        evaluation.worst_mistakes(count)
+    with pytest.raises(UsageError, match=r"plot_mistakes: count = .*: should be an integer of at"):
+        plot_mistakes(evaluation, count)
+    assert len(evaluation.worst_mistakes(np.int64(2))) == 2

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import QUICK
+
 
 @pytest.fixture
 def second(trained):
@@ -50,6 +52,18 @@ def test_report_without_the_data_shows_no_mistakes_and_prints_a_note(cli, traine
         "run: the report shows no mistakes, their images are not available (data = missing" in err
     )
     assert "data:image" not in Path(trained, "report.html").read_text()
+
+
+def test_run_without_an_evaluated_split_is_reported_as_such(cli, idx_folder):
+    """As after fine-tuning on a few images; it was called a damaged file."""
+    cli.ok("train", *QUICK, "--no-track-test", "--data", idx_folder, "--out", "r")
+    code, _, err = cli("report", "r")
+    assert code == 0
+    expected = (
+        "r: the report shows no mistakes, no split was evaluated; evaluate one with: fashioncnn"
+    )
+    assert f"{expected} evaluate r\n" in err
+    assert "damaged" not in err
 
 
 def test_report_with_other_data_shows_no_mistakes_and_prints_a_note(cli, trained):

@@ -277,6 +277,13 @@ def test_patience_with_a_decaying_learning_rate_is_noted(cli, idx_folder):
     decay = ["--patience", "5", "--validation", "50", "--set", "schedule.name=linear"]
     _, _, err = cli("train", *QUICK, *decay, "--data", idx_folder)
     assert "patience: the learning rate decays over all 2 epochs; where training stops" in err
+    assert "patience = 5: has no effect in 2 epochs" in err
+
+
+def test_patience_that_can_end_a_training_is_not_noted(cli, idx_folder):
+    patience = ["--patience", "1", "--validation", "50"]
+    _, _, err = cli("train", *QUICK, *patience, "--data", idx_folder)
+    assert "has no effect" not in err
 
 
 def test_loss_that_explodes_is_reported(cli, idx_folder):

@@ -136,10 +136,10 @@ class TestFromArrays:
         ("arguments", "message"),
         [
             ({"labels": [0, 1, 0]}, "4 images but 3 labels"),
-            ({"labels": [0, 0, 0, 0]}, "1 distinct labels, expected 2 to 256"),
+            ({"labels": [0, 0, 0, 0]}, "1 distinct label, expected 2 to 256"),
             ({"labels": [0.5, 1, 0, 1]}, "0.5 at position 0; should be integers or names"),
-            ({"labels": [0, 1, 0, None]}, "None at position 3; should be all integers or all"),
-            ({"labels": ["a", 1, 0, 1]}, "labels: 1 at position 1; should be all integers or"),
+            ({"labels": [0, 1, 0, None]}, "None at position 3; leave out images without"),
+            ({"labels": ["a", 1, 0, 1]}, "labels: 1 at position 1; should be all integers, all"),
             ({"labels": np.eye(4)}, r"labels of shape \(4, 4\): .*argmax"),
             ({"test": (IMAGES, [0, 1, 0, 2])}, "test labels: label 2 at position 3, expected 0 to"),
             ({"test": (IMAGES[:3], LABELS)}, "test: 3 images but 4 labels"),

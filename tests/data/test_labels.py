@@ -1,4 +1,7 @@
+from enum import Enum
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -62,6 +65,13 @@ def test_integers_are_names_of_classes_that_are_integers():
         ([0, -1], ["a", "b"], "label -1 at position 1"),
         ([0, 1], ["1", "2"], "label 0 at position 0, expected one of 1, 2"),
         (["shrt"], ["shirt", "bag"], "'shrt' at position 0, .* shirt, bag; did you mean 'shirt'"),
+        ([True, 2], ["1", "2"], "labels: 2 at position 1; should be all integers, all booleans or"),
+        ([0, False], ["0", "1"], "labels: False at position 1; should be all integers, all boolea"),
+        (np.array([True, 1], object), ["1", "2"], "labels: 1 at position 1; should be all"),
+        ([None, "a"], ["a", "b"], "None at position 0; leave out images without label"),
+        (pd.Series(["a", None]), ["a", "b"], "nan at position 1; leave out images without"),
+        (pd.Series([1, None], dtype="Int64"), ["0", "1"], "nan at position 1; should be integers"),
+        (np.array([pd.NA, 1], object), ["0", "1"], "<NA> at position 0; leave out images"),
         ([1.5], ["a", "b"], "labels: 1.5 at position 0; should be integers or names"),
         ([float("nan")], ["a", "b"], "labels: nan at position 0; should be integers or names"),
         ([[0, 1], [1, 0]], ["a", "b"], "one-hot"),
@@ -110,3 +120,20 @@ def test_sparse_tensors_are_rejected():
 )
 def test_one_column_is_a_list(labels):
     assert encode_labels(labels, ["a", "b"]).tolist() == [1, 0]
+
+
+class Color(str, Enum):  # noqa: UP042 - unlike StrEnum, `str` is its name
+    RED = "red"
+    GREEN = "green"
+
+
+def test_members_of_an_enumeration_of_strings_are_their_values():
+    """`numpy.array` has the beginnings of their names, which are equal."""
+    labels = [Color.RED, Color.GREEN, Color.RED]
+    assert distinct_labels(labels) == ("green", "red")
+    assert encode_labels(labels, ["red", "green"]).tolist() == [0, 1, 0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_float16_has_integers():
+    assert as_labels(np.array([0, 2, 1], np.float16)).tolist() == [0, 2, 1]

@@ -168,3 +168,34 @@ def test_color_is_kept_with_three_channels(tmp_path):
     assert to_images(IMAGES, channels=3).shape == (3, 9, 9)
     assert to_images(COLORS[:2], 8, channels=3).shape == (2, 8, 8, 3)
     assert to_images([Image.fromarray(COLORS[0])], 8, channels=3).shape == (1, 8, 8, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_several_kinds_are_converted_one_by_one(channels, tmp_path):
+    """As a prediction does it; before, only paths, PIL images and contents could be mixed."""
+    image = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    kinds = [
+        tmp_path / "a.png",
+        (tmp_path / "a.png").read_bytes(),
+        Image.fromarray(image),
+        image,
+        torch.from_numpy(image).permute(2, 0, 1) / 255,
+        np.dstack([image, np.full((28, 28), 255, np.uint8)]),
+    ]
+    expected = to_images(image[None], channels=channels)
+    for form in (kinds, kinds[::-1], np.array([*kinds, None], object)[:-1], iter(kinds)):
+        images = to_images(form, channels=channels)
+        np.testing.assert_array_equal(images, np.repeat(expected, len(kinds), axis=0))
+
+
+def test_size_of_arrays_beside_files_is_kept(tmp_path):
+    Image.new("L", (9, 9), 7).save(tmp_path / "a.png")
+    images = [np.full((40, 40), 7, np.uint8), tmp_path / "a.png"]
+    assert to_images(images).shape == (2, 40, 40)
+    assert to_images(images, 12).shape == (2, 12, 12)
+    for other in (np.zeros((41, 41), np.uint8), np.zeros((40, 20), np.uint8)):
+        with pytest.raises(DataError, match="different shapes beside image files; set image_size"):
+            to_images([*images, other])
+    with pytest.raises(UsageError, match="image 1 of type NoneType"):
+        to_images([tmp_path / "a.png", None], 28)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.dataset import Split
+from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.splits import (
     folds,
     hold_out_test,
@@ -9,7 +9,9 @@ from fashioncnn.data.splits import (
     stratified_split_indices,
     validation_size,
 )
+from fashioncnn.data.training_data import training_splits
 from fashioncnn.errors import UsageError
+from fashioncnn.settings import DataConfig
 
 LABELS = np.random.default_rng(0).permutation(
     np.repeat(np.arange(4, dtype=np.uint8), [40, 30, 20, 11])
@@ -111,3 +113,20 @@ def test_no_test_split_is_cut_from_classes_of_one_image():
     labels = np.arange(12, dtype=np.uint8)
     train, test = hold_out_test(Split(np.zeros((12, 2, 2), np.uint8), labels))
     assert (len(train), test) == (12, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (0.9999, "validation = 0.9999: holds out 101 images, but there are only 101 training"),
+        (101, "validation = 101: holds out 101 images, but there are only 101 training images"),
+        (
+            0.985,
+            "validation = 0.985: leaves 2 of 101 training images for 4 classes; hold out at mo",
+        ),
+    ],
+)
+def test_messages_have_the_setting_as_it_was_given(given, message):
+    dataset = Dataset("x", tuple("abcdefghij"), SPLIT, None, "plain", "x")
+    with pytest.raises(UsageError, match=message):
+        training_splits(dataset, DataConfig(validation=given))

@@ -4,11 +4,13 @@ import zipfile
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from fashioncnn.data.load import load_data, load_dataset
+from fashioncnn.data.pixels import to_images
 from fashioncnn.errors import DataError, ImageError, UsageError
 from fashioncnn.images.views import photo_views
 
@@ -181,6 +183,12 @@ class TestCSV:
         [
             (["5", *["0"] * 784], [], "no column named label, .*name the column of labels 'label'"),
             (["label", "a"], [], "column 'a' is neither a label, a path nor a pixel; remove it"),
+            (
+                ["image_id", "label"],
+                [],
+                "or call it 'path' if it has paths of image files",
+            ),
+            (["|".join(["label", *PIXELS])], [], "label.pixel.*… ….; .* by commas, semicolons or"),
             (["id", "label", *PIXELS], [], "column 'id' is neither a label, a path nor a pixel"),
             (["label", *PIXELS[:700]], [], "700 columns of pixels, which is no square image"),
             (["label", "class", *PIXELS], [], "columns label and class mean the same; keep one"),
@@ -195,6 +203,9 @@ class TestCSV:
             (["path", "label"], [["a", "T-shirt", " top"]], "line 2 has 3 columns, expected 2"),
             (["path", "label"], [["a", "b"], [" ", "b"]], "line 3 has no path; leave it out"),
             (["path", "label"], [["a", "b"], ["c", ""]], "line 3 has no label"),
+            (["path", "label"], [["a", "1"], ["c", "nan"]], "line 3 has the label nan beside num"),
+            (["label", *PIXELS], [["NA", *[9] * 784], ["2.0", *[9] * 784]], "line 2 has the label"),
+            (["path", "label"], [["a", "b"], ["https://x.org/a.png", "c"]], "line 3 has a URL"),
             (["label", *PIXELS], [[1.5, *[9] * 784]], "labels: 1.5 at position 0; should be int"),
             (["label", *sorted(PIXELS)], [], "'pixel11' follows 'pixel109'; put the column"),
             (["label", *PIXELS[:783], PIXELS[782]], [], "'pixel783' follows 'pixel783'; put"),
@@ -424,7 +435,6 @@ class TestObjects:
         "data",
         [
             5,
-            {"train": 1},
             b"abc",
             IMAGES,
             [IMAGES],
@@ -443,7 +453,7 @@ class TestObjects:
         ("data", "message"),
         [
             ((IMAGES, LABELS[:5]), "60 images but 5 labels"),
-            ((IMAGES, LABELS * 0), "1 distinct labels"),
+            ((IMAGES, LABELS * 0), "1 distinct label,"),
             ((IMAGES[0], LABELS), "28 images but 60 labels"),
             ((np.ma.masked_equal(IMAGES, IMAGES[0, 0, 0]), LABELS), "masked values; replace them"),
             ((IMAGES, np.ma.masked_equal(LABELS, 3)), "labels: masked array with masked values"),
@@ -537,3 +547,165 @@ def test_colors_are_kept_with_three_channels(tmp_path):
     assert load_dataset(str(path), channels=3, for_evaluation=True).test.images.tolist() == (
         colors[:2].tolist()
     )
+
+
+def test_none_and_nan_are_classes_among_names(tmp_path):
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    rows = [["0.png", "none"], ["1.png", "crack"]]
+    path = write_csv(tmp_path / "a.csv", ["path", "label"], rows)
+    assert load_dataset(str(path)).class_names == ("crack", "none")
+
+
+def png(image):
+    file = BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_paths_of_windows_are_found(tmp_path):
+    (tmp_path / "img").mkdir()
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / "img" / f"{i}.png")
+    rows = [[f".\\img\\{i}.png", "ab"[i]] for i in range(2)]
+    data = load_dataset(str(write_csv(tmp_path / "a.csv", ["path", "label"], rows)))
+    np.testing.assert_array_equal(data.train.images, IMAGES[:2])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        list(IMAGES[:4]),
+        [Image.fromarray(image) for image in IMAGES[:4]],
+        [png(image) for image in IMAGES[:4]],
+        [{"bytes": png(image), "path": None} for image in IMAGES[:4]],
+        [IMAGES[0], png(IMAGES[1]), Image.fromarray(IMAGES[2]), torch.from_numpy(IMAGES[3])],
+    ],
+    ids=["arrays", "pil", "bytes", "hugging face", "mixed"],
+)
+def test_cells_of_a_frame_may_be_images(cells):
+    frame = pd.DataFrame({"image": pd.Series(cells, dtype=object), "label": list("abab")})
+    data = load_data(frame)
+    np.testing.assert_array_equal(data.train.images, IMAGES[:4])
+    assert data.train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_paths_of_hugging_face_are_read(tmp_path):
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    cells = [{"bytes": None, "path": str(tmp_path / f"{i}.png")} for i in range(2)]
+    data = load_data(pd.DataFrame({"image": cells, "label": ["a", "b"]}))
+    np.testing.assert_array_equal(data.train.images, IMAGES[:2])
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), pd.NA, {"bytes": None, "path": None}, 5])
+def test_cells_without_an_image_are_rejected(cell):
+    frame = pd.DataFrame({"image": pd.Series([IMAGES[0], cell], dtype=object), "label": [0, 1]})
+    with pytest.raises(DataError, match=r"row 1 has no path( but int)?; leave it out"):
+        load_data(frame)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float32", object])
+def test_nullable_columns_are_pixels(kind):
+    pixels = pd.DataFrame(IMAGES[:4].reshape(4, -1)).add_prefix("pixel").astype(kind)
+    for data in (pixels.assign(label=list("abab")), (pixels, pd.Series(list("abab")))):
+        np.testing.assert_array_equal(load_data(data).train.images, IMAGES[:4])
+    if kind == "Int64":
+        pixels.iloc[1, 5] = pd.NA
+        with pytest.raises(DataError, match=r"images have missing values; fill them, as with"):
+            load_data((pixels, list("abab")))
+
+
+def test_series_of_paths_are_images(tmp_path):
+    for i in range(2):
+        Image.fromarray(IMAGES[i]).save(tmp_path / f"{i}.png")
+    paths = pd.Series([str(tmp_path / f"{i}.png") for i in range(2)])
+    for images in (paths, paths.to_frame("path")):
+        data = load_data((images, pd.Series(["a", "b"])))
+        np.testing.assert_array_equal(data.train.images, IMAGES[:2])
+
+
+class Items:
+    """A dataset as of PyTorch."""
+
+    def __init__(self, images, labels):
+        self.items = list(zip(images, labels, strict=True))
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, position):
+        return self.items[position]
+
+
+def test_arrays_of_several_sizes_are_resized():
+    images = [IMAGES[0], IMAGES[1][:20, :20], torch.from_numpy(IMAGES[2])[:14]]
+    expected = [to_images([Image.fromarray(np.asarray(one))], 28)[0] for one in images]
+    for data in ((images, [0, 1, 0]), Items(images, [0, 1, 0])):
+        np.testing.assert_array_equal(load_data(data, image_size=28).train.images, expected)
+        with pytest.raises(DataError, match="make them equal, or set image_size"):
+            load_data(data)
+
+
+def test_contents_that_cannot_be_read_are_skipped():
+    images = [png(IMAGES[0]), b"broken", IMAGES[2], Image.fromarray(IMAGES[3])]
+    with pytest.raises(ImageError, match="or set skip_broken: image 1: not a JPEG"):
+        load_data((images, [0, 1, 0, 1]))
+    messages = []
+    data = load_data((images, [0, 1, 0, 1]), skip_broken=True, notify=messages.append)
+    np.testing.assert_array_equal(data.train.images, IMAGES[[0, 2, 3]])
+    assert data.train.labels.tolist() == [0, 0, 1]
+    assert messages == [messages[0]]
+    assert messages[0].startswith("skipped image 1: not a JPEG")
+
+
+@pytest.mark.parametrize(
+    ("image", "label"), [("image", "label"), ("img", "target"), ("pixel_values", "labels")]
+)
+def test_items_may_be_dictionaries(image, label):
+    items = [{image: IMAGES[i], label: i % 2} for i in range(4)]
+    data = load_data(torch.utils.data.Subset(items, range(4)))
+    np.testing.assert_array_equal(data.train.images, IMAGES[:4])
+    assert data.train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_dictionaries_with_other_keys_are_rejected():
+    items = torch.utils.data.Subset([{"x": IMAGES[0], "y": 1}], range(1))
+    with pytest.raises(DataError, match="item 0 has the keys x, y; should have 'image' and"):
+        load_data(items)
+
+
+def test_splits_have_names():
+    """As the `DatasetDict` of Hugging Face, a dictionary."""
+    train, test = Items(IMAGES[:40], LABELS[:40]), Items(IMAGES[40:], LABELS[40:])
+    data = load_data({"test": test, "train": train, "val": (IMAGES[:10], LABELS[:10])})
+    assert list(data.splits) == ["train", "validation", "test"]
+    np.testing.assert_array_equal(data.train.images, IMAGES[:40])
+    np.testing.assert_array_equal(data.validation.images, IMAGES[:10])
+    np.testing.assert_array_equal(data.test.labels, LABELS[40:])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"images": IMAGES, "labels": LABELS}, "of type dict with the key 'images': should be a"),
+        ({"train": (IMAGES, LABELS), "training": (IMAGES, LABELS)}, "the key 'training': should"),
+        ({"train": {"train": (IMAGES, LABELS)}}, r"data\['train'\]: has splits of its own"),
+        ({1: (IMAGES, LABELS)}, "with the key 1"),
+        ({"train": 1}, "data of type int: should be a path, .* or a dictionary of splits"),
+        ({}, "data of type dict is empty: should have a split called train"),
+        ((Items(IMAGES, LABELS), Items(IMAGES, LABELS)), "two datasets: name the splits, as in"),
+    ],
+)
+def test_other_dictionaries_are_rejected(data, message):
+    with pytest.raises((DataError, UsageError), match=message):
+        load_data(data)
+
+
+def test_splits_with_other_class_names_are_rejected():
+    train, test = Items(IMAGES, LABELS), Items(IMAGES, LABELS)
+    train.classes, test.classes = list("abcdefghij"), list("jihgfedcba")
+    with pytest.raises(DataError, match=r"data\['test'\]: other class names than the other splits"):
+        load_data({"train": train, "test": test})
+    test.classes = train.classes
+    assert load_data({"train": train, "test": test}).class_names == tuple("abcdefghij")

@@ -411,7 +411,7 @@ def test_patterns_and_idx_files_are_read(tmp_path):
         ("gone", "^gone: no such file"),
         ("-", "-: no such file"),
         ("gone/*.png", "no matching file"),
-        ("https://example.com/a.png", "no such file"),
+        ("https://example.com/a.png", "URLs are not read; download it, and give its path"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BytesIO) else str(value),
 )
@@ -481,3 +481,29 @@ def test_unsupported_inputs_are_rejected_in_one_line(invalid):
     with pytest.raises(UsageError, match=r"should be|images of type|masked values") as caught:
         as_views(invalid, FASHION)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form", [list, tuple, lambda images: np.array([*images, None], object)[:-1]]
+)
+def test_color_images_in_a_list_are_one_image_each(form):
+    """Three planes were read as three gray images, so that there were three predictions of each."""
+    color = np.random.default_rng(1).integers(0, 256, (4, 3, 28, 28), np.uint8)
+    expected = as_images(color, FASHION)
+    assert expected.shape == (4, 28, 28)
+    for images in (color, torch.from_numpy(color)):
+        np.testing.assert_array_equal(as_images(form(list(images)), FASHION), expected)
+    np.testing.assert_array_equal(as_images([color[0]], FASHION), expected[:1])
+    mixed = as_images([color[0], Image.fromarray(IMAGES[0])], FASHION)
+    np.testing.assert_array_equal(mixed, [expected[0], IMAGES[0]])
+
+
+def test_batches_of_gray_images_in_a_list_are_kept():
+    for sizes in ((3, 2), (1, 1, 3), (3, 5)):
+        batches = np.split(np.resize(IMAGES, (sum(sizes), 28, 28)), np.cumsum(sizes)[:-1])
+        if set(sizes) <= {1, 3}:  # one gray and one color image
+            assert len(as_images(batches, FASHION)) == len(sizes)
+        else:
+            assert len(as_images(batches, FASHION)) == sum(sizes)
+    with pytest.raises(UsageError, match=r"\(3, 28, 28\) from an iterator: unclear, one color"):
+        as_images(iter([IMAGES[:3], IMAGES[:2]]), FASHION)

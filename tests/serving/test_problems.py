@@ -74,6 +74,9 @@ FAILURES = {
     "svg": (422, post(b"<svg xmlns='x'/>", "image/svg+xml"), "SVG"),
     "top is 0": (422, post(b"x", "image/png", "?top=0"), "top"),
     "top is text": (422, post(b"x", "image/png", "?top=many"), "top"),
+    "top is a fraction": (422, post(b"x", "image/png", "?top=1.0"), "top"),
+    "top with an underscore": (422, post(b"x", "image/png", "?top=1_0"), "top"),
+    "top with a space": (422, post(b"x", "image/png", "?top=%201"), "top"),
     "top is too large": (422, post(b"x", "image/png", "?top=1000"), "top"),
     "explain": (422, post(b"x", "image/png", "?explain=perhaps"), "explain"),
     "unknown parameter": (

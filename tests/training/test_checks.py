@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fashioncnn.config import resolve
+from fashioncnn.config import override, resolve
 from fashioncnn.data.dataset import Split
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.training.initialize import class_frequencies
@@ -63,9 +63,7 @@ def test_cross_validation_that_is_not_possible_is_rejected(folds, images, small)
     settings = resolve_with(f"training.calibration_folds={folds}", "data.validation=0")
     with pytest.raises(UsageError, match=rf"training\.calibration_folds = {folds}: .* set it to 0"):
         prepare_settings(settings, dataset)
-    calibrated = resolve_with(
-        f"training.calibration_folds={folds}", "data.validation=0", "training.temperature=1.0"
-    )
+    calibrated = override(settings, {"training.temperature": 1.0})
     prepare_settings(calibrated, dataset)
 
 

@@ -54,3 +54,11 @@ def check_callbacks(callbacks: Any, progress: Any) -> None:
                 f"callbacks: {kind} is no object of a class that derives from "
                 "fashioncnn.training.callbacks.Callback"
             )
+
+
+def as_count(name: str, value: Any, minimum: int) -> int:
+    """Return an integer of Python or NumPy, of at least `minimum`; else raise `UsageError`."""
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < minimum:
+        raise UsageError(f"{name} = {value!r}: should be an integer of at least {minimum}")
+    return int(value)

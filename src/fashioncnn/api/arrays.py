@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from fashioncnn.data.labels import OBJECTS
+from fashioncnn.data.containers import plain_images
 from fashioncnn.errors import UsageError
-
-
-def plain_images(images: Any) -> Any:
-    """Return images with frames, series and nested lists of numbers as arrays or lists of paths."""
-    if hasattr(images, "iloc") or hasattr(images, "to_numpy"):  # of pandas or polars
-        array = images.to_numpy()
-        if array.ndim == 2 and array.shape[1] == 1 and array.dtype == object:
-            array = array[:, 0]
-        return array.tolist() if array.dtype.kind in OBJECTS else array
-    if isinstance(images, np.ndarray) and images.dtype.kind in OBJECTS and images.ndim == 1:
-        return images.tolist()
-    if isinstance(images, list | tuple) and images and isinstance(images[0], list | tuple):
-        try:
-            return np.asarray(images)
-        except ValueError:
-            raise UsageError("lists of numbers of unequal lengths; should be images") from None
-    return images
 
 
 def row_length(images: Any) -> int | None:

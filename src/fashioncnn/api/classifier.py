@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from fashioncnn.api.arguments import as_path, check_callbacks, require_bool, require_text
-from fashioncnn.api.arrays import images_to_predict, plain_images, row_length
-from fashioncnn.api.data import dataset_in_memory, dataset_to_train_on, evaluation_data
+from fashioncnn.api.arrays import images_to_predict, row_length
+from fashioncnn.api.data import (
+    dataset_in_memory,
+    dataset_to_train_on,
+    evaluation_data,
+    reject_class_map,
+)
 from fashioncnn.api.estimator import PARAMETERS, Estimator
 from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.fitted import fitted_by_training, fitted_model, load_fitted
@@ -22,6 +27,7 @@ from fashioncnn.api.messages import python_messages
 from fashioncnn.api.parameters import check_names
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.artifacts.model_folder import CARD, require_model_folder
+from fashioncnn.data.containers import plain_images
 from fashioncnn.data.dataset import Split, validated_split
 from fashioncnn.data.labels import as_labels, encode_labels
 from fashioncnn.environment import require_modules
@@ -91,6 +97,7 @@ class Classifier(Estimator):
                 )
             check_callbacks(self.callbacks, self.progress)
             plan = self._plan().without_test_curve()
+            reject_class_map(plan.settings.data)
             images = plain_images(X)
             dataset = dataset_in_memory(images, y, sorted_class_names(y), plan.settings.data)
             result = carry_out(plan, dataset, self.callbacks, progress=self.progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -91,6 +91,8 @@ def compare(
         raise UsageError(f"compare: split = {split!r}: should be auto, validation or test")
     if images is None and _is_run_path(a) and _is_run_path(b):
         return Comparison(compare_runs(Path(a), Path(b), split, _ignore))  # type: ignore[arg-type]
+    if isinstance(images, Iterator):
+        images = list(images)  # each candidate is evaluated on them
     groups = [_evaluations(side, images, labels) for side in (a, b)]
     if (len(groups[0]) == 1) != (len(groups[1]) == 1):
         raise UsageError("compare: one model with one, or several seeds with several seeds")

@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.api.arguments import require_bool
-from fashioncnn.api.arrays import plain_images
 from fashioncnn.api.labels import classes_as_given
 from fashioncnn.api.messages import python_messages
-from fashioncnn.artifacts.preprocessing import Preprocessing
 from fashioncnn.artifacts.spec import ModelSpec
 from fashioncnn.config import source_from_environment
 from fashioncnn.data import load
 from fashioncnn.data.alignment import UnknownClassError, align_classes
+from fashioncnn.data.containers import plain_images
 from fashioncnn.data.dataset import FASHION_MNIST, IN_MEMORY, SKETCHES, Dataset, Split
 from fashioncnn.data.idx_folders import find_idx_files
 from fashioncnn.data.labels import distinct_labels
 from fashioncnn.data.npz import ALL
 from fashioncnn.data.options import LoadOptions, load_arguments, warn
-from fashioncnn.data.pixels import ConvertedImages
+from fashioncnn.data.pixels import check_image_size
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.data.tables import (
     dataset_of_objects,
@@ -34,7 +33,6 @@ from fashioncnn.data.tables import (
 )
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.images.tensors import is_tensor
-from fashioncnn.inference.arrays import as_views
 from fashioncnn.inference.evaluate import check_compatible
 from fashioncnn.settings import DataConfig, Settings
 
@@ -57,23 +55,32 @@ def load_data(
         source: ``"sketches"``; a folder, CSV file or NumPy archive, as for ``--data``; a pair of
             images and labels; a data frame; a dataset of PyTorch; or None for Fashion-MNIST, which
             is searched where the command line does.
-        image_size: side in pixels to which images are resized.
+        image_size: side in pixels to which image files, tables and arrays are resized.
         offline: never download.
         skip_broken: leave out image files that cannot be read, with a warning.
 
     Raises:
-        UsageError: `source` does not exist, or is of an unsupported type.
+        UsageError: `source` does not exist, or is of an unsupported type, or its images are not
+            resized.
         DataError: the data is damaged or incomplete.
     """
     _reject_empty(source)
     require_bool("offline", offline)
     require_bool("skip_broken", skip_broken)
-    return load.load_data(
+    check_image_size(image_size)
+    dataset = load.load_data(
         source_from_environment() if source is None else source,
         image_size=image_size,
         offline=offline,
         skip_broken=skip_broken,
     )
+    if image_size not in (None, dataset.image_size):
+        size = dataset.image_size
+        raise UsageError(
+            f"image_size = {image_size}: only image files, tables and arrays are resized; images "
+            f"of {dataset.source} are {size}×{size}; omit it"
+        )
+    return dataset
 
 
 def dataset_to_train_on(data: Any, settings: Settings) -> tuple[Dataset, NDArray[Any] | None]:
@@ -124,20 +131,19 @@ def dataset_in_memory(
         UsageError: a type is not supported.
     """
     images, names, options = plain_images(images), tuple(class_names), _options(config)
-    if config.image_size is not None and _differ_in_shape(images):
-        preprocessing = Preprocessing(config.image_size, 0.0, 1.0, options.views, config.channels)
-        images = ConvertedImages(as_views(images, preprocessing))
     split = split_of_images(images, labels, names, "", options)
     return Dataset("arrays", names, split, None, options.views, IN_MEMORY)
 
 
-def _differ_in_shape(images: Any) -> bool:
-    """Return whether images are arrays in a list, of different shapes."""
-    return (
-        isinstance(images, list | tuple)
-        and all(hasattr(one, "shape") for one in images)
-        and len({tuple(one.shape) for one in images}) > 1
-    )
+def reject_class_map(config: DataConfig) -> None:
+    """Raise `UsageError` for settings that give images other classes than `fit` gets."""
+    given = {"map": config.map, "classes": config.classes, "rehearsal": config.rehearsal}
+    names = [f"data.{name}" for name, value in given.items() if value]
+    if names:
+        raise UsageError(
+            f"Classifier.fit: {', '.join(names)} change the classes of the labels; use "
+            "Classifier.train(data=(X, y), …) instead"
+        )
 
 
 def _options(config: DataConfig) -> LoadOptions:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fashioncnn.api.arguments import as_count
 from fashioncnn.data.dataset import Split
 from fashioncnn.evaluation.metrics import Labels, Logits
 from fashioncnn.reporting.latex import table_latex
@@ -94,7 +95,12 @@ class Evaluation(dict[str, Any]):
         return self.worst_mistakes(len(self.labels))
 
     def worst_mistakes(self, count: int = MISTAKES_SHOWN) -> list[Mistake]:
-        """Return the `count` most confident mistakes at most."""
+        """Return the `count` most confident mistakes at most.
+
+        Raises:
+            UsageError: `count` is not an integer of at least 0.
+        """
+        count = as_count("worst_mistakes: count", count, 0)
         temperature = self["calibrated"]["temperature"]
         return worst_mistakes(
             self.logits,

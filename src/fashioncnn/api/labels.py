@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashioncnn.artifacts.spec import ModelSpec
-from fashioncnn.data.labels import are_booleans, as_labels
+from fashioncnn.data.labels import are_booleans, as_labels, check_number_of_classes
 
 INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
@@ -25,9 +25,12 @@ def sorted_class_names(labels: Any) -> list[str]:
         labels: (n,) integers, strings or booleans.
 
     Raises:
-        DataError: they are not such labels, or some are missing.
+        DataError: they are not such labels, some are missing, or there are too few or too many
+            classes.
     """
-    return [str(label) for label in np.unique(as_labels(labels))]
+    names = [str(label) for label in np.unique(as_labels(labels))]
+    check_number_of_classes(len(names), "labels")
+    return names
 
 
 def classes_as_given(labels: Any, class_names: Sequence[str]) -> NDArray[Any]:

@@ -48,7 +48,11 @@ def check_names(names: Iterable[str], others: Iterable[str]) -> None:
 
 
 def resolve_parameters(
-    recipe: str | Path, parameters: Mapping[str, Any], data: str | None = None
+    recipe: str | Path,
+    parameters: Mapping[str, Any],
+    data: str | None = None,
+    *,
+    own_network: bool = False,
 ) -> Settings:
     """Return the settings of a recipe with the given parameters.
 
@@ -56,10 +60,11 @@ def resolve_parameters(
         recipe: name of a recipe, or a ``.toml`` file.
         parameters: by name, see `check_names`; None is the recipe's value.
         data: source of the training data.
+        own_network: whether a network of the user replaces the recipe's.
 
     Raises:
         UsageError: the recipe does not exist, or a setting is given by two names.
-        ConfigError: a value is invalid.
+        ConfigError: a value is invalid, or has no effect.
     """
     if not isinstance(recipe, str | Path):
         raise UsageError(
@@ -76,7 +81,7 @@ def resolve_parameters(
         names[key], values[key] = name, _plain(value)
     if data is not None:
         values["data.source"] = data
-    return resolve(str(recipe), flags=values)
+    return resolve(str(recipe), flags=values, own_network=own_network)
 
 
 def given_keys(parameters: Mapping[str, Any]) -> set[str]:

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from fashioncnn.api.arguments import as_count
 from fashioncnn.api.classifier import Classifier
 from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.messages import python_messages
@@ -88,9 +87,8 @@ def plot_mistakes(evaluation: Evaluation, count: int = 24) -> Figure:
             f"plot_mistakes: {type(evaluation).__name__}: should be an evaluation of "
             "Classifier.evaluate"
         )
-    if not isinstance(count, int | np.integer) or count < 1:
-        raise UsageError(f"plot_mistakes: count = {count!r}: should be an integer of at least 1")
-    mistakes: list[Mistake] = evaluation.worst_mistakes(int(count))
+    shown = as_count("plot_mistakes: count", count, 1)
+    mistakes: list[Mistake] = evaluation.worst_mistakes(shown)
     return mistakes_figure(mistakes, [evaluation.images[m.index] for m in mistakes])
 
 

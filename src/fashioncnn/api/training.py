@@ -86,7 +86,7 @@ def plan_training(
     given = frozenset(given_keys(parameters))
     if start is not None:
         _check_start(start, given)
-    settings = resolve_parameters(recipe, parameters, source)
+    settings = resolve_parameters(recipe, parameters, source, own_network=network is not None)
     custom = network_to_train(network, parameters)
     if start is None:
         return Plan(settings, given, custom=custom)

@@ -19,7 +19,7 @@ from fashioncnn.artifacts.model_folder import (
 )
 from fashioncnn.cli.file_errors import check_file, check_folder, writing
 from fashioncnn.errors import UsageError
-from fashioncnn.files import remove_temporary_files, write_atomic
+from fashioncnn.files import reject_url, remove_temporary_files, write_atomic
 from fashioncnn.reading import CONFIG_BYTES, read_text
 from fashioncnn.runs import RunFolder
 
@@ -87,6 +87,7 @@ def choose_target(
             path = Path(f"{name}{ONNX_SUFFIX}") if is_bundled else folder / ONNX
         return _file(path)
     path = Path(out)
+    reject_url(path, "--out")
     if not out.endswith("/") and not path.is_dir():
         if path.suffix.lower() != ONNX_SUFFIX:
             raise UsageError(

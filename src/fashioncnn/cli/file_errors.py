@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fashioncnn.errors import FashionCNNError, UsageError, WriteError
-from fashioncnn.files import REMEDIES
+from fashioncnn.files import REMEDIES, reject_url
 
 TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 """Name of a temporary file of `fashioncnn.files.atomic_file`."""
@@ -42,6 +42,7 @@ def check_file(option: str, path: Path) -> None:
         UsageError: it is not a file, or its folder is missing or cannot be written.
         FashionCNNError: the file system rejects the path.
     """
+    reject_url(path, option)
     with writing(option, path):
         if path.exists() and not path.is_file():
             raise UsageError(f"{option} {path}: exists and is not a file; name another file")

@@ -11,7 +11,7 @@ from pathlib import Path
 from fashioncnn.cli.file_errors import check_file, check_folder, writing
 from fashioncnn.cli.options import unknown_option
 from fashioncnn.errors import UsageError
-from fashioncnn.files import make_folder, remove_temporary_files
+from fashioncnn.files import make_folder, reject_url, remove_temporary_files
 
 STDIN = "-"
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", "": "table"}
@@ -121,6 +121,7 @@ def check_ray(
 
 def check_out_folder(out: Path, sources: Iterable[str]) -> None:
     """Reject an output folder that is a file, cannot be written, or contains or is a source."""
+    reject_url(out, "--out")
     with writing("--out", out):
         if out.exists() and not out.is_dir():
             raise UsageError(f"--out {out}: exists and is not a folder; --ray needs one")

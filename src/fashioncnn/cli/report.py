@@ -194,13 +194,18 @@ def load_splits(run: RunFolder, data: str | None = None) -> dict[str, Split]:
     splits = evaluation_splits(dataset, settings)
     if run.trained:
         metrics = run.read_metrics()
-        if not load_predictions(run.predictions)[0]:
-            command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+        command = shlex.join(["fashioncnn", "evaluate", str(run.path)])
+        if not evaluated_split(metrics):
+            note(
+                f"{run.path}: the report shows no mistakes, no split was evaluated; evaluate one "
+                f"with: {command}"
+            )
+        elif not load_predictions(run.predictions)[0]:
             note(
                 f"{run.predictions}: missing or damaged, so that the report shows no mistakes; "
                 f"write it again with: {command}"
             )
-        elif evaluated_split(metrics) and not has_evaluated_images(run, metrics, splits):
+        elif not has_evaluated_images(run, metrics, splits):
             note(
                 f"{run.path}: the report shows no mistakes, the run was evaluated on other images "
                 f"than those of {dataset.source}"

@@ -50,6 +50,7 @@ def resolve_settings(
     *,
     config: Path | None = None,
     assignments: list[str] | None = None,
+    own_network: bool = False,
 ) -> Settings:
     """Return the settings of a command; see `fashioncnn.config.resolve`.
 
@@ -58,7 +59,14 @@ def resolve_settings(
         UsageError: the recipe or the file does not exist.
     """
     names = _names(flags)
-    return resolve(recipe, config=config, flags=flags, flag_names=names, assignments=assignments)
+    return resolve(
+        recipe,
+        config=config,
+        flags=flags,
+        flag_names=names,
+        assignments=assignments,
+        own_network=own_network,
+    )
 
 
 def override_settings(settings: Settings, flags: Mapping[str, Any]) -> Settings:

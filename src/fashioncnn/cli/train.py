@@ -16,7 +16,7 @@ from fashioncnn.cli.seeds import parse_seeds
 from fashioncnn.cli.setting_flags import Recipe, resolve_settings, setting_flags
 from fashioncnn.config import FLAGS, explicit_keys, override
 from fashioncnn.errors import UsageError
-from fashioncnn.settings import CustomConfig, DistillationConfig
+from fashioncnn.settings import CustomConfig
 
 if TYPE_CHECKING:
     from fashioncnn.data.dataset import Dataset
@@ -149,24 +149,6 @@ def _reject_settings_of_network(network: str, config: Path | None, assignments: 
             raise UsageError(f"{origin}: has no effect on --network {network}; remove it")
 
 
-def _reject_unused_distillation(
-    settings: Settings, config: Path | None, assignments: list[str]
-) -> None:
-    """Reject settings of distillation that have no effect without teachers."""
-    distillation, default = settings.distillation, DistillationConfig()
-    unused = [] if distillation.ensemble_size else ["epochs"]
-    if distillation.is_off:
-        unused += ["alpha", "temperature"]
-    explicit = explicit_keys(config, assignments)
-    for name in unused:
-        origin = explicit.get(f"distillation.{name}")
-        if origin and getattr(distillation, name) != getattr(default, name):
-            raise UsageError(
-                f"{origin}: has no effect without teachers; set distillation.ensemble_size or "
-                "distillation.teachers"
-            )
-
-
 def _require_code(settings: Settings) -> None:
     """Reject settings, such as those of a run, that name a network instead of ``--network``."""
     if isinstance(settings.model, CustomConfig):
@@ -228,8 +210,8 @@ def _resolve(options: Options) -> tuple[Settings, tuple[int, ...] | None]:
         flags,
         config=config,
         assignments=assignments,
+        own_network=options.network is not None,
     )
-    _reject_unused_distillation(settings, config, assignments)
     return settings, seeds
 
 

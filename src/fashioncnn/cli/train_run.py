@@ -234,6 +234,9 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset, ranks: Ran
             f"patience: the learning rate decays over all {settings.training.epochs} epochs; where "
             "training stops early, it has not reached 0"
         )
+    patience, epochs = settings.training.patience, int(settings.training.epochs)
+    if patience >= epochs:
+        note(f"patience = {patience}: has no effect in {plural(epochs, 'epoch')}")
     if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
         note("bf16: this processor has no instructions for it; fp32 is faster")
     if distillation.teachers and settings.data.validation:

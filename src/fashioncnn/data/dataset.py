@@ -136,7 +136,7 @@ class Dataset:
             DataError: lengths differ, or a shape, value range or label is not supported.
             UsageError: a type is not supported.
         """
-        if channels not in (1, 3):
+        if type(channels) is not int or channels not in (1, 3):
             raise UsageError(f"channels = {channels!r}: should be 1 or 3")
         names = (
             distinct_labels(labels)

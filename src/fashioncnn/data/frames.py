@@ -11,29 +11,37 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
-from fashioncnn.data.labels import as_labels
+from fashioncnn.data.containers import plain_images
+from fashioncnn.data.labels import as_labels, is_missing
 from fashioncnn.data.options import LoadOptions, Notify
 from fashioncnn.errors import DataError
-from fashioncnn.reading import open_regular, reason
+from fashioncnn.images.contents import Content
+from fashioncnn.reading import is_url, open_regular, reason
 
 LABEL_COLUMNS = ("label", "labels", "class", "target", "y", "category")
 PATH_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
     *("image_file", "image_name", "img", "img_path"),
 )
+MISSING = frozenset({"nan", "na", "n/a", "<na>", "null", "none"})
+"""Labels, in lower case, by which programs mark missing numbers."""
 DELIMITERS = ",;\t"
 MAX_CSV_BYTES = 4 * 2**30
+MAX_SHOWN = 40
+"""Characters of the name of a column in a message."""
 MAX_LINE = 1 << 24
 """Characters of a line; an image of 1024×1024 pixels has at most 4 million."""
+_A_URL = "a URL, which is not read; download the images, and give their paths"
 _PIXEL = re.compile(r"(pixel|px|p|col|x|attr)?_?\d+(x\d+)?", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -69,9 +77,12 @@ def find_columns(names: Sequence[Any], subject: str, notify: Notify) -> Columns:
     lower = [str(name).strip().strip("'\"").lower() for name in names]
     label = _only(lower, LABEL_COLUMNS, subject)
     if label is None:
+        one = ", and separate columns by commas, semicolons or tabs"
+        separated = one if len(names) == 1 else ""
         raise DataError(
             f"{subject}: no column named {', '.join(LABEL_COLUMNS[:4])} or the like (columns: "
-            f"{', '.join(lower[:3])} …); name the column of labels 'label' in the first line"
+            f"{', '.join(map(_short, lower[:3]))} …); name the column of labels 'label' in the "
+            f"first line{separated}"
         )
     path = _only([n if i != label else "" for i, n in enumerate(lower)], PATH_COLUMNS, subject)
     if path is not None:
@@ -96,7 +107,16 @@ def _why_no_pixel(name: Any, position: int) -> str:
             f"column {position + 1} has no name, as the index of a data frame; remove it, or write "
             "the table with index=False"
         )
-    return f"column '{name}' is neither a label, a path nor a pixel; remove it"
+    return (
+        f"column '{_short(name)}' is neither a label, a path nor a pixel; remove it, or "
+        "call it 'path' if it has paths of image files"
+    )
+
+
+def _short(name: Any) -> str:
+    """Return the beginning of a name, which has all columns of a table with other separators."""
+    text = str(name)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _require_order(names: Sequence[str], subject: str) -> None:
@@ -151,7 +171,9 @@ def read_csv(path: Path, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
 def read_frame(frame: Any, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
     """Return the images and labels of a data frame of pandas or polars; see `read_csv`.
 
-    Paths are relative to the working folder. Labels are of the type that they have in the frame.
+    Paths are relative to the working folder. In the place of paths there may be PIL images, arrays,
+    or contents of image files, also as Hugging Face stores them, ``{"bytes": …, "path": …}``.
+    Labels are of the type that they have in the frame.
     """
     subject = type(frame).__name__
     columns = find_columns(list(frame.columns), subject, options.notify)
@@ -159,15 +181,24 @@ def read_frame(frame: Any, options: LoadOptions) -> tuple[Any, NDArray[Any]]:
     labels = frame[names[columns.label]].to_numpy()
     as_labels(labels, f"{subject}: labels")  # raises
     if columns.path is not None:
-        paths = frame[names[columns.path]].to_numpy().tolist()
-        return [_require_path(one, row, subject) for row, one in enumerate(paths)], labels
-    return frame[[names[i] for i in columns.pixels]].to_numpy(), labels
+        values = list(frame[names[columns.path]].to_numpy())
+        return [_require_image(one, row, subject) for row, one in enumerate(values)], labels
+    return plain_images(frame[[names[i] for i in columns.pixels]]), labels
 
 
-def _require_path(value: Any, row: int, subject: str) -> Path:
+def _require_image(value: Any, row: int, subject: str) -> Any:
+    """Return what a cell has of an image: its path, the content of its file, or itself."""
+    if isinstance(value, Mapping):
+        content = value.get("bytes")
+        value = value.get("path") if content is None else content
+    is_image = isinstance(value, Content | Image) or hasattr(value, "shape")
+    if is_image and not isinstance(value, np.generic):  # numbers of NumPy have a shape
+        return value
     if isinstance(value, str | Path) and str(value).strip():
+        if is_url(value):
+            raise DataError(f"{subject}: row {row} has {_A_URL}")
         return Path(value)
-    found = "" if value is None or value != value else f" but {type(value).__name__}"  # noqa: PLR0124
+    found = "" if is_missing(value) else f" but {type(value).__name__}"
     raise DataError(f"{subject}: row {row} has no path{found}; leave it out")
 
 
@@ -215,11 +246,21 @@ def _labeled_paths(
         name = row[columns.path].strip()
         if not name:
             raise DataError(f"{path}: line {number} has no path; leave it out")
-        paths.append(path.parent / name)
+        if is_url(name):
+            raise DataError(f"{path}: line {number} has {_A_URL}")
+        paths.append(_local_path(path.parent, name))
         labels.append(row[columns.label].strip())
     if not paths:
         raise DataError(f"{path}: no rows below the first line")
     return paths, labels
+
+
+def _local_path(folder: Path, name: str) -> Path:
+    """Return the path of a file; of a table that was written on Windows, with slashes."""
+    path = folder / name
+    if os.sep == "/" and "\\" in name and not path.exists():
+        return folder / PureWindowsPath(name).as_posix()
+    return path
 
 
 def _columns(number: int) -> str:
@@ -302,4 +343,11 @@ def _parse_labels(labels: list[str], subject: str) -> NDArray[Any]:
     for pattern, number in ((_INTEGER, int), (_NUMBER, float)):
         if all(map(pattern.fullmatch, labels)):
             return as_labels([number(label) for label in labels], f"{subject}: labels")
+    missing = next((i for i, label in enumerate(labels) if label.lower() in MISSING), None)
+    others = (label for label in labels if label.lower() not in MISSING)
+    if missing is not None and all(map(_NUMBER.fullmatch, others)):  # else it may be a class
+        raise DataError(
+            f"{subject}: line {missing + 2} has the label {labels[missing]} beside numbers; leave "
+            "out images without a label"
+        )
     return as_labels(labels, f"{subject}: labels")

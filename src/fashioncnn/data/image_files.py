@@ -51,6 +51,21 @@ def read_images(
         except BaseException:  # such as KeyboardInterrupt
             pool.shutdown(cancel_futures=True)
             raise
+    return readable(results, options)
+
+
+def readable(
+    results: Sequence[NDArray[np.uint8] | ImageError], options: LoadOptions
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Return the views of the images that can be read, and which these are.
+
+    Args:
+        results: the views of each image, or why it cannot be read.
+        options: `LoadOptions.skip_broken` decides whether that is an error.
+
+    Raises:
+        UnreadableImagesError: images cannot be read; it lists all of them.
+    """
     errors = [result for result in results if isinstance(result, ImageError)]
     if errors:
         error = UnreadableImagesError(errors)

@@ -17,7 +17,10 @@ from fashioncnn.data.pixels import DEFAULT_IMAGE_SIZE, ConvertedImages, views_of
 from fashioncnn.errors import DataError, ImageError, UsageError
 from fashioncnn.images.unreadable import raise_together
 
-IMAGE_KEYS, LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
+IMAGE_KEYS, LABEL_KEYS = (
+    ("image", "img", "pixel_values"),
+    ("label", "labels", "fine_label", "target"),
+)
 MAX_NATIVE_SIZE = 256
 """Square PIL images up to this side keep their size."""
 
@@ -87,7 +90,11 @@ def _pair(item: Any, position: int, subject: str) -> tuple[Any, Any]:
         )
         if image_key is not None and label_key is not None:
             return item[image_key], item[label_key]
-    elif isinstance(item, tuple | list) and len(item) == 2:
+        keys = ", ".join(map(str, list(item)[:5]))
+        raise DataError(
+            f"{subject}: item {position} has the keys {keys}; should have 'image' and 'label'"
+        )
+    if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
     raise DataError(
         f"{subject}: item {position} of type {type(item).__name__}; should be (image, label)"

@@ -20,7 +20,8 @@ LARGEST = 2**63 - 1
 LIMIT = 2.0**63
 """Integers that are less, and not less than its negative, are 64-bit integers."""
 _DIGITS = re.compile(r"(\d+)")
-NUMBERS = int, float, np.number, np.bool_
+BOOLEANS = bool, np.bool_
+NUMBERS = int, float, np.number
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -52,12 +53,15 @@ def distinct_labels(
     names = [str(value) for value in distinct]
     if values.dtype.kind == "U":
         names.sort(key=natural_key)
-    if not minimum <= len(names) <= MAX_CLASSES:
-        raise DataError(
-            f"{subject}: {len(names):,} distinct labels, expected {minimum} to {MAX_CLASSES} "
-            "classes"
-        )
+    check_number_of_classes(len(names), subject, minimum)
     return tuple(names)
+
+
+def check_number_of_classes(number: int, subject: str, minimum: int = MIN_CLASSES) -> None:
+    """Raise `DataError` if there are too few or too many classes."""
+    if not minimum <= number <= MAX_CLASSES:
+        what = "1 distinct label" if number == 1 else f"{number:,} distinct labels"
+        raise DataError(f"{subject}: {what}, expected {minimum} to {MAX_CLASSES} classes")
 
 
 def encode_labels(
@@ -114,6 +118,8 @@ def as_labels(labels: Any, subject: str = "labels") -> NDArray[Any]:
         # NumPy converts a list of both kinds to strings, so the list itself is checked.
         objects = labels if isinstance(labels, list | tuple) else values
         return _from_objects(list(objects), subject)
+    if isinstance(labels, list | tuple) and any(isinstance(one, BOOLEANS) for one in labels):
+        return _from_objects(list(labels), subject)  # NumPy converts booleans beside integers, too
     return _from_numbers(values, subject)
 
 
@@ -137,6 +143,7 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
     if values.dtype.kind == "b":
         return values.astype(str)
     if values.dtype.kind == "f":
+        values = values.astype(np.float64)  # float16 has no 2**63
         invalid = np.flatnonzero(~np.isfinite(values) | (values != np.round(values)))
         if len(invalid):
             raise DataError(
@@ -156,22 +163,38 @@ def _from_numbers(values: NDArray[Any], subject: str) -> NDArray[Any]:
 
 
 def _from_objects(values: list[Any], subject: str) -> NDArray[Any]:
-    kinds = [
-        str if isinstance(v, str) else float if isinstance(v, NUMBERS) else None for v in values
-    ]
-    if None not in kinds and len(set(kinds)) == 1:
-        return (
-            np.array(values, str) if kinds[0] is str else _from_numbers(np.array(values), subject)
+    kinds = [_kind(value) for value in values]
+    missing = next((i for i, value in enumerate(values) if is_missing(value)), None)
+    if missing is not None:
+        raise DataError(
+            f"{subject}: {values[missing]!r} at position {missing}; leave out images without label"
         )
+    if None not in kinds and len(set(kinds)) == 1:
+        if kinds[0] is not str:
+            return _from_numbers(np.array(values), subject)
+        return np.array([str.__str__(value) for value in values])  # not the name of an Enum member
     position = (
         kinds.index(None)
         if None in kinds
         else next(i for i, kind in enumerate(kinds) if kind is not kinds[0])
     )
     raise DataError(
-        f"{subject}: {values[position]!r} at position {position}; should be all integers or all "
-        "names"
+        f"{subject}: {values[position]!r} at position {position}; should be all integers, all "
+        "booleans or all names"
     )
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether this is None, NaN, or NA or NaT of pandas."""
+    is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _kind(value: Any) -> type | None:
+    """Return the kind of one label: str, bool, or float for all numbers; None for others."""
+    if isinstance(value, BOOLEANS):
+        return bool
+    return str if isinstance(value, str) else float if isinstance(value, NUMBERS) else None
 
 
 def _positions(class_names: Sequence[str], *, names: bool) -> dict[str | int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashioncnn.data.labels import OBJECTS
+from fashioncnn.data.containers import plain_images
 from fashioncnn.errors import DataError, ImageError, UsageError
 from fashioncnn.images.contents import Content, read_content
 from fashioncnn.images.decoding import decoded_side, read_image
@@ -59,8 +59,8 @@ def to_images(
     """
     check_image_size(image_size)
     images = as_list(images)
-    if is_list_of_images(images):
-        size = image_size or DEFAULT_IMAGE_SIZE
+    if is_list_of_images(images, image_size):
+        size = image_size or default_size(images)
         return _stack([one[0] for one in views_of_list(images, "plain", size, channels)], size)
     array, size = _levels_and_size(images, image_size, subject)
     has_alpha = array.shape[3:] == (4,)
@@ -91,31 +91,50 @@ def to_views(
     """
     check_image_size(image_size)
     images = as_list(images)
-    if is_list_of_images(images):
-        return views_of_list(images, mode, image_size or DEFAULT_IMAGE_SIZE, channels)
+    if is_list_of_images(images, image_size):
+        return views_of_list(images, mode, image_size or default_size(images), channels)
     array, size = _levels_and_size(images, image_size, subject)
-    shape = (size, size) if channels == 1 else (size, size, 3)
-    return [
-        one[None] if one.shape == shape else _views_of(Image.fromarray(one), mode, size, channels)
-        for one in array
-    ]
+    return [_views_of_levels(one, mode, size, channels) for one in array]
 
 
 def as_list(images: Any) -> Any:
-    """Return a sequence or iterator, or an array of objects or strings, as a list.
+    """Return a sequence or iterator, a series, or an array of objects or strings, as a list.
 
-    Everything else is returned unchanged: numbers in arrays, and single images.
+    Frames and nested lists of numbers are returned as arrays. Everything else is returned
+    unchanged: numbers in arrays, and single images.
     """
+    images = plain_images(images)
     if isinstance(images, np.ndarray):
-        return images.tolist() if images.dtype.kind in OBJECTS and images.ndim == 1 else images
+        return images
     if isinstance(images, list | tuple) or _is_image(images) or hasattr(images, "__array__"):
         return images
     return list(images) if isinstance(images, Sequence | Iterator) else images
 
 
-def is_list_of_images(images: Any) -> bool:
-    """Return whether these are paths, PIL images or contents of image files in a list."""
-    return isinstance(images, list | tuple) and any(map(_is_image, images))
+def is_list_of_images(images: Any, image_size: int | None = None) -> bool:
+    """Return whether these are images in a list that are converted one by one.
+
+    At least one is a path, a PIL image or the content of an image file; or all are arrays of
+    several shapes, and `image_size` is given.
+    """
+    if not isinstance(images, list | tuple):
+        return False
+    return any(map(_is_image, images)) or (image_size is not None and _differ_in_shape(images))
+
+
+def default_size(images: Sequence[Any]) -> int:
+    """Return the side of images without an `image_size`: that of the arrays among them, or 28.
+
+    Raises:
+        DataError: the arrays differ in size, or are not square.
+    """
+    sizes = {_image_shape(one) for one in images if not _is_image(one)}
+    if not sizes:
+        return DEFAULT_IMAGE_SIZE
+    height, width = next(iter(sizes))
+    if len(sizes) > 1 or height != width:
+        raise DataError("images: arrays of different shapes beside image files; set image_size")
+    return height
 
 
 def are_paths(images: Any) -> bool:
@@ -130,25 +149,34 @@ def are_paths(images: Any) -> bool:
 def views_of_list(
     images: Sequence[Any], mode: ViewMode, size: int, channels: int
 ) -> list[NDArray[np.uint8]]:
-    """Return the views of paths, PIL images and contents of image files.
+    """Return the views of paths, PIL images, contents of image files, and arrays.
 
     Raises:
         UsageError: one of them is of another type.
+        DataError: an array has another shape than that of one image.
         ImageError: images cannot be read; all of them are listed.
     """
-    views, errors = [], []
+    results = read_list(images, mode, size, channels)
+    raise_together([result for result in results if isinstance(result, ImageError)])
+    return [result for result in results if not isinstance(result, ImageError)]
+
+
+def read_list(
+    images: Sequence[Any], mode: ViewMode, size: int, channels: int
+) -> list[NDArray[np.uint8] | ImageError]:
+    """Return the views of each image, or why it cannot be read; see `views_of_list`."""
+    results: list[NDArray[np.uint8] | ImageError] = []
     for position, one in enumerate(images):
-        if not _is_image(one):
-            raise UsageError(
-                f"images of type {type(one).__name__} among paths or PIL images; make them all "
-                "alike"
-            )
+        name = f"image {position}"
         try:
-            views.append(_views_of(one, mode, size, channels, f"image {position}"))
+            if _is_image(one):
+                results.append(_views_of(one, mode, size, channels, name))
+            else:
+                array, _ = _levels_and_size(_as_array(one, name)[None], size, name)
+                results.append(_views_of_levels(array[0], mode, size, channels))
         except ImageError as error:
-            errors.append(error)
-    raise_together(errors)
-    return views
+            results.append(error)
+    return results
 
 
 def check_image_size(image_size: int | None) -> None:
@@ -183,7 +211,9 @@ def _as_array(images: Any, subject: str) -> NDArray[Any]:
         # A masked array stays one, so that `to_levels` can reject masked values.
         array: NDArray[Any] = np.asanyarray(images)
     except ValueError:
-        raise DataError(f"{subject}: arrays of different shapes; make them equal") from None
+        raise DataError(
+            f"{subject}: arrays of different shapes; make them equal, or set image_size"
+        ) from None
     if array.dtype.kind not in "buif":
         raise UsageError(
             f"{subject} of type {type(images).__name__} ({array.dtype}): should be an array of "
@@ -249,6 +279,30 @@ def _views_of(
     else:
         decoded = read_image(Path(os.fsdecode(image)), min_side=side)
     return compute_views(decoded, mode, size, channels)
+
+
+def _views_of_levels(
+    image: NDArray[np.uint8], mode: ViewMode, size: int, channels: int
+) -> NDArray[np.uint8]:
+    """Return the views of levels; gray ones of the image size are the only view."""
+    shape = (size, size) if channels == 1 else (size, size, 3)
+    if image.shape == shape:
+        return image[None]
+    return _views_of(Image.fromarray(image), mode, size, channels)
+
+
+def _image_shape(image: Any) -> tuple[int, int]:
+    """Return height and width of one image in memory; raises `DataError` or `UsageError`."""
+    height, width = _with_three_dimensions(_as_array(image, "images")[None], "images").shape[1:3]
+    return height, width
+
+
+def _differ_in_shape(images: Sequence[Any]) -> bool:
+    """Return whether all images are arrays or tensors, of several shapes."""
+    return (
+        all(hasattr(one, "shape") for one in images)
+        and len({tuple(one.shape) for one in images}) > 1
+    )
 
 
 def _stack(views: list[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:

@@ -157,23 +157,32 @@ def validation_size(validation: float | str, n: int) -> int:
     return int(validation)
 
 
-def split_validation(train: Split, held_out: int) -> tuple[Split, Split | None]:
+def split_validation(
+    train: Split, held_out: int, given: float | str | None = None
+) -> tuple[Split, Split | None]:
     """Return the images to train on and the validation split, stratified.
 
     Args:
         train: the training split.
         held_out: size of the validation split; with 0 it is None.
+        given: the setting that it comes from, for messages; by default the size itself.
 
     Raises:
         UsageError: `held_out` is out of range, or leaves no image of a class to train on.
     """
+    setting = f"validation = {held_out if given is None else given}"
+    if held_out >= len(train):
+        raise UsageError(
+            f"{setting}: holds out {held_out:,} images, but there are only {len(train):,} training "
+            "images; hold out fewer"
+        )
     train_indices, held_out_indices = stratified_split_indices(train.strata, held_out)
     if not held_out:
         return train, None
     classes = len(np.unique(train.strata))
     if len(np.unique(train.strata[train_indices])) < classes:
         raise UsageError(
-            f"validation = {held_out}: leaves {len(train_indices):,} of {len(train):,} training "
+            f"{setting}: leaves {len(train_indices):,} of {len(train):,} training "
             f"images for {classes} classes; hold out at most {len(train) - classes:,}"
         )
     return train.subset(train_indices), train.subset(held_out_indices)

@@ -17,12 +17,21 @@ from fashioncnn.data.dataset import (
     empty_split,
 )
 from fashioncnn.data.frames import read_csv, read_frame
-from fashioncnn.data.image_files import read_images, split_of_views
+from fashioncnn.data.image_files import read_images, readable, split_of_views
 from fashioncnn.data.items import is_item_dataset, read_items
 from fashioncnn.data.labels import MIN_CLASSES, distinct_labels, encode_labels
 from fashioncnn.data.npz import ALL, read_npz
 from fashioncnn.data.options import LoadOptions
-from fashioncnn.data.pixels import ConvertedImages, are_paths, as_list, to_images, to_views
+from fashioncnn.data.pixels import (
+    ConvertedImages,
+    are_paths,
+    as_list,
+    default_size,
+    is_list_of_images,
+    read_list,
+    to_images,
+    to_views,
+)
 from fashioncnn.data.split_folders import ROLES, loose_files, split_role, subfolders
 from fashioncnn.data.splits import hold_out_test
 from fashioncnn.errors import DataError, UsageError
@@ -94,7 +103,8 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
 
     Args:
         data: (images, labels); ((images, labels), (test images, test labels)) as of Keras; a data
-            frame with the columns of a CSV file; or an object for `read_items`.
+            frame with the columns of a CSV file; an object for `read_items`; or a dictionary of
+            these by the name of their split, as of Hugging Face.
         options: see `read_items`.
 
     Raises:
@@ -103,7 +113,11 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
     """
     if hasattr(data, "columns") and hasattr(data, "to_numpy"):
         return {ALL: read_frame(data, options)}, None
+    if isinstance(data, Mapping):
+        return _named_splits(data, options)
     if _is_pair(data):
+        if all(map(_is_dataset_of_pairs, data)):
+            raise UsageError("data of two datasets: name the splits, as in {'train': …, 'test': …}")
         nested = all(isinstance(one, tuple | list) and len(one) == 2 for one in data)
         nested = nested and all(hasattr(one[0], "shape") for one in data)
         return {"train": data[0], "test": data[1]} if nested else {ALL: (data[0], data[1])}, None
@@ -112,7 +126,8 @@ def objects_by_split(data: Any, options: LoadOptions) -> tuple[Pairs, tuple[str,
         return {ALL: (images, labels)}, names
     raise UsageError(
         f"data of type {type(data).__name__}: should be a path, a Dataset, (images, labels), a "
-        "data frame, or a torch.utils.data.Dataset with items (image, label)"
+        "data frame, a torch.utils.data.Dataset with items (image, label), or a dictionary of "
+        "splits"
     )
 
 
@@ -123,6 +138,39 @@ def dataset_of_objects(
     if ALL in pairs:
         pairs = {"test" if options.for_evaluation else "train": pairs[ALL]}
     return _assemble(pairs, names, "arrays", IN_MEMORY, options)
+
+
+def _named_splits(
+    data: Mapping[Any, Any], options: LoadOptions
+) -> tuple[Pairs, tuple[str, ...] | None]:
+    pairs: dict[str, tuple[Any, Any]] = {}
+    names = None
+    for name, one in data.items():
+        role = split_role(name) if isinstance(name, str) else None
+        if role is None or role in pairs:
+            raise UsageError(
+                f"data of type {type(data).__name__} with the key {name!r}: should be a dataset "
+                "for each split, called train, validation and test"
+            )
+        of_split, found = objects_by_split(one, options)
+        if set(of_split) != {ALL}:
+            raise UsageError(f"data['{name}']: has splits of its own; should be one split")
+        if None not in (names, found) and names != found:
+            raise DataError(f"data['{name}']: other class names than the other splits")
+        pairs[role], names = of_split[ALL], names or found
+    if not pairs:
+        raise UsageError(
+            f"data of type {type(data).__name__} is empty: should have a split called train"
+        )
+    return pairs, names
+
+
+def _is_dataset_of_pairs(data: Any) -> bool:
+    """Return whether this is a dataset of another library, and no sequence of images or labels."""
+    if hasattr(data, "shape") or not is_item_dataset(data) or not len(data):
+        return False
+    first = data[0]
+    return isinstance(first, Mapping) or (isinstance(first, tuple) and len(first) == 2)
 
 
 def _is_pair(data: Any) -> bool:
@@ -172,7 +220,7 @@ def split_of_images(
     """Return the split of images and labels.
 
     Args:
-        images: paths, see `read_images`; `ConvertedImages`; or see `to_images`.
+        images: `ConvertedImages`; or see `to_images`.
         labels: see `encode_labels`.
         names: of the classes.
         subject: what messages call the split.
@@ -188,15 +236,22 @@ def split_of_images(
     is_counted = isinstance(images, list | tuple) or hasattr(images, "shape")
     if is_counted and len(images) != len(codes):
         raise DataError(f"{where}{len(images):,} images but {len(codes):,} labels")
-    if are_paths(images):
-        paths = [Path(os.fsdecode(one)) for one in images]
-        views, kept = read_images(paths, options)
+    if isinstance(images, ConvertedImages):
+        return split_of_views(images, codes)
+    if is_list_of_images(images, options.image_size):
+        files = [Path(os.fsdecode(one)) for one in images] if are_paths(images) else None
+        if files is not None:
+            views, kept = read_images(files, options)
+        else:
+            side = options.image_size or default_size(images)
+            views, kept = readable(
+                read_list(images, options.views, side, options.channels), options
+            )
         missing = np.setdiff1d(codes, codes[kept])
         if len(missing):
             raise DataError(f"{where}no readable images of class '{names[missing[0]]}'; add some")
-        return split_of_views(views, codes[kept], [str(paths[i]) for i in kept])
-    if isinstance(images, ConvertedImages):
-        return split_of_views(images, codes)
+        file_names = None if files is None else [str(files[i]) for i in kept]
+        return split_of_views(views, codes[kept], file_names)
     what, size, channels = f"{subject} images".strip(), options.image_size, options.channels
     if options.views != "plain" and len(codes):
         return split_of_views(to_views(images, options.views, size, what, channels), codes)

@@ -56,7 +56,8 @@ def hold_out(dataset: Dataset, config: DataConfig) -> tuple[Split, Split | None]
     if config.fold is None:
         few = len(train) < config.hold_out_min * len(dataset.class_names)
         validation = 0 if few and config.validation == "auto" else config.validation
-        return split_validation(train, validation_size(validation, len(train)))
+        size = validation_size(validation, len(train))
+        return split_validation(train, size, validation)
     number, k = map(int, config.fold.split("/"))
     if k > len(train):
         raise UsageError(f"fold = {config.fold}: there are only {len(train):,} training images")

@@ -26,7 +26,7 @@ from fashioncnn.images.pixels import to_levels
 from fashioncnn.images.tensors import from_tensors, is_tensor
 from fashioncnn.images.unreadable import raise_together
 from fashioncnn.inference.inputs import LoadedImage, load_image, load_views
-from fashioncnn.inference.shapes import as_stack
+from fashioncnn.inference.shapes import CHANNELS_LAST, as_stack
 from fashioncnn.inference.sources import STDIN, ImageSource, find_sources
 
 Views = NDArray[np.uint8]
@@ -111,10 +111,39 @@ def _iterate_images(inputs: Any, preprocessing: Preprocessing) -> Iterator[Loade
     elif isinstance(inputs, Sequence) and _has_numbers(inputs):
         yield from _images_of_array(_numbers_to_array(inputs), preprocessing)
     elif isinstance(inputs, Sequence | Iterator):
-        for one in inputs:
+        for one in _elements(inputs):
             yield from _iterate_images(one, preprocessing)
     else:
         raise UsageError(f"images of type {type(inputs).__name__}; should be {SUPPORTED}")
+
+
+def _elements(inputs: Sequence[Any] | Iterator[Any]) -> Iterator[Any]:
+    """Yield the elements of a sequence or iterator, arrays of one color image as (1, 3, h, w).
+
+    An array (3, height, width) is one color image, as transforms of torchvision return it and as
+    training reads a list of them; beside arrays of other numbers of images, it is three gray ones.
+
+    Raises:
+        UsageError: it comes from an iterator, of which the other elements are not known.
+    """
+    if isinstance(inputs, Iterator):
+        for one in inputs:
+            if _planes(one) == 3:
+                raise UsageError(
+                    f"array of shape {tuple(one.shape)} from an iterator: unclear, one color image "
+                    "or three gray ones; give a list"
+                )
+            yield one
+        return
+    are_batches = any(_planes(one) not in (None, 1, 3) for one in inputs)
+    for one in inputs:
+        yield one[None] if _planes(one) == 3 and not are_batches else one
+
+
+def _planes(one: Any) -> int | None:
+    """Return n of an array (n, height, width); None for other shapes and types."""
+    shape: tuple[int, ...] = tuple(getattr(one, "shape", ()))
+    return shape[0] if len(shape) == 3 and shape[2] not in CHANNELS_LAST else None
 
 
 def _images_of_path(path: str, preprocessing: Preprocessing) -> Iterator[LoadedImage]:
@@ -153,7 +182,7 @@ def _numbers_to_array(inputs: Sequence[Any]) -> NDArray[Any]:
 
 def _images_of_array(array: NDArray[Any], preprocessing: Preprocessing) -> Iterator[LoadedImage]:
     if array.dtype.kind in OBJECTS and array.ndim == 1:
-        for one in array.tolist():
+        for one in _elements(array.tolist()):
             yield from _iterate_images(one, preprocessing)
         return
     if array.shape == (0,):

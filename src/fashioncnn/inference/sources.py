@@ -18,6 +18,7 @@ from fashioncnn.data.idx import count_idx_images, is_idx, stream_idx_images
 from fashioncnn.errors import DataError, FashionCNNError, UsageError
 from fashioncnn.images.files import OnSkip, walk_images
 from fashioncnn.images.formats import FORMATS, SUFFIXES
+from fashioncnn.reading import is_url, why_missing
 
 STDIN = "-"
 GLOB_CHARACTERS = frozenset("*?[")
@@ -151,6 +152,8 @@ def _glob(pattern: Path, on_skip: OnSkip | None) -> Iterator[Path]:
 
 
 def _why_empty(source: str) -> str:
+    if is_url(source):
+        return why_missing(source)
     try:
         if Path(source).is_dir():
             return f"a folder without images ({FORMATS})"

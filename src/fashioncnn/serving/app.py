@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 from starlette.routing import Route
 
 from fashioncnn._version import __version__
@@ -55,12 +57,21 @@ MAX_TOP = 256
 """Limit on the classes per image; models have at most as many."""
 
 
+def _parse_integer(text: object) -> object:
+    """Return the integer in a query parameter; pydantic alone accepts ``1.0`` and ``1_0``, too."""
+    if isinstance(text, str) and not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
+        raise PydanticKnownError("int_parsing")
+    return text
+
+
 class PredictQuery(BaseModel):
     """Query parameters of ``POST /v1/predict``."""
 
     model_config = ConfigDict(extra="forbid")
 
-    top: int = Field(3, ge=1, le=MAX_TOP, description="Number of classes per image.")
+    top: Annotated[int, BeforeValidator(_parse_integer)] = Field(
+        3, ge=1, le=MAX_TOP, description="Number of classes per image."
+    )
     explain: bool = Field(False, description="Add a heat map for each view.")
     views: bool = Field(False, description="Add each view, the model input.")
 

@@ -73,6 +73,13 @@ class DataConfig(Section):
             return classes
         return {name: (c,) if isinstance(c, str) else c for name, c in classes.items()}
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_are_an_integer(cls, channels: Any) -> Any:
+        if type(channels) is not int:  # True and 1.0 equal 1
+            raise ValueError("should be 1 or 3")
+        return channels
+
     @field_validator("fold")
     @classmethod
     def _fold_is_one_of_several(cls, fold: str | None) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fashioncnn.config import override
 from fashioncnn.errors import OtherVersionError, RunError, UsageError
-from fashioncnn.files import write_atomic
+from fashioncnn.files import reject_url, write_atomic
 from fashioncnn.locks import FolderLock, lock_folder
 from fashioncnn.reading import parse_toml, read_toml, reason
 from fashioncnn.reporting.trials import Finalist, Trial, best_finalist, best_trial
@@ -63,6 +63,7 @@ class SearchFolder:
         Raises:
             UsageError: it contains other files, or cannot be written.
         """
+        reject_url(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
