@@ -197,6 +197,7 @@ import fashioncnn
 model, photo = sys.argv[1:]
 classifier = fashioncnn.Classifier.load(model)
 print(classifier.predict(photo), classifier.predictions(photo), classifier.explain(photo).size)
+print(fashioncnn.explain(classifier, photo).size)
 print(classifier.evaluate(np.zeros((2, 28, 28), np.uint8), [0, 1]))
 classifier.save("saved")
 saved = fashioncnn.Classifier.load("saved")

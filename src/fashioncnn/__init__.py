@@ -79,7 +79,7 @@ _MODULES = {
     "Evaluation": (None, "api.evaluation"),
     "Prediction": (None, "inference.predictor"),
     "compare": ("report", "api.comparison"),
-    "explain": ("report", "api.plots"),
+    "explain": (None, "api.plots"),
     "load_data": (None, "api.data"),
     "plot_confusion_matrix": ("report", "api.plots"),
     "plot_history": ("report", "api.plots"),

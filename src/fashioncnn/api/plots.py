@@ -1,7 +1,8 @@
 """Figures of trainings and evaluations, and explanations of predictions.
 
 Each plot function returns a `matplotlib.figure.Figure` that a notebook shows; pyplot and its
-backend are not used.
+backend are not used. Matplotlib is imported inside these functions, so that `explain` needs no
+extra.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from fashioncnn.api.evaluation import Evaluation
 from fashioncnn.api.messages import python_messages
 from fashioncnn.errors import UsageError
 from fashioncnn.reporting.mistakes import Mistake
-from fashioncnn.reporting.run_figures import confusion_figure, curves_figure, mistakes_figure
 from fashioncnn.runs import open_run
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def plot_history(source: Classifier | Evaluation | History | str | Path) -> Figu
         )
     if not history:
         raise UsageError("plot_history: no epoch; a model folder has no history, its run has")
+    from fashioncnn.reporting.run_figures import curves_figure
+
     return curves_figure(list(history))
 
 
@@ -69,6 +71,8 @@ def plot_confusion_matrix(evaluation: Mapping[str, Any]) -> Figure:
             f"plot_confusion_matrix: {type(evaluation).__name__}: should be an evaluation of "
             "Classifier.evaluate"
         )
+    from fashioncnn.reporting.run_figures import confusion_figure
+
     return confusion_figure(dict(evaluation))
 
 
@@ -89,6 +93,8 @@ def plot_mistakes(evaluation: Evaluation, count: int = 24) -> Figure:
         )
     shown = as_count("plot_mistakes: count", count, 1)
     mistakes: list[Mistake] = evaluation.worst_mistakes(shown)
+    from fashioncnn.reporting.run_figures import mistakes_figure
+
     return mistakes_figure(mistakes, [evaluation.images[m.index] for m in mistakes])
 
 
