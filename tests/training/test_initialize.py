@@ -31,6 +31,7 @@ def test_state_has_the_settings_of_the_training(mini, tiny_settings):
     settings = tiny_settings(
         "training.label_smoothing=0.1",
         "training.ema_decay=0.9",
+        "distillation.ensemble_size=1",
         "distillation.temperature=2.0",
         "schedule.name=linear",
         "optimizer.learning_rate=0.5",
@@ -102,7 +103,12 @@ def test_loss_has_class_weights_if_they_are_set(mini, tiny_settings):
 
 def test_batches_have_images_augmentation_and_teachers(mini, tiny_settings, tiny_result):
     settings = tiny_settings(
-        "augmentation.shift=2", "distillation.alpha=0.3", dataset=mini, seed=4, batch_size=20
+        "augmentation.shift=2",
+        "distillation.ensemble_size=1",
+        "distillation.alpha=0.3",
+        dataset=mini,
+        seed=4,
+        batch_size=20,
     )
     teachers = TeacherEnsemble([tiny_result.model], "fp32")
     batches = create_batches(settings, mini.train, mini, CPU, teachers)

@@ -35,6 +35,7 @@ GEOMETRY = [
     *("augmentation.flip=0.5", "augmentation.shift=2", "augmentation.rotation=10"),
     *("augmentation.erasing=0.5", "augmentation.noise=0.1", "augmentation.blur=1"),
 ]
+DISTILLATION = ["distillation.ensemble_size=1", "distillation.temperature=2"]
 VARIANTS = {
     "plain": [],
     "augmented": GEOMETRY,
@@ -45,10 +46,10 @@ VARIANTS = {
     "outlier exposure": [*OUTLIERS, *MIXING],
     "class weights": ["data.class_weights=auto", "training.label_smoothing=0.1"],
     "class weights, mixing": ["data.class_weights=auto", *MIXING],
-    "distillation": ["distillation.temperature=2"],
+    "distillation": DISTILLATION,
     "everything": [
-        *("data.class_weights=auto", "distillation.temperature=2", "training.label_smoothing=0.1"),
-        *(*GEOMETRY, *MIXING, *OUTLIERS),
+        *("data.class_weights=auto", "training.label_smoothing=0.1"),
+        *(*DISTILLATION, *GEOMETRY, *MIXING, *OUTLIERS),
     ],
     "rehearsal": ["data.rehearsal=5", "training.label_smoothing=0.1", *OUTLIERS],
 }
