@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from fashioncnn.errors import ConfigError, UsageError, nearest
 from fashioncnn.migration import RENAMED, migrate_settings
-from fashioncnn.reading import as_typed, parse_toml, reason, why_missing
+from fashioncnn.reading import missing, parse_toml, reason
 from fashioncnn.reading import read_toml as read_toml_file
 from fashioncnn.settings import DEFAULT_NAMES, SCHEMA, SECTIONS, CustomConfig, Settings
 from fashioncnn.settings.effects import has_default_value, without_effect
@@ -273,7 +273,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return read_toml_file(path)
     except FileNotFoundError:
-        raise UsageError(f"{as_typed(path)}: {why_missing(path)}") from None
+        raise UsageError(missing(path)) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({reason(error)})") from None
     except ValueError as error:

@@ -160,6 +160,11 @@ def as_typed(path: str | os.PathLike[str]) -> str:
     return _URL.sub(r"\1://", text, count=1) if is_url(text) else text
 
 
+def missing(name: str | os.PathLike[str]) -> str:
+    """Return the message about a path that does not exist."""
+    return f"{as_typed(name)}: {why_missing(name)}"
+
+
 def why_missing(name: str | os.PathLike[str], what: str = "file") -> str:
     """Return the end of a message about a path that does not exist.
 

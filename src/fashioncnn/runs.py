@@ -27,12 +27,11 @@ from fashioncnn.new_folder import MARKER, NotVacantError, new_folder
 from fashioncnn.reading import (
     HISTORY_BYTES,
     METRICS_BYTES,
-    as_typed,
     is_url,
+    missing,
     parse_json,
     read_bytes,
     reason,
-    why_missing,
 )
 from fashioncnn.reading import read_json as read_json_file
 from fashioncnn.settings import SCHEMA, Settings
@@ -326,7 +325,7 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     if is_url(path):
-        raise UsageError(f"{as_typed(path)}: {why_missing(path)}")
+        raise UsageError(missing(path))
     if not path.is_dir():
         raise UsageError(
             f"{path}: no such run folder; name an existing one, or start one with train --out "

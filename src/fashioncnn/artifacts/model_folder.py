@@ -31,11 +31,10 @@ from fashioncnn.files import (
 from fashioncnn.migration import migrate_model_description
 from fashioncnn.reading import (
     CONFIG_BYTES,
-    as_typed,
     is_url,
+    missing,
     read_bytes,
     reason,
-    why_missing,
 )
 from fashioncnn.runs import reject_group
 from fashioncnn.settings import SCHEMA, CustomConfig
@@ -254,7 +253,7 @@ def find_model(path: Path) -> Path:
         return bundled[str(path)]
     if not path.exists():
         if is_url(path):
-            raise UsageError(f"{as_typed(path)}: {why_missing(path)}")
+            raise UsageError(missing(path))
         names = f", and no bundled model of that name ({', '.join(bundled)})" if bundled else ""
         what = "file" if is_onnx_file(path) else "run or model folder"
         raise UsageError(f"{path}: no such {what}{names}")

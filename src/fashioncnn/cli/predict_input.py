@@ -17,7 +17,7 @@ from fashioncnn.errors import UsageError
 from fashioncnn.images.files import OnSkip
 from fashioncnn.images.limits import max_bytes
 from fashioncnn.inference.sources import ImageSource, find_sources, read_list
-from fashioncnn.reading import as_typed, is_url, open_regular, reason, why_missing
+from fashioncnn.reading import is_url, missing, open_regular, reason
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def _open_list(from_file: str | None) -> Iterator[BinaryIO]:
 def _open_file(path: Path) -> BinaryIO:
     """Open a list, which may also be a pipe, as in ``--from-file <(find …)``, or a terminal."""
     if is_url(path):
-        raise UsageError(f"--from-file {as_typed(path)}: {why_missing(path)}")
+        raise UsageError(f"--from-file {missing(path)}")
     try:
         file = open_regular(path) if not _is_stream(path) else path.open("rb")
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashioncnn.data.labels import OBJECTS
+from fashioncnn.data.labels import OBJECTS, is_missing
 from fashioncnn.errors import DataError, UsageError
 
 
@@ -41,7 +41,6 @@ def _numbers(table: NDArray[Any]) -> Any:
     """Return a table of numbers as such, which is one of objects if columns are nullable."""
     values = table.tolist()
     numbers = np.asarray(values)
-    missing = (type(value).__name__ == "NAType" for row in values for value in row)
-    if numbers.dtype.kind == "O" and any(missing):
+    if numbers.dtype.kind == "O" and any(is_missing(value) for row in values for value in row):
         raise DataError("images have missing values; fill them, as with .fillna(0)")
     return numbers

@@ -27,7 +27,7 @@ from fashioncnn.data.tables import (
 from fashioncnn.errors import DataError, UsageError, nearest
 from fashioncnn.files import expand_user
 from fashioncnn.images.views import ViewMode
-from fashioncnn.reading import is_url, why_missing
+from fashioncnn.reading import is_url, missing
 
 SUPPORTED = (
     "a folder of IDX files, a folder with a subfolder of images per class, a .csv or .npz file, "
@@ -208,7 +208,7 @@ def _existing_path(source: str) -> Path:
         what = "an IDX file; give its folder" if is_idx(path) else f"supported are {SUPPORTED}"
         raise UsageError(f"data = {source}: a file, not a dataset; {what}")
     if is_url(source):
-        raise UsageError(f"data = {source}: {why_missing(source)}")
+        raise UsageError(f"data = {missing(source)}")
     hint = nearest(source, [SKETCHES])
     raise UsageError(
         f"data = {source}: no such file or folder"

@@ -29,7 +29,7 @@ from fashioncnn.images.limits import (
     check_pixels,
 )
 from fashioncnn.images.pixels import PixelValueError
-from fashioncnn.reading import as_typed, open_regular, why_missing
+from fashioncnn.reading import missing, open_regular
 
 MAX_PIXELS = 16_000_000
 """Default limit on the width × height of a decoded image."""
@@ -104,7 +104,7 @@ def read_image(
     except PixelValueError as error:
         raise ImageError(f"{name}: {error}") from None
     except FileNotFoundError:
-        raise ImageError(f"{as_typed(name)}: {why_missing(name)}") from None
+        raise ImageError(missing(name)) from None
     except UnidentifiedImageError:
         raise ImageError(f"{name}: damaged image (malformed header)") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -141,13 +141,16 @@ def test_an_unreachable_server_is_not_reported_once_it_answers(page):
     expect(page.locator("#alert")).to_be_hidden()
 
 
-@pytest.mark.parametrize("body", ["null", "[]", '{"predictions": [null]}', '{"predictions": [{}]}'])
-def test_an_answer_of_another_program(page, body):
-    page.route(
-        "**/v1/predict?*", lambda route: route.fulfill(content_type="application/json", body=body)
-    )
+def classify_boot(page, **response):
+    """Send an image to a server that answers with this response."""
+    page.route("**/v1/predict?*", lambda route: route.fulfill(**response))
     page.set_input_files("#choose", BOOT)
     await_answers(page, 1)
+
+
+@pytest.mark.parametrize("body", ["null", "[]", '{"predictions": [null]}', '{"predictions": [{}]}'])
+def test_an_answer_of_another_program(page, body):
+    classify_boot(page, content_type="application/json", body=body)
     message = "The server sent an answer that this page does not understand."
     expect(page.locator(".failed p")).to_have_text(message)
 
@@ -155,9 +158,7 @@ def test_an_answer_of_another_program(page, body):
 def test_an_error_in_the_server_shows_its_id(page):
     page.watch.expects_failures = True
     problem = {"detail": "an error in the server; its log has it", "request_id": "4f1b"}
-    page.route("**/v1/predict?*", lambda route: route.fulfill(status=500, body=json.dumps(problem)))
-    page.set_input_files("#choose", BOOT)
-    await_answers(page, 1)
+    classify_boot(page, status=500, body=json.dumps(problem))
     expected = "An error in the server; its log has it (4f1b)."
     expect(page.locator(".failed p")).to_have_text(expected)
 
