@@ -39,8 +39,9 @@ def cluster():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         folder = tempfile.mkdtemp(prefix="fashioncnn-test-", dir="/tmp")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        # Ray writes the address of the cluster there, and does not create it with another temp_dir.
-        Path("/tmp/ray").mkdir(exist_ok=True)
+        # Ray writes the cluster's address into this folder, and does not create it if temp_dir is set.
+        patch.setenv("RAY_TMPDIR", folder)
+        Path(folder, "ray").mkdir()
         head = {**NODE, "num_cpus": 0, "temp_dir": folder}
         head["_system_config"] = {"health_check_period_ms": 1000}
         cluster = Cluster(initialize_head=True, head_node_args=head)
