@@ -36,6 +36,10 @@ export FASHIONCNN_DATA := $(SHARED)
 endif
 endif
 
+# Container images often set it; each of the thousand processes of the tests, and each measured one,
+# would then compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help train test test-slow check browser chromium postgres sanitize gpu format bench busy results speedrun photo torture settings docs licenses clean
 
