@@ -55,8 +55,9 @@ test: $(VENV)/.dev
 	  $(or $(ARGS),--cov --cov-report= --cov-fail-under=0)
 	$(if $(ARGS),,$(BIN)/coverage report --omit "$$($(BIN)/python -m tests.not_tested)")
 
+# One process more than cores, because many of these tests wait for other processes.
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m slow \
+	$(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist worksteal -m slow \
 	  $(or $(ARGS),$$(grep -rl --include="test_*.py" mark.slow tests))
 
 check: $(VENV)/.dev
