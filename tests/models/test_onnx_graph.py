@@ -1,5 +1,6 @@
 """Exported graphs compute what PyTorch computes: every architecture, any number of images."""
 
+import functools
 import logging
 import subprocess
 import sys
@@ -60,11 +61,17 @@ def random_images(model, n=5):
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
+@functools.cache
+def exported_graph(name, channels=1):
+    """Return the graph of `make_model`; an export takes seconds."""
+    return export_graph(make_model(ARCHITECTURES[name], channels))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_logits_are_those_of_pytorch(name, channels):
     model = make_model(ARCHITECTURES[name], channels)
-    graph = GraphBackend(export_graph(model).content)
+    graph = GraphBackend(exported_graph(name, channels).content)
     images = random_images(model)
     for n in (1, 5):
         expected = TorchBackend(model).logits(images[:n])
@@ -74,7 +81,7 @@ def test_logits_are_those_of_pytorch(name, channels):
 @pytest.mark.parametrize("name", ["residual_cnn", "flip_equivariant"])
 def test_activation_maps_follow_from_features_and_weight(name):
     model = make_model(ARCHITECTURES[name])
-    exported = export_graph(model)
+    exported = exported_graph(name)
     images, label = random_images(model), 2
     features = GraphBackend(exported.content).run("features", images)
     sums = np.einsum("c,nchw->nhw", exported.activation_weight[label], features)
@@ -85,13 +92,13 @@ def test_activation_maps_follow_from_features_and_weight(name):
 
 @pytest.mark.parametrize("name", ["fashion_cnn", "batchnorm_cnn"])
 def test_other_heads_have_no_features(name):
-    exported = export_graph(make_model(ARCHITECTURES[name]))
+    exported = exported_graph(name)
     assert exported.activation_weight is None
     assert [x.name for x in onnx.load_from_string(exported.content).graph.output] == ["logits"]
 
 
 def test_graph_is_standard_and_contains_nothing_of_the_machine():
-    content = export_graph(make_model(ARCHITECTURES["flip_equivariant"])).content
+    content = exported_graph("flip_equivariant").content
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
     assert [(x.domain, x.version) for x in model.opset_import] == [("", 20)]
@@ -103,7 +110,7 @@ def test_graph_is_standard_and_contains_nothing_of_the_machine():
 
 def test_same_model_gives_the_same_bytes():
     model = make_model(ARCHITECTURES["fashion_cnn"])
-    assert export_graph(model).content == export_graph(model).content
+    assert export_graph(model).content == exported_graph("fashion_cnn").content
 
 
 def test_weights_that_are_exact_in_fp16_are_stored_so():
@@ -136,7 +143,7 @@ def test_compiled_kernels_are_not_exported():
         if isinstance(layer, KernelLayer):
             layer.kernels = kernels
     content = export_graph(model).content
-    assert content == export_graph(make_model(ARCHITECTURES["residual_cnn"])).content
+    assert content == exported_graph("residual_cnn").content
     assert model.network.stem.kernels is kernels
 
 
