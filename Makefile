@@ -21,6 +21,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 RECIPE ?= baseline
 SEEDS ?= 0 1 2
 DATA ?=
@@ -137,10 +138,13 @@ $(VENV)/.venv:
 # torch first, so that its pinned version is installed and not a newer one for another package.
 $(VENV)/.train: $(VENV)/.venv pyproject.toml constraints.txt
 	@echo "installing torch and other packages in $(VENV), once; takes a minute or two …" >&2
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
+	$(INSTALL) torch
+	$(INSTALL) -e '.[train]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.train
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+# Contains those of .train.
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo "installing torch and packages for development in $(VENV), once; takes minutes …" >&2
+	$(INSTALL) torch
+	$(INSTALL) -e '.[dev]'
+	@touch $(VENV)/.train $@
