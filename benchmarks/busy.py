@@ -21,7 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -89,6 +89,11 @@ def run_trial(
     if number % 2 == 1:
         default = _measure(recipe, precision, [0], seconds, LIBGOMP_SPIN_COUNT)
     return Trial(recipe, precision, number, load_average, rates, default)
+
+
+def _values(run: Callable[[], Trial]) -> Result:
+    """Return a trial as JSON types."""
+    return vars(run())
 
 
 def _measure(
@@ -182,11 +187,11 @@ def main() -> None:
     trials = []
     for number in range(1, args.trials + 1):
         for recipe, precision in itertools.product(args.recipes, args.precisions):
-            run = partial(
+            trial = partial(
                 run_trial, recipe, precision, number, args.load, args.seconds, args.spin_count
             )
             key = f"trial {number}/{args.trials}: {recipe}, {precision}"
-            trials.append(Trial(**measurements.measure(key, lambda run=run: vars(run()))))
+            trials.append(Trial(**measurements.measure(key, partial(_values, trial))))
     print(make_table(trials, args.load))
     if complete:
         recorded = {"seconds": args.seconds, "trials": [vars(trial) for trial in trials]}
