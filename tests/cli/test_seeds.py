@@ -216,5 +216,5 @@ def test_a_continued_group_keeps_the_precision_that_it_selected(cli, group, monk
     monkeypatch.setattr("fashioncnn.devices.has_bf16", lambda device: True)
     monkeypatch.setattr("fashioncnn.training.prepare.fastest_candidate", lambda given, *_: given[0])
     assert cli.ok(*arguments, "--precision", "auto") == first
-    message = "runtime.precision from fp32 to bf16"
+    message = "runtime.precision from 'fp32' to 'bf16'"
     assert message in cli.fails(2, *arguments, "--precision", "bf16")
