@@ -7,7 +7,7 @@
 #   make postgres                              PostgreSQL for tests of shared searches, as root
 #   make sanitize                              the C kernels under ASan and UBSan
 #   make bench [ARGS='--only ours keras']      training throughput of several frameworks, 10 min
-#   make busy [ARGS=--quick]                   threads beside other busy processes, an hour
+#   make busy [ARGS=--quick]                   threads beside busy processes, 25 to 45 min; resumes
 #   make results RECIPE=fast93 [SEEDS='0 1 2'] a row of docs/RESULTS.md; trains missing seeds
 #   make speedrun                              training time to accuracy, hours; resumes
 #   make photo DATA=clothing-dataset-small/train  the bundled model photo, from photo-zero-shot

@@ -17,6 +17,7 @@ Writes ``benchmarks/results/bench-<date>.json`` and ``.md``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import statistics
 import sys
@@ -86,30 +87,46 @@ def start_processes(
 
 
 def run_rounds(
-    running: dict[str, MeasuredProcess], rounds: int, seconds: float
+    running: dict[str, MeasuredProcess], skipped: dict[str, str], rounds: int, seconds: float
 ) -> dict[str, list[Result]]:
-    """Return the measurements of every implementation, one per round, in a fixed order."""
+    """Return the measurements of every implementation, one per round, in a fixed order.
+
+    One that fails moves from `running` to `skipped`, so that the others keep their measurements.
+    """
     measurements: dict[str, list[Result]] = {name: [] for name in running}
     for number in range(1, rounds + 1):
-        for name, process in running.items():
-            measurements[name].append(process.run_round(seconds))
+        for name, process in list(running.items()):
+            with skip_failed(name, running, skipped):
+                measurements[name].append(process.run_round(seconds))
         print(f"round {number} of {rounds} done", file=sys.stderr, flush=True)
     return measurements
 
 
-def measure(names: list[str], options: argparse.Namespace) -> Result:
-    """Return the content of the result file.
+@contextlib.contextmanager
+def skip_failed(
+    name: str, running: dict[str, MeasuredProcess], skipped: dict[str, str]
+) -> Iterator[None]:
+    """Move an implementation that fails in this block from `running` to `skipped`."""
+    try:
+        yield
+    except SkippedError as reason:
+        del running[name]
+        skipped[name] = f"failed while measured, {reason}"
+        print(f"{name}: skipped: {skipped[name]}", file=sys.stderr, flush=True)
 
-    Raises:
-        SkippedError: an implementation failed after its warm-up.
-    """
+
+def measure(names: list[str], options: argparse.Namespace) -> Result:
+    """Return the content of the result file."""
     machine = describe_machine(options.threads)
     skipped: dict[str, str] = {}
     running: dict[str, MeasuredProcess] = {}
     try:
         start_processes(names, options, running, skipped)
-        measurements = run_rounds(running, options.rounds, options.seconds)
-        last_messages = {name: process.finish() for name, process in running.items()}
+        measurements = run_rounds(running, skipped, options.rounds, options.seconds)
+        last_messages = {}
+        for name, process in list(running.items()):
+            with skip_failed(name, running, skipped):
+                last_messages[name] = process.finish()
     finally:
         for process in running.values():
             process.kill()
@@ -235,10 +252,7 @@ def main() -> None:
     else:
         require_official_data()
         names = [n for n in names_for("throughput") if not options.only or n in options.only]
-        try:
-            result = measure(names, options)
-        except SkippedError as reason:
-            raise SystemExit(f"an implementation failed while measured: {reason}") from None
+        result = measure(names, options)
         if not result["implementations"]:
             raise SystemExit("no implementation can be measured here")
         path = options.results / f"bench-{result['date']}.json"

@@ -9,7 +9,8 @@ compute-bound processes run, which the benchmark starts itself. Each trial is a 
 (`busy_trial.py`); bf16 is measured if the processor has instructions for it. On the otherwise idle
 machine the same is measured with libgomp's own limit of spinning, to see what a lower limit costs.
 Prints a Markdown table; a run of everything writes ``benchmarks/results/busy.json``. The load
-average at the start is recorded: it should be near 0.
+average at the start is recorded: it should be near 0. A call that is interrupted keeps its finished
+trials in ``runs/unfinished``, where the next one with the same options continues.
 """
 
 from __future__ import annotations
@@ -20,14 +21,23 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from common import BENCHMARKS, RESULTS, Result, last_line, make_parser, write_result
-from common import measurement_context as machine
+from common import (
+    BENCHMARKS,
+    RESULTS,
+    Measurements,
+    Result,
+    last_line,
+    make_parser,
+    write_result,
+)
 from fashioncnn.devices import has_bf16
+from fashioncnn.environment import available_cores
 from tables import markdown_table
 
 RECIPES = ("baseline", "fast93", "accurate")
@@ -73,9 +83,17 @@ def run_trial(
 ) -> Trial:
     """Run and return one trial, with another limit of spinning than the package's if given."""
     load_average = os.getloadavg()[0]
+    if number % 2 == 0:  # in turns: the second process of a trial may be faster, or slower
+        default = _measure(recipe, precision, [0], seconds, LIBGOMP_SPIN_COUNT)
     rates = _measure(recipe, precision, loads, seconds, spin_count)
-    default = _measure(recipe, precision, [0], seconds, LIBGOMP_SPIN_COUNT)
+    if number % 2 == 1:
+        default = _measure(recipe, precision, [0], seconds, LIBGOMP_SPIN_COUNT)
     return Trial(recipe, precision, number, load_average, rates, default)
+
+
+def _values(run: Callable[[], Trial]) -> Result:
+    """Return a trial as JSON types."""
+    return vars(run())
 
 
 def _measure(
@@ -159,20 +177,26 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.recipes, args.precisions, args.trials, args.seconds = ["fast93"], ["fp32"], 2, 1.0
+    if available_cores() == 1:
+        parser.error("one core: there are no threads to compare")
     complete = vars(args) == vars(parser.parse_args([]))
-    started: Result = {**machine(), "load_average": os.getloadavg()}
-    print(f"load average at the start: {started['load_average'][0]:.1f}", file=sys.stderr)
+    options = {"load": args.load, "seconds": args.seconds, "spin_count": args.spin_count}
+    measurements = Measurements("busy", trials=args.trials, **options)
+    load = measurements.started["load_average"][0]
+    print(f"load average at the start: {load:.1f}", file=sys.stderr)
     trials = []
     for number in range(1, args.trials + 1):
         for recipe, precision in itertools.product(args.recipes, args.precisions):
-            print(f"trial {number}/{args.trials}: {recipe}, {precision}", file=sys.stderr)
-            trials.append(
-                run_trial(recipe, precision, number, args.load, args.seconds, args.spin_count)
+            trial = partial(
+                run_trial, recipe, precision, number, args.load, args.seconds, args.spin_count
             )
+            key = f"trial {number}/{args.trials}: {recipe}, {precision}"
+            trials.append(Trial(**measurements.measure(key, partial(_values, trial))))
     print(make_table(trials, args.load))
     if complete:
-        content = {**started, "seconds": args.seconds, "trials": [vars(trial) for trial in trials]}
-        write_result(RESULTS / "busy.json", content)
+        recorded = {"seconds": args.seconds, "trials": [vars(trial) for trial in trials]}
+        write_result(RESULTS / "busy.json", {**measurements.started, **recorded})
+    measurements.finish()
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 
 from common import Result, make_parser
 from fashioncnn.environment import available_cores
-from fashioncnn.openmp import limit_spinning
+from fashioncnn.openmp import configure_openmp
 
-limit_spinning()  # as the command line does
+configure_openmp()  # as the command line does
 
 import torch
 

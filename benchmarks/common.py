@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ RECIPES = BENCHMARKS / "recipes"
 """Recipes that need a GPU; they are not part of the package."""
 RUNS = Path("runs") / "seeds"
 """Run folders of recorded seeds, relative to the working folder."""
+UNFINISHED = Path("runs") / "unfinished"
+"""Measurements of interrupted benchmarks, relative to the working folder."""
 SHARED_DATA = ROOT.parent / "shared" / "fashion-mnist"
 
 RENAMED_KEYS = {
@@ -36,7 +39,7 @@ RENAMED_KEYS = {
 }
 """Keys of results recorded by version 0.1, outside of their settings, and their present names."""
 
-MAY_BE_ZERO = {"load", "seed", "seeds", "signals", "uploads", "validation"}
+MAY_BE_ZERO = {"load", "minutes", "seed", "seeds", "signals", "uploads", "validation"}
 """Options whose number may be 0; of others it is at least 1."""
 
 Result = dict[str, Any]
@@ -112,6 +115,48 @@ def measurement_context() -> Result:
     from fashioncnn.environment import available_cores, cpu_name
 
     return {"date": date.today().isoformat(), "cpu": cpu_name(), "cores": available_cores()}
+
+
+class Measurements:
+    """Measurements that are recorded one by one, so that an interrupted benchmark continues.
+
+    The file is kept until `finish`, and belongs to one machine, version and set of options.
+
+    Attributes:
+        started: machine, date and load average at the start of the first of them.
+    """
+
+    def __init__(self, benchmark: str, **options: object) -> None:
+        import fashioncnn
+
+        context = measurement_context()
+        machine = {key: value for key, value in context.items() if key != "date"}
+        conditions = {**machine, "version": fashioncnn.__version__, "options": options}
+        digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:8]
+        self.path = UNFINISHED / f"{benchmark}-{digest}.json"
+        self.started: Result = {**context, "load_average": list(os.getloadavg())}
+        self.values: dict[str, Any] = {}
+        if self.path.exists():
+            stored = read_result(self.path)
+            self.started, self.values = stored["started"], stored["measurements"]
+            print(
+                f"continuing the measurements of {self.started['date']} ({len(self.values)} in "
+                f"{self.path}; remove it to start again)",
+                file=sys.stderr,
+            )
+
+    def measure(self, key: str, call: Callable[[], Any]) -> Any:
+        """Return the recorded value of `key`, or that of `call`, as JSON types, and record it."""
+        if key not in self.values:
+            print(key, file=sys.stderr, flush=True)
+            self.values[key] = call()
+            content = {"started": self.started, "measurements": self.values}
+            write_result(self.path, content)
+        return self.values[key]
+
+    def finish(self) -> None:
+        """Remove the file: the benchmark is complete."""
+        self.path.unlink(missing_ok=True)
 
 
 def describe_hardware(environment: Mapping[str, Any]) -> str:

@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py --plan benchmarks/recipes/gpu.toml --data DIR --out DIR
 
-Results are written to ``results.json`` as they are made, models to ``models/``, runs to ``runs/``,
-where a call with the same ``--out`` continues those that the time limit stopped; nothing is
-downloaded. ``--tiny`` runs every part in miniature on any device, on the built-in sketches, as its
-test does.
+Results are written to ``results.json`` as they are made, models to ``models/``, runs to ``runs/``.
+A call with the same ``--out`` continues the runs that the time limit stopped, and keeps the results
+of earlier calls that it does not measure again; nothing is downloaded. ``--tiny`` runs every part
+in miniature on any device, on the built-in sketches, as its test does.
 
 A plan is a TOML file whose sections are run in their order: ``[tests]``, ``[throughput]``
 (``recipes``, ``batch_sizes``), ``[speed]`` (``recipes``, ``n``), and any number of ``[[train]]``
@@ -32,14 +32,15 @@ from typing import Any
 
 import torch
 
+from common import make_parser, read_result
 from fashioncnn.artifacts.model_card import minimal_card
 from fashioncnn.bench.training import bench_training
-from fashioncnn.config import resolve
+from fashioncnn.config import override, resolve
 from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.load import load_dataset
 from fashioncnn.devices import gpu_name, resolve_device
 from fashioncnn.environment import cpu_name
-from fashioncnn.errors import FashionCNNError
+from fashioncnn.errors import FashionCNNError, UsageError
 from fashioncnn.evaluation.predictions import save_predictions
 from fashioncnn.files import write_json
 from fashioncnn.inference.evaluate import evaluate_split, evaluation_splits, predict_split
@@ -55,6 +56,8 @@ from fashioncnn.training.state import Record, TrainState
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"epochs": 1, "batch_size": 256}
+KEPT = ("tests", "throughput", "speed", "trainings")
+"""Results of an earlier call that stay."""
 
 
 class OutOfTimeError(FashionCNNError):
@@ -62,7 +65,7 @@ class OutOfTimeError(FashionCNNError):
 
 
 class Session:
-    """The results of one call, written as they are made."""
+    """The results of the calls with one ``--out``, written as they are made."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -80,6 +83,22 @@ class Session:
             "speed": [],
             "trainings": [],
         }
+        path = options.out / "results.json"
+        if path.exists():
+            stored = read_result(path)
+            self.results |= {key: stored[key] for key in KEPT if key in stored}
+
+    def record(self, section: str, entry: dict[str, Any], *keys: str) -> None:
+        """Add a result to a section, in the place of an earlier one with the same `keys`."""
+        entry = {"device": self.results["gpu"] or self.results["cpu"], **entry}
+        identity = [entry[key] for key in keys]
+        others = [e for e in self.results[section] if [e[key] for key in keys] != identity]
+        self.results[section] = [*others, entry]
+
+    def require_time(self, name: str) -> None:
+        """Raise `OutOfTimeError` at the time limit."""
+        if self.left() <= 0:
+            raise OutOfTimeError(f"{name}: not measured, for the time limit")
 
     def left(self) -> float:
         """Return the remaining seconds."""
@@ -121,12 +140,12 @@ class Watch(Callback):
 def main(arguments: list[str] | None = None) -> int:
     """Run the parts of a plan."""
     options = parse(arguments)
-    plan = tomllib.loads(options.plan.read_text("utf-8"))
+    plan = read_plan(options.plan, options.only)
     session = Session(options)
     dataset = load_dataset("sketches" if options.tiny else str(options.data))
     session.say(f"{session.results['gpu'] or session.results['cpu']}, torch {torch.__version__}")
-    for section, content in plan.items():
-        for entry in content if isinstance(content, list) else [content]:
+    for section, entries in plan.items():
+        for entry in entries:
             if options.only and entry.get("name", section) not in options.only:
                 continue
             try:
@@ -137,11 +156,41 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def read_plan(path: Path, only: Sequence[str] | None) -> dict[str, list[dict[str, Any]]]:
+    """Return the entries of a plan by section.
+
+    Raises:
+        UsageError: it cannot be read, or has no such section or entry.
+    """
+    try:
+        plan = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--plan {path}: cannot be read ({error})") from None
+    sections = {k: v if isinstance(v, list) else [v] for k, v in plan.items()}
+    names = [entry.get("name", key) for key, v in sections.items() for entry in v]
+    unknown = [*(sections.keys() - PARTS.keys()), *(set(only or ()) - set(names))]
+    if unknown:
+        known = ", ".join(dict.fromkeys(names if only else PARTS))
+        raise UsageError(f"{path}: no '{unknown[0]}' (known: {known})")
+    return sections
+
+
 def run_tests(session: Session, dataset: Dataset) -> None:  # noqa: ARG001
     """Run the tests marked ``gpu``."""
-    options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/gpu"]
+    options = ["-m", "gpu", "-p", "no:cacheprovider", "tests/gpu"]  # -q would hide the counts
     command = [sys.executable, "-m", "pytest", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    session.require_time("tests")
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=session.left(),
+        )
+    except subprocess.TimeoutExpired:
+        raise OutOfTimeError("tests: stopped at the time limit") from None
     lines = done.stdout.strip().splitlines()
     session.results["tests"] = lines[-1] if lines else done.stderr[-500:]
     session.say(f"tests: {session.results['tests']}")
@@ -155,13 +204,15 @@ def measure_throughput(
     """Measure images per second of recipes by batch size."""
     for recipe in recipes:
         for batch_size in batch_sizes:
+            session.require_time(f"{recipe}, batch {batch_size}")
             settings = prepare(session, dataset, recipe, [f"training.batch_size={batch_size}"])
             seconds = 0.5 if session.options.tiny else 1.5
             result = bench_training(
                 settings, dataset, rounds=2, seconds=seconds, report=lambda _: None
             )
             kept = ("recipe", "batch_size", "images_per_second", "share_of_limit", "limit_gflops")
-            session.results["throughput"].append({key: result[key] for key in kept})
+            entry = {key: result[key] for key in kept}
+            session.record("throughput", entry, "recipe", "batch_size")
             session.say(
                 f"{recipe}, batch {batch_size}: {result['images_per_second']:,.0f} images/s, "
                 f"{result['share_of_limit']:.1%} of the limit"
@@ -173,15 +224,15 @@ def measure_speed(session: Session, dataset: Dataset, recipes: list[str], n: int
     for recipe in recipes:
         seconds, accuracies = [], []
         for seed in range(1 if session.options.tiny else n):
+            session.require_time(f"{recipe}, seed {seed}")
             settings = prepare(session, dataset, recipe, [f"training.seed={seed}"])
             start = time.perf_counter()
             result = train_model(settings, dataset)
             torch.cuda.synchronize() if session.device.type == "cuda" else None
             seconds.append(time.perf_counter() - start)
             accuracies.append(evaluate(result, dataset, "test", settings)["accuracy"])
-        session.results["speed"].append(
-            {"recipe": recipe, "seconds": seconds, "test_accuracy": accuracies}
-        )
+            entry = {"recipe": recipe, "seconds": seconds, "test_accuracy": accuracies}
+            session.record("speed", entry, "recipe")
         session.say(
             f"{recipe}: {statistics.median(seconds):.2f} s (median of {len(seconds)}), accuracy "
             f"{statistics.mean(accuracies):.2%}"
@@ -213,8 +264,11 @@ def run_trainings(
         settings = prepare(session, dataset, recipe, assignments)
         run_name = f"{name}-seed{seed}"
         start = time.perf_counter()
-        path = session.options.out / "runs" / run_name
-        run = RunFolder(path) if (path / "config.toml").exists() else create_run(path, settings)
+        run = RunFolder(session.options.out / "runs" / run_name)
+        if run.config.exists():
+            settings = with_selection(settings, run.settings())
+        else:
+            run = create_run(run.path, settings)
         watch = Watch(session, run_name, every)
         with run.lock():
             result = train_model(
@@ -223,24 +277,32 @@ def run_trainings(
         seconds = time.perf_counter() - start
         metrics = {tta: evaluate(result, dataset, split, settings, tta) for tta in ("none", "flip")}
         save(result, models / run_name, evaluation_splits(dataset, settings)[split], split)
-        session.results["trainings"].append(
-            {
-                "name": run_name,
-                "seed": seed,
-                "seconds": seconds,
-                "settings": portable(settings),
-                "split": split,
-                "metrics": metrics["none"],
-                "metrics_flip": metrics["flip"],
-                "history": result.history,
-            }
-        )
+        entry = {
+            "name": run_name,
+            "seed": seed,
+            "seconds": seconds,
+            "settings": portable(settings),
+            "split": split,
+            "metrics": metrics["none"],
+            "metrics_flip": metrics["flip"],
+            "history": result.history,
+        }
+        session.record("trainings", entry, "name")
         session.say(
             f"{run_name}: {split} accuracy {metrics['none']['accuracy']:.2%}, with flip TTA "
             f"{metrics['flip']['accuracy']:.2%}, calibrated loss "
             f"{metrics['none']['calibrated']['loss']:.4f}, {seconds:.0f} s"
         )
         session.save()
+
+
+def with_selection(settings: Settings, of_run: Settings) -> Settings:
+    """Return the settings with precision and kernels that a run selected when it was started."""
+    runtime = of_run.runtime
+    if runtime.device != settings.runtime.device:
+        return settings
+    selected = {"runtime.precision": runtime.precision, "runtime.kernels": runtime.kernels}
+    return override(settings, selected)
 
 
 def save(result: TrainingResult, folder: Path, split: Split, name: str) -> None:
@@ -299,7 +361,7 @@ PARTS: dict[str, Callable[..., None]] = {
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--plan", type=Path, default=ROOT / "benchmarks" / "recipes" / "gpu.toml")
     parser.add_argument("--data", type=Path, help="folder of the official files")
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
@@ -311,6 +373,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true", help="everything in miniature, on sketches")
     options = parser.parse_args(arguments)
+    if options.data is None and not options.tiny:
+        parser.error("--data: name the folder of the official files, or give --tiny")
     options.models = options.models or options.out / "models"
     return options
 

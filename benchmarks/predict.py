@@ -22,9 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from fashioncnn.openmp import limit_spinning
+from fashioncnn.openmp import configure_openmp
 
-limit_spinning()  # as the command line does
+configure_openmp()  # as the command line does
 
 import numpy as np
 import torch

@@ -6,7 +6,8 @@ Trains `baseline` for one epoch on 1, 2, 4 and 8 times the 60,000 images of Fash
 shifted by another pixel or two, read from IDX files by ``fashioncnn train`` in a process of its
 own; then on the 60,000 with every number of threads. Sizes and threads are interleaved in rounds,
 after one run that is not counted; the tables show medians. Writes
-``benchmarks/results/scaling.json``.
+``benchmarks/results/scaling.json``. A call that is interrupted keeps its measurements in
+``runs/unfinished``, where the next one continues.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import statistics
 import struct
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +25,9 @@ from numpy.typing import NDArray
 
 from common import (
     RESULTS,
+    Measurements,
     Result,
     make_parser,
-    measurement_context,
     run_fashioncnn,
     use_shared_data,
     write_result,
@@ -37,7 +39,8 @@ from tables import markdown_table
 COPIES = (1, 2, 4, 8)
 SHIFTS = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, -1), (0, 2))
 """Vertical and horizontal shift of each copy, in pixels."""
-Measurements = list[dict[str, float]]
+Epochs = list[dict[str, float]]
+"""Seconds and peak memory, one entry per round."""
 
 
 def write_copies(train: Split, copies: int, folder: Path) -> None:
@@ -68,20 +71,32 @@ def train_one_epoch(data: Path, threads: int) -> dict[str, float]:
     return {"seconds": record["seconds"], "peak_memory_bytes": summary["peak_memory_bytes"]}
 
 
-def measure(train: Split, rounds: int, cores: int) -> tuple[dict[int, Measurements], ...]:
-    """Return measurements by number of copies, and by number of threads."""
-    sizes: dict[int, Measurements] = {copies: [] for copies in COPIES}
-    threads: dict[int, Measurements] = {n: [] for n in range(1, cores + 1)}
+def measure(
+    train: Split, rounds: int, cores: int, recorded: Measurements
+) -> tuple[dict[int, Epochs], ...]:
+    """Return measurements by number of copies, and by number of threads.
+
+    Args:
+        train: the images of which copies are made.
+        rounds: of measurements.
+        cores: the largest number of threads.
+        recorded: keeps each of them.
+    """
+    sizes: dict[int, Epochs] = {copies: [] for copies in COPIES}
+    threads: dict[int, Epochs] = {n: [] for n in range(1, cores + 1)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for copies in COPIES:
             write_copies(train, copies, folder / str(copies))
         train_one_epoch(folder / "1", cores)  # not counted: reads the files into the page cache
-        for _ in range(rounds):
-            for copies, measurements in sizes.items():
-                measurements.append(train_one_epoch(folder / str(copies), cores))
-            for n, measurements in threads.items():
-                measurements.append(train_one_epoch(folder / "1", n))
+        for number in range(1, rounds + 1):
+            for copies, epochs in sizes.items():
+                key = f"round {number}/{rounds}: {copies} × the images"
+                train_copies = partial(train_one_epoch, folder / str(copies), cores)
+                epochs.append(recorded.measure(key, train_copies))
+            for n, epochs in threads.items():
+                key = f"round {number}/{rounds}: {n} of {cores} threads"
+                epochs.append(recorded.measure(key, partial(train_one_epoch, folder / "1", n)))
     return sizes, threads
 
 
@@ -117,7 +132,7 @@ def to_markdown(result: Result) -> str:
     return f"{by_size}\n\n{by_threads}"
 
 
-def _median(measurements: Measurements, key: str) -> float:
+def _median(measurements: Epochs, key: str) -> float:
     return statistics.median(measurement[key] for measurement in measurements)
 
 
@@ -128,10 +143,10 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     use_shared_data()
     train = load_dataset(os.environ.get("FASHIONCNN_DATA")).train
-    context = measurement_context()
-    sizes, threads = measure(train, rounds, context["cores"])
+    recorded = Measurements("scaling", rounds=rounds, images=len(train))
+    sizes, threads = measure(train, rounds, recorded.started["cores"], recorded)
     result = {
-        **context,
+        **recorded.started,
         "rounds": rounds,
         "pixels": int(train.images.nbytes),
         "images": len(train),
@@ -139,6 +154,7 @@ def main() -> None:
         "threads": threads,
     }
     write_result(RESULTS / "scaling.json", result)
+    recorded.finish()
     print(to_markdown(result))
 
 

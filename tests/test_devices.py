@@ -1,5 +1,8 @@
 """Devices, kernels, threads and the state of torch."""
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from fashioncnn.devices import (
     gpu_name,
     has_bf16,
     isolated_torch_state,
+    one_thread,
     report_out_of_memory,
     resolve_device,
     resolve_kernels,
@@ -190,3 +194,85 @@ def test_lack_of_memory_is_reported_with_a_remedy(error):
 def test_other_errors_are_not_reported_as_a_lack_of_memory():
     with pytest.raises(RuntimeError, match="shapes"), report_out_of_memory("x", CPU, "y"):
         raise RuntimeError("shapes do not match")
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def new_threads_count():
+    """Return the number of threads of a Python thread that begins to use torch."""
+    counts = []
+
+    def count():
+        torch.ones(1).sum()
+        counts.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    thread.join()
+    return counts[0]
+
+
+def test_one_thread_is_restored(two_threads):
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with pytest.raises(KeyError), one_thread():
+        raise KeyError
+    assert torch.get_num_threads() == 2
+
+
+def test_one_thread_is_that_of_the_caller_only(two_threads):
+    if devices._openmp() is None:
+        pytest.skip("this build of PyTorch has other libraries of threads")
+    with one_thread():
+        assert new_threads_count() == 2
+
+
+def test_one_thread_without_access_to_openmp(two_threads, monkeypatch):
+    monkeypatch.setattr(devices, "_openmp", lambda: None)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == new_threads_count() == 2
+
+
+@pytest.fixture
+def openmp(two_threads):
+    """Return PyTorch's OpenMP, whose limits are restored after the test."""
+    library = devices._openmp()
+    if library is None:
+        pytest.skip("this build of PyTorch has other libraries of threads")
+    levels = library.omp_get_max_active_levels()
+    yield library
+    library.omp_set_max_active_levels(levels)
+    library.omp_set_dynamic(0)
+
+
+@pytest.mark.parametrize("limit", [("omp_set_dynamic", 1), ("omp_set_max_active_levels", 0)])
+def test_fewer_threads_than_pytorch_expects_are_rejected(openmp, limit):
+    """Its convolutions' gradients of the weights would be incorrect."""
+    config = RuntimeConfig(device="cpu", kernels="torch")
+    assert resolve_runtime(config).threads == 2
+    name, value = limit
+    getattr(openmp, name)(value)
+    with pytest.raises(UsageError, match=r"threads = 2: OpenMP grants 1, .*use --threads 1"):
+        resolve_runtime(config)
+    torch.set_num_threads(1)
+    assert resolve_runtime(config).threads == 1
+
+
+def test_limits_of_openmp_are_not_known_everywhere(two_threads, monkeypatch):
+    monkeypatch.setattr(devices, "_openmp", lambda: None)
+    assert resolve_runtime(RuntimeConfig(device="cpu", kernels="torch")).threads == 2
+
+
+def test_one_thread_without_mkl(two_threads, monkeypatch, openmp):
+    library = SimpleNamespace(omp_set_num_threads=openmp.omp_set_num_threads)
+    monkeypatch.setattr(devices, "_openmp", lambda: library)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2

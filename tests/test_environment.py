@@ -95,6 +95,15 @@ def test_threads_are_those_of_openmp_or_one_per_core(monkeypatch, requested, pro
     assert default_threads(processes) == expected
 
 
+@pytest.mark.parametrize(("requested", "expected"), [(None, 3), ("2", 2), ("16", 3)])
+def test_threads_are_no_more_than_openmp_grants(monkeypatch, requested, expected):
+    monkeypatch.setattr(environment, "available_cores", lambda: 8)
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "3")
+    if requested is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", requested)
+    assert default_threads() == expected
+
+
 def test_environment_has_the_documented_keys():
     config = RuntimeConfig(device="cpu", precision="bf16", threads=3, kernels="native")
     described = describe_environment(config, {"name": "own", "sha256": {}}, gpu="a GPU")

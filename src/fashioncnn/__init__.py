@@ -96,9 +96,9 @@ def __getattr__(name: str) -> object:
         from fashioncnn.environment import require_modules
 
         require_modules(needs)
-    from fashioncnn.openmp import limit_spinning
+    from fashioncnn.openmp import configure_openmp
 
-    limit_spinning()  # torch may be imported later
+    configure_openmp()  # torch may be imported later
     return getattr(import_module(f"fashioncnn.{module}"), name)
 
 

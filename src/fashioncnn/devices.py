@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -70,6 +73,9 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
     The number of threads is shared by the whole process and is not changed here: ``auto`` is the
     current one.
 
+    On the CPU, OpenMP has to grant PyTorch as many threads as it expects: with fewer, its gradients
+    of convolutions' weights are incorrect (oneDNN; found with torch 2.13).
+
     Raises:
         UsageError: the device, the kernels or the number of threads is not available.
     """
@@ -82,6 +88,12 @@ def resolve_runtime(config: RuntimeConfig) -> RuntimeConfig:
         raise UsageError(
             f"threads = {config.threads}: this process uses {threads}; call "
             f"torch.set_num_threads({config.threads}) before"
+        )
+    if device.type == "cpu" and threads > (granted := _granted_threads()):
+        raise UsageError(
+            f"threads = {threads}: OpenMP grants {granted}, and PyTorch's gradients are incorrect "
+            f"then; use --threads {granted} (in Python: torch.set_num_threads), or unset "
+            "OMP_THREAD_LIMIT, OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS"
         )
     kernels = resolve_kernels(config.kernels, device)
     return RuntimeConfig(device=str(device), precision=precision, threads=threads, kernels=kernels)
@@ -98,6 +110,59 @@ def configure_process(threads: int | Literal["auto"], processes: int = 1) -> Non
     default = default_threads() if processes == 1 else max(1, available_cores() // processes)
     torch.set_num_threads(default if threads == "auto" else threads)
     configure_allocator()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread in this block, without an effect on other threads of the program.
+
+    `torch.set_num_threads` also sets the number of threads that begin to use torch meanwhile, which
+    they keep. It is called only where OpenMP's own setting is not found.
+    """
+    threads, openmp = torch.get_num_threads(), _openmp()
+    if openmp is None:
+        torch.set_num_threads(1)
+    else:
+        openmp.omp_set_num_threads(1)
+        mkl_threads = _set_mkl_threads(openmp, 1)
+    try:
+        yield
+    finally:
+        if openmp is None:
+            torch.set_num_threads(threads)
+        else:
+            openmp.omp_set_num_threads(threads)
+            _set_mkl_threads(openmp, mkl_threads)
+
+
+def _set_mkl_threads(library: ctypes.CDLL, threads: int) -> int:
+    """Set the number of MKL's threads for this thread, if there is MKL; return the one before."""
+    try:
+        return int(library.MKL_Set_Num_Threads_Local(threads))
+    except AttributeError:
+        return threads
+
+
+def _granted_threads() -> int:
+    """Return how many threads OpenMP grants at most; that of PyTorch where it is not known."""
+    openmp = _openmp()
+    if openmp is None:
+        return torch.get_num_threads()
+    if openmp.omp_get_dynamic() or openmp.omp_get_max_active_levels() < 1:
+        return 1
+    return int(openmp.omp_get_thread_limit())
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> ctypes.CDLL | None:
+    """Return PyTorch's library with OpenMP, and mostly MKL; None where it has another one."""
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        _ = library.omp_set_num_threads, library.omp_get_dynamic
+        _ = library.omp_get_thread_limit, library.omp_get_max_active_levels
+    except (OSError, AttributeError):
+        return None
+    return library
 
 
 def gpu_name(device: torch.device) -> str | None:

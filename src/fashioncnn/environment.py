@@ -7,7 +7,6 @@ import importlib.util
 import math
 import os
 import platform
-import re
 import subprocess
 import sys
 from functools import cache, lru_cache
@@ -16,6 +15,7 @@ from typing import Any
 
 from fashioncnn.cgroups import granted_cores
 from fashioncnn.errors import MissingExtraError
+from fashioncnn.openmp import positive_integer, thread_limit
 from fashioncnn.settings import MAX_THREADS, SCHEMA, RuntimeConfig
 
 RECORDED_PACKAGES = ("fashioncnn", "torch", "numpy", "pillow", "safetensors", "pydantic")
@@ -106,16 +106,18 @@ def available_cores() -> int:
 def default_threads(processes: int = 1) -> int:
     """Return how many threads compute unless the user asks for a number.
 
-    ``OMP_NUM_THREADS``, as in PyTorch and other programs with OpenMP; else one per available core.
+    ``OMP_NUM_THREADS``, as in PyTorch and other programs with OpenMP; else one per available core,
+    and no more than ``OMP_THREAD_LIMIT``.
 
     Args:
         processes: of this program that share the cores.
     """
-    threads = min(max(1, available_cores() // processes), MAX_THREADS)
-    requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", requested, re.ASCII):
+    limit = min(thread_limit() or MAX_THREADS, MAX_THREADS)
+    threads = min(max(1, available_cores() // processes), limit)
+    requested = positive_integer(os.environ.get("OMP_NUM_THREADS", ""))
+    if requested is None:
         return threads
-    return min(int(requested), MAX_THREADS if processes == 1 else threads)
+    return min(requested, limit if processes == 1 else threads)
 
 
 @lru_cache(maxsize=1)

@@ -180,3 +180,33 @@ def test_environment_is_created_once_per_requirements(monkeypatch, tmp_path):
     (tmp_path / "pytorch" / "requirements.txt").write_text("of another version")
     with pytest.raises(SkippedError, match=r"pytorch.txt cannot be installed: no matching"):
         peer.prepare()
+
+
+class FakeProcess:
+    """Fails in the last of `rounds`, or when it is asked for its last message."""
+
+    def __init__(self, rounds, last=None):
+        self.rounds, self.last = iter(rounds), last
+
+    def run_round(self, seconds):
+        return next(self.rounds)()
+
+    def finish(self):
+        return (self.last or fail)()
+
+
+def fail():
+    raise SkippedError("exit status -9: no message")
+
+
+def test_an_implementation_that_fails_while_measured_leaves_the_others(capsys):
+    running = {
+        "ours": FakeProcess([lambda: {"x": 1}, lambda: {"x": 2}], dict),
+        "keras": FakeProcess([lambda: {"x": 3}, fail]),
+    }
+    skipped = {}
+    measurements = bench.run_rounds(running, skipped, 2, 1.0)
+    assert measurements["ours"] == [{"x": 1}, {"x": 2}]
+    assert list(running) == ["ours"]
+    assert skipped == {"keras": "failed while measured, exit status -9: no message"}
+    assert "keras: skipped: failed while measured" in capsys.readouterr().err

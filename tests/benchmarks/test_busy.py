@@ -75,3 +75,51 @@ def test_a_trial_measures_training_and_prediction():
     for activity in busy.ACTIVITIES:
         assert all(ratio > 0 for ratio in busy.thread_ratios([result], activity, 1))
         assert all(ratio > 0 for ratio in busy.idle_ratios([result], activity))
+
+
+def test_interrupted_trials_continue(call, monkeypatch, tmp_path):
+    ran = []
+
+    def run_trial(recipe, precision, number, *_):
+        if len(ran) == 1:
+            ran.append("interrupted")
+            raise SystemExit("fast93, fp32: killed")
+        ran.append(f"{recipe} {number}")
+        return trial(number, 150.0 + number)
+
+    monkeypatch.setattr(busy, "run_trial", run_trial)
+    monkeypatch.setattr(busy, "available_cores", lambda: 2)
+    options = "--recipes", "fast93", "--precisions", "fp32", "--load", 0, "--trials", 3
+    with pytest.raises(SystemExit, match="killed"):
+        call(busy, *options)
+    call(busy, *options[:-1], 1)  # of its own
+    assert ran[2:] == ["fast93 1"]
+    table = call(busy, *options)
+    assert ran[3:] == ["fast93 2", "fast93 3"]
+    assert "| `fast93` | fp32 | training | 1.52 [1.51] | 1.52 [1.51] |" in table
+    call(busy, *options)
+    assert ran[5:] == ["fast93 1", "fast93 2", "fast93 3"], "complete measurements are repeated"
+
+
+def test_one_core_has_no_threads_to_compare(call, monkeypatch, capsys):
+    monkeypatch.setattr(busy, "available_cores", lambda: 1)
+    with pytest.raises(SystemExit) as caught:
+        call(busy, "--quick")
+    assert caught.value.code == 2
+    assert "one core: there are no threads to compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_two_limits_of_spinning_take_turns(monkeypatch, number):
+    measured = []
+
+    def measure(recipe, precision, loads, seconds, spin_count):
+        measured.append(spin_count)
+        return {"spin_count": spin_count}
+
+    monkeypatch.setattr(busy, "_measure", measure)
+    result = busy.run_trial("fast93", "fp32", number, [0], 1.0)
+    default = busy.LIBGOMP_SPIN_COUNT
+    assert measured == ([None, default] if number == 1 else [default, None])
+    assert result.rates == {"spin_count": None}
+    assert result.default_spinning == {"spin_count": default}

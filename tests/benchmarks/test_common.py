@@ -153,3 +153,26 @@ def test_missing_or_damaged_result_is_one_line(tmp_path, content):
         path.write_text(content)
     with pytest.raises(SystemExit, match="no result can be read there"):
         common.read_result(path)
+
+
+def test_measurements_continue_where_they_were_interrupted(capsys):
+    first = common.Measurements("busy", trials=8)
+    assert first.measure("trial 1", lambda: {"1": 2.0}) == {"1": 2.0}
+    again = common.Measurements("busy", trials=8)
+    assert "continuing the measurements of " in capsys.readouterr().err
+    assert again.started == first.started
+    assert again.measure("trial 1", pytest.fail) == {"1": 2.0}
+    again.finish()
+    assert common.Measurements("busy", trials=8).values == {}
+
+
+@pytest.mark.parametrize("other", ["options", "machine", "version", "benchmark"])
+def test_measurements_of_other_conditions_are_not_continued(monkeypatch, other):
+    common.Measurements("busy", trials=8).measure("trial 1", lambda: 1.0)
+    if other == "machine":
+        monkeypatch.setattr(common, "measurement_context", lambda: {"date": "", "cpu": "other"})
+    if other == "version":
+        monkeypatch.setattr("fashioncnn.__version__", "9.9.9")
+    name = "scaling" if other == "benchmark" else "busy"
+    trials = 7 if other == "options" else 8
+    assert common.Measurements(name, trials=trials).values == {}

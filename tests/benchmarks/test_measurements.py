@@ -1,6 +1,7 @@
 """Start-up and memory, scaling, precision, optimizations of a step, prediction."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -60,12 +61,37 @@ def test_scaling_measures_every_size_and_number_of_threads(idx_folder, call, mon
     monkeypatch.setenv("FASHIONCNN_DATA", str(idx_folder))
     monkeypatch.setattr(scaling, "train_one_epoch", train_one_epoch)
     monkeypatch.setattr(scaling, "RESULTS", tmp_path)
-    monkeypatch.setattr(scaling, "measurement_context", lambda: {"cores": 2})
+    monkeypatch.setattr(common, "measurement_context", lambda: {"date": "today", "cores": 2})
     output = call(scaling, "--rounds", 1)
     sizes, threads = [("1", 2), ("2", 2), ("4", 2), ("8", 2)], [("1", 1), ("1", 2)]
     assert measured == [("1", 2), *sizes, *threads]
     assert "| 2,400 | 1.0 | 0.125 | 1,000 |" in output
     assert json.loads((tmp_path / "scaling.json").read_text())["images"] == 300
+
+
+def test_interrupted_scaling_continues(idx_folder, call, monkeypatch, tmp_path):
+    measured = []
+
+    def train_one_epoch(data, threads):
+        if len(measured) == 3:
+            measured.clear()
+            raise KeyboardInterrupt
+        measured.append((data.name, threads))
+        return {"seconds": float(len(measured)), "peak_memory_bytes": 1e9}
+
+    monkeypatch.setenv("FASHIONCNN_DATA", str(idx_folder))
+    monkeypatch.setattr(scaling, "train_one_epoch", train_one_epoch)
+    monkeypatch.setattr(scaling, "RESULTS", tmp_path)
+    monkeypatch.setattr(scaling, "COPIES", (1, 2))
+    monkeypatch.setattr(common, "measurement_context", lambda: {"date": "today", "cores": 2})
+    with pytest.raises(KeyboardInterrupt):
+        call(scaling, "--rounds", 1)
+    assert not (tmp_path / "scaling.json").exists()
+    call(scaling, "--rounds", 1)
+    assert measured == [("1", 2), ("1", 1), ("1", 2)], "one not counted, and what was missing"
+    sizes = json.loads((tmp_path / "scaling.json").read_text())["sizes"]
+    assert [sizes[n][0]["seconds"] for n in ("1", "2")] == [2.0, 3.0]
+    assert not list(Path("runs/unfinished").iterdir())
 
 
 def test_scaling_table_is_relative_to_one_copy_and_one_thread():

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,11 +130,21 @@ def test_interruption_is_exit_code_130(cli, monkeypatch, command, interrupted):
 
 
 def test_bf16_without_instructions_is_reported(cli, monkeypatch):
-    for module in ("fashioncnn.devices", "fashioncnn.bench.limit"):
+    for module in ("fashioncnn.cli.runtime_notes", "fashioncnn.bench.limit"):
         monkeypatch.setattr(f"{module}.has_bf16", lambda device: False)
     code, _, err = cli(*TRAIN, "--precision", "bf16")
     assert code == 0
     assert "bf16: this processor has no instructions for it; fp32 is faster" in err
+
+
+@pytest.mark.parametrize(("cores", "noted"), [(1, True), (2, False)])
+def test_more_threads_than_cores_are_reported(cli, monkeypatch, cores, noted):
+    monkeypatch.setattr("fashioncnn.cli.runtime_notes.available_cores", lambda: cores)
+    command = ["2" if before == "--threads" else word for before, word in pairwise(["", *TRAIN])]
+    code, _, err = cli(*command)
+    assert code == 0, err
+    message = "threads = 2: only 1 core can be used; --threads 1 is faster, and rounds diff"
+    assert (message in err) == noted
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,16 @@ def test_a_run_resumes_with_other_kernels_and_threads(cli, trained):
         assert "auto" not in re.findall(r'kernels = "(\w+)"', config)
 
 
+def test_a_run_resumed_on_fewer_cores_names_the_faster_number_of_threads(cli, trained, monkeypatch):
+    """Eight threads on one core are many times slower; the bytes depend on their number."""
+    edit_config(trained, "threads = 1", "threads = 2")
+    Path(trained, "metrics.json").unlink()
+    monkeypatch.setattr("fashioncnn.cli.runtime_notes.available_cores", lambda: 1)
+    err = cli("train", "--resume", trained)[2]
+    assert "threads = 2: only 1 core can be used; --threads 1 is faster" in err
+    assert "threads = 2" in Path(trained, "config.toml").read_text()
+
+
 def test_a_resumed_run_keeps_its_threads_whatever_the_environment_says(cli, trained, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     config = Path(trained, "config.toml").read_bytes()

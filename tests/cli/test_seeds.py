@@ -208,3 +208,13 @@ def test_unfinished_group_is_not_evaluated(cli, group):
     Path("g/seed-3/metrics.json").unlink()
     message = cli.fails(2, "evaluate", "g")
     assert message.endswith("g: seed-3 not finished; resume with: fashioncnn train --resume g")
+
+
+def test_a_continued_group_keeps_the_precision_that_it_selected(cli, group, monkeypatch):
+    """The measurement of `auto` may select another one today."""
+    arguments, first = group
+    monkeypatch.setattr("fashioncnn.devices.has_bf16", lambda device: True)
+    monkeypatch.setattr("fashioncnn.training.prepare.fastest_candidate", lambda given, *_: given[0])
+    assert cli.ok(*arguments, "--precision", "auto") == first
+    message = "runtime.precision from 'fp32' to 'bf16'"
+    assert message in cli.fails(2, *arguments, "--precision", "bf16")

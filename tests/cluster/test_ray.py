@@ -39,7 +39,7 @@ def cluster():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         folder = tempfile.mkdtemp(prefix="fashioncnn-test-", dir="/tmp")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        # Ray writes the cluster's address into this folder, and does not create it if temp_dir is set.
+        # Ray writes the cluster's address there, and does not create it if temp_dir is set.
         patch.setenv("RAY_TMPDIR", folder)
         Path(folder, "ray").mkdir()
         head = {**NODE, "num_cpus": 0, "temp_dir": folder}

@@ -53,6 +53,18 @@ def assert_equals_float64(function, reference, tensors, tolerance=ROUNDING[torch
             assert_near(a, b, tolerance)
 
 
+class NegativeGradient(torch.autograd.Function):
+    """Passes on a gradient that is a lazily negated view, as of an imaginary part."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch._neg_view(-gradient)
+
+
 def is_native(tensor):
     """Return whether a compiled kernel computed a tensor that requires a gradient."""
     functions = [tensor.grad_fn, *(function for function, _ in tensor.grad_fn.next_functions)]

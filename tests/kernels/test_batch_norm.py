@@ -4,7 +4,15 @@ import torch.nn.functional as F
 
 from fashioncnn.kernels import BatchNormState, batch_norm_inference, batch_norm_pair
 
-from .reference import ROUNDING, THREADS, UNSUPPORTED, assert_near, draw, is_native
+from .reference import (
+    ROUNDING,
+    THREADS,
+    UNSUPPORTED,
+    NegativeGradient,
+    assert_near,
+    draw,
+    is_native,
+)
 
 SHAPES = {
     "16 channels": (6, 16, 28, 28),
@@ -271,3 +279,14 @@ def test_unsupported_residual_uses_pytorch(native):
 def test_one_value_per_channel_raises_pytorchs_error(native):
     with pytest.raises(ValueError, match="more than 1 value"):
         batch_norm(native, draw(1, 16, 1, 1))
+
+
+def test_gradient_may_be_a_negated_view(native):
+    values, residual = (draw(2, 32, 6, 6, seed=s).requires_grad_() for s in (1, 2))
+
+    def gradients(passed_on):
+        output = batch_norm(native, values, residual, relu=True)
+        return torch.autograd.grad(passed_on(output).square().sum(), [values, residual])
+
+    pairs = zip(gradients(NegativeGradient.apply), gradients(torch.clone), strict=True)
+    assert all(torch.equal(actual, expected) for actual, expected in pairs)

@@ -1,5 +1,6 @@
 """Compilation, self-test and cache, with fake compilers."""
 
+import ctypes
 import os
 import stat
 import subprocess
@@ -157,11 +158,21 @@ def test_self_test_does_not_depend_on_the_callers_modes(native):
         torch.set_default_dtype(torch.float32)
 
 
-def test_self_test_detects_missing_threads(native, monkeypatch):
-    """As of a compiler that ignores OpenMP."""
+def test_self_test_detects_a_compiler_without_openmp(native, monkeypatch):
+    monkeypatch.setattr(native, "has_openmp", lambda: 0)
+    assert "compiled without OpenMP" in find_fault(native)
+
+
+def test_self_test_passes_where_the_user_limits_the_threads(native):
+    """As by OMP_THREAD_LIMIT, OMP_DYNAMIC or OMP_MAX_ACTIVE_LEVELS."""
+    openmp = ctypes.CDLL(None)
+    levels = openmp.omp_get_max_active_levels()
     torch.set_num_threads(2)
-    monkeypatch.setattr(native, "count_threads", lambda threads: 1)
-    assert "1 of 2 threads" in find_fault(native)
+    openmp.omp_set_max_active_levels(0)
+    try:
+        assert find_fault(native) is None
+    finally:
+        openmp.omp_set_max_active_levels(levels)
 
 
 def test_kernels_that_fail_the_self_test_are_not_cached(fake_compiler, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fashioncnn.kernels import conv2d, conv_pool_relu
 from fashioncnn.kernels.convolution import native_convolution
 
-from .reference import assert_equals_float64, draw, is_native
+from .reference import NegativeGradient, assert_equals_float64, draw, is_native
 
 
 def torch_conv_pool_relu(images, weight, bias, padding):
@@ -267,3 +267,18 @@ def test_mixed_kernels_convolve_with_pytorch_under_bf16_autocast(native):
     assert is_native(pooled)
     assert not is_native(alone)
     assert is_native(conv2d(native, images, weight, 1, bf16=False))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_gradient_may_be_a_negated_view(native, pooled):
+    images, weight, bias = (t.requires_grad_() for t in draw_arguments())
+
+    def gradients(passed_on):
+        if pooled:
+            values = conv_pool_relu(native, images, weight, bias, 1)
+        else:
+            values = conv2d(native, images, weight, 1)
+        return torch.autograd.grad(passed_on(values).square().sum(), [images, weight])
+
+    pairs = zip(gradients(NegativeGradient.apply), gradients(torch.clone), strict=True)
+    assert all(torch.equal(actual, expected) for actual, expected in pairs)

@@ -4,7 +4,15 @@ import torch.nn.functional as F
 
 from fashioncnn.kernels import pool_relu
 
-from .reference import ROUNDING, THREADS, UNSUPPORTED, assert_equals_float64, draw, is_native
+from .reference import (
+    ROUNDING,
+    THREADS,
+    UNSUPPORTED,
+    NegativeGradient,
+    assert_equals_float64,
+    draw,
+    is_native,
+)
 
 SIDES = [(28, 28), (14, 14), (7, 7), (5, 6), (6, 5), (2, 2), (3, 2)]
 DTYPES = pytest.mark.parametrize("dtype", ROUNDING, ids=str)
@@ -68,3 +76,12 @@ def test_unsupported_values_use_pytorch(native, make):
 def test_side_of_one_pixel_raises_pytorchs_error(native):
     with pytest.raises(RuntimeError, match="Output size is too small"):
         pool_relu(native, draw(2, 16, 1, 4))
+
+
+def test_gradient_may_be_a_negated_view(native):
+    values = draw(2, 32, 6, 6).requires_grad_()
+    actual, expected = (
+        torch.autograd.grad(passed_on(pool_relu(native, values)).square().sum(), values)[0]
+        for passed_on in (NegativeGradient.apply, torch.clone)
+    )
+    assert torch.equal(actual, expected)

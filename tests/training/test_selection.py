@@ -54,7 +54,7 @@ def seconds(monkeypatch):
 
 
 def select(*candidates):
-    return fastest_candidate(candidates, NETWORK, 3, 1, 8, 16)
+    return fastest_candidate(candidates, NETWORK, 3, 1, 8, 16, torch.get_num_threads())
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,8 @@ def test_a_network_is_measured_once(seconds):
     assert select(NATIVE, MIXED) == NATIVE
     seconds[MIXED] = [0.1]
     assert select(NATIVE, MIXED) == NATIVE
+    torch.set_num_threads(2)
+    assert select(NATIVE, MIXED) == MIXED, "once per number of threads"
 
 
 @pytest.fixture

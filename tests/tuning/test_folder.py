@@ -133,3 +133,19 @@ def test_best_recipe_of_version_0_1_is_rejected_with_the_new_keys(folder):
     )
     with pytest.raises(UsageError, match=r"training\.averaging: renamed to training\.ema_decay"):
         resolve(str(folder.best_recipe), environment={})
+
+
+@pytest.mark.parametrize(("requested", "precision"), [("auto", "bf16"), ("fp32", "fp32")])
+def test_a_resumed_search_keeps_the_precision_that_it_selected(
+    folder, config, requested, precision
+):
+    started = replace(config, settings=override(config.settings, {"runtime.precision": "bf16"}))
+    assert folder.with_recorded_precision(started) == started
+    folder.store_config(started)
+    recipe = override(config.recipe, {"runtime.precision": requested})
+    today = replace(config, recipe=recipe)
+    assert today.settings.runtime.precision == "fp32"
+    resumed = folder.with_recorded_precision(today)
+    assert resumed.settings.runtime.precision == precision
+    folder.config.write_text("schema = 2")
+    assert folder.with_recorded_precision(today) == today

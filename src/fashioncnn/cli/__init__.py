@@ -150,9 +150,9 @@ def _run_command(arguments: list[str]) -> None:
 
     from fashioncnn.cli.options import split_assignments, usage_error
     from fashioncnn.cli.ranks import require_one_process, silent_unless_first
-    from fashioncnn.openmp import limit_spinning
+    from fashioncnn.openmp import configure_openmp
 
-    limit_spinning()
+    configure_openmp()
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by predict
     require_one_process(arguments)
     try:

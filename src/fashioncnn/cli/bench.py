@@ -58,7 +58,8 @@ def train(
     require_modules("train")
     from fashioncnn.bench.training import bench_training, repeated_sketches
     from fashioncnn.cli.datasets import load_for
-    from fashioncnn.devices import configure_process, has_bf16, resolve_device
+    from fashioncnn.cli.runtime_notes import note_slow_runtime
+    from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.reporting.bench import training_table
     from fashioncnn.training.prepare import prepare_settings
 
@@ -72,8 +73,7 @@ def train(
         f"{runtime.kernels} kernels, batch size {settings.training.batch_size}; a warm-up, then "
         f"{plural(rounds, 'round')} of {seconds:g} s"
     )
-    if runtime.precision == "bf16" and not has_bf16(place):
-        note("bf16: this processor has no instructions for it; fp32 is faster")
+    note_slow_runtime(runtime)
     result = bench_training(settings, dataset, rounds=rounds, seconds=seconds, report=note)
     _print(result, training_table(result), json)
 

@@ -115,6 +115,7 @@ class Prepared:
         initial: a model whose weights to start from, or None.
         custom: the network given with ``--network``, or None.
         seeds: of a group, or None.
+        precision_selected: whether its precision was requested as ``auto``.
     """
 
     settings: Settings
@@ -122,6 +123,7 @@ class Prepared:
     initial: TrainedModel | None
     custom: CustomNetwork | None
     seeds: tuple[int, ...] | None
+    precision_selected: bool
 
     def describe(self) -> dict[str, Any]:
         """Return what several processes need in common."""
@@ -187,14 +189,15 @@ def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
         settings = override(settings, {"data.map": parse_mapping(options.mapping, labels)})
     settings = settings_of_weights(settings, initial)
     dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
-    requested_kernels = settings.runtime.kernels
+    requested = settings.runtime
     settings = prepare_settings(settings, dataset, initial, custom, ranks.world_size)
-    if requested_kernels == "auto":
+    if requested.kernels == "auto":
         note_missing_kernels(settings)
     if initial is not None:
         for line in describe_transfer(initial, dataset):
             note(line)
-    return Prepared(settings, dataset, initial, custom, seeds)
+    selected = requested.precision == "auto"
+    return Prepared(settings, dataset, initial, custom, seeds, selected)
 
 
 def _resolve(options: Options) -> tuple[Settings, tuple[int, ...] | None]:
@@ -232,7 +235,8 @@ def _train(
         from fashioncnn.cli.train_group import train_group
 
         train_group(
-            prepared.seeds, settings, dataset, prepared.initial, custom, out, json, trackers
+            *(prepared.seeds, settings, dataset, prepared.initial, custom, out, json, trackers),
+            precision_selected=prepared.precision_selected,
         )
         return
 

@@ -41,6 +41,8 @@ def train_group(
     out: Path | None,
     json: bool,
     trackers: Sequence[TrackerOption] = (),
+    *,
+    precision_selected: bool = False,
 ) -> None:
     """Train one run per seed; a group that `out` contains is continued.
 
@@ -53,6 +55,8 @@ def train_group(
         out: folder of the group; None is the next free ``runs/train-N``.
         json: print one JSON document instead of lines.
         trackers: where to track each run.
+        precision_selected: whether the precision was requested as ``auto``; a group keeps the one
+            that was selected when it was started.
 
     Raises:
         UsageError: `out` contains something else, or a group of other runs.
@@ -60,6 +64,9 @@ def train_group(
     """
     if out is not None and is_group(out):
         group = GroupFolder(out)
+        if precision_selected:
+            recorded = group.runs[0].settings().runtime.precision
+            settings = override_settings(settings, {"precision": recorded})
         _require_same(group, seeds, settings, initial)
         with group.lock():
             _train_runs(group, {}, dataset, custom, json, trackers)

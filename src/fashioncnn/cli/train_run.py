@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fashioncnn.cli.console import note, plural, print_json, print_tables
 from fashioncnn.cli.progress import make_progress
 from fashioncnn.cli.resumed_trackers import track_arguments
+from fashioncnn.cli.runtime_notes import note_slow_runtime
 from fashioncnn.cli.signals import StopSignals
 from fashioncnn.data.training_data import training_data_name, training_splits
-from fashioncnn.devices import has_bf16, resolve_device
 from fashioncnn.errors import RankError, TerminatedRun, WriteError
 from fashioncnn.inference.evaluate import evaluation_splits
 from fashioncnn.kernels import unavailable_reason
@@ -237,8 +237,7 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset, ranks: Ran
     patience, epochs = settings.training.patience, int(settings.training.epochs)
     if patience >= epochs:
         note(f"patience = {patience}: has no effect in {plural(epochs, 'epoch')}")
-    if runtime.precision == "bf16" and not has_bf16(resolve_device(runtime.device)):
-        note("bf16: this processor has no instructions for it; fp32 is faster")
+    note_slow_runtime(runtime)
     if distillation.teachers and settings.data.validation:
         note(
             "a teacher that was trained on images of the validation split makes the validation "

@@ -85,6 +85,8 @@ def run_search_in_folder(config: SearchConfig, path: Path, options: SearchOption
             storage.open_study(config)  # before anything is written into the folder
         folder.create()
         with folder.lock():
+            if not storage.is_shared:
+                config = folder.with_recorded_precision(config)
             folder.store_config(config, options.study if storage.is_shared else None)
             _Run(config, folder, options, storage).run()
 

@@ -1,6 +1,6 @@
 """Compilation of the kernels for this processor, once per machine.
 
-GCC compiles the C files at first use, in about five seconds. The library is cached under a name
+GCC compiles the C files at first use, in 10 to 20 seconds. The library is cached under a name
 derived from source, options, compiler and processor. A new library must pass
 `self_test.find_fault`. It is not linked to an OpenMP library: its loops run on the threads of the
 one that torch has loaded.

@@ -226,7 +226,7 @@ class _Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, argmax = ctx.saved_tensors
-        gradient = gradient.contiguous()
+        gradient = gradient.resolve_neg().contiguous()
         # Hooks on saved tensors may have changed their layout.
         images = to_channels_last(images)
         argmax = None if argmax is None else argmax.contiguous()

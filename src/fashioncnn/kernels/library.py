@@ -77,7 +77,6 @@ class Kernels(ctypes.CDLL):
         self._declare("pool_relu_forward", *[pointer] * 4, pool, threads, result=None)
         self._declare("pool_relu_backward", *[pointer] * 4, pool, threads)
         self._declare("adam_step", *[pointer] * 4, ctypes.c_long, adam, threads, result=None)
-        self._declare("count_threads", threads)
         self.vector_width = int(self.get_vector_width())
         self.channel_multiple = 2 * self.vector_width
         self.bf16_convolutions = bool(self.has_bf16_convolutions())

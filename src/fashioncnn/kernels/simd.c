@@ -148,10 +148,12 @@ static void *allocate(long floats) {
 
 int get_vector_width(void) { return LANES; }
 
-/* The number of threads that a parallel region of `threads` threads really gets. */
-int count_threads(int threads) {
-    int count = 0;
-#pragma omp parallel num_threads(threads) reduction(+ : count)
-    count += 1;
-    return count;
+/* Whether the compiler has OpenMP, without which everything runs on one thread. With it, limits of
+ * the user (OMP_THREAD_LIMIT, OMP_DYNAMIC) can have the same effect; results do not depend on it. */
+int has_openmp(void) {
+#ifdef _OPENMP
+    return 1;
+#else
+    return 0;
+#endif
 }

@@ -44,8 +44,11 @@ def is_channels_last(tensor: Tensor) -> bool:
 
 
 def to_channels_last(tensor: Tensor) -> Tensor:
-    """Return the tensor in `torch.channels_last` layout, itself where it has that layout."""
-    return tensor.contiguous(memory_format=torch.channels_last)
+    """Return the tensor in `torch.channels_last` layout, itself where it has that layout.
+
+    Values of lazily negated views, which gradients may be, are negated in memory.
+    """
+    return tensor.resolve_neg().contiguous(memory_format=torch.channels_last)
 
 
 def supports_features(kernels: Kernels, values: Tensor) -> bool:

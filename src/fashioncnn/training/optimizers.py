@@ -6,12 +6,13 @@ import contextlib
 import inspect
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fashioncnn.devices import one_thread
 from fashioncnn.kernels import Kernels, adam_step, supports_adam
 from fashioncnn.models import compiled_kernels
 from fashioncnn.models.transfer import split_parameters
@@ -186,7 +187,8 @@ class Muon(Adam):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
-        with _one_thread_instead_of_few():
+        few = torch.get_num_threads() <= FEW_THREADS
+        with one_thread() if few else contextlib.nullcontext():
             for parameters in by_shape.values():
                 self._step_muon(parameters, group)
                 for parameter in parameters:
@@ -216,19 +218,6 @@ class Muon(Adam):
             state["step"] = torch.zeros(())  # torch.optim.Adam expects one in every state
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state["momentum_buffer"]
-
-
-@contextlib.contextmanager
-def _one_thread_instead_of_few() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    if threads > FEW_THREADS:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _orthogonalize_each(matrices: list[Tensor]) -> list[Tensor]:

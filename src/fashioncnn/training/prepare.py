@@ -317,7 +317,8 @@ def _fastest_of(
     """Return the candidate that is measured to be the fastest for a network."""
     size, classes, channels = dataset.image_size, len(dataset.class_names), dataset.channels
     if custom is None:
-        return fastest_candidate(candidates, model, classes, channels, size, batch_size)
+        threads = torch.get_num_threads()
+        return fastest_candidate(candidates, model, classes, channels, size, batch_size, threads)
     build = partial(custom.build, size, classes, channels)
     return measure_candidates(candidates, build, (channels, size, size), batch_size)
 

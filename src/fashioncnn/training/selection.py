@@ -33,10 +33,11 @@ def fastest_candidate(
     in_channels: int,
     image_size: int,
     batch_size: int,
+    threads: int,  # noqa: ARG001 - another number is measured again
 ) -> Candidate:
     """Return the candidate that computes a network's gradients on the CPU in the shortest time.
 
-    Measured once per process and network; see `measure_candidates`.
+    Measured once per process, network and number of threads; see `measure_candidates`.
 
     Args:
         candidates: at least one; the first one is returned unless another is faster by `MARGIN`.
@@ -45,6 +46,7 @@ def fastest_candidate(
         in_channels: of the input images.
         image_size: side of the input images, in pixels.
         batch_size: of the training; the measured batch has at most `IMAGES`.
+        threads: the present number.
 
     Raises:
         KernelError: compiled kernels cannot be used on this machine.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fashioncnn.tuning.config import (
     SearchConfig,
     describe_differences,
     fixed_settings,
+    flatten,
 )
 
 
@@ -87,6 +88,18 @@ class SearchFolder:
             raise UsageError(
                 f"--out {self.path}: contains other files and no search; choose a new folder"
             )
+
+    def with_recorded_precision(self, config: SearchConfig) -> SearchConfig:
+        """Return the search with the precision that it selected when it was started.
+
+        A measurement may select another one today; without ``auto`` in the recipe there was none.
+        """
+        if config.recipe.runtime.precision != "auto" or not self.config.exists():
+            return config
+        recorded = flatten(self._read_config()).get("settings.runtime.precision")
+        if recorded not in ("fp32", "bf16"):  # damaged, which `store_config` reports
+            return config
+        return replace(config, settings=override(config.settings, {"runtime.precision": recorded}))
 
     def store_config(self, config: SearchConfig, study: str | None = None) -> None:
         """Write ``search.toml``; if it exists, check that it describes the same search.
