@@ -208,6 +208,9 @@ def test_unknown_class_is_mapped_or_outside(cli, animals, tmp_path):
     fill(other, ["2", "ten", "cow"], 10)
     arguments = ("evaluate", animals[0], "--data", other)
     message = cli.fails(1, *arguments)
+    assert "classes 'cow', 'ten' are not among the model's (0, 1, 2 …); map each to one" in message
+    assert message.endswith("of them with --map 'cow=CLASS' --map 'ten=CLASS'")
+    message = cli.fails(1, *arguments, "--map", "ten=10")
     assert "class 'cow' is not one of the model's (0, 1, 2 …); map it to one of them" in message
     assert message.endswith("with --map 'cow=CLASS'")
     metrics = cli.json(*arguments, "--map", "ten=10", "--map", "cow=")

@@ -9,8 +9,8 @@ from fashioncnn.cli.console import note
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, SKETCHES, Dataset
 from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx_folders import find_idx_files
-from fashioncnn.data.load import load_dataset
-from fashioncnn.data.options import ClassMap
+from fashioncnn.data.load import fetch_rehearsal, load_dataset
+from fashioncnn.data.options import CheckClasses, ClassMap, accept_classes
 from fashioncnn.errors import DataError
 from fashioncnn.images.unreadable import UnreadableImagesError
 from fashioncnn.images.views import ViewMode
@@ -28,6 +28,7 @@ def load_for(
     channels: int = 1,
     hold_out_min: int = 0,
     class_map: ClassMap | None = None,
+    check_classes: CheckClasses = accept_classes,
 ) -> Dataset:
     """Return the dataset at `source`; download Fashion-MNIST, with a progress bar, for None.
 
@@ -35,9 +36,10 @@ def load_for(
     Fashion-MNIST. Files that cannot be read are listed, one per line. Arguments and errors are
     those of `fashioncnn.data.load.load_dataset`.
     """
-    rehearses = class_map is not None and class_map.rehearsal and not class_map.rehearsal_source
-    if not source or rehearses:
-        fetch_fashion_mnist(offline=offline, notify=note, progress=sys.stderr.isatty())
+    progress = sys.stderr.isatty()
+    if not source:
+        fetch_fashion_mnist(offline=offline, notify=note, progress=progress)
+    fetch_rehearsal(class_map, offline=offline, notify=note, progress=progress)
     try:
         dataset = load_dataset(
             source,
@@ -51,6 +53,7 @@ def load_for(
             channels=channels,
             hold_out_min=hold_out_min,
             class_map=class_map,
+            check_classes=check_classes,
         )
     except UnreadableImagesError as error:
         if error.count > 1:

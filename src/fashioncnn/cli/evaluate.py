@@ -134,6 +134,7 @@ def evaluate_one(
         spec,
         run,
         {**optional, **of_names},
+        of_names,
         skip_broken=load.skip_broken,
         offline=load.offline,
     )
