@@ -89,10 +89,8 @@ def test_explanation_is_an_image_beside_the_model_input(fitted, images):
 def test_caption_of_an_explanation_says_that_the_model_abstained(monkeypatch, tmp_path):
     """As of predict --explain; a class that the user names is no answer of the model."""
     captions = []
-    monkeypatch.setattr(
-        "fashioncnn.api.classifier.draw_explanation",
-        lambda *arguments: captions.append(arguments[3]),
-    )
+    drawn = "fashioncnn.api.classifier.draw_explanation"
+    monkeypatch.setattr(drawn, lambda *arguments: captions.append(arguments[3]))
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     photo = fashioncnn.Classifier.load("photo", backend="onnx")
