@@ -199,3 +199,18 @@ def test_rehearsal_reads_the_official_files_that_the_environment_names(
     monkeypatch.setattr("fashioncnn.data.idx_folders.is_official_file", lambda *_: True)
     message = cli.fails(1, *arguments)  # found, but the model has other names for the classes
     assert "data.rehearsal: fashion-mnist, modified has the classes T-shirt/top" in message
+
+
+def test_calibration_on_few_images_is_noted(cli, trained, closet):
+    arguments = ["train", *PLACE, "--epochs", "1", "--from", trained, "--data", closet]
+    arguments += ["--config", "own.toml", "--set", "training.abstain_below=auto"]
+    Path("own.toml").write_text(MAPS)
+    code, _, err = cli(*arguments, "--validation", "6", "--out", "r")
+    assert code == 0
+    assert "temperature, confidence and threshold are fitted on 4 images of the validation" in err
+    code, _, err = cli(
+        *arguments, "training.calibration_folds=3", "--validation", "0", "--out", "s"
+    )
+    assert code == 0
+    assert "fitted on" not in err
+    assert json.loads(Path("s/model/config.json").read_text())["ood_detector"] is not None
