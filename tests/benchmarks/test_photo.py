@@ -265,3 +265,15 @@ def test_views_of_other_folders_are_rejected(call, capsys, photographs, tmp_path
     photo.save_sources(photo.Sources(others, [np.zeros((2, 28, 28), np.uint8)]), path)
     code, line = run(call, capsys, path, "--leave-out", "hat")
     assert (code, "not a file of --save-views (of the folders a, b" in line) == (1, True)
+
+
+def test_table_shows_the_folder_that_was_left_out():
+    """The AUROC of shorts, which no training image showed, and not that of all folders outside."""
+    lines = [line.split(" | ") for line in photo.table().splitlines()]
+    column = lines[0].index("AUROC outside")
+    by_name = {line[0].removeprefix("| "): line[column] for line in lines}
+    for name in ("shorts", "skirt"):
+        result = photo.read_result(photo.FOLDER / f"report-without-{name}-seed0.json")
+        assert result["left_out"] == name
+        expected = f"{result['auroc_by_folder'][name]:.3f}"
+        assert by_name[f"report-without-{name}"] == expected != f"{result['outside']['auroc']:.3f}"
