@@ -26,8 +26,10 @@ from fashioncnn.data.options import (
     ClassMap,
     LoadOptions,
     Notify,
+    Track,
     accept_classes,
     warn,
+    without_progress,
 )
 from fashioncnn.data.pixels import check_image_size, to_images
 from fashioncnn.data.sketches import draw_sketches
@@ -125,6 +127,7 @@ def load_dataset(
     hold_out_min: int = 0,
     class_map: ClassMap | None = None,
     check_classes: CheckClasses = accept_classes,
+    track: Track = without_progress,
 ) -> Dataset:
     """Return the dataset at `source`.
 
@@ -145,6 +148,7 @@ def load_dataset(
         hold_out_min: see `LoadOptions`.
         class_map: see `with_class_map`.
         check_classes: see `LoadOptions`; with a `class_map`, its own check.
+        track: see `LoadOptions`.
 
     Raises:
         UsageError: `source` does not exist or is not a dataset, or `image_size` is out of range.
@@ -160,6 +164,7 @@ def load_dataset(
         channels,
         hold_out_min,
         check_classes if class_map is None else _check_of(class_map),
+        track,
     )
     dataset = load_with(source, options, offline=offline)
     return with_class_map(dataset, class_map, offline=offline, notify=notify)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,15 @@ def warn(message: str) -> None:
 
 def ignore(message: str) -> None:
     """Report nothing."""
+
+
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Called with the results of reading image files and their number; returns the results."""
+
+
+def without_progress(results: Iterable[Any], total: int) -> Iterable[Any]:  # noqa: ARG001
+    """Return the results; see `Track`."""
+    return results
 
 
 def accept_classes(names: Sequence[str], source: str) -> None:
@@ -71,6 +80,7 @@ class LoadOptions:
         hold_out_min: images per class, on average, below which no test split is held out.
         check_classes: called with the class names and the source before image files are decoded,
             which takes minutes for thousands of photographs; it may raise an error.
+        track: shows the progress of reading image files.
     """
 
     image_size: int | None = None
@@ -82,6 +92,7 @@ class LoadOptions:
     channels: int = 1
     hold_out_min: int = 0
     check_classes: CheckClasses = accept_classes
+    track: Track = without_progress
 
 
 def load_arguments(data: DataConfig) -> dict[str, Any]:
