@@ -204,9 +204,9 @@ def read_result(path: Path) -> Result:
         stored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise SystemExit(f"{path}: no result can be read there ({error})") from None
-    content: Result = _rename_keys(stored)
+    schema = stored.get("schema", 1)
+    content: Result = _rename_keys(stored) if schema == 1 else stored  # later keys may be the same
     if "settings" in stored:
-        schema = stored.get("schema", 1)
         content["settings"] = migrate_settings({"schema": schema, **stored["settings"]})
     return content
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fashioncnn
 from fashioncnn import environment
 from fashioncnn.environment import (
     EXTRAS,
@@ -128,6 +129,14 @@ def test_environment_has_the_documented_keys():
     assert described["kernels"] == "native"
     assert described["packages"]["numpy"]
     assert described["cores"] == available_cores() >= 1
+
+
+def test_version_is_that_of_the_code_that_runs(monkeypatch):
+    """In a checkout that was installed as editable before its version changed."""
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
+    config = RuntimeConfig(device="cpu", precision="fp32", threads=1, kernels="torch")
+    described = describe_environment(config, {"name": "own", "sha256": {}})
+    assert described["packages"]["fashioncnn"] == fashioncnn.__version__
 
 
 @pytest.mark.parametrize("task", EXTRAS)

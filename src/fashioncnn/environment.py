@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from fashioncnn._version import __version__
 from fashioncnn.cgroups import granted_cores
 from fashioncnn.errors import MissingExtraError
 from fashioncnn.openmp import positive_integer, thread_limit
@@ -195,6 +196,12 @@ def _cpuinfo(key: str) -> str:
 
 @cache  # parsing the metadata of a package takes milliseconds
 def _version(package: str) -> str | None:
+    """Return the version; that of this package is the one that runs.
+
+    In a checkout installed as editable, the metadata are of the version that was installed.
+    """
+    if package == "fashioncnn":
+        return __version__
     from importlib import metadata  # which imports the package email
 
     try:

@@ -86,6 +86,22 @@ def test_explanation_is_an_image_beside_the_model_input(fitted, images):
         fashioncnn.explain("photo", images[0])
 
 
+def test_caption_of_an_explanation_says_that_the_model_abstained(monkeypatch, tmp_path):
+    """As of predict --explain; a class that the user names is no answer of the model."""
+    captions = []
+    drawn = "fashioncnn.api.classifier.draw_explanation"
+    monkeypatch.setattr(drawn, lambda *arguments: captions.append(arguments[3]))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    photo = fashioncnn.Classifier.load("photo", backend="onnx")
+    (prediction,) = photo.predictions(tmp_path / "noise.png")
+    photo.explain(tmp_path / "noise.png")
+    photo.explain(tmp_path / "noise.png", label="Bag")
+    assert prediction.abstained
+    assert captions[0] == f"abstained ({prediction.name} {prediction.probability:.1%})"
+    assert captions[1].startswith("Bag ")
+
+
 def test_a_notebook_shows_figures_without_pyplot(evaluation):
     png = fashioncnn.plot_confusion_matrix(evaluation)._repr_png_()
     assert png.startswith(b"\x89PNG")

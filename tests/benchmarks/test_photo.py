@@ -218,3 +218,62 @@ def test_seed_with_another_result_is_trained_again(finished, photographs, monkey
     monkeypatch.setattr("fashioncnn.training.run.train_model", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         measure(options, photographs)
+
+
+def test_a_result_of_evaluate_is_no_further_seed(tmp_path, monkeypatch):
+    """``--evaluate runs/photo/report-seed0`` writes ``report-seed0-report.json``."""
+    monkeypatch.setattr(photo, "FOLDER", tmp_path)
+    result = photo.read_result(photo.RESULTS / "photo" / "report-seed0.json")
+    for name in ("report-seed0", "report-seed1", "report-seed0-report", "photo-report"):
+        write_result(tmp_path / f"{name}.json", result)
+    rows = [line.split(" | ")[:2] for line in photo.table().splitlines()[2:]]
+    assert sorted(rows) == [
+        ["| photo-report", "1"],
+        ["| report", "2"],
+        ["| report-seed0-report", "1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["photos", "--evaluate", "photo", "--leave-out", "hat"], "--leave-out"),
+        (["photos", "--evaluate", "photo", "--save-views", "a.npz"], "--evaluate"),
+        (["photos", "--bundle", "models"], "photos"),
+        (["--table", "--fold", "2"], "--fold"),
+        (["photos", "--save-views", "a.npz", "--seeds", "1", "2"], "--seeds"),
+    ],
+    ids=str,
+)
+def test_options_without_effect_are_rejected(call, capsys, options, name):
+    code, line = run(call, capsys, *options)
+    assert (code, f"{name}: has no effect with --" in line) == (2, True)
+
+
+def test_photographs_of_only_some_folders_are_rejected_before_they_are_read(call, capsys, folders):
+    for name in ("shoes", "skirt"):
+        shutil.rmtree(folders / name)
+    code, line = run(call, capsys, folders)
+    assert (code, "photos: lacks the folders shoes, skirt; give the" in line) == (2, True)
+
+
+def test_views_of_other_folders_are_rejected(call, capsys, photographs, tmp_path):
+    path = tmp_path / "views.npz"
+    others = Photographs(
+        photographs.names, photographs.labels, tuple("abcdefghij"), photographs.views
+    )
+    photo.save_sources(photo.Sources(others, [np.zeros((2, 28, 28), np.uint8)]), path)
+    code, line = run(call, capsys, path, "--leave-out", "hat")
+    assert (code, "not a file of --save-views (of the folders a, b" in line) == (1, True)
+
+
+def test_table_shows_the_folder_that_was_left_out():
+    """The AUROC of shorts, which no training image showed, and not that of all folders outside."""
+    lines = [line.split(" | ") for line in photo.table().splitlines()]
+    column = lines[0].index("AUROC outside")
+    by_name = {line[0].removeprefix("| "): line[column] for line in lines}
+    for name in ("shorts", "skirt"):
+        result = photo.read_result(photo.FOLDER / f"report-without-{name}-seed0.json")
+        assert result["left_out"] == name
+        expected = f"{result['auroc_by_folder'][name]:.3f}"
+        assert by_name[f"report-without-{name}"] == expected != f"{result['outside']['auroc']:.3f}"

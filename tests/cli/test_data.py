@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashioncnn.cli import image_bar
 from fashioncnn.settings import SCHEMA
 
+from ..data.test_class_folders import fill
 from ..idx import write_idx
 
 
@@ -157,3 +159,20 @@ def test_contact_sheet_never_replaces_an_image(cli, tmp_path):
         line = cli.fails(2, "data", "sketches", "--sheet", tmp_path / name)
         assert f"{name}: should end in .png" in line
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_of_reading_image_files_is_shown_on_a_terminal(
+    cli, tmp_path, monkeypatch, is_terminal
+):
+    fill(tmp_path / "own", ["ant", "bee"], 8)
+    tracked, names = image_bar.Progress.track, []
+
+    def track(bar, results, total, description):
+        names.append((description, total))
+        return tracked(bar, results, total, description=description)
+
+    monkeypatch.setattr(image_bar.Progress, "track", track)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    cli.ok("data", tmp_path / "own")
+    assert names == ([("reading", 16)] if is_terminal else [])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fashioncnn.inference.predictor import Predictor
 from fashioncnn.models.trained_model import load_model
 from fashioncnn.runs import RunFolder
 
@@ -208,6 +209,9 @@ def test_unknown_class_is_mapped_or_outside(cli, animals, tmp_path):
     fill(other, ["2", "ten", "cow"], 10)
     arguments = ("evaluate", animals[0], "--data", other)
     message = cli.fails(1, *arguments)
+    assert "classes 'cow', 'ten' are not among the model's (0, 1, 2 …); map each to one" in message
+    assert message.endswith("of them with --map 'cow=CLASS' --map 'ten=CLASS'")
+    message = cli.fails(1, *arguments, "--map", "ten=10")
     assert "class 'cow' is not one of the model's (0, 1, 2 …); map it to one of them" in message
     assert message.endswith("with --map 'cow=CLASS'")
     metrics = cli.json(*arguments, "--map", "ten=10", "--map", "cow=")
@@ -325,6 +329,35 @@ def test_kaggle_table_is_trained_on_and_evaluated(cli, tmp_path, small):
     cli.ok("train", *QUICK, "--data", tmp_path / "a.csv", "--out", "r")
     assert cli.json("evaluate", "r")["n"] == 50
     assert cli.json("evaluate", "r", "--data", tmp_path / "a.csv")["n"] == 50
+
+
+def test_images_are_predicted_once(cli, animals, tmp_path, monkeypatch):
+    """Also for accuracy against coverage and the page: thousands of photographs take minutes."""
+    fill(tmp_path / "other", ["2", "10", "cow"], 10)
+    predict, calls = Predictor.predict_views, []
+    monkeypatch.setattr(
+        Predictor,
+        "predict_views",
+        lambda self, views: calls.append(len(views)) or predict(self, views),
+    )
+    options = "--map", "cow=", "--map", "10=10,3", "--tta", "flip", "--page", "page.html"
+    metrics = cli.json("evaluate", animals[0], "--data", tmp_path / "other", *options)
+    assert calls == [30]
+    assert [row["names"] for row in metrics["per_label_set"]] == [["2"], ["3", "10"]]
+    page = Path("page.html").read_text()
+    assert "3 or 10" in page
+    assert "An image with several correct classes counts in the row of the most probable" in page
+
+
+def test_page_shows_loss_and_calibration_at_the_temperature_of_predictions(cli, animals, tmp_path):
+    fill(tmp_path / "other", ["2", "10"], 10)
+    arguments = "evaluate", "photo-zero-shot", "--data", tmp_path / "other", "--page", "page.html"
+    maps = "--map", "2=Bag", "--map", "10=Coat"
+    calibrated = cli.json(*arguments, *maps)["calibrated"]
+    page = Path("page.html").read_text()
+    for key, name in (("loss", "cross-entropy loss"), ("ece", r"calibration error \(ECE\)")):
+        card = rf"<b>{calibrated[key]:.4f}</b><span>{name}, at temperature 0.72</span>"
+        assert re.search(card, page)
 
 
 def test_page_never_replaces_another_file(cli, animals, tmp_path):

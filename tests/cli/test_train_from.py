@@ -138,3 +138,79 @@ def test_from_takes_data_of_every_kind(cli, tmp_path, small, kind):
     preprocessing = load_model(Path("r")).spec.preprocessing
     assert preprocessing == load_model(Path("photo-zero-shot")).spec.preprocessing
     assert cli.json("evaluate", "r", "--split", "validation")["n"] == 12
+
+
+@pytest.fixture
+def closet(tmp_path):
+    """Return a folder of three folders; those of the recipe `photo` and others."""
+    for level, name in enumerate(("pants", "shoes", "hat")):
+        (tmp_path / "closet" / name).mkdir(parents=True)
+        for i in range(6):
+            image = Image.new("L", (28, 28), 60 * level + i)
+            image.save(tmp_path / "closet" / name / f"{i}.png")
+    return tmp_path / "closet"
+
+
+MAPS = "[data.map]\npants = ['1']\nshoes = ['5', '7']\nhat = []\nskirt = []\ndress = ['3']\n"
+
+
+def test_map_of_settings_may_have_classes_that_the_data_lacks(cli, trained, closet):
+    """As that of the recipe photo, for a closet without skirts."""
+    Path("own.toml").write_text(MAPS)
+    arguments = ["train", *PLACE, "--epochs", "1", "--from", trained, "--data", closet]
+    code, _, err = cli(*arguments, "--config", "own.toml", "--validation", "0", "--out", "r")
+    assert code == 0
+    assert "closet: has no class skirt, dress, which data.map names" in err
+    assert RunFolder(Path("r")).settings().data.classes == tuple(str(i) for i in range(10))
+    message = cli.fails(2, *arguments, "--config", "own.toml", "--map", "skirt=3")
+    assert "map skirt: " in message
+    cli.ok(*arguments, "--map", "own.toml", "--validation", "0", "--out", "s")
+
+
+def test_unknown_classes_are_reported_before_images_are_decoded(cli, trained, closet):
+    """Decoding thousands of photographs takes minutes."""
+    (closet / "hat").rename(closet / "cap")
+    (closet / "pants").rename(closet / "jeans")
+    (closet / "shoes" / "0.png").write_bytes(b"broken")
+    Path("own.toml").write_text(MAPS)
+    expected = (
+        "closet: classes 'cap', 'jeans' are not among the model's (0, 1, 2 …); map each to one of "
+        "them with --map 'cap=CLASS' --map 'jeans=CLASS'"
+    )
+    options = ["--data", closet, "--map", "own.toml"]
+    for command in (["train", *PLACE, "--from", trained], ["evaluate", trained]):
+        assert expected in cli.fails(1, *command, *options)
+        assert "map hot: " in cli.fails(2, *command, *options, "--map", "hot=")
+        maps = ["--map", "cap=", "--map", "jeans=1"]
+        assert "0.png: not a" in cli.fails(1, *command, *options, *maps)
+
+
+def test_rehearsal_reads_the_official_files_that_the_environment_names(
+    cli, trained, closet, monkeypatch
+):
+    source = RunFolder(Path(trained)).settings().data.source
+    monkeypatch.setenv("FASHIONCNN_DATA", source)
+    Path("own.toml").write_text(MAPS)
+    arguments = ["train", *PLACE, "--from", trained, "--data", closet, "--offline"]
+    arguments += ["--config", "own.toml", "--set", "data.rehearsal=4", "--out", "r"]
+    message = cli.fails(1, *arguments)  # other files than the official ones
+    assert "Fashion-MNIST is not available: " in message
+    assert message.endswith("; set FASHIONCNN_DATA or data.rehearsal_source to its folder")
+    monkeypatch.setattr("fashioncnn.data.idx_folders.is_official_file", lambda *_: True)
+    message = cli.fails(1, *arguments)  # found, but the model has other names for the classes
+    assert "data.rehearsal: fashion-mnist, modified has the classes T-shirt/top" in message
+
+
+def test_calibration_on_few_images_is_noted(cli, trained, closet):
+    arguments = ["train", *PLACE, "--epochs", "1", "--from", trained, "--data", closet]
+    arguments += ["--config", "own.toml", "--set", "training.abstain_below=auto"]
+    Path("own.toml").write_text(MAPS)
+    code, _, err = cli(*arguments, "--validation", "6", "--out", "r")
+    assert code == 0
+    assert "temperature, confidence and threshold are fitted on 4 images of the validation" in err
+    code, _, err = cli(
+        *arguments, "training.calibration_folds=3", "--validation", "0", "--out", "s"
+    )
+    assert code == 0
+    assert "fitted on" not in err
+    assert json.loads(Path("s/model/config.json").read_text())["ood_detector"] is not None

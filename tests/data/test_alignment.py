@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from fashioncnn.data.alignment import UnknownClassError, align_classes, mapped_names
+from fashioncnn.data.alignment import (
+    UnknownClassError,
+    align_classes,
+    check_names,
+    mapped_names,
+    without_missing,
+)
 from fashioncnn.data.dataset import FASHION_MNIST_CLASSES, Dataset
 from fashioncnn.errors import UsageError
 
@@ -43,7 +49,7 @@ def test_integers_as_labels_are_reported():
 
 @pytest.mark.parametrize("labels", [("Bag", "bags"), ("Bag", "3"), ("0", "12")])
 def test_unknown_class_is_rejected(labels):
-    with pytest.raises(UnknownClassError, match=r"is not one of the model's \(T-shirt/top, T"):
+    with pytest.raises(UnknownClassError, match=r"not (one of|among) the model's \(T-shirt/top, T"):
         align_classes(make(*labels * 2), FASHION_MNIST_CLASSES)
 
 
@@ -107,3 +113,27 @@ def test_sets_of_classes_are_strata_and_change_the_hash():
 def test_classes_after_mapping_are_in_natural_order():
     mapping = {"shoes": ["b", "size 10"], "hat": []}
     assert mapped_names(("hat", "shoes", "size 9"), mapping) == ("b", "size 9", "size 10")
+
+
+def test_all_unknown_classes_are_reported_together():
+    names = ["caps", "Coat", *(f"own {i}" for i in range(12))]
+    message = (
+        r"closet: classes 'caps', 'own 0', .*'own 8' and 3 more are not among the model's "
+        r"\(T-shirt/top, Trouser, Pullover …\); map each to one of them$"
+    )
+    with pytest.raises(UnknownClassError, match=message) as raised:
+        check_names(names, FASHION_MNIST_CLASSES, {}, "closet")
+    assert raised.value.names == tuple(name for name in names if name != "Coat")
+    options = str(raised.value.with_options())
+    assert options.endswith(
+        " with " + " ".join(f"--map '{n}=CLASS'" for n in raised.value.names[:10])
+    )
+    check_names(["caps", "Coat"], FASHION_MNIST_CLASSES, {"caps": []}, "closet")
+
+
+def test_names_of_a_mapping_that_data_lacks_are_left_out():
+    mapping = {"pants": ["Trouser"], "hat": [], "sock": []}
+    assert without_missing(mapping, ("pants",), {"sock"}) == (
+        {"pants": ["Trouser"], "sock": []},
+        ["hat"],
+    )

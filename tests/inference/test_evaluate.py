@@ -13,6 +13,7 @@ from fashioncnn.evaluation.metrics import accuracy, cross_entropy
 from fashioncnn.evaluation.predictions import load_predictions
 from fashioncnn.inference.evaluate import (
     check_compatible,
+    confidence_metrics,
     evaluate_split,
     evaluation_splits,
     model_metrics,
@@ -181,3 +182,68 @@ def test_a_split_without_images_of_the_classes_is_rejected(evaluate, split):
     labels, allowed = np.zeros(len(split), np.uint8), np.zeros((len(split), 3), bool)
     with pytest.raises(DataError, match="no image of the test split belongs to a class"):
         evaluate(replace(split, labels=labels, allowed=allowed))
+
+
+@pytest.fixture
+def shoes(split):
+    """Return images of c, of a or b, and of none of the classes."""
+    allowed = np.zeros((20, 3), bool)
+    allowed[:8, 2] = allowed[8:16, :2] = True
+    return replace(split, labels=allowed.argmax(1).astype(np.uint8), allowed=allowed)
+
+
+def test_accuracy_of_label_sets(evaluate, make_predictor, shoes):
+    """The label among several is chosen by the model, so that each would look accurate."""
+    metrics, _ = evaluate(shoes, folder=None)
+    predicted = make_predictor().predict_views(shoes.all_views).probabilities.argmax(1)
+    hits = [int((predicted[8:16] < 2).sum()), int((predicted[:8] == 2).sum())]
+    assert metrics["partial_labels"] == 8
+    assert metrics["per_label_set"] == [
+        {
+            "codes": codes,
+            "names": names,
+            "n": 8,
+            "correct": correct,
+            "accuracy": correct / 8,
+            "errors": 8 - correct,
+        }
+        for codes, names, correct in zip([[0, 1], [2]], [["a", "b"], ["c"]], hits, strict=True)
+    ]
+
+
+def test_no_label_sets_without_partial_labels(evaluate, shoes):
+    inside = replace(shoes, allowed=shoes.allowed & (np.arange(3) != 1))
+    metrics, _ = evaluate(inside, folder=None)
+    assert metrics["partial_labels"] == 0
+    assert "per_label_set" not in metrics
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_metrics_of_known_predictions_are_the_same(make_predictor, backend, dataset, shoes, tta):
+    predictor = make_predictor(tta=tta, temperature=0.5)
+    views = tuple(np.stack([image, 255 - image]) for image in shoes.images)
+    several = replace(shoes, views=views)
+    description = ModelDescription(
+        **dict(predictor.spec), parameters=5, multiply_adds=7, weights_sha256="0"
+    )
+    arguments = predictor, description, dataset, several, "test"
+    predictions = predictor.predict_views(several.all_views)
+    backend.batches.clear()
+    metrics = evaluate_split(*arguments, predictions=predictions)
+    assert not backend.batches
+    expected = evaluate_split(*arguments)
+    assert metrics["confusion"] == expected["confusion"]
+    assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+
+
+def test_accuracy_of_the_answers(make_predictor, shoes):
+    predictor = make_predictor()
+    predictions = predictor.predict_views(shoes.all_views)
+    correct = predictions.probabilities.argmax(1) == shoes.correct_labels(predictions.probabilities)
+    answered = np.arange(20) % 3 > 0
+    some = replace(predictions, abstained=~answered)
+    metrics = confidence_metrics(some, shoes, 0.5)
+    assert metrics["abstained"] == (~answered[:16]).sum()
+    assert metrics["answered_accuracy"] == correct[:16][answered[:16]].mean()
+    none = replace(predictions, abstained=np.ones(20, bool))
+    assert confidence_metrics(none, shoes, 0.5)["answered_accuracy"] is None

@@ -12,6 +12,7 @@ from fashioncnn.reporting.tables import (
     Table,
     class_summary,
     confused_pairs_table,
+    coverage_table,
     escape_markdown,
     format_mean_std,
     metrics_table,
@@ -199,3 +200,29 @@ def test_latex_escapes_every_special_character():
         r"\textgreater{}\textbar{} & 1 $\pm$ 2 -- 3 \\"
     )
     assert lines[-1] == "% n\N{REPLACEMENT CHARACTER}o"
+
+
+def test_images_of_several_correct_classes_are_a_row_of_their_own(evaluation):
+    sets = [
+        {
+            "codes": [0],
+            "names": ["T-shirt/top"],
+            "n": 4,
+            "correct": 3,
+            "accuracy": 0.75,
+            "errors": 1,
+        },
+        {"codes": [5, 7], "names": ["a", "b"], "n": 2, "correct": 2, "accuracy": 1.0, "errors": 0},
+    ]
+    table = per_class_table({**evaluation, "partial_labels": 2, "per_label_set": sets})
+    assert table.rows == (("0", "T-shirt/top", "75.00%", "1"), ("5, 7", "a or b", "100.00%", "0"))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "text"),
+    [(0.9, "Abstained: 2 of 12 images; accuracy on the others 90.00%."), (None, "of 12 images.")],
+)
+def test_accuracy_of_answers_is_beside_the_abstentions(accuracy, text):
+    metrics = {"coverage": [], "abstained": 2, "n": 12, "outside": None}
+    note = coverage_table({**metrics, "answered_accuracy": accuracy}).note
+    assert note.endswith(text)

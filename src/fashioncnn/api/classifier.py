@@ -34,7 +34,7 @@ from fashioncnn.environment import require_modules
 from fashioncnn.errors import DataError, UsageError
 from fashioncnn.inference.arrays import as_views, load_images
 from fashioncnn.inference.evaluate import model_metrics, predict_split
-from fashioncnn.inference.explain import draw_explanation
+from fashioncnn.inference.explain import caption_of, draw_explanation
 from fashioncnn.inference.predictor import Prediction
 from fashioncnn.loading import BackendChoice, check_backend, loaded_with_torch, save_loaded
 from fashioncnn.new_folder import NotVacantError, new_folder
@@ -283,7 +283,8 @@ class Classifier(Estimator):
         code = int(probabilities.argmax())
         if label is not None:
             code = int(encode_labels([label], names, "explain: label")[0])
-        caption = f"{names[code]} {100 * probabilities[code]:.1f}%"
+        abstained = prediction.abstained and label is None
+        caption = caption_of(names[code], float(probabilities[code]), abstained=abstained)
         return draw_explanation(fitted.predictor.backend, views, code, caption)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803

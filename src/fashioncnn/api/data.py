@@ -201,8 +201,8 @@ def evaluation_data(
     try:
         dataset = align_classes(dataset, spec.labels, notify=warn)
     except UnknownClassError as error:
-        remedy = "rename it, or leave it out"
-        raise UnknownClassError(error.source, error.name, spec.labels, remedy) from None
+        remedy = "rename {it}, or leave {it} out"
+        raise UnknownClassError(error.source, error.names, spec.labels, remedy) from None
     check_compatible(spec, dataset)
     return dataset, dataset.require_test()
 

@@ -14,8 +14,10 @@ from fashioncnn.errors import DataError, MissingExtraError, QualityGateError, Us
 
 if TYPE_CHECKING:
     from fashioncnn.artifacts.model_folder import ModelDescription
+    from fashioncnn.artifacts.spec import ModelSpec
     from fashioncnn.data.alignment import ClassMapping
     from fashioncnn.data.dataset import Dataset, Split
+    from fashioncnn.inference.predictor import Predictions, Predictor
     from fashioncnn.loading import LoadedModel
     from fashioncnn.runs import RunFolder
     from fashioncnn.settings import Settings
@@ -118,6 +120,8 @@ def evaluate_one(
     from fashioncnn.cli.class_map import mapping_of_files, mapping_of_names
     from fashioncnn.cli.evaluate_data import is_data_of, load_data, with_classes_of
     from fashioncnn.cli.models import load_for
+    from fashioncnn.inference.evaluate import check_split, confidence_metrics
+    from fashioncnn.inference.predictor import Predictor
 
     loaded = load_for(model, load.backend, load.device, load.network)
     run = _find_run(model)
@@ -134,6 +138,7 @@ def evaluate_one(
         spec,
         run,
         {**optional, **of_names},
+        of_names,
         skip_broken=load.skip_broken,
         offline=load.offline,
     )
@@ -149,9 +154,20 @@ def evaluate_one(
     if run is not None and not _can_store(run, loaded):
         run = None
     is_other = load.data is not None and run is None
-    metrics, summary = _evaluate(loaded, dataset, splits, split, tta, run, settings, is_other)
-    if page is not None:
-        write_page(page, metrics, loaded, splits[split], tta)
+    spec = loaded.spec if tta == "auto" else loaded.spec.replace(tta=tta)
+    predictor, predictions = Predictor(loaded.predictor.backend, spec), None
+    if is_other or page is not None:
+        check_split(spec, dataset, splits[split], split)
+        predictions = predictor.predict_views(splits[split].all_views)
+    metrics, summary = _evaluate(
+        loaded, predictor, predictions, dataset, splits, split, run, settings
+    )
+    if tta == "flip":
+        metrics["tta"] = tta
+    if predictions is not None and is_other:
+        metrics |= confidence_metrics(predictions, splits[split], spec.abstain_below)
+    if predictions is not None and page is not None:
+        _write_page(page, metrics, predictions, splits[split], spec)
     return metrics, summary
 
 
@@ -168,15 +184,13 @@ def _check_page(path: Path) -> None:
     require_own(path, "name another file")
 
 
-def write_page(path: Path, metrics: Metrics, model: LoadedModel, split: Split, tta: TTA) -> None:
+def _write_page(
+    path: Path, metrics: Metrics, predictions: Predictions, split: Split, spec: ModelSpec
+) -> None:
     """Write the page of one evaluation."""
     from fashioncnn.inference.evaluate import confidence_metrics
-    from fashioncnn.inference.predictor import Predictor
     from fashioncnn.reporting.evaluation_page import write_evaluation_page
 
-    spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
-    predictor = Predictor(model.predictor.backend, spec)
-    predictions = predictor.predict_views(split.all_views)
     confidence = confidence_metrics(predictions, split, spec.abstain_below)
     write_evaluation_page(path, {**metrics, **confidence}, predictions, split, spec.labels)
     note(f"page: {path}")
@@ -232,20 +246,18 @@ def _splits(
 
 def _evaluate(
     model: LoadedModel,
+    predictor: Predictor,
+    predictions: Predictions | None,
     dataset: Dataset,
     splits: dict[str, Split],
     split: str,
-    tta: TTA,
     run: RunFolder | None,
     settings: Settings | None,
-    is_other: bool,
 ) -> tuple[Metrics, Metrics | None]:
     """Return the metrics; for a run, update its files and return its summary as well."""
-    from fashioncnn.inference.evaluate import confidence_metrics, evaluate_split
-    from fashioncnn.inference.predictor import Predictor
+    from fashioncnn.inference.evaluate import evaluate_split
 
-    spec = model.spec if tta == "auto" else model.spec.replace(tta=tta)
-    predictor, description = Predictor(model.predictor.backend, spec), model.description
+    description = model.description
     with run.lock() if run else nullcontext():
         metrics = evaluate_split(
             predictor,
@@ -255,12 +267,10 @@ def _evaluate(
             split,
             run=run,
             precision=model.precision,
+            predictions=predictions,
         )
         if run is None or settings is None:
-            if is_other:
-                predictions = predictor.predict_views(splits[split].all_views)
-                metrics |= confidence_metrics(predictions, splits[split], spec.abstain_below)
-            return metrics if tta != "flip" else {**metrics, "tta": "flip"}, None
+            return metrics, None
         return metrics, _update_run(run, settings, description, metrics, dataset, splits)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fashioncnn.cli.console import note
-from fashioncnn.errors import DataError, UsageError
+from fashioncnn.errors import UsageError
 
 if TYPE_CHECKING:
     from fashioncnn.artifacts.spec import ModelSpec
@@ -21,27 +22,46 @@ def load_data(
     spec: ModelSpec,
     run: RunFolder | None,
     mapping: ClassMapping,
+    required: Collection[str],
     *,
     skip_broken: bool,
     offline: bool,
 ) -> Dataset:
-    """Return the data to evaluate on; that which is given has no split to hold out."""
+    """Return the data to evaluate on; that which is given has no split to hold out.
+
+    Args:
+        data: its source; None for that of the run or model.
+        spec: of the model.
+        run: that is evaluated, or None.
+        mapping: classes of the model by class of the data.
+        required: names in `mapping` that the data has to have.
+        skip_broken: leave out image files that cannot be read.
+        offline: never download.
+    """
     from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.alignment import UnknownClassError, check_names, without_missing
     from fashioncnn.data.dataset import is_dataset
 
+    def check_classes(names: Sequence[str], source: str) -> None:
+        check_names(names, spec.labels, without_missing(mapping, names, required)[0], source)
+
     settings = run.settings() if run else None
-    dataset = load_for(
-        data or _default_source(spec, settings),
-        spec.preprocessing.image_size,
-        offline=offline,
-        for_evaluation=data is not None,
-        skip_broken=skip_broken
-        or (data is None and settings is not None and settings.data.skip_broken),
-        class_names=spec.labels,
-        views=spec.preprocessing.views,
-        channels=spec.preprocessing.channels,
-        hold_out_min=0 if settings is None else settings.data.hold_out_min,
-    )
+    try:
+        dataset = load_for(
+            data or _default_source(spec, settings),
+            spec.preprocessing.image_size,
+            offline=offline,
+            for_evaluation=data is not None,
+            skip_broken=skip_broken
+            or (data is None and settings is not None and settings.data.skip_broken),
+            class_names=spec.labels,
+            views=spec.preprocessing.views,
+            channels=spec.preprocessing.channels,
+            hold_out_min=0 if settings is None else settings.data.hold_out_min,
+            check_classes=check_classes,
+        )
+    except UnknownClassError as error:
+        raise error.with_options() from None
     if data is not None and not len(dataset.train) and dataset.test is not None:
         dataset = _without_training_images(dataset, dataset.test, spec, run, mapping)
     if not is_dataset(spec.dataset, dataset.name):
@@ -84,7 +104,7 @@ def with_classes_of(spec: ModelSpec, dataset: Dataset, mapping: ClassMapping) ->
     try:
         return align_classes(dataset, spec.labels, mapping, note)
     except UnknownClassError as error:
-        raise DataError(f"{error} with --map '{error.name}=CLASS'") from None
+        raise error.with_options() from None
 
 
 def _default_source(spec: ModelSpec, settings: Settings | None) -> str | None:

@@ -75,10 +75,8 @@ class Source:
         try:
             dataset = align_classes(loaded, spec.labels, {}, note)
         except UnknownClassError as error:
-            raise DataError(
-                f"{loaded.source}: class '{error.name}' is not one of the model's "
-                f"({', '.join(spec.labels[:3])} …); leave it out, or rename it"
-            ) from None
+            remedy = "leave {it} out, or rename {it}"
+            raise UnknownClassError(error.source, error.names, spec.labels, remedy) from None
         train, validation = hold_out(dataset, _data_config(model, dataset))
         if validation is None or not len(validation) or not len(train):
             raise UsageError(

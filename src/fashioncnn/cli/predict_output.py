@@ -45,8 +45,9 @@ def conclude(counts: Counts) -> None:
     """
     if counts.abstained:
         note(
-            f"abstained on {counts.abstained:,} of {plural(counts.images, 'image')}, which may "
-            "show none of the classes: the confidence is below the threshold (--abstain-below)"
+            f"abstained on {counts.abstained:,} of {plural(counts.images, 'image')}: the "
+            "confidence is below the threshold (--abstain-below); such an image may show none of "
+            "the classes, or one that is unclear"
         )
     if counts.several:
         more = f" and {counts.more:,} more" if counts.more else ""
@@ -149,12 +150,11 @@ def _explain(prediction: Prediction, predictor: Predictor, path: Path) -> None:
     views, probabilities = prediction.views, prediction.probabilities
     if views is None or probabilities is None:
         return
-    from fashioncnn.inference.explain import draw_explanation
+    from fashioncnn.inference.explain import caption_of, draw_explanation
 
     label = int(probabilities.argmax())
-    caption = f"{predictor.spec.labels[label]} {100 * probabilities[label]:.1f}%"
-    if prediction.abstained:
-        caption = f"abstained ({caption})"
+    name, probability = predictor.spec.labels[label], float(probabilities[label])
+    caption = caption_of(name, probability, abstained=prediction.abstained)
     image = draw_explanation(predictor.backend, views, label, caption)
     with writing("--explain", path):
         write_png(path, image)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fashioncnn._version import __version__
 from fashioncnn.errors import FashionCNNError, UsageError
 
 if TYPE_CHECKING:
@@ -271,5 +272,5 @@ def describe(settings: Settings, dataset: Dataset, initial: str | None = None) -
     teachers = settings.distillation.teachers
     values["distillation"]["teachers"] = [load_model(Path(name)).sha256 for name in teachers]
     values["data"]["sha256"] = dataset.training_sha256
-    packages = {name: version(name) for name in ("fashioncnn", "torch")}
+    packages = {"fashioncnn": __version__, "torch": version("torch")}
     return {**values, "initial": initial, "packages": packages}

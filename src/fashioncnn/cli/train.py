@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -165,11 +165,9 @@ def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
 
     require_modules("train")
     from fashioncnn.cli.console import note
-    from fashioncnn.cli.datasets import load_for
     from fashioncnn.cli.models import load_initial
     from fashioncnn.cli.networks import import_given
     from fashioncnn.cli.train_run import note_missing_kernels
-    from fashioncnn.data.options import load_arguments
     from fashioncnn.devices import configure_process, resolve_device
     from fashioncnn.training.prepare import (
         describe_transfer,
@@ -188,7 +186,7 @@ def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
         labels = () if initial is None else initial.spec.labels
         settings = override(settings, {"data.map": parse_mapping(options.mapping, labels)})
     settings = settings_of_weights(settings, initial)
-    dataset = load_for(settings.data.source, offline=offline, **load_arguments(settings.data))
+    dataset = _load(settings, options.mapping, offline=offline)
     requested = settings.runtime
     settings = prepare_settings(settings, dataset, initial, custom, ranks.world_size)
     if requested.kernels == "auto":
@@ -198,6 +196,23 @@ def _prepare(options: Options, ranks: Ranks, *, offline: bool) -> Prepared:
             note(line)
     selected = requested.precision == "auto"
     return Prepared(settings, dataset, initial, custom, seeds, selected)
+
+
+def _load(settings: Settings, mapping: list[str], *, offline: bool) -> Dataset:
+    """Return the dataset to train on; it has to have the classes that ``--map`` names."""
+    from fashioncnn.cli.class_map import mapping_of_names
+    from fashioncnn.cli.datasets import load_for
+    from fashioncnn.data.alignment import UnknownClassError
+    from fashioncnn.data.options import load_arguments
+
+    arguments = load_arguments(settings.data)
+    if mapping:
+        required = frozenset(mapping_of_names(mapping, settings.data.classes or ()))
+        arguments["class_map"] = replace(arguments["class_map"], required=required)
+    try:
+        return load_for(settings.data.source, offline=offline, **arguments)
+    except UnknownClassError as error:
+        raise error.with_options() from None
 
 
 def _resolve(options: Options) -> tuple[Settings, tuple[int, ...] | None]:

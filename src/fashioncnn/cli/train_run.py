@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from fashioncnn.training.ranks import Ranks
 
 
+MIN_CALIBRATION = 50
+"""Images of the classes below which a note says that the calibration is not reliable."""
+
+
 def train_run(
     run: RunFolder,
     settings: Settings,
@@ -215,7 +219,7 @@ def note_missing_kernels(settings: Settings) -> None:
 
 def _note_start(run: RunFolder, settings: Settings, dataset: Dataset, ranks: Ranks) -> None:
     runtime, distillation = settings.runtime, settings.distillation
-    train, _ = training_splits(dataset, settings.data)
+    train, validation = training_splits(dataset, settings.data)
     parts = [plural(len(train), "image"), plural(settings.training.epochs, "epoch")]
     if distillation.ensemble_size:
         teachers = plural(distillation.ensemble_size, "teacher")
@@ -238,6 +242,13 @@ def _note_start(run: RunFolder, settings: Settings, dataset: Dataset, ranks: Ran
     if patience >= epochs:
         note(f"patience = {patience}: has no effect in {plural(epochs, 'epoch')}")
     note_slow_runtime(runtime)
+    inside = 0 if validation is None else int(validation.in_classes.sum())
+    if settings.training.abstain_below == "auto" and 0 < inside < MIN_CALIBRATION:
+        note(
+            f"temperature, confidence and threshold are fitted on {plural(inside, 'image')} of the "
+            "validation split, too few to be reliable; with --validation 0 --set "
+            "training.calibration_folds=3 they are fitted by cross-validation"
+        )
     if distillation.teachers and settings.data.validation:
         note(
             "a teacher that was trained on images of the validation split makes the validation "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,28 +16,42 @@ from fashioncnn.errors import DataError, UsageError, nearest
 
 ClassMapping = Mapping[str, Sequence[str]]
 """Classes of the model by class of the data."""
+MAP_IT = "map {it} to one of them"
+MAX_LISTED = 10
+"""Classes that a message names."""
 _INTEGER = re.compile(r"\d{1,9}")
 
 
 class UnknownClassError(DataError):
-    """A class of a dataset is not one of the model's.
+    """Classes of a dataset are not the model's.
 
     Args:
         source: of the dataset.
-        name: of the class.
+        names: of these classes, at least one.
         labels: class names of the model.
-        remedy: what to do.
+        remedy: what to do, with ``{it}`` for the classes.
     """
 
     def __init__(
-        self, source: str, name: str, labels: Sequence[str], remedy: str = "map it to one of them"
+        self, source: str, names: Sequence[str], labels: Sequence[str], remedy: str = MAP_IT
     ) -> None:
         few = ", ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
-        super().__init__(
-            f"{source}: class '{name}' is not one of the model's ({few}){nearest(name, labels)}; "
-            f"{remedy}"
-        )
-        self.source, self.name = source, name
+        remedy = remedy.format(it="it" if len(names) == 1 else "each")
+        if len(names) == 1:
+            what = (
+                f"class '{names[0]}' is not one of the model's ({few}){nearest(names[0], labels)}"
+            )
+        else:
+            listed = ", ".join(f"'{name}'" for name in names[:MAX_LISTED])
+            more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+            what = f"classes {listed}{more} are not among the model's ({few})"
+        super().__init__(f"{source}: {what}; {remedy}")
+        self.source, self.names = source, tuple(names)
+
+    def with_options(self) -> DataError:
+        """Return the error with the options of the command line that map the classes."""
+        options = " ".join(f"--map '{name}=CLASS'" for name in self.names[:MAX_LISTED])
+        return DataError(f"{self} with {options}")
 
 
 def align_classes(
@@ -66,14 +80,13 @@ def align_classes(
     """
     if dataset.class_names == labels and not mapping:
         return dataset
-    given = _check_mapping(mapping or {}, dataset, labels)
-    found, are_labels = _match(dataset.class_names, labels)
-    by_name = [None if position is None else [position] for position in found]
-    targets = [given.get(n, p) for n, p in zip(dataset.class_names, by_name, strict=True)]
-    if are_labels and not given:
+    targets, are_labels = _find_targets(dataset.class_names, labels, mapping or {}, dataset.source)
+    if are_labels and not mapping:
         few = ", ".join(dataset.class_names[:3])
         notify(f"{dataset.source}: the class names {few} … are read as labels of the model")
-    table = _class_table(dataset, targets, labels)
+    table = np.zeros((len(targets), len(labels)), bool)
+    for row, positions in enumerate(targets):
+        table[row, positions] = True
     train, test, validation = (
         None if split is None else _relabel(split, table)
         for split in (dataset.train, dataset.test, dataset.validation)
@@ -83,20 +96,46 @@ def align_classes(
     return replace(dataset, class_names=labels, train=train, test=test, validation=validation)
 
 
-def _class_table(
-    dataset: Dataset, targets: Sequence[list[int] | None], labels: Sequence[str]
-) -> NDArray[np.bool_]:
-    """Return which of the model's classes are correct for a class of the dataset.
+def check_names(
+    names: Sequence[str], labels: Sequence[str], mapping: ClassMapping, source: str
+) -> None:
+    """Raise the errors of `align_classes` for a dataset that is not read yet.
 
-    Returns:
-        (classes of the dataset, classes of the model) bool.
+    Args:
+        names: of the dataset's classes.
+        labels: see `align_classes`.
+        mapping: see `align_classes`.
+        source: of the dataset.
     """
-    table = np.zeros((len(targets), len(labels)), bool)
-    for row, (name, positions) in enumerate(zip(dataset.class_names, targets, strict=True)):
-        if positions is None:
-            raise UnknownClassError(dataset.source, name, labels)
-        table[row, positions] = True
-    return table
+    if tuple(names) != tuple(labels) or mapping:
+        _find_targets(names, labels, mapping, source)
+
+
+def without_missing(
+    mapping: ClassMapping, names: Sequence[str], required: Collection[str] = ()
+) -> tuple[dict[str, Sequence[str]], list[str]]:
+    """Return the mapping of the names that a dataset has, and the other names.
+
+    Args:
+        mapping: such as that of a recipe, which is for more classes than a user's data has.
+        names: of the dataset's classes.
+        required: names that stay in the mapping, so that `align_classes` rejects missing ones.
+    """
+    kept = {n: mapping[n] for n in mapping if n in names or n in required}
+    return kept, [name for name in mapping if name not in kept]
+
+
+def _find_targets(
+    names: Sequence[str], labels: Sequence[str], mapping: ClassMapping, source: str
+) -> tuple[list[list[int]], bool]:
+    """Return the positions in `labels` of each class, and whether the names are positions."""
+    given = _check_mapping(mapping, names, labels, source)
+    found, are_labels = _match(names, labels)
+    by_name = [None if position is None else [position] for position in found]
+    targets = [given.get(name, p) for name, p in zip(names, by_name, strict=True)]
+    if unknown := [name for name, p in zip(names, targets, strict=True) if p is None]:
+        raise UnknownClassError(source, unknown, labels)
+    return [positions for positions in targets if positions is not None], are_labels
 
 
 def mapped_names(names: Sequence[str], mapping: ClassMapping) -> tuple[str, ...]:
@@ -133,14 +172,13 @@ def _plain(name: str) -> str:
 
 
 def _check_mapping(
-    mapping: ClassMapping, dataset: Dataset, labels: Sequence[str]
+    mapping: ClassMapping, names: Sequence[str], labels: Sequence[str], source: str
 ) -> dict[str, list[int]]:
     """Return the positions in `labels` by name of the dataset's class."""
     positions = {}
     for name, targets in mapping.items():
-        if name not in dataset.class_names:
-            hint = nearest(name, dataset.class_names)
-            raise UsageError(f"map {name}: {dataset.source} has no such class{hint}")
+        if name not in names:
+            raise UsageError(f"map {name}: {source} has no such class{nearest(name, names)}")
         for target in targets:
             if target not in labels:
                 raise UsageError(

@@ -47,6 +47,7 @@ def read_class_folders(folder: Path, options: LoadOptions) -> Dataset:
         folders = {"test" if options.for_evaluation else "train": folder}
     first = next(role for role in ROLES if role in folders)
     class_names = _class_names(folders[first], options, MIN_CLASSES if first == "train" else 1)
+    options.check_classes(class_names, str(folder))
     skipped = SkippedFiles()
     files = {role: _find_files(path, class_names, first, skipped) for role, path in folders.items()}
     if message := skipped.describe():

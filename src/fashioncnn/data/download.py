@@ -20,6 +20,11 @@ MIRRORS = (
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
 """Publishers of the official files: Zalando Research, Keras, Zalando Research's repository."""
+REMEDY = (
+    "give its folder with --data or FASHIONCNN_DATA, or use the built-in drawings with --data "
+    "sketches"
+)
+"""What to do where the files are not available."""
 MAX_OFFICIAL_BYTES = 64 << 20
 """Larger files are not the official ones, whatever their SHA-256; the largest has 47 MB."""
 
@@ -98,6 +103,7 @@ def fetch_fashion_mnist(
     notify: Callable[[str], None] = lambda _: None,
     progress: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    remedy: str = REMEDY,
 ) -> Path:
     """Return the cache folder with the four official files; download those that are missing.
 
@@ -111,6 +117,7 @@ def fetch_fashion_mnist(
         notify: called with a one-line message before each attempt.
         progress: show a progress bar on stderr.
         limits: when a mirror is given up.
+        remedy: what a message says to do where the files are not available.
 
     Raises:
         DataError: a file is missing or damaged, and no mirror provided it.
@@ -122,9 +129,12 @@ def fetch_fashion_mnist(
             continue
         if offline:
             problem = "damaged" if path.exists() else "missing"
-            raise _unavailable(f"{path} is {problem}, and --offline is set")
+            raise _unavailable(f"{path} is {problem}, and --offline is set", remedy)
         folder.mkdir(parents=True, exist_ok=True)
-        _download(file, path, mirrors, notify, progress, limits)
+        failures = _download(file, path, mirrors, notify, progress, limits)
+        if failures:
+            reasons = "; ".join(failures)
+            raise _unavailable(f"{path.name} could not be downloaded ({reasons})", remedy)
     return folder
 
 
@@ -135,8 +145,8 @@ def _download(
     notify: Callable[[str], None],
     progress: bool,
     limits: Limits,
-) -> None:
-    """Write the file from the first mirror that provides it."""
+) -> list[str]:
+    """Write the file from the first mirror that provides it; if none does, return why not."""
     failures = []
     for mirror in mirrors:
         host = mirror.split("/")[2]
@@ -154,8 +164,8 @@ def _download(
         except DownloadError as error:
             failures.append(f"{host}: {error}")
         else:
-            return
-    raise _unavailable(f"{path.name} could not be downloaded ({'; '.join(failures)})")
+            return []
+    return failures
 
 
 @contextmanager
@@ -173,11 +183,8 @@ def _progress_bar(file: OfficialFile, shown: bool) -> Iterator[Callable[[int], N
         yield lambda size: bar.update(task, advance=size)
 
 
-def _unavailable(reason: str) -> DataError:
-    return DataError(
-        f"Fashion-MNIST is not available: {reason}; give its folder with --data or "
-        "FASHIONCNN_DATA, or use the built-in drawings with --data sketches"
-    )
+def _unavailable(reason: str, remedy: str) -> DataError:
+    return DataError(f"Fashion-MNIST is not available: {reason}; {remedy}")
 
 
 def _is_intact(path: Path, file: OfficialFile) -> bool:

@@ -86,6 +86,16 @@ def find_idx_folder(folder: Path) -> Path | None:
     return below[0] if below else None
 
 
+def official_folder(path: Path) -> Path | None:
+    """Return the folder of Fashion-MNIST's training images at a path, None if there are none.
+
+    As `find_idx_folder`, also below it. The images are recognized by their SHA-256.
+    """
+    folder = find_idx_folder(path) if path.is_dir() else None
+    images = None if folder is None else find_idx_files(folder).get("train-images")
+    return folder if images is not None and is_official_file("train-images", images) else None
+
+
 def read_idx_folder(
     folder: Path, *, must_be_official: bool = False, notify: Notify = ignore
 ) -> Dataset:

@@ -47,7 +47,8 @@ def read_images(
         check_color_views(options.views)
     with ThreadPoolExecutor(available_cores()) as pool:
         try:
-            results = list(pool.map(lambda path: _read_or_error(path, options), paths))
+            read = pool.map(lambda path: _read_or_error(path, options), paths)
+            results = list(options.track(read, len(paths)))
         except BaseException:  # such as KeyboardInterrupt
             pool.shutdown(cancel_futures=True)
             raise

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fashioncnn.data.alignment import align_classes, mapped_names
+from fashioncnn.config import source_from_environment
+from fashioncnn.data.alignment import (
+    align_classes,
+    check_names,
+    mapped_names,
+    without_missing,
+)
 from fashioncnn.data.class_folders import read_class_folders
 from fashioncnn.data.dataset import IN_MEMORY, SKETCHES, Dataset
 from fashioncnn.data.download import fetch_fashion_mnist
 from fashioncnn.data.idx import is_idx
-from fashioncnn.data.idx_folders import find_idx_folder, read_idx_folder
-from fashioncnn.data.options import ClassMap, LoadOptions, Notify, warn
+from fashioncnn.data.idx_folders import find_idx_folder, official_folder, read_idx_folder
+from fashioncnn.data.options import (
+    CheckClasses,
+    ClassMap,
+    LoadOptions,
+    Notify,
+    Track,
+    accept_classes,
+    warn,
+    without_progress,
+)
 from fashioncnn.data.pixels import check_image_size, to_images
 from fashioncnn.data.sketches import draw_sketches
 from fashioncnn.data.tables import (
@@ -86,7 +102,12 @@ def load_data(
         )
     check_image_size(image_size)
     options = LoadOptions(
-        image_size, skip_broken=skip_broken, notify=notify, views=views, channels=channels
+        image_size,
+        skip_broken=skip_broken,
+        notify=notify,
+        views=views,
+        channels=channels,
+        check_classes=_check_of(class_map),
     )
     dataset = read_objects(source, options)
     return with_class_map(dataset, class_map, offline=offline, notify=notify)
@@ -105,6 +126,8 @@ def load_dataset(
     channels: int = 1,
     hold_out_min: int = 0,
     class_map: ClassMap | None = None,
+    check_classes: CheckClasses = accept_classes,
+    track: Track = without_progress,
 ) -> Dataset:
     """Return the dataset at `source`.
 
@@ -124,6 +147,8 @@ def load_dataset(
         channels: see `LoadOptions`.
         hold_out_min: see `LoadOptions`.
         class_map: see `with_class_map`.
+        check_classes: see `LoadOptions`; with a `class_map`, its own check.
+        track: see `LoadOptions`.
 
     Raises:
         UsageError: `source` does not exist or is not a dataset, or `image_size` is out of range.
@@ -138,6 +163,8 @@ def load_dataset(
         views,
         channels,
         hold_out_min,
+        check_classes if class_map is None else _check_of(class_map),
+        track,
     )
     dataset = load_with(source, options, offline=offline)
     return with_class_map(dataset, class_map, offline=offline, notify=notify)
@@ -155,16 +182,19 @@ def with_class_map(
         notify: called with messages about classes.
 
     Raises:
-        UsageError: a class that is mapped does not exist.
+        UsageError: a class that is mapped does not exist, and is required.
         DataError: a class is not one of the model's, or Fashion-MNIST has other classes.
     """
     if class_map is None:
         return dataset
-    names = class_map.classes or mapped_names(dataset.class_names, class_map.mapping)
-    dataset = align_classes(dataset, names, class_map.mapping, notify)
+    mapping, missing = without_missing(class_map.mapping, dataset.class_names, class_map.required)
+    if missing:
+        notify(f"{dataset.source}: has no class {', '.join(missing)}, which data.map names")
+    names = class_map.classes or mapped_names(dataset.class_names, mapping)
+    dataset = align_classes(dataset, names, mapping, notify)
     if not class_map.rehearsal:
         return dataset
-    rehearsal = load_dataset(class_map.rehearsal_source, offline=offline, notify=notify)
+    rehearsal = _load_rehearsal(class_map, offline=offline, notify=notify)
     if rehearsal.class_names != dataset.class_names:
         raise DataError(
             f"data.rehearsal: {rehearsal.name} has the classes "
@@ -176,6 +206,50 @@ def with_class_map(
     if dataset.channels != 1:
         images = np.repeat(images[..., None], dataset.channels, axis=-1)
     return replace(dataset, rehearsal=replace(train, images=images))
+
+
+def fetch_rehearsal(
+    class_map: ClassMap | None, *, offline: bool, notify: Notify, progress: bool = False
+) -> str | None:
+    """Return the folder of the images for rehearsal; download them if they are missing.
+
+    Args:
+        class_map: of the data.
+        offline: never download.
+        notify: called before a download.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        None for the cache, or without rehearsal.
+
+    Raises:
+        DataError: they are not available.
+    """
+    if class_map is None or not class_map.rehearsal or class_map.rehearsal_source:
+        return None if class_map is None else class_map.rehearsal_source
+    source = source_from_environment()
+    if source is not None and official_folder(expand_user(source, "FASHIONCNN_DATA")):
+        return source
+    remedy = "set FASHIONCNN_DATA or data.rehearsal_source to its folder"
+    fetch_fashion_mnist(offline=offline, notify=notify, progress=progress, remedy=remedy)
+    return None
+
+
+def _load_rehearsal(class_map: ClassMap, *, offline: bool, notify: Notify) -> Dataset:
+    source = fetch_rehearsal(class_map, offline=offline, notify=notify)
+    return load_dataset(source, offline=True, notify=notify)
+
+
+def _check_of(class_map: ClassMap | None) -> CheckClasses:
+    """Return the check of class names that `with_class_map` will accept."""
+    if class_map is None:
+        return accept_classes
+
+    def check(names: Sequence[str], source: str) -> None:
+        mapping, _ = without_missing(class_map.mapping, names, class_map.required)
+        check_names(names, class_map.classes or mapped_names(names, mapping), mapping, source)
+
+    return check
 
 
 def load_with(source: str | None, options: LoadOptions, *, offline: bool = False) -> Dataset:

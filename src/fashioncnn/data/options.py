@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,10 @@ from fashioncnn.settings import DataConfig
 
 Notify = Callable[[str], None]
 """Called with a one-line message about what was skipped or could be mistaken."""
+
+
+CheckClasses = Callable[[Sequence[str], str], None]
+"""Called with class names and the source of the data; raises an error if they cannot be used."""
 
 
 def warn(message: str) -> None:
@@ -23,6 +27,19 @@ def ignore(message: str) -> None:
     """Report nothing."""
 
 
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Called with the results of reading image files and their number; returns the results."""
+
+
+def without_progress(results: Iterable[Any], total: int) -> Iterable[Any]:  # noqa: ARG001
+    """Return the results; see `Track`."""
+    return results
+
+
+def accept_classes(names: Sequence[str], source: str) -> None:
+    """Accept the classes of any data."""
+
+
 @dataclass(frozen=True)
 class ClassMap:
     """What becomes of the classes of a dataset once it is loaded.
@@ -32,13 +49,17 @@ class ClassMap:
             `fashioncnn.data.alignment.align_classes`.
         classes: of the model, in order; None for those of the data, mapped.
         rehearsal: whether Fashion-MNIST's training images are added as `Dataset.rehearsal`.
-        rehearsal_source: folder of its IDX files; None is the cache, then a download.
+        rehearsal_source: folder of its IDX files; None is ``FASHIONCNN_DATA`` if it has them, else
+            the cache, then a download.
+        required: names in `mapping` that the data has to have; others, as of a recipe for more
+            classes, have no effect.
     """
 
     mapping: Mapping[str, Sequence[str]] = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
     rehearsal: bool = False
     rehearsal_source: str | None = None
+    required: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,9 @@ class LoadOptions:
         views: how image files are converted, see `fashioncnn.images.views`.
         channels: of image files: 1 for grayscale, 3 for color.
         hold_out_min: images per class, on average, below which no test split is held out.
+        check_classes: called with the class names and the source before image files are decoded,
+            which takes minutes for thousands of photographs; it may raise an error.
+        track: shows the progress of reading image files.
     """
 
     image_size: int | None = None
@@ -67,6 +91,8 @@ class LoadOptions:
     views: ViewMode = "plain"
     channels: int = 1
     hold_out_min: int = 0
+    check_classes: CheckClasses = accept_classes
+    track: Track = without_progress
 
 
 def load_arguments(data: DataConfig) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def _assemble(
         names = distinct_labels(pairs[first][1], f"{source}: {first} labels", minimum)
         if set(names) == set(options.class_names):
             names = options.class_names
+    options.check_classes(names, source)
     splits = {
         role: split_of_images(*pair, names, f"{source}: {role}", options)
         for role, pair in pairs.items()

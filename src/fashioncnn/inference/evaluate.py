@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,12 @@ def evaluate_split(
     *,
     run: RunFolder | None = None,
     precision: str = "fp32",
+    predictions: Predictions | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a model on one split.
 
-    Of several correct classes of an image, the most probable is its label; the number of such
-    images is ``partial_labels``. Images outside of the classes do not count.
+    Of several correct classes of an image, the most probable is its label; see
+    `partial_label_metrics`. Images outside of the classes do not count.
 
     Args:
         predictor: of the model.
@@ -48,24 +50,72 @@ def evaluate_split(
         run: its stored predictions are used while model and images are the same, and updated
             otherwise.
         precision: of the predictor.
+        predictions: of all images of the split, if they are known.
 
     Raises:
-        DataError: the data has other classes or another image size than the model, or no image of
-            its classes.
+        DataError: see `check_split`.
     """
-    check_compatible(predictor.spec, dataset)
+    check_split(predictor.spec, dataset, split, name)
+    if predictions is not None:
+        predictions = predictions.subset(split.in_classes)
     split = split.within_classes()
-    if not len(split):
+    evaluated = _predictions(
+        predictor, description.sha256, split, name, run, precision, predictions
+    )
+    logits, labels, data_name = evaluated.logits, evaluated.labels, dataset.name_of(name)
+    metrics = model_metrics(description, logits, labels, data_name, name)
+    return {**metrics, **partial_label_metrics(split, evaluated, description.labels)}
+
+
+def check_split(spec: ModelSpec, dataset: Dataset, split: Split, name: str) -> None:
+    """Raise `DataError` if a model cannot be evaluated on a split.
+
+    The data has other classes or another image size than the model, or no image of its classes.
+    """
+    check_compatible(spec, dataset)
+    if not split.in_classes.any():
         raise DataError(
             f"{dataset.source}: no image of the {name} split belongs to a class of the model; map "
             "at least one class of the data to one of the model's"
         )
-    predictions = _predictions(predictor, description.sha256, split, name, run, precision)
-    logits, labels, data_name = predictions.logits, predictions.labels, dataset.name_of(name)
-    metrics = model_metrics(description, logits, labels, data_name, name)
+
+
+def partial_label_metrics(
+    split: Split, predictions: SplitPredictions, names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the metrics of images with several correct classes; none if there are no such labels.
+
+    The label of such an image is chosen by the model, so that the accuracy of a single class says
+    little about it: ``per_label_set`` has that of each set of classes.
+
+    Args:
+        split: images of the classes.
+        predictions: for them.
+        names: of the classes, by label.
+    """
     if split.allowed is None:
+        return {}
+    partial = int((split.allowed.sum(axis=1) > 1).sum())
+    metrics: dict[str, Any] = {"partial_labels": partial}
+    if not partial:
         return metrics
-    return {**metrics, "partial_labels": int((split.allowed.sum(axis=1) > 1).sum())}
+    correct = predictions.logits.argmax(axis=1) == predictions.labels
+    rows = []
+    for stratum in np.unique(split.strata):
+        of_set = split.strata == stratum
+        codes: list[int] = np.flatnonzero(split.allowed[of_set][0]).tolist()
+        n, hits = int(of_set.sum()), int(correct[of_set].sum())
+        rows.append(
+            {
+                "codes": codes,
+                "names": [names[code] for code in codes],
+                "n": n,
+                "correct": hits,
+                "accuracy": hits / n,
+                "errors": n - hits,
+            }
+        )
+    return {**metrics, "per_label_set": sorted(rows, key=lambda row: row["codes"])}
 
 
 def confidence_metrics(
@@ -81,13 +131,14 @@ def confidence_metrics(
     Returns:
         ``macro_accuracy`` over the sets of correct classes, ``coverage`` (see
         `fashioncnn.evaluation.selective.accuracy_at_coverage`), ``abstained`` images of the
-        classes, and ``outside``: number, abstentions and ``auroc`` of images outside of the
-        classes, None without any.
+        classes, ``answered_accuracy`` on the others (None if all are), and ``outside``: number,
+        abstentions and ``auroc`` of images outside of the classes, None without any.
     """
     inside, confidences = split.in_classes, predictions.confidences
     labels = split.correct_labels(predictions.probabilities)
     correct = (predictions.probabilities.argmax(axis=1) == labels)[inside]
     strata = split.strata[inside]
+    answered = ~predictions.abstained[inside]
     outside = None
     if not inside.all():
         outside = {
@@ -98,15 +149,24 @@ def confidence_metrics(
     return {
         "macro_accuracy": float(np.mean([correct[strata == s].mean() for s in np.unique(strata)])),
         "coverage": accuracy_at_coverage(confidences[inside], correct),
-        "abstained": int(predictions.abstained[inside].sum()),
+        "abstained": int((~answered).sum()),
+        "answered_accuracy": float(correct[answered].mean()) if answered.any() else None,
         "abstain_below": abstain_below,
         "outside": outside,
     }
 
 
-def predict_split(predictor: Predictor, split: Split) -> SplitPredictions:
-    """Return the predictions for the images of a split."""
-    logits = predictor.logits(split.all_views)
+def predict_split(
+    predictor: Predictor, split: Split, predictions: Predictions | None = None
+) -> SplitPredictions:
+    """Return the predictions for the images of a split.
+
+    Args:
+        predictor: of the model.
+        split: of the images.
+        predictions: for them, if they are known.
+    """
+    logits = predictor.logits(split.all_views, predictions)
     return SplitPredictions(logits, split.correct_labels(logits), split.indices)
 
 
@@ -141,6 +201,7 @@ def _predictions(
     name: str,
     run: RunFolder | None,
     precision: str,
+    known: Predictions | None,
 ) -> SplitPredictions:
     identity = {"model_sha256": model_sha256, "precision": precision}
     split_identity = {f"{name}_sha256": split.sha256}
@@ -148,7 +209,7 @@ def _predictions(
     same_model = identity.items() <= stored_identity.items()
     if same_model and name in stored and split_identity.items() <= stored_identity.items():
         return stored[name]
-    predictions = predict_split(predictor, split)
+    predictions = predict_split(predictor, split, known)
     if run is not None:
         other = stored if same_model else {}
         other_identity = stored_identity if same_model else {}

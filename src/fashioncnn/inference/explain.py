@@ -46,6 +46,12 @@ def draw_explanation(
     return sheet
 
 
+def caption_of(name: str, probability: float, *, abstained: bool) -> str:
+    """Return the caption of an explanation: a class, its probability, and any abstention."""
+    caption = f"{name} {100 * probability:.1f}%"
+    return f"abstained ({caption})" if abstained else caption
+
+
 def normalized_maps(backend: Backend, views: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
     """Return the class activation maps of all views, divided by their common maximum.
 

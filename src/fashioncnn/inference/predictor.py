@@ -60,6 +60,15 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.probabilities)
 
+    def subset(self, chosen: NDArray[np.bool_]) -> Predictions:
+        """Return the predictions for some of the images, (n,) bool."""
+        return Predictions(
+            self.probabilities[chosen],
+            self.confidences[chosen],
+            self.abstained[chosen],
+            self.std[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -148,7 +157,7 @@ class Predictor:
         """Return predictions for (n, size, size) uint8 images of one view each."""
         return self.predict_views(images[:, None])
 
-    def logits(self, views: Views) -> NDArray[np.float32]:
+    def logits(self, views: Views, predictions: Predictions | None = None) -> NDArray[np.float32]:
         """Return (n, classes) float32 logits whose softmax at the model's temperature predicts.
 
         With one view and no test-time augmentation these are the network's own; else they are the
@@ -156,11 +165,15 @@ class Predictor:
 
         Args:
             views: as for `predict_views`.
+            predictions: for the same images, if they are known; with several views they take most
+                of the time.
         """
         single = len(views) and all(len(of_image) == 1 for of_image in views)
         if self.spec.tta == "none" and single:
             return self.backend.logits(stack_views(views))
-        return self.to_logits(self.predict_views(views).probabilities)
+        if predictions is None:
+            predictions = self.predict_views(views)
+        return self.to_logits(predictions.probabilities)
 
     def to_logits(self, probabilities: Floats) -> NDArray[np.float32]:
         """Return logits whose softmax at the model's temperature is `probabilities`.

@@ -13,6 +13,7 @@ from fashioncnn.reporting.run_figures import comparison_svg, curves_svg, series_
 from fashioncnn.reporting.run_report import RunReport
 from fashioncnn.reporting.side_by_side import side_by_side_tables
 from fashioncnn.reporting.tables import (
+    class_rows,
     class_summary,
     confused_pairs_table,
     percent,
@@ -58,6 +59,7 @@ def page_template(name: str) -> Template:
     environment.filters["tint"] = _tint
     environment.filters["wrapping"] = _wrapping
     environment.globals |= {
+        "class_rows": class_rows,
         "class_summary": class_summary,
         "confused_pairs_table": confused_pairs_table,
         "curves_svg": curves_svg,

@@ -201,7 +201,9 @@ def coverage_table(evaluation: dict[str, Any]) -> Table:
         )
         for row in evaluation["coverage"]
     )
-    note = f"Abstained: {evaluation['abstained']:,} of {evaluation['n']:,} images."
+    note = f"Abstained: {evaluation['abstained']:,} of {evaluation['n']:,} images"
+    answered = evaluation["answered_accuracy"]
+    note += "." if answered is None else f"; accuracy on the others {percent(answered)}."
     if outside := evaluation["outside"]:
         note += (
             f" Outside of the classes: {outside['n']:,} images, abstained on "
@@ -247,13 +249,30 @@ def _calibrated_row(evaluation: dict[str, Any], label: str, key: str) -> list[tu
 
 
 def per_class_table(evaluation: dict[str, Any]) -> Table:
-    """Return accuracy and number of errors of each class, with `class_summary` as the note."""
+    """Return accuracy and number of errors of each class, with `class_summary` as the note.
+
+    Of images with several correct classes, the rows are the sets of classes.
+    """
     rows = tuple(
-        (str(c["code"]), c["name"], percent(c["accuracy"]), str(c["errors"]))
-        for c in evaluation["per_class"]
+        (c["code"], c["name"], percent(c["accuracy"]), str(c["errors"]))
+        for c in class_rows(evaluation)
     )
     header = ("Code", "Class", "Accuracy", "Errors")
     return Table("Per-class performance", header, rows, "llrr", class_summary(evaluation))
+
+
+def class_rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return ``code``, ``name``, ``n``, ``accuracy`` and ``errors`` of each class or label set.
+
+    The label of an image with several correct classes is chosen by the model, so that the accuracy
+    of one of them would say little.
+    """
+    if "per_label_set" not in evaluation:
+        return [{**c, "code": str(c["code"])} for c in evaluation["per_class"]]
+    return [
+        {**c, "code": ", ".join(map(str, c["codes"])), "name": " or ".join(c["names"])}
+        for c in evaluation["per_label_set"]
+    ]
 
 
 def class_summary(evaluation: dict[str, Any]) -> str:
@@ -262,7 +281,7 @@ def class_summary(evaluation: dict[str, Any]) -> str:
     Returns:
         An empty string for fewer than four classes, or if all have the same accuracy.
     """
-    ranked = sorted((c for c in evaluation["per_class"] if c["n"]), key=lambda c: -c["accuracy"])
+    ranked = sorted((c for c in class_rows(evaluation) if c["n"]), key=lambda c: -c["accuracy"])
     if len(ranked) < 4 or ranked[0]["accuracy"] == ranked[-1]["accuracy"]:
         return ""
     lowest = ranked[-1]["accuracy"]

@@ -37,11 +37,13 @@ class ImagePrediction(BaseModel):
         description="The most probable classes, in descending order; empty after an error."
     )
     confidence: float | None = Field(
-        ge=0, le=1, description="Probability that the model is applicable; null after an error."
+        ge=0,
+        le=1,
+        description="What /v1/model says in words, in confidence; null after an error.",
     )
     abstained: bool = Field(
         description="Whether the confidence is below abstain_below of the model: the image "
-        "probably shows none of the classes."
+        "may show none of the classes, or one that is unclear."
     )
     several_garments: bool = Field(
         description="Whether separate garments were found in a photograph: the largest was "

@@ -64,7 +64,8 @@ class DataConfig(Section):
     on is not forgotten (doi:10.1080/09540099550039318). ``augmentation.photograph`` and
     ``augmentation.outlier_exposure`` then apply to these images only."""
     rehearsal_source: str | None = None
-    """Folder of the IDX files for ``rehearsal``; by default the cache, then a download."""
+    """Folder of the IDX files for ``rehearsal``; by default ``FASHIONCNN_DATA`` if it is that of
+    Fashion-MNIST, else the cache, then a download."""
 
     @field_validator("map", mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from fashioncnn.data.dataset import Dataset, Split
 from fashioncnn.data.training_data import training_data_name
 from fashioncnn.environment import peak_memory_bytes
 from fashioncnn.evaluation.predictions import Predictions, save_predictions
-from fashioncnn.inference.evaluate import model_metrics, predict_split
+from fashioncnn.inference.evaluate import model_metrics, partial_label_metrics, predict_split
 from fashioncnn.models.backend import torch_predictor
 from fashioncnn.models.trained_model import TrainedModel, save_model
 from fashioncnn.runs import RunFolder
@@ -54,14 +54,15 @@ def finalize(
     spec = calibrate(predictor, settings, validation, model.device, folds)
     model = TrainedModel(model.network, spec)
     predictor, description = torch_predictor(model, precision), model.describe()
+    evaluated = {SPLIT_NAMES[name]: split for name, split in splits.items()}
     predictions: Predictions = {
-        SPLIT_NAMES[name]: predict_split(predictor, split) for name, split in splits.items()
+        name: predict_split(predictor, split) for name, split in evaluated.items()
     }
     by_split: dict[str, dict[str, Any] | None] = {"validation": None, "test": None}
     for name, of_split in predictions.items():
         by_split[name] = model_metrics(
             description, of_split.logits, of_split.labels, dataset.name_of(name), name
-        )
+        ) | partial_label_metrics(evaluated[name], of_split, spec.labels)
     summary = _summary(state, best, teacher_seconds) | _modified_data(dataset, settings)
     metrics = {"schema": SCHEMA, **by_split, "summary": summary}
     if run is not None:
